@@ -1,0 +1,61 @@
+"""samcli: turn a folder of images into a segmentation data set.
+
+The command line is the main door (`samcli --help`). The same in Python:
+
+>>> import samcli
+>>> sam = samcli.load_sam("tiny")                          # doctest: +SKIP
+>>> image = samcli.read_image("photo.jpg")                 # doctest: +SKIP
+>>> embedding = sam.encode([image])[0]                     # doctest: +SKIP
+>>> prompts = samcli.Prompts(boxes=[[10, 20, 300, 400]])   # doctest: +SKIP
+>>> segments = sam.segment(embedding, prompts)             # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives. They are imported at first use, so that `import samcli` costs nothing
+# and `samcli --help` never waits for torch.
+_PUBLIC = {
+    "Annotation": "samcli.types",
+    "Detections": "samcli.types",
+    "Embedding": "samcli.types",
+    "Engine": "samcli.engine",
+    "Image": "samcli.types",
+    "ImageRef": "samcli.types",
+    "Instance": "samcli.types",
+    "Mask": "samcli.masks",
+    "Prompts": "samcli.types",
+    "SamcliError": "samcli.errors",
+    "Segment": "samcli.types",
+    "load_detector": "samcli.detectors",
+    "load_sam": "samcli.engine",
+    "read_image": "samcli.images",
+}
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+if TYPE_CHECKING:
+    from samcli.detectors import load_detector as load_detector
+    from samcli.engine import Engine as Engine
+    from samcli.engine import load_sam as load_sam
+    from samcli.errors import SamcliError as SamcliError
+    from samcli.images import read_image as read_image
+    from samcli.masks import Mask as Mask
+    from samcli.types import Annotation as Annotation
+    from samcli.types import Detections as Detections
+    from samcli.types import Embedding as Embedding
+    from samcli.types import Image as Image
+    from samcli.types import ImageRef as ImageRef
+    from samcli.types import Instance as Instance
+    from samcli.types import Prompts as Prompts
+    from samcli.types import Segment as Segment
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'samcli' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_PUBLIC[name]), name)

@@ -1,0 +1,118 @@
+"""The main job: a folder of images, a detector and SAM in; labels, records and a journal out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from samcli.config import AutoAnnotateOptions
+from samcli.journal import Journal, write_manifest
+from samcli.outputs import locked
+from samcli.pipeline import Worker
+from samcli.plan import Models, Plan, make_plan
+from samcli.runners import StopSignals, run_local
+from samcli.summary import Summary
+from samcli.types import Outcome, Status
+from samcli.weights import find_weights, is_here
+
+log = logging.getLogger("samcli")
+
+Watch = Callable[[Outcome], None]
+
+
+def find_models(options: AutoAnnotateOptions) -> Models:
+    """The two checkpoints, downloaded if need be.
+
+    Raises:
+        WeightsError: one of them cannot be had.
+    """
+    return Models(
+        det=find_weights(options.det, "det", log.info), sam=find_weights(options.sam, "sam", log.info)
+    )
+
+
+def present_models(options: AutoAnnotateOptions) -> tuple[Models | None, list[str]]:
+    """The two checkpoints if both are here, and the names of those that would have to be downloaded.
+
+    Raises:
+        WeightsError: a name is unknown, or a file is not what it should be.
+    """
+    missing = [name for name in (options.det, options.sam) if not is_here(name)]
+    return (None if missing else find_models(options)), missing
+
+
+def auto_annotate(
+    data: Path,
+    output: Path | None,
+    options: AutoAnnotateOptions,
+    *,
+    starting: Callable[[Plan], Watch] = lambda plan: lambda outcome: None,
+) -> Summary:
+    """Label every image in `data` that is not labelled yet.
+
+    `starting` is called once the models are loaded, with the plan; what it returns is told of each outcome.
+
+    Raises:
+        SamcliError: it could not be begun, or the output cannot be written any more.
+    """
+    models = find_models(options)
+    plan = make_plan(data, output, options, models)
+    if not plan.todo and not plan.collisions:
+        return _summary(plan)
+    with locked(plan.layout):
+        plan = make_plan(data, output, options, models)  # what another run did before we had the lock counts
+        if options.overwrite:
+            plan.layout.journal.unlink(missing_ok=True)
+        write_manifest(plan.layout.manifest, plan.manifest)
+        return _run(plan, models, options, starting)
+
+
+def _run(plan: Plan, models: Models, options: AutoAnnotateOptions, starting: Callable[[Plan], Watch]) -> Summary:
+    worker = Worker.load(plan, models, options)
+    write_manifest(plan.layout.manifest, replace(plan.manifest, names=worker.names))
+    worker.publish_data_set_files()
+    plan = replace(plan, manifest=replace(plan.manifest, names=worker.names))
+    summary, watch = _summary(plan), starting(plan)
+    begun = time.perf_counter()
+    with StopSignals() as signals, Journal(plan.layout.journal, plan.manifest.run) as journal:
+
+        def too_many_failures() -> bool:
+            return options.max_failures is not None and summary.new_failures >= options.max_failures
+
+        for key, ref in plan.collisions.items():
+            journal.append(Outcome(ref, Status.FAILED, error=plan.labels.collisions[key]))
+        outcomes = run_local(
+            worker,
+            plan.todo,
+            batch=options.batch or worker.default_batch,
+            workers=options.workers,
+            stopping=lambda: signals() or too_many_failures(),
+        )
+        with contextlib.closing(outcomes):
+            for outcome in outcomes:
+                if outcome.status is Status.FAILED:
+                    worker.withdraw(outcome.ref)
+                journal.append(outcome)
+                summary.add(outcome)
+                watch(outcome)
+        if signals.received is not None:
+            summary.stopped_by = signals.received.name
+        elif too_many_failures() and summary.remaining:
+            summary.stopped_by = f"--max-failures {options.max_failures}"
+    summary.seconds = time.perf_counter() - begun
+    summary.stages = dict(worker.clock.seconds)
+    return summary
+
+
+def _summary(plan: Plan) -> Summary:
+    """Counts before the first image of this run."""
+    summary = Summary(plan.layout.output, plan.manifest.names, plan.total)
+    summary.add_earlier(plan.done, plan.failed)
+    summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
+    if plan.layout.images_from_output() is not None:
+        summary.train_command = f"yolo segment train model=yolo11n-seg.pt data={plan.layout.output / 'data.yaml'}"
+    return summary

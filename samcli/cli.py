@@ -1,0 +1,221 @@
+"""The command line: parse, build options, run, show what became of it, exit.
+
+No numpy, no torch here: help must come up at once. What a command needs it imports when it runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import logging
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from samcli import __version__
+from samcli.config import AutoAnnotateOptions, Options, flag_of, resolve, variable_of
+from samcli.errors import SamcliError, UsageError, one_line
+
+app = typer.Typer(
+    name="samcli",
+    help="Turn a folder of images into a segmentation data set: YOLO boxes, SAM masks, resumable.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+log = logging.getLogger("samcli")
+
+_EXIT_STATUS_HELP = (
+    "Exit status: 0 all done, 1 could not run, 2 usage, 3 finished with failed images, 130 or 143 interrupted."
+)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+Data = Annotated[Optional[Path], typer.Argument(help="An image, or a folder searched recursively.", show_default=False)]
+Input = Annotated[Optional[Path], typer.Option("--input", "-i", help="The same, as an option.", show_default=False)]
+Output = Annotated[
+    Optional[Path],
+    typer.Option("--output", "-o", help=r"Where to write; the tree of the input is mirrored. [dim]\[default: images/ -> labels/, else labels beside the input][/]", show_default=False),
+]
+Config = Annotated[
+    Optional[Path],
+    typer.Option("--config", help="YAML file of options; the command line and SAMCLI_* go before it.", envvar="SAMCLI_CONFIG", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and say more.")]
+
+
+def command(name: str, kind: type[Options] | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command. Options of `kind` become flags; the function gets what was given as `given`.
+
+    Errors are shown in a line or two, and end the process with their exit status.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(**arguments: Any) -> None:
+            flags = {entry.name for entry in dataclasses.fields(kind)} if kind else set()
+            given = {key: arguments.pop(key) for key in flags}
+            debug, quiet = arguments.pop("debug", False), arguments.get("quiet", False)
+            _log_to_stderr(debug=debug, quiet=quiet)
+            if kind:
+                arguments["given"] = given
+            try:
+                function(**arguments)
+            except Exception as error:
+                if debug or (message := _explain(error)) is None:
+                    raise
+                print(f"samcli: {message}", file=sys.stderr)
+                raise typer.Exit(getattr(error, "exit_status", 1)) from error
+            except KeyboardInterrupt as error:
+                print("samcli: interrupted", file=sys.stderr)
+                raise typer.Exit(130) from error
+
+        own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "given"]
+        parameters = [*own, *(_parameters(kind) if kind else ())]
+        parameters.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug))
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        del run.__wrapped__  # type: ignore[attr-defined]
+        app.command(name)(run)
+        return function
+
+    return register
+
+
+def _parameters(kind: type[Options]) -> Iterator[inspect.Parameter]:
+    """A flag for each option: its default, help and limits as the dataclass declares them."""
+    hints = typing.get_type_hints(kind)
+    for entry in dataclasses.fields(kind):
+        rules = entry.metadata
+        hint = list[str] if rules["many"] else hints[entry.name]
+        default = ",".join(entry.default_factory()) if rules["many"] else entry.default  # type: ignore[misc]
+        flag = flag_of(entry)
+        names = [f"{flag}/--no-{flag[2:]}"] if hint is bool else [flag]
+        option = typer.Option(
+            *names,
+            help=rules["help"] + ("" if default is None or hint is bool else rf" [dim]\[default: {default}][/]"),
+            show_default=False,
+            envvar=variable_of(entry.name),
+            show_envvar=False,
+            rich_help_panel=rules["panel"],
+            metavar=rules["metavar"] or "|".join(rules["choices"]) or None,
+        )
+        yield inspect.Parameter(
+            entry.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Optional[hint], option]
+        )
+
+
+def _explain(error: Exception) -> str | None:
+    """The error in a line for people; None for a bug of ours, which is shown whole."""
+    if isinstance(error, SamcliError):
+        return str(error)
+    if isinstance(error, ImportError) and ".so" in str(error):
+        library = str(error).split(":")[0]
+        return (
+            f"the system library {library} is missing, which opencv-python needs. On Debian or Ubuntu: "
+            "apt-get install libgl1 libglib2.0-0. Without root: pip uninstall opencv-python && "
+            "pip install opencv-python-headless"
+        )
+    if isinstance(error, OSError):
+        return one_line(error)
+    return None
+
+
+class _StderrHandler(logging.Handler):
+    """Lines on stderr, above the progress bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(f"samcli: {self.format(record)}", file=sys.stderr)
+
+
+def _log_to_stderr(*, debug: bool, quiet: bool) -> None:
+    log.handlers = [_StderrHandler()]
+    log.propagate = False
+    log.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
+
+
+def _input_of(data: Path | None, input: Path | None) -> Path:
+    if data is not None and input is not None:
+        raise UsageError(f"two inputs: {data} and --input {input}; give one")
+    if (given := data or input) is None:
+        raise UsageError("no input: give an image or a folder, e.g. samcli auto-annotate photos/")
+    return given
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        print(f"samcli {__version__}")
+        raise typer.Exit
+
+
+@command("auto-annotate", AutoAnnotateOptions)
+def auto_annotate(
+    given: dict[str, Any],
+    data: Data = None,
+    input: Input = None,
+    output: Output = None,
+    config: Config = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what is in the way.")] = False,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Label a folder of images: a detector's boxes prompt SAM, its masks become labels. Resumes by itself."""
+    source = _input_of(data, input)
+    options = resolve(AutoAnnotateOptions, given, config)
+    from samcli import report
+
+    if dry_run:
+        report.show_dry_run(source, output, options, as_json=json)
+        return
+    from samcli.auto_annotate import auto_annotate
+
+    with report.Progress(quiet=quiet) as progress:
+        summary = auto_annotate(source, output, options, starting=progress.start)
+    if json:
+        print(summary.as_json())
+    else:
+        report.print_summary(summary)
+    raise typer.Exit(summary.exit_status)
+
+
+@command("status")
+def status(
+    output: Annotated[Path, typer.Argument(help="The output folder of a run.")],
+    failures: Annotated[bool, typer.Option("--failures", help="List every failed image and why.")] = False,
+    json: AsJson = False,
+) -> None:
+    """How far a run is, also while it runs."""
+    from samcli import report
+    from samcli.status import read_status
+
+    report.print_status(read_status(output), failures=failures, as_json=json)
+
+
+@command("checks")
+def checks(json: AsJson = False) -> None:
+    """What a bug report needs: versions, devices, the CPU's abilities, the cache, which weights are here."""
+    from samcli import report
+    from samcli.checks import run_checks
+
+    report.print_checks(run_checks(), as_json=json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""Options: each is declared once, here, with its default, its help and its limits.
+
+The command line, the environment, YAML files and the docs are all made from these dataclasses. An option
+that changes what is written belongs to the recipe, whose hash is the fingerprint of a run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from samcli.errors import UsageError, nearest
+
+ENVIRONMENT_PREFIX = "SAMCLI_"
+_OTHER_VARIABLES = {"SAMCLI_CACHE"}
+
+RECIPE_VERSION = 1
+"""Part of every fingerprint: raised when the same options give other labels than before."""
+
+O = TypeVar("O", bound="Options")  # noqa: E741
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    recipe: bool = False,
+    choices: Iterable[str] = (),
+    low: float | None = None,
+    high: float | None = None,
+    panel: str = "Options",
+    flag: str | None = None,
+    many: bool = False,
+    metavar: str | None = None,
+) -> Any:
+    """A dataclass field that is an option.
+
+    `recipe`: it changes what is written. `low`, `high`: inclusive limits. `flag`: its name on the command
+    line where the usual one (underscores to dashes) does not do. `many`: it may be repeated.
+    """
+    metadata = {
+        "help": help,
+        "recipe": recipe,
+        "choices": tuple(choices),
+        "low": low,
+        "high": high,
+        "panel": panel,
+        "flag": flag,
+        "metavar": metavar,
+        "many": many,
+    }
+    if many:
+        return field(default_factory=lambda: tuple(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of all option groups: checks every value against what its field declares.
+
+    Raises:
+        UsageError: a value is outside its limits or not among its choices.
+    """
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            values = getattr(self, entry.name)
+            for value in values if entry.metadata.get("many") else (values,):
+                _check(entry, value)
+
+    def recipe(self) -> dict[str, Any]:
+        """The options that change what is written, as plain values by name."""
+        return {
+            entry.name: list(value) if isinstance(value := getattr(self, entry.name), tuple) else value
+            for entry in dataclasses.fields(self)
+            if entry.metadata.get("recipe")
+        }
+
+
+def _check(entry: dataclasses.Field[Any], value: Any) -> None:
+    if value is None:
+        return
+    name, rules = flag_of(entry), entry.metadata
+    if rules.get("choices") and value not in rules["choices"]:
+        raise UsageError(
+            f"{name} is '{value}'; expected one of {', '.join(rules['choices'])}."
+            + nearest(str(value), rules["choices"])
+        )
+    low, high = rules.get("low"), rules.get("high")
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        span = f"{low:g} to {high:g}" if high is not None else f"at least {low:g}"
+        raise UsageError(f"{name} is {value}; expected {span}")
+
+
+def flag_of(entry: dataclasses.Field[Any]) -> str:
+    """The option's name on the command line, e.g. `--max-det`."""
+    return str(entry.metadata.get("flag") or "--" + entry.name.replace("_", "-"))
+
+
+@dataclass(frozen=True)
+class InputOptions(Options):
+    """Which images."""
+
+    max_pixels: int = option(
+        500_000_000, "Images of more pixels are recorded as failed.", low=1, panel="Input"
+    )
+
+
+@dataclass(frozen=True)
+class DetectorOptions(Options):
+    """The detector whose boxes prompt SAM."""
+
+    det: str = option(
+        "yolov8x.pt",
+        "Detector: a known name, a path (.pt, .onnx, .torchscript), or 'tiny' (embedded).",
+        panel="Detector",
+        metavar="NAME|PATH",
+    )
+    conf: float = option(0.25, "Least detector score.", recipe=True, low=0, high=1, panel="Detector")
+    iou: float = option(0.45, "Boxes that overlap more are one.", recipe=True, low=0, high=1, panel="Detector")
+    imgsz: int = option(640, "Detector's input size in pixels.", recipe=True, low=32, panel="Detector")
+    max_det: int = option(300, "Most boxes in an image.", recipe=True, low=1, panel="Detector")
+    classes: str | None = option(
+        None,
+        "Only these classes: names or ids, separated by commas.",
+        recipe=True,
+        panel="Detector",
+        metavar="person,bus|0,5",
+    )
+    trust_weights: bool = option(
+        False,
+        "Load a detector that is a full pickle: it can run any code. Only for files you made.",
+        panel="Detector",
+    )
+
+
+@dataclass(frozen=True)
+class SamOptions(Options):
+    """The segmenter."""
+
+    sam: str = option(
+        "sam_b.pt",
+        "SAM checkpoint: a known name, a path, or 'tiny' (embedded).",
+        panel="SAM",
+        metavar="NAME|PATH",
+    )
+    precision: str = option(
+        "auto",
+        "Arithmetic: auto takes what the device does fastest; fp32 is exact.",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        panel="SAM",
+    )
+    device: str = option(
+        "auto", "cpu, cuda, cuda:1, mps, or auto.", panel="SAM", metavar="DEVICE"
+    )
+    min_predicted_iou: float = option(
+        0.0, "Drop masks for which SAM predicts a lower IoU.", recipe=True, low=0, high=1, panel="SAM"
+    )
+    min_stability: float = option(
+        0.0, "Drop masks with a lower stability score.", recipe=True, low=0, high=1, panel="SAM"
+    )
+    min_mask_area: int = option(1, "Drop masks of fewer pixels.", recipe=True, low=1, panel="SAM")
+
+
+@dataclass(frozen=True)
+class LabelOptions(Options):
+    """What is written, and how."""
+
+    format: tuple[str, ...] = option(
+        ("yolo",), "Label format; may be repeated.", recipe=True, choices=("yolo",), panel="Labels", many=True
+    )
+    holes: str = option(
+        "bridge",
+        "Holes in a mask: joined to its outline by a bridge, or filled.",
+        recipe=True,
+        choices=("bridge", "fill"),
+        panel="Labels",
+    )
+    parts: str = option(
+        "bridge",
+        "Parts of a mask: joined by bridges, rows of their own, or only the largest.",
+        recipe=True,
+        choices=("bridge", "separate", "largest"),
+        panel="Labels",
+    )
+    min_polygon_iou: float = option(
+        0.98, "Polygons are as simple as this IoU with the mask allows.", recipe=True, low=0.5, high=1,
+        panel="Labels",
+    )  # fmt: skip
+    on_collision: str = option(
+        "fail",
+        "Two images with one label name (a/1.jpg, a/1.png): the second fails, or gets its whole name.",
+        recipe=True,
+        choices=("fail", "suffix"),
+        panel="Labels",
+    )
+
+
+@dataclass(frozen=True)
+class RunOptions(Options):
+    """How the work is done; nothing here changes what is written."""
+
+    batch: int = option(
+        0, "Images through the networks at once; 0: 1 on a CPU, 8 on a GPU.", low=0, panel="Run"
+    )
+    workers: int = option(2, "Threads that decode and write.", low=1, high=64, panel="Run")
+    resume: bool = option(True, "Go on where an earlier run stopped, or refuse.", panel="Run")
+    overwrite: bool = option(
+        False, "Begin anew: labels of an earlier run, or by hand, are replaced.", panel="Run"
+    )
+    retry_failed: bool = option(False, "Try again what failed before.", panel="Run")
+    max_failures: int | None = option(
+        None, "Stop once so many images have failed.", low=1, panel="Run", metavar="N"
+    )
+
+
+@dataclass(frozen=True)
+class AutoAnnotateOptions(RunOptions, LabelOptions, SamOptions, DetectorOptions, InputOptions):
+    """All options of `samcli auto-annotate` (a dataclass takes its fields from the last base first)."""
+
+
+def resolve(kind: type[O], given: Mapping[str, Any], config: Path | None = None) -> O:
+    """Options from what was given (command line or environment), else the YAML file, else the defaults.
+
+    `given`: values by field name; None means not given.
+
+    Raises:
+        UsageError: an unknown key (the nearest known one is named), or a value that does not fit.
+    """
+    check_environment(os.environ)
+    values = {name: value for name, value in given.items() if value is not None and value != []}
+    merged = {**(_read_yaml(kind, config) if config else {}), **values}
+    for entry in dataclasses.fields(kind):
+        if entry.metadata.get("many") and entry.name in merged:
+            merged[entry.name] = tuple(merged[entry.name])
+    return kind(**merged)
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Refuse a SAMCLI_* variable that no option reads: it is almost surely a typing error.
+
+    Raises:
+        UsageError: naming the nearest known variable.
+    """
+    known = {variable_of(entry.name) for kind in _all_kinds() for entry in dataclasses.fields(kind)}
+    known |= _OTHER_VARIABLES | {ENVIRONMENT_PREFIX + "CONFIG"}
+    for name in environment:
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
+            raise UsageError(f"unknown environment variable {name}.{nearest(name, known)}")
+
+
+def _all_kinds() -> tuple[type[Options], ...]:
+    return (AutoAnnotateOptions,)
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of an option."""
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def _read_yaml(kind: type[Options], path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read --config {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {path} holds a {type(content).__name__}; expected 'option: value' lines")
+    types, entries = get_type_hints(kind), {entry.name: entry for entry in dataclasses.fields(kind)}
+    values = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in entries:
+            raise UsageError(f"unknown option '{key}' in {path}.{nearest(name, entries)}")
+        values[name] = _typed(value, types[name], f"'{key}' in {path}")
+    return values
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    """A YAML value as its field's type: a number may be written without a point, a list as one value."""
+    accepted = get_args(hint) or (hint,)
+    if get_origin(hint) is tuple:
+        return tuple(_typed(item, accepted[0], where) for item in (value if isinstance(value, list) else [value]))
+    if type(value) in accepted:  # not isinstance: True is no number here
+        return value
+    if float in accepted and type(value) is int:
+        return float(value)
+    if str in accepted and type(value) in (int, float):
+        return str(value)
+    if str in accepted and isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    names = " or ".join(kind.__name__ for kind in accepted if kind is not type(None))
+    raise UsageError(f"{where} is {value!r}; expected {names}")
+
+
+def fingerprint(recipe: Mapping[str, Any]) -> str:
+    """Hex SHA-256 of a recipe: equal if and only if the same images give the same labels."""
+    text = json.dumps({"version": RECIPE_VERSION, **recipe}, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

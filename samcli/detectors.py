@@ -1,0 +1,144 @@
+"""Detectors: images to boxes, class ids and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from samcli.errors import UsageError, WeightsError, nearest, one_line
+from samcli.types import Detections, Image
+from samcli.weights import WeightsFile
+
+_SUFFIXES = (".pt", ".onnx", ".torchscript")
+
+
+class Detector(Protocol):
+    """Anything that finds objects. `names`: class id to class name."""
+
+    names: dict[int, str]
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """One Detections for each image, best score first; boxes in pixels of the original image."""
+        ...
+
+
+def load_detector(
+    weights: WeightsFile,
+    *,
+    conf: float = 0.25,
+    iou: float = 0.45,
+    imgsz: int = 640,
+    max_det: int = 300,
+    classes: str | None = None,
+    device: str = "cpu",
+    half: bool = False,
+    trust_weights: bool = False,
+) -> UltralyticsDetector:
+    """A detector out of any file that Ultralytics reads: YOLOv5u to YOLO26, RT-DETR, also exported ones.
+
+    Raises:
+        WeightsError: the file is refused, damaged, or no detector.
+        UsageError: `classes` names a class that the detector does not know.
+    """
+    from samcli.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics(trust_weights=trust_weights)
+    model = _load_model(weights.path, trust_weights)
+    names = {int(key): str(value) for key, value in dict(model.names).items()}
+    settings = {"conf": conf, "iou": iou, "imgsz": imgsz, "max_det": max_det, "device": device, "half": half}
+    if classes is not None:
+        settings["classes"] = parse_classes(classes, names)
+    return UltralyticsDetector(model, names, settings)
+
+
+def _load_model(path: Path, trusted: bool) -> Any:
+    if path.suffix not in _SUFFIXES:
+        raise WeightsError(f"{path} is no detector: expected {', '.join(_SUFFIXES)}")
+    if path.suffix == ".onnx":
+        try:
+            import onnxruntime  # noqa: F401
+        except ImportError as error:
+            raise WeightsError(f"{path.name} needs onnxruntime: pip install 'samcli[onnx]'") from error
+    from ultralytics import RTDETR, YOLO
+
+    try:
+        exported = path.suffix != ".pt"
+        model = YOLO(path, task="detect") if exported else YOLO(path)
+        if not exported and "RTDETR" in type(model.model).__name__:
+            model = RTDETR(path)
+        names = model.names  # an exported model is opened only here
+    except Exception as error:  # whatever unpickling a stranger's file can raise
+        if "supported Ultralytics checkpoint format" in str(error) and not trusted:
+            raise WeightsError(
+                f"{path} was refused: it would run code when loaded (not only known network classes are in it). "
+                "If you made it yourself: --trust-weights"
+            ) from error
+        raise WeightsError(f"{path} cannot be loaded as a detector: {one_line(error)[:300]}") from error
+    if model.task not in ("detect", "segment"):
+        raise WeightsError(f"{path.name} is a model for the task '{model.task}'; expected a detector")
+    if not names:
+        raise WeightsError(f"{path.name} names no classes")
+    return model
+
+
+def parse_classes(text: str, names: dict[int, str]) -> list[int]:
+    """Class ids for `person,bus` or `0,5` or a mixture.
+
+    Raises:
+        UsageError: an unknown name or id; the known ones are listed.
+    """
+    by_name = {name.lower(): key for key, name in names.items()}
+    ids = []
+    for word in (part.strip() for part in text.split(",")):
+        if word.lower() in by_name:
+            ids.append(by_name[word.lower()])
+        elif word.isdigit() and int(word) in names:
+            ids.append(int(word))
+        elif word:
+            known = ", ".join(f"{key} {name}" for key, name in names.items())
+            raise UsageError(f"the detector knows no class '{word}'.{nearest(word.lower(), by_name)} It knows: {known}")
+    if not ids:
+        raise UsageError(f"--classes '{text}' names no class")
+    return sorted(set(ids))
+
+
+class UltralyticsDetector:
+    """A detector behind Ultralytics' predictor."""
+
+    def __init__(self, model: Any, names: dict[int, str], settings: dict[str, Any]) -> None:
+        self.names = names
+        self._model = model
+        self._settings = settings
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """See Detector.
+
+        Images of one size go through together; Ultralytics pads images of unequal sizes otherwise than
+        single ones, and what is found must not depend on the neighbours in a batch.
+        """
+        found: dict[int, Detections] = {}
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, image in enumerate(images):
+            groups.setdefault(image.image_size, []).append(index)
+        for members in groups.values():
+            step = 1 if self._settings["device"] == "cpu" else len(members)
+            for start in range(0, len(members), step):
+                part = members[start : start + step]
+                # Ultralytics takes arrays as OpenCV's BGR.
+                arrays = [np.ascontiguousarray(images[index].pixels[..., ::-1]) for index in part]
+                results = self._model.predict(arrays, verbose=False, save=False, **self._settings)
+                for index, result in zip(part, results, strict=True):
+                    found[index] = _to_detections(result, images[index])
+        return [found[index] for index in range(len(images))]
+
+
+def _to_detections(result: Any, image: Image) -> Detections:
+    """Boxes inside the image, those without area left out."""
+    table = result.boxes.data.float().cpu().numpy()
+    height, width = image.image_size
+    boxes = np.clip(table[:, :4], 0, (width, height, width, height))
+    keep = np.isfinite(table).all(1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return Detections(boxes[keep], table[keep, 5], table[keep, 4])

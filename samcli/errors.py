@@ -1,0 +1,45 @@
+"""What can go wrong, and the exit status each kind ends with.
+
+Every message says what was given, what was expected and what to do next, in one or two lines.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SamcliError(Exception):
+    """The run could not be done at all."""
+
+    exit_status = 1
+
+
+class UsageError(SamcliError):
+    """An option, a configuration file or a request that does not make sense."""
+
+    exit_status = 2
+
+
+class WeightsError(SamcliError):
+    """A checkpoint is missing, damaged, of an unknown family, or would run code when loaded."""
+
+
+class StorageError(SamcliError):
+    """The output folder cannot be written at all (full, read-only, over quota): going on is pointless."""
+
+
+class ImageError(SamcliError):
+    """One image cannot be processed. The run records the reason and goes on with the others."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`" Did you mean 'x'?"` for the known word nearest to `word`, or an empty string."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{matches[0]}'?" if matches else ""
+
+
+def one_line(error: BaseException) -> str:
+    """The error as one line of text: its message, or its type where it has none."""
+    text = " ".join(str(error).split())
+    return text or type(error).__name__

@@ -1,0 +1,110 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from samcli.errors import StorageError
+
+_FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+"""What makes every further write pointless: a full disk, a quota, a read-only or broken file system."""
+
+_NAME_MAX = 255
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError that no other file would escape either into a StorageError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FATAL:
+            raise
+        raise StorageError(
+            f"cannot write in {path.parent}: {error.strerror}. "
+            "Make room or choose another --output, then run the same command again: it resumes."
+        ) from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` holds either its old content or all of the new, even after power loss.
+
+    A temporary file in the same folder is flushed to disk and renamed over `path`, then the folder is
+    flushed. Ordinary permissions: the umask decides, as for any other file.
+
+    Raises:
+        StorageError: the disk is full, read-only or over quota.
+        OSError: anything else that concerns this one file.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".samcli-", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, where the system can."""
+    with contextlib.suppress(OSError):  # not every file system can; the rename itself is still atomic
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _umask() -> int:
+    """The process's umask, read without changing it (os.umask would, for every thread)."""
+    global _known_umask
+    if _known_umask is None:
+        try:
+            status = Path("/proc/self/status").read_text()
+            _known_umask = int(next(ln for ln in status.splitlines() if ln.startswith("Umask:")).split()[1], 8)
+        except (OSError, StopIteration, ValueError):
+            _known_umask = os.umask(0o022)
+            os.umask(_known_umask)
+    return _known_umask
+
+
+_known_umask: int | None = None
+
+
+def fit_name(name: str) -> str:
+    """`name`, or, where a file system could not hold it, its beginning plus a digest of the whole."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _NAME_MAX:
+        return name
+    suffix = Path(name).suffix
+    digest = hashlib.sha256(encoded).hexdigest()[:16]
+    room = _NAME_MAX - len(os.fsencode(suffix)) - len(digest) - 1
+    return encoded[:room].decode("utf-8", "ignore") + "~" + digest + suffix
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: object) -> str:
+    """`hashlib.file_digest` for Python 3.10."""
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):  # type: ignore[attr-defined]
+        digest.update(block)
+    return digest.hexdigest()

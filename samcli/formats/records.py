@@ -1,0 +1,85 @@
+"""Records: all that is known of one image's labels, lossless, as JSON. Every other format follows from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from samcli.masks import Mask
+from samcli.types import Annotation, Dropped, Instance, Quality
+
+_VERSION = 1
+_DIGITS = 6
+
+
+def write_record(annotation: Annotation, names: Mapping[int, str]) -> bytes:
+    """One line of JSON; equal annotations give equal bytes.
+
+    Boxes are xyxy in pixels of the original, upright image; masks are COCO's compressed RLE.
+    """
+    height, width = annotation.image_size
+    record = {
+        "version": _VERSION,
+        "key": annotation.key,
+        "height": height,
+        "width": width,
+        "instances": [
+            {
+                "class_id": instance.class_id,
+                "class_name": names.get(instance.class_id),
+                "prompt_box": _rounded(instance.prompt_box),
+                "area": instance.mask.area,
+                "mask": instance.mask.to_coco(),
+                "quality": {name: _rounded(value) for name, value in asdict(instance.quality).items()},
+            }
+            for instance in annotation.instances
+        ],
+        "dropped": [
+            {
+                "reason": dropped.reason,
+                "class_id": dropped.class_id,
+                "class_name": names.get(dropped.class_id),
+                "prompt_box": _rounded(dropped.prompt_box),
+                "detector_score": _rounded(dropped.detector_score),
+            }
+            for dropped in annotation.dropped
+        ],
+    }
+    return json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def read_record(data: bytes) -> Annotation:
+    """The annotation that a record holds.
+
+    Raises:
+        ValueError: it is no record, or of a later version.
+    """
+    record = json.loads(data)
+    if not isinstance(record, dict) or record.get("version") != _VERSION:
+        raise ValueError(f"not a record of version {_VERSION}")
+    return Annotation(
+        key=record["key"],
+        image_size=(record["height"], record["width"]),
+        instances=tuple(
+            Instance(
+                mask=Mask.from_coco(item["mask"]),
+                class_id=item["class_id"],
+                quality=Quality(**item["quality"]),
+                prompt_box=tuple(item["prompt_box"]) if item["prompt_box"] else None,
+            )
+            for item in record["instances"]
+        ),
+        dropped=tuple(
+            Dropped(item["reason"], item["class_id"], tuple(item["prompt_box"]), item["detector_score"])
+            for item in record["dropped"]
+        ),
+    )
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to six digits after the point: more is noise, and would be a third of the file."""
+    if isinstance(value, tuple):
+        return [_rounded(item) for item in value]
+    return round(float(value), _DIGITS) if value is not None else None

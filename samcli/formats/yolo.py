@@ -1,0 +1,36 @@
+"""YOLO-seg: `class x1 y1 x2 y2 ...` a row, normalised; an image without objects has an empty file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import yaml
+
+from samcli.polygons import Polygons, normalise
+from samcli.types import Annotation
+
+
+class YoloFormat:
+    """Ultralytics' segmentation labels, and the `data.yaml` that its trainer is given."""
+
+    suffix = ".txt"
+    data_set_names = ("data.yaml",)
+
+    def render(self, annotation: Annotation, polygons: Sequence[Polygons]) -> bytes:
+        """One row a ring, in the order of the instances. The same row is never written twice."""
+        height, width = annotation.image_size
+        rows: dict[str, None] = {}  # in order, each once: a trainer rejects repeated rows
+        for instance, shape in zip(annotation.instances, polygons, strict=True):
+            for ring in shape.rings:
+                numbers = " ".join(f"{value:.6f}" for value in normalise(ring, height, width).ravel())
+                rows[f"{instance.class_id} {numbers}"] = None
+        return "".join(row + "\n" for row in rows).encode("ascii")
+
+    def data_set_files(self, names: Mapping[int, str], images: str | None) -> dict[str, bytes]:
+        """`data.yaml`; with the image folder where it lies so that a trainer finds these labels."""
+        content: dict[str, object] = {}
+        if images is not None:
+            content |= {"train": images, "val": images}
+        content["names"] = dict(names)
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        return {"data.yaml": ("# Written by samcli. To train well, split off a validation set.\n" + text).encode()}

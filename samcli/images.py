@@ -1,0 +1,219 @@
+"""Find images and decode them to upright RGB."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samcli.errors import ImageError, UsageError, one_line
+from samcli.types import Image, ImageRef, Size
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+_WIDE_MODES = ("I", "F")  # Pillow's modes (and I;16...) with more than eight bits a pixel
+_ORIENTATION_TAG = 0x0112
+_BITS_PER_SAMPLE_TAG = 258
+
+
+def find_images(root: Path, *, exclude: Sequence[Path] = ()) -> list[ImageRef]:
+    """All images under `root` (a folder, searched recursively, or one file), sorted by key.
+
+    Names that begin with a dot are left out. A linked folder is followed once; a loop is not. Folders in
+    `exclude` are not entered.
+
+    Raises:
+        UsageError: `root` does not exist, is no image, or holds none.
+    """
+    if root.is_file():
+        if root.suffix.lower() not in SUFFIXES:
+            raise UsageError(f"{root} is not an image: expected one of {' '.join(SUFFIXES)}")
+        return [_ref(root.parent, root.name, root.stat())]
+    if not root.is_dir():
+        raise UsageError(f"{root} does not exist; expected an image or a folder of images")
+    refs = sorted(_walk(root, {path.resolve() for path in exclude}), key=lambda ref: ref.key)
+    if not refs:
+        raise UsageError(f"no images in {root} (searched all folders below it for {' '.join(SUFFIXES)})")
+    return refs
+
+
+def _ref(root: Path, key: str, status: os.stat_result) -> ImageRef:
+    return ImageRef(root, key, status.st_size, status.st_mtime_ns)
+
+
+def _walk(root: Path, excluded: set[Path]) -> Iterator[ImageRef]:
+    """Images under `root`, in no particular order, each real folder visited once."""
+    pending = [(root, PurePosixPath())]
+    seen: set[tuple[int, int]] = set()
+    while pending:
+        folder, relative = pending.pop()
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen or (excluded and folder.resolve() in excluded):
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        # Ordinary folders before linked ones, so that a folder keeps its own name, not a link's.
+        linked, real = [], []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    (linked if entry.is_symlink() else real).append((Path(entry.path), relative / entry.name))
+                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():  # noqa: PTH122
+                    yield _ref(root, str(relative / entry.name), entry.stat())
+        pending[:0] = linked
+        pending += real
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What an image's header says, before any pixel is decoded."""
+
+    image_size: Size
+    """Upright: (height, width) after the EXIF orientation is applied."""
+    rotated: bool
+    wide: bool
+    """More than eight bits a channel."""
+    alpha: bool
+    mode: str
+
+
+def probe_image(ref: ImageRef, max_pixels: int) -> Probe:
+    """Read an image's header.
+
+    Raises:
+        ImageError: it cannot be read, is no image, or has more than `max_pixels` pixels.
+    """
+    with _readable(ref), _open(ref.path.read_bytes()) as opened:
+        return _probe(opened, max_pixels)
+
+
+def read_image(source: str | Path | ImageRef, *, max_pixels: int = 500_000_000) -> Image:
+    """Decode an image to upright 8-bit RGB.
+
+    Grey, palette and CMYK images are converted; alpha is dropped; more than eight bits a channel are scaled
+    by the range that the image really uses (a 12-bit image in a 16-bit file keeps its contrast).
+
+    Raises:
+        ImageError: it cannot be read, is damaged or truncated, or has more than `max_pixels` pixels.
+    """
+    ref = source if isinstance(source, ImageRef) else ImageRef(Path(source).parent, Path(source).name)
+    with _readable(ref):
+        data = ref.path.read_bytes()
+        with _open(data) as opened:
+            probe = _probe(opened, max_pixels)
+            opened.load()  # raises for a truncated file; half an image is never returned
+            pixels = _to_rgb(opened, data, probe)
+            return Image(ref, _upright(pixels, opened.getexif().get(_ORIENTATION_TAG, 1)))
+
+
+class _readable:  # noqa: N801 - reads as a statement: with _readable(ref)
+    """Turn whatever a decoder raises into an ImageError with one line of reason."""
+
+    def __init__(self, ref: ImageRef) -> None:
+        self.ref = ref
+
+    def __enter__(self) -> None:
+        if self.ref.path.exists() and not self.ref.path.stat().st_size:
+            raise ImageError("the file is empty (0 bytes)")
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, ImageError) or not isinstance(error, Exception):
+            return
+        from PIL import UnidentifiedImageError
+
+        if isinstance(error, UnidentifiedImageError):
+            raise ImageError(f"not an image, whatever its name says ({self.ref.path.suffix})") from error
+        if isinstance(error, FileNotFoundError):
+            raise ImageError("the file is gone, or a link that leads nowhere") from error
+        if isinstance(error, MemoryError):
+            raise ImageError("too large for this machine's memory") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+        raise ImageError(f"cannot be decoded: {reason}") from error
+
+
+def _open(data: bytes) -> PIL.Image.Image:
+    import PIL.Image
+
+    # Our own limit (max_pixels) is checked from the header, per image; Pillow's is global and lower.
+    PIL.Image.MAX_IMAGE_PIXELS = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return PIL.Image.open(BytesIO(data))
+
+
+def _probe(opened: PIL.Image.Image, max_pixels: int) -> Probe:
+    width, height = opened.size
+    if width * height > max_pixels:
+        raise ImageError(f"{width} x {height} pixels are more than --max-pixels {max_pixels}")
+    orientation = opened.getexif().get(_ORIENTATION_TAG, 1)
+    turned = orientation in (5, 6, 7, 8)
+    return Probe(
+        image_size=(width, height) if turned else (height, width),
+        rotated=orientation in range(2, 9),
+        wide=opened.mode.startswith(_WIDE_MODES) or _bits_per_sample(opened) > 8,
+        alpha=opened.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in opened.info,
+        mode=opened.mode,
+    )
+
+
+def _bits_per_sample(opened: PIL.Image.Image) -> int:
+    """Bits a channel in the file: Pillow's mode hides that it reads 48-bit colour by dropping the low byte."""
+    if opened.format == "PNG":
+        header = opened.fp.getbuffer()[24:25] if isinstance(opened.fp, BytesIO) else b"\x08"
+        return int(header[0])
+    bits = getattr(opened, "tag_v2", {}).get(_BITS_PER_SAMPLE_TAG, (8,))
+    return max(bits) if isinstance(bits, tuple) else int(bits)
+
+
+def _to_rgb(opened: PIL.Image.Image, data: bytes, probe: Probe) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 as stored: not turned yet."""
+    if not probe.wide:
+        return np.asarray(opened.convert("RGB"))
+    if opened.mode.startswith(_WIDE_MODES):
+        grey = _scale_range(np.asarray(opened))
+        return np.repeat(grey[..., None], 3, axis=2)
+    import cv2
+
+    # A copy of the file was decoded by Pillow just before, so it is whole; OpenCV keeps all its bits.
+    wide = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if wide is None:
+        raise ImageError(f"no decoder for {opened.format} with {_bits_per_sample(opened)} bits a channel")
+    if wide.ndim == 2:
+        return np.repeat(_scale_range(wide)[..., None], 3, axis=2)
+    if wide.shape[2] < 3:
+        return np.repeat(_scale_range(wide[..., :1]), 3, axis=2)
+    return _scale_range(np.ascontiguousarray(wide[..., 2::-1]))
+
+
+def _scale_range(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Linear from the lowest and highest finite value present to 0 and 255; a constant image stays dark."""
+    values = values.astype(np.float32)
+    finite = np.isfinite(values)
+    if not finite.all():
+        values = np.where(finite, values, 0)
+    low, high = float(values.min()), float(values.max())
+    if high <= low:
+        return np.zeros(values.shape, np.uint8)
+    return np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8)
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Apply EXIF orientation 1 to 8."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)

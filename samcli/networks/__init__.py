@@ -1,0 +1,86 @@
+"""One file per family of networks: build from tensors' shapes, load strictly.
+
+`load_network` reads a checkpoint without running anything in it and tells its family by what it holds.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from samcli.errors import WeightsError
+from samcli.networks.sam import SamNetwork, build_sam, is_sam
+
+_WRAPPERS = ("model", "state_dict", "model_state_dict", "sam", "ema")
+_PREFIXES = ("module.", "model.", "sam.", "sam_model.")
+
+
+@dataclass(frozen=True)
+class RawCheckpoint:
+    """Tensors by name, and the text metadata that a safetensors file may carry."""
+
+    tensors: dict[str, torch.Tensor]
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def load_network(path: Path) -> SamNetwork:
+    """Build the network that a checkpoint holds, in fp32 on the CPU, in evaluation mode.
+
+    Raises:
+        WeightsError: it would run code, is damaged, is of an unknown family, or does not fit exactly.
+    """
+    raw = read_checkpoint(path)
+    if is_sam(raw.tensors):
+        return build_sam(raw.tensors, raw.metadata, path.name)
+    groups = sorted({name.partition(".")[0] for name in raw.tensors})
+    raise WeightsError(
+        f"{path.name} holds no SAM network: found {len(raw.tensors)} tensors named {', '.join(groups[:6])}...; "
+        "expected image_encoder, prompt_encoder and mask_decoder"
+    )
+
+
+def read_checkpoint(path: Path) -> RawCheckpoint:
+    """Tensors of a .safetensors, .pt or .pth file; wrappers and prefixes that training scripts add are removed.
+
+    Raises:
+        WeightsError: the file would run code when loaded, or cannot be read.
+    """
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} was refused: it is damaged or would run code when loaded (not only tensors are in it)"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+    return RawCheckpoint(_tensors(content, path))
+
+
+def _read_safetensors(path: Path) -> RawCheckpoint:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            return RawCheckpoint(_tensors(tensors, path), dict(file.metadata() or {}))
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a whole safetensors file: {error}") from error
+
+
+def _tensors(content: object, path: Path) -> dict[str, torch.Tensor]:
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        raise WeightsError(f"{path} holds no table of tensors")
+    tensors = {str(name): tensor for name, tensor in content.items()}
+    for prefix in _PREFIXES:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
+    return tensors

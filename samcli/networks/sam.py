@@ -1,0 +1,178 @@
+"""The SAM 1 family: ViT-B, ViT-L, ViT-H, MobileSAM's TinyViT, and others of other numbers.
+
+The classes are Ultralytics' (the same networks as Meta's, key by key); their loader is not used. All numbers
+are read off the tensors' shapes, except those that no shape shows: the heads of the mask decoder (8 in every
+published checkpoint) and, for TinyViT, the image size (1024, or what the file's metadata says).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from samcli.errors import WeightsError
+
+Tensors = Mapping[str, torch.Tensor]
+
+_DECODER_HEADS = 8
+_TINYVIT_IMAGE_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class SamNetwork:
+    """A SAM network and what the engine must know of it."""
+
+    module: nn.Module
+    image_size: int
+    """Side of the padded square that the image encoder takes, in pixels."""
+    family: str
+
+
+def is_sam(tensors: Tensors) -> bool:
+    """Whether these are the tensors of a SAM 1 network."""
+    groups = {name.partition(".")[0] for name in tensors}
+    return {"image_encoder", "prompt_encoder", "mask_decoder"} <= groups and (
+        "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix" in tensors
+    )
+
+
+def build_sam(tensors: Tensors, metadata: Mapping[str, str], name: str) -> SamNetwork:
+    """The network for these tensors, loaded strictly, fp32, in evaluation mode.
+
+    Raises:
+        WeightsError: a tensor is missing, unexpected or of another shape than the others imply.
+    """
+    from samcli.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.models.sam.modules.decoders import MaskDecoder
+    from ultralytics.models.sam.modules.encoders import PromptEncoder
+    from ultralytics.models.sam.modules.sam import SAMModel
+    from ultralytics.models.sam.modules.transformer import TwoWayTransformer
+
+    try:
+        if "image_encoder.pos_embed" in tensors or "image_encoder.patch_embed.proj.weight" in tensors:
+            family, image_size, encoder = "sam-vit", *_vit(tensors)
+        else:
+            image_size = int(metadata.get("img_size", _TINYVIT_IMAGE_SIZE))
+            family, encoder = "sam-tinyvit", _tinyvit(tensors, image_size)
+        dim = tensors["mask_decoder.iou_token.weight"].shape[1]
+        grid = image_size // 16
+        decoder = "mask_decoder."
+        network = SAMModel(
+            encoder,
+            PromptEncoder(
+                embed_dim=dim,
+                image_embedding_size=(grid, grid),
+                input_image_size=(image_size, image_size),
+                mask_in_chans=tensors["prompt_encoder.mask_downscaling.3.weight"].shape[0],
+            ),
+            MaskDecoder(
+                transformer_dim=dim,
+                transformer=TwoWayTransformer(
+                    depth=_count(tensors, decoder + r"transformer\.layers\.(\d+)\."),
+                    embedding_dim=dim,
+                    num_heads=_DECODER_HEADS,
+                    mlp_dim=_first(tensors, decoder + r"transformer\.layers\.0\.mlp\.(lin1|layers\.0)\.weight")[0],
+                ),
+                num_multimask_outputs=tensors[decoder + "mask_tokens.weight"].shape[0] - 1,
+                iou_head_depth=_count(tensors, decoder + r"iou_prediction_head\.layers\.(\d+)\."),
+                iou_head_hidden_dim=tensors[decoder + "iou_prediction_head.layers.0.weight"].shape[0],
+            ),
+        )
+        network.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=True)
+    except KeyError as error:
+        raise WeightsError(f"{name} looks like a SAM network but lacks the tensor {error}") from error
+    except RuntimeError as error:
+        reasons = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
+        raise WeightsError(f"{name} does not fit its own architecture: {reasons[0][:300]}") from error
+    return SamNetwork(network.eval().requires_grad_(False), image_size, family)
+
+
+def _vit(tensors: Tensors) -> tuple[int, nn.Module]:
+    """Image size and encoder of Meta's ViT."""
+    from ultralytics.models.sam.modules.encoders import ImageEncoderViT
+
+    encoder = "image_encoder."
+    patch = tensors[encoder + "patch_embed.proj.weight"]
+    dim, patch_size = patch.shape[0], patch.shape[-1]
+    image_size = tensors[encoder + "pos_embed"].shape[1] * patch_size
+    depth = _count(tensors, encoder + r"blocks\.(\d+)\.")
+    # Relative positions of a window of n: 2n - 1. A block that spans the whole grid is a global one.
+    spans = [(tensors[f"{encoder}blocks.{i}.attn.rel_pos_h"].shape[0] + 1) // 2 for i in range(depth)]
+    grid = image_size // patch_size
+    windows = {span for span in spans if span < grid}
+    return image_size, ImageEncoderViT(
+        img_size=image_size,
+        patch_size=patch_size,
+        embed_dim=dim,
+        depth=depth,
+        num_heads=dim // tensors[encoder + "blocks.0.attn.rel_pos_h"].shape[1],
+        mlp_ratio=tensors[encoder + "blocks.0.mlp.lin1.weight"].shape[0] / dim,
+        out_chans=tensors[encoder + "neck.0.weight"].shape[0],
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        qkv_bias=encoder + "blocks.0.attn.qkv.bias" in tensors,
+        use_rel_pos=True,
+        window_size=min(windows) if windows else 0,
+        global_attn_indexes=tuple(i for i, span in enumerate(spans) if span >= grid),
+    )
+
+
+def _tinyvit(tensors: Tensors, image_size: int) -> nn.Module:
+    """Encoder of MobileSAM, or one of its classes with other numbers."""
+    from ultralytics.models.sam.modules.tiny_encoder import TinyViT
+    from ultralytics.nn.modules import LayerNorm2d
+
+    layers = "image_encoder.layers."
+    stages = _count(tensors, r"image_encoder\.layers\.(\d+)\.")
+    depths = [_count(tensors, rf"image_encoder\.layers\.{i}\.blocks\.(\d+)\.") for i in range(stages)]
+    first = tensors[layers + "0.blocks.0.conv1.c.weight"]
+    dims, heads, windows = [first.shape[1]], [1], [7]
+    for i in range(1, stages):
+        biases = tensors[f"{layers}{i}.blocks.0.attn.attention_biases"]  # (heads, window squared)
+        dims.append(tensors[f"{layers}{i}.blocks.0.attn.proj.weight"].shape[0])
+        heads.append(biases.shape[0])
+        windows.append(round(biases.shape[1] ** 0.5))
+    hidden = tensors[f"{layers}1.blocks.0.mlp.fc1.weight"].shape[0]
+    head = tensors.get("image_encoder.head.weight")
+    encoder: nn.Module = TinyViT(
+        img_size=image_size,
+        num_classes=0 if head is None else head.shape[0],
+        embed_dims=tuple(dims),
+        depths=tuple(depths),
+        num_heads=tuple(heads),
+        window_sizes=tuple(windows),
+        mlp_ratio=hidden / dims[1],
+        mbconv_expand_ratio=first.shape[0] / first.shape[1],
+        drop_path_rate=0.0,
+    )
+    width = tensors["image_encoder.neck.0.weight"].shape[0]
+    if width != 256:  # the class fixes the width of its neck
+        encoder.neck = nn.Sequential(
+            nn.Conv2d(dims[-1], width, 1, bias=False),
+            LayerNorm2d(width),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            LayerNorm2d(width),
+        )
+    return encoder
+
+
+def _count(tensors: Tensors, pattern: str) -> int:
+    """One more than the highest number that the pattern's group matches among the names."""
+    numbers = [int(found[1]) for name in tensors if (found := re.match(pattern, name))]
+    if not numbers:
+        raise KeyError(pattern)
+    return max(numbers) + 1
+
+
+def _first(tensors: Tensors, pattern: str) -> torch.Size:
+    """Shape of the first tensor whose name the pattern matches."""
+    for name, tensor in tensors.items():
+        if re.match(pattern, name):
+            return tensor.shape
+    raise KeyError(pattern)

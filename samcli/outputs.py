@@ -1,0 +1,178 @@
+"""Where everything of a run lies on disk: labels, records, journal, and which image gets which label file."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from samcli.errors import SamcliError, UsageError
+from samcli.files import fit_name
+from samcli.types import ImageRef
+
+RUN_FOLDER = ".samcli"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An input root and the output folder that mirrors the tree below it."""
+
+    input_root: Path
+    output: Path
+
+    @property
+    def run_folder(self) -> Path:
+        """Journal, recipe and records: what makes a run resumable and its labels convertible."""
+        return self.output / RUN_FOLDER
+
+    @property
+    def journal(self) -> Path:
+        return self.run_folder / "journal.jsonl"
+
+    @property
+    def manifest(self) -> Path:
+        return self.run_folder / "run.json"
+
+    def record(self, key: str) -> Path:
+        """The lossless record of an image."""
+        place = PurePosixPath(key)
+        return self.run_folder / "records" / place.parent / fit_name(place.name + ".json")
+
+    def label(self, key: str, suffix: str, *, whole_name: bool = False) -> Path:
+        """The label file of an image: its name with another suffix, or with `suffix` added to the whole."""
+        place = PurePosixPath(key)
+        name = place.name + suffix if whole_name else place.stem + suffix
+        return self.output / place.parent / fit_name(name)
+
+    def images_from_output(self) -> str | None:
+        """The image folder as seen from the output, where YOLO trainers find these labels; else None.
+
+        They look for a label by exchanging the last folder named `images` in a photo's path for `labels`.
+        """
+        if default_output(self.input_root) != self.output or "images" not in self.input_root.parts:
+            return None
+        return Path(os.path.relpath(self.input_root, self.output)).as_posix()
+
+
+def default_output(input_root: Path) -> Path:
+    """The last folder named `images` in the path becomes `labels`; without one, `labels` beside the input."""
+    parts = list(input_root.parts)
+    for index in reversed(range(len(parts))):
+        if parts[index] == "images":
+            parts[index] = "labels"
+            return Path(*parts)
+    return input_root.parent / "labels"
+
+
+def make_layout(data: Path, output: Path | None) -> Layout:
+    """The layout of a run over `data`, an image or a folder.
+
+    A folder whose images all lie below `images/` stands for that folder: it is the usual shape of a data set.
+    """
+    root = Path(os.path.abspath(data.expanduser()))  # noqa: PTH100 - resolve() would follow links
+    if root.is_file():
+        root = root.parent
+    elif (root / "images").is_dir() and root.name != "images" and not _has_images_outside(root):
+        root = root / "images"
+    return Layout(root, Path(os.path.abspath(output.expanduser())) if output else default_output(root))  # noqa: PTH100
+
+
+def _has_images_outside(root: Path) -> bool:
+    """Whether an image lies below `root` but not below `root/images`."""
+    from samcli.images import find_images
+
+    with contextlib.suppress(UsageError):
+        return bool(find_images(root, exclude=[root / "images"]))
+    return False
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which label files an image gets.
+
+    `whole_names`: keys whose label is named after the whole file name. `collisions`: keys that get none, and
+    why: an earlier image holds the name.
+    """
+
+    layout: Layout
+    suffixes: tuple[str, ...]
+    whole_names: frozenset[str]
+    collisions: dict[str, str]
+
+    def paths(self, key: str) -> list[Path]:
+        """The label files of an image, one for each format."""
+        whole = key in self.whole_names
+        return [self.layout.label(key, suffix, whole_name=whole) for suffix in self.suffixes]
+
+
+def assign_labels(
+    layout: Layout, refs: Iterable[ImageRef], suffixes: Iterable[str], on_collision: str
+) -> Labels:
+    """Give each image its label name; of two with the same name the first in order keeps it.
+
+    Names are compared as a file system that ignores case would.
+    """
+    owners: dict[str, str] = {}
+    whole_names, collisions = set(), {}
+    for ref in refs:
+        stem, _, _ = ref.key.rpartition(".")
+        name = stem.casefold()
+        if name in owners and on_collision == "suffix":
+            name = ref.key.casefold()
+            whole_names.add(ref.key)
+        if name in owners:
+            collisions[ref.key] = (
+                f"its label file would be that of {owners[name]}: rename one, or use --on-collision suffix"
+            )
+        else:
+            owners[name] = ref.key
+    return Labels(layout, tuple(suffixes), frozenset(whole_names - set(collisions)), collisions)
+
+
+class Listing:
+    """Which files exist, from one listing of each folder: a look at each of a million names takes longer.
+
+    Only the last few folders are remembered; ask in the order of keys.
+    """
+
+    def __init__(self) -> None:
+        self._names = functools.lru_cache(maxsize=8)(_names_in)
+
+    def has(self, path: Path) -> bool:
+        """Whether the file existed when its folder was listed."""
+        return path.name in self._names(path.parent)
+
+
+def _names_in(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))  # noqa: PTH208 - names, not paths
+    except OSError:
+        return frozenset()
+
+
+@contextlib.contextmanager
+def locked(layout: Layout) -> Iterator[None]:
+    """Keep any other run out of the output folder.
+
+    Raises:
+        SamcliError: another run is at work there, or the folder cannot be written.
+    """
+    import filelock
+
+    try:
+        layout.run_folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(layout.run_folder / "lock")
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise SamcliError(f"another samcli is at work in {layout.output}; wait for it or choose another --output") from error
+    except OSError as error:
+        raise UsageError(
+            f"cannot write in {layout.output}: {error.strerror}. Choose another folder with --output"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

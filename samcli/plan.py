@@ -1,0 +1,202 @@
+"""What a run has to do: which images, which are done already, and whether it may write where it would.
+
+Made from file names, the journal and the headers of checkpoints alone: no network is loaded, so a finished
+run ends at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import samcli
+from samcli.config import AutoAnnotateOptions, fingerprint
+from samcli.errors import ImageError, UsageError
+from samcli.formats import FORMATS
+from samcli.images import Probe, find_images, probe_image
+from samcli.journal import Entry, Manifest, check_same_run, read_journal, read_manifest
+from samcli.outputs import Labels, Layout, Listing, assign_labels, make_layout
+from samcli.types import ImageRef
+from samcli.weights import WeightsFile
+
+
+@dataclass(frozen=True)
+class Models:
+    """The checkpoints of a run, found and verified."""
+
+    det: WeightsFile
+    sam: WeightsFile
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The images of a run, each in exactly one of `todo`, `done`, `failed` and `collisions`."""
+
+    layout: Layout
+    labels: Labels
+    manifest: Manifest
+    todo: tuple[ImageRef, ...]
+    done: dict[str, Entry]
+    failed: dict[str, Entry]
+    """Failed in an earlier run, and not to be tried again."""
+    collisions: dict[str, ImageRef]
+    """Images that cannot have a label file of their own; the reasons are in `labels`."""
+
+    @property
+    def total(self) -> int:
+        """Images found."""
+        return len(self.todo) + len(self.done) + len(self.failed) + len(self.collisions)
+
+
+def make_plan(data: Path, output: Path | None, options: AutoAnnotateOptions, models: Models | None) -> Plan:
+    """Find the images and hold them against what the output folder already has.
+
+    `models`: None for a dry run whose checkpoints are not here yet; then earlier recipes are not compared.
+
+    Raises:
+        UsageError: no images, another recipe or input in the output folder, or labels there that are not ours.
+    """
+    layout = make_layout(data, output)
+    source = data if data.is_file() else layout.input_root
+    refs = find_images(source, exclude=[layout.output] if layout.output != layout.input_root else [])
+    found = None if options.overwrite else read_manifest(layout.manifest)
+    manifest = _manifest(layout, options, models, found, len(refs))
+    if found is not None:
+        if models is None:
+            manifest = replace(manifest, recipe=found.recipe, fingerprint=found.fingerprint)
+        check_same_run(found, manifest, layout.output)
+        if not options.resume:
+            raise UsageError(f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite")
+        manifest = replace(manifest, names=found.names)
+    suffixes = [FORMATS[name].suffix for name in options.format]
+    labels = assign_labels(layout, refs, suffixes, options.on_collision)
+    journal = {} if options.overwrite else read_journal(layout.journal)
+    plan = _sort(refs, labels, manifest, journal, options.retry_failed)
+    if not options.overwrite:
+        _refuse_foreign_files(plan, options.format, journal, begun=found is not None)
+    return plan
+
+
+def _manifest(
+    layout: Layout, options: AutoAnnotateOptions, models: Models | None, found: Manifest | None, total: int
+) -> Manifest:
+    recipe = recipe_of(options, models, found)
+    return Manifest(
+        recipe=recipe,
+        fingerprint=recipe_fingerprint(recipe),
+        input_root=Path(os.path.relpath(layout.input_root, layout.output)).as_posix(),
+        versions={"samcli": samcli.__version__},
+        total=total,
+    )
+
+
+def recipe_of(options: AutoAnnotateOptions, models: Models | None, found: Manifest | None) -> dict[str, Any]:
+    """Every option that changes what is written, models by their hash, the precision by its real name.
+
+    `--precision auto` means: as the run began, else what this device does best. So a run that moves to
+    another machine stays of one piece.
+    """
+    recipe = options.recipe()
+    if models is not None:
+        for role, weights in vars(models).items():
+            recipe[role] = {"name": weights.name, "sha256": weights.sha256}
+    if options.precision == "auto" and found is not None:
+        recipe["precision"] = found.recipe.get("precision")
+    else:
+        from samcli.engine import choose_device, choose_precision
+
+        recipe["precision"] = choose_precision(options.precision, choose_device(options.device))
+    return recipe
+
+
+def recipe_fingerprint(recipe: dict[str, Any]) -> str:
+    """The fingerprint of a recipe: a model counts by its content, not by its name."""
+    return fingerprint({k: v["sha256"] if isinstance(v, dict) else v for k, v in recipe.items()})
+
+
+def _sort(
+    refs: Sequence[ImageRef],
+    labels: Labels,
+    manifest: Manifest,
+    journal: dict[str, Entry],
+    retry_failed: bool,
+) -> Plan:
+    listing = Listing()
+    todo, done, failed, collisions = [], {}, {}, {}
+    for ref in refs:
+        entry = journal.get(ref.key)
+        if ref.key in labels.collisions:
+            collisions[ref.key] = ref
+        elif entry is None or not entry.is_about(ref, manifest.run):
+            todo.append(ref)
+        elif not entry.done:
+            if retry_failed:
+                todo.append(ref)
+            else:
+                failed[ref.key] = entry
+        elif all(map(listing.has, [labels.layout.record(ref.key), *labels.paths(ref.key)])):
+            done[ref.key] = entry
+        else:
+            todo.append(ref)
+    return Plan(labels.layout, labels, manifest, tuple(todo), done, failed, collisions)
+
+
+def _refuse_foreign_files(
+    plan: Plan, formats: Iterable[str], journal: dict[str, Entry], *, begun: bool
+) -> None:
+    """Never overwrite labels that no run of ours has written: they may be somebody's work.
+
+    Ours have a record beside them, which is written first.
+    """
+    listing, layout = Listing(), plan.layout
+    foreign = [
+        path
+        for ref in plan.todo
+        if ref.key not in journal and not listing.has(layout.record(ref.key))
+        for path in plan.labels.paths(ref.key)
+        if listing.has(path)
+    ]
+    if not begun:
+        names = [file for name in formats for file in FORMATS[name].data_set_names]
+        foreign += [layout.output / file for file in names if (layout.output / file).exists()]
+    if foreign:
+        raise UsageError(
+            f"{layout.output} holds files that samcli did not write: {len(foreign)} in the way, the first "
+            f"{foreign[0].name}. Choose another --output, or --overwrite to replace them"
+        )
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a dry run learns from the images' headers."""
+
+    unreadable: dict[str, str]
+    """Key to reason."""
+    rotated: tuple[str, ...]
+    wide: tuple[str, ...]
+    alpha: tuple[str, ...]
+
+
+def survey(refs: Iterable[ImageRef], options: AutoAnnotateOptions) -> Survey:
+    """Read the header of every image."""
+
+    def look(ref: ImageRef) -> Probe | str:
+        try:
+            return probe_image(ref, options.max_pixels)
+        except ImageError as error:
+            return str(error)
+
+    refs = list(refs)
+    with ThreadPoolExecutor(options.workers) as pool:
+        seen = dict(zip((ref.key for ref in refs), pool.map(look, refs), strict=True))
+    probes = {key: probe for key, probe in seen.items() if isinstance(probe, Probe)}
+    return Survey(
+        unreadable={key: reason for key, reason in seen.items() if isinstance(reason, str)},
+        rotated=tuple(key for key, probe in probes.items() if probe.rotated),
+        wide=tuple(key for key, probe in probes.items() if probe.wide),
+        alpha=tuple(key for key, probe in probes.items() if probe.alpha),
+    )

@@ -1,0 +1,375 @@
+"""Masks to polygons that a YOLO trainer turns back into the same mask.
+
+A YOLO-seg row is one ring: no holes, no parts. So holes and parts are joined into one ring by bridges (there
+and back on the same line), and every ring is as simple as a bound on fidelity allows, judged by rasterising
+it exactly as the trainer will. Ring coordinates here are positions of pixels; the half pixel to their
+centres is added where they are normalised.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samcli.masks import Mask
+
+Ring = NDArray[np.float64]
+"""(K, 2) x, y: positions of pixels in the image."""
+
+_TRAINER_POINTS = 1000
+"""Ultralytics resamples a label's polygon to so many points, keeping its own (`resample_segments`)."""
+
+_DECIMALS = 6
+"""Of normalised coordinates in a label file: at most 0.01 pixel off in an image 20,000 pixels wide."""
+
+_SEARCH_POINTS = 3000
+"""Border points looked at for the shortest bridges: the search is quadratic, its result not critical."""
+
+_MAX_BRIDGED_PARTS = 128
+"""Of a mask in more parts than this, the smaller ones become rings of their own."""
+
+
+@dataclass(frozen=True)
+class PolygonOptions:
+    """How a mask becomes rings. `min_iou` bounds what simplification, bridges and specks may cost."""
+
+    holes: Literal["bridge", "fill"] = "bridge"
+    parts: Literal["bridge", "separate", "largest"] = "bridge"
+    min_iou: float = 0.98
+
+
+@dataclass(frozen=True)
+class Polygons:
+    """The rings of one mask, more than one only where parts stay apart, and their IoU with the mask."""
+
+    rings: tuple[Ring, ...]
+    iou: float
+
+
+def mask_to_polygons(mask: Mask, options: PolygonOptions | None = None) -> Polygons:
+    """Rings for one mask, with as few points as `options.min_iou` allows; none for an empty mask.
+
+    Bridges between parts run over background and cost pixels: parts too far apart for the bound become rings
+    of their own. Specks and pinholes worth less than a quarter of the bound are left out.
+    """
+    options = options or PolygonOptions()
+    pixels, box = mask.crop()
+    if not pixels.size:
+        return Polygons((), 0.0)
+    parts = _chosen(_trace(pixels), options)
+    target = _draw(parts, pixels.shape)
+    budget = (1 - options.min_iou) * float(target.sum())
+    groups = _join(_without_specks(parts, budget / 4), options, budget / 2)
+    frame = _Frame(box[0], box[1], mask.height, mask.width)
+    rings = _simplest(groups, frame, target, options.min_iou)
+    return Polygons(
+        tuple(ring + (frame.left, frame.top) for ring in rings), _iou(frame.rasterise(rings, target.shape), pixels)
+    )
+
+
+def normalise(ring: Ring, height: int, width: int) -> NDArray[np.float64]:
+    """(K, 2) in 0..1 as a label file holds them: centres of pixels, rounded."""
+    return np.round((ring + 0.5) / (width, height), _DECIMALS)
+
+
+def rasterise(rings: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.bool_]:
+    """Normalised rings to pixels, bool (height, width), as Ultralytics' trainer does it at that size.
+
+    Source: ultralytics `resample_segments` (float32 points are added between the given ones), then
+    `polygon2mask` (truncated to whole numbers, `cv2.fillPoly`).
+    """
+    return _fill([_trainer_points(ring) * (width, height) for ring in rings], (height, width))
+
+
+def _trainer_points(ring: NDArray[np.float64]) -> NDArray[np.float32]:
+    closed = np.concatenate([ring, ring[:1]]).astype(np.float32)
+    own = np.arange(len(closed))
+    added = np.linspace(0, len(closed) - 1, max(_TRAINER_POINTS - len(closed), 1))
+    places = np.insert(added, np.searchsorted(added, own), own)
+    return np.stack([np.interp(places, own, closed[:, axis]) for axis in (0, 1)], 1).astype(np.float32)
+
+
+def _fill(rings: Sequence[NDArray[np.floating]], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    canvas = np.zeros(shape, np.uint8)
+    for ring in rings:  # one at a time: rings of one call would cancel where they overlap
+        cv2.fillPoly(canvas, [ring.astype(np.int32)], 1)
+    return canvas.astype(bool)
+
+
+def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    union = int((first | second).sum())
+    return float((first & second).sum() / union) if union else 0.0
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where a crop lies in its image; rings inside are relative to the crop."""
+
+    left: int
+    top: int
+    height: int
+    width: int
+
+    def rasterise(self, rings: Sequence[Ring], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """What the trainer makes of the rings once written and read again, cut to the crop."""
+        written = [normalise(ring + (self.left, self.top), self.height, self.width) for ring in rings]
+        seen = [_trainer_points(ring) * (self.width, self.height) for ring in written]
+        whole = [np.trunc(points) - (self.left, self.top) for points in seen]
+        return _fill(whole, (shape[0], shape[1]))
+
+
+@dataclass(eq=False)
+class _Contour:
+    """One border, traced pixel by pixel: (K, 2) int32 positions in the crop."""
+
+    points: NDArray[np.int32]
+    area: int
+    """Pixels inside."""
+    bridges: dict[int, list[_Bridge]] = field(default_factory=lambda: defaultdict(list))
+    """Index of a point -> the bridges that end there."""
+
+
+@dataclass(eq=False)
+class _Bridge:
+    """A line between two contours, which the joined ring runs along in both directions."""
+
+    ends: tuple[tuple[_Contour, int], tuple[_Contour, int]]
+    length: float
+
+    def other_end(self, contour: _Contour) -> tuple[_Contour, int]:
+        """The contour across the bridge, and the index of the point it ends at."""
+        return self.ends[1] if self.ends[0][0] is contour else self.ends[0]
+
+    def build(self) -> None:
+        for contour, index in self.ends:
+            contour.bridges[index].append(self)
+
+
+@dataclass(eq=False)
+class _Part:
+    """A connected part of a mask: its outer border and the borders of its holes."""
+
+    outer: _Contour
+    holes: list[_Contour]
+
+    @property
+    def contours(self) -> list[_Contour]:
+        return [self.outer, *self.holes]
+
+    @property
+    def area(self) -> int:
+        return self.outer.area - sum(hole.area for hole in self.holes)
+
+
+def _trace(pixels: NDArray[np.bool_]) -> list[_Part]:
+    """The connected parts of the pixels (8-connected), with their holes, largest first."""
+    contours, hierarchy = cv2.findContours(pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    parts: dict[int, _Part] = {}
+    for index, points in enumerate(contours):
+        if hierarchy[0][index][3] < 0:
+            parts[index] = _Part(_contour(points, hole=False), [])
+    for index, points in enumerate(contours):
+        parent = int(hierarchy[0][index][3])
+        if parent >= 0:
+            parts[parent].holes.append(_contour(points, hole=True))
+    return sorted(parts.values(), key=lambda part: -part.area)
+
+
+def _contour(points: NDArray[np.int32], *, hole: bool) -> _Contour:
+    """Pick's theorem: a border through pixel centres encloses area - border / 2 + 1 of them inside."""
+    flat = points.reshape(-1, 2)
+    enclosed = cv2.contourArea(flat)
+    border = len(flat)
+    inside = enclosed - border / 2 + 1 if hole else enclosed + border / 2 + 1
+    return _Contour(flat, max(1, round(inside)))
+
+
+def _chosen(parts: list[_Part], options: PolygonOptions) -> list[_Part]:
+    """The parts and holes that the options ask to keep."""
+    if options.parts == "largest":
+        parts = parts[:1]
+    if options.holes == "fill":
+        parts = [_Part(part.outer, []) for part in parts]
+    return parts
+
+
+def _draw(parts: list[_Part], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The pixels of the parts: what the rings should give back."""
+    canvas = np.zeros(shape, np.uint8)
+    for part in parts:  # largest first: a part inside another's hole comes after that hole was cut
+        cv2.fillPoly(canvas, [contour.points for contour in part.contours], 1)
+    return canvas.astype(bool)
+
+
+def _without_specks(parts: list[_Part], allowance: float) -> list[_Part]:
+    """Leave out the smallest parts and holes, as long as their pixels stay within the allowance."""
+    small = [(part.area, part, part.outer) for part in parts[1:]]
+    small += [(hole.area, part, hole) for part in parts for hole in part.holes]
+    gone: set[int] = set()
+    for area, _, contour in sorted(small, key=lambda item: item[0]):
+        allowance -= area
+        if allowance < 0:
+            break
+        gone.add(id(contour))
+    return [
+        _Part(part.outer, [hole for hole in part.holes if id(hole) not in gone])
+        for part in parts
+        if id(part.outer) not in gone
+    ]
+
+
+def _join(parts: list[_Part], options: PolygonOptions, allowance: float) -> list[_Contour]:
+    """Build the bridges; one contour of each group that is now connected, from which its ring is walked.
+
+    Bridges to holes run inside the mask and cost nothing. Of those between parts, the longest are given up
+    until the rest fit the allowance (in pixels of background painted).
+    """
+    for part in parts:
+        for bridge in _hole_bridges(part):
+            bridge.build()
+    outers = [part.outer for part in parts]
+    if options.parts != "bridge":
+        return outers
+    bridges = sorted(_shortest_bridges(outers[:_MAX_BRIDGED_PARTS]), key=lambda bridge: bridge.length)
+    roots = {id(outer): outer for outer in outers}
+    for bridge in bridges:
+        allowance -= bridge.length
+        if allowance < 0:
+            break
+        bridge.build()
+        kept, merged = (roots[id(contour)] for contour, _ in bridge.ends)
+        roots = {key: kept if root is merged else root for key, root in roots.items()}
+    return list({id(root): root for root in roots.values()}.values())
+
+
+def _hole_bridges(part: _Part) -> Iterator[_Bridge]:
+    """From each hole's leftmost point straight to the left, to the first border met.
+
+    The line stays inside the mask, and what it meets reaches farther left, so following the bridges always
+    ends at the outer border: they make a tree (the trick is ear clipping's, Eberly 2002).
+    """
+    if not part.holes:
+        return
+    left, top = part.outer.points.min(0)
+    width, height = part.outer.points.max(0) + 1 - (left, top)
+    borders = [part.outer, *sorted(part.holes, key=lambda hole: int(hole.points[:, 0].min()))]
+    owner = np.full((height, width), -1, np.int32)
+    place = np.zeros((height, width), np.int32)
+    for number in reversed(range(len(borders))):  # where borders share a pixel, the leftmost border has it
+        x, y = (borders[number].points - (left, top)).T
+        owner[y, x], place[y, x] = number, np.arange(len(x))
+    for number, hole in enumerate(borders[1:], 1):
+        start = int(hole.points[:, 0].argmin())
+        x, y = hole.points[start] - (left, top)
+        row = owner[y, : x + 1]
+        met = int(np.flatnonzero((row >= 0) & (row < number))[-1])
+        yield _Bridge(((borders[row[met]], int(place[y, met])), (hole, start)), float(x - met))
+
+
+def _shortest_bridges(contours: list[_Contour]) -> list[_Bridge]:
+    """A minimum spanning tree over contours, by the distance between their points (Prim)."""
+    if len(contours) < 2:
+        return []
+    stride = max(1, sum(len(contour.points) for contour in contours) // _SEARCH_POINTS)
+    places = [(n, i) for n, contour in enumerate(contours) for i in range(0, len(contour.points), stride)]
+    points = np.array([contours[n].points[i] for n, i in places], np.float32)
+    owner = np.array([n for n, _ in places])
+    nearest = np.full(len(points), np.inf, np.float32)
+    source = np.zeros(len(points), np.int64)
+    joined = owner == 0
+    bridges, newest = [], np.flatnonzero(joined)
+    while not joined.all():
+        distances = ((points[:, None] - points[None, newest]) ** 2).sum(-1)
+        closest = distances.argmin(1)
+        shorter = distances[np.arange(len(points)), closest]
+        better = shorter < nearest
+        nearest[better], source[better] = shorter[better], newest[closest[better]]
+        reached = int(np.where(joined, np.inf, nearest).argmin())
+        (n, i), (m, j) = places[source[reached]], places[reached]
+        bridges.append(_Bridge(((contours[n], i), (contours[m], j)), float(np.sqrt(nearest[reached]))))
+        newest = np.flatnonzero(owner == m)
+        joined[newest] = True
+    return bridges
+
+
+def _simplest(
+    groups: list[_Contour], frame: _Frame, target: NDArray[np.bool_], min_iou: float
+) -> list[Ring]:
+    """Rings of the groups at the coarsest tolerance (in pixels, halved step by step) that meets the bound."""
+    tolerance = max(1.0, 0.04 * float(np.sqrt(target.sum())))
+    while True:
+        if tolerance < 0.5:
+            tolerance = 0.0
+        rings = [_solid(_walk(root, tolerance)) for root in groups]
+        if tolerance == 0 or _iou(frame.rasterise(rings, target.shape), target) >= min_iou:
+            return rings
+        tolerance /= 2
+
+
+def _walk(root: _Contour, tolerance: float) -> Ring:
+    """The ring that runs round a contour and, over the bridges, round all that hang on it, simplified."""
+    pieces, rounds = [], [_round(root, 0, None, tolerance)]
+    while rounds:  # a stack, not recursion: holes can hang on each other a thousand deep
+        step = next(rounds[-1], None)
+        if step is None:
+            rounds.pop()
+        elif isinstance(step, tuple):
+            contour, bridge = step
+            rounds.append(_round(*bridge.other_end(contour), bridge, tolerance))
+        else:
+            pieces.append(step)
+    return np.concatenate(pieces).astype(np.float64)
+
+
+def _round(
+    contour: _Contour, start: int, arrived: _Bridge | None, tolerance: float
+) -> Iterator[NDArray[np.int32] | tuple[_Contour, _Bridge]]:
+    """Once round a contour from `start`: pieces of it, and the bridges to cross (and come back) on the way."""
+    anchors = sorted({start, *contour.bridges})
+    turn = anchors.index(start)
+    anchors = anchors[turn:] + anchors[:turn]
+    for here, after in zip(anchors, [*anchors[1:], start], strict=True):
+        yield contour.points[here : here + 1]
+        for bridge in contour.bridges.get(here, ()):
+            if bridge is not arrived:
+                yield contour, bridge
+                yield contour.points[here : here + 1]
+        yield _simplify(_between(contour.points, here, after), tolerance)
+    if arrived is not None:
+        yield contour.points[start : start + 1]
+
+
+def _between(points: NDArray[np.int32], here: int, after: int) -> NDArray[np.int32]:
+    """The stretch of a closed border from one index to another, both included; all of it if they are equal."""
+    if after > here:
+        return points[here : after + 1]
+    return np.concatenate([points[here:], points[: after + 1]])
+
+
+def _simplify(path: NDArray[np.int32], tolerance: float) -> NDArray[np.int32]:
+    """The inner points of a path that Douglas and Peucker keep; its two ends are left to the caller."""
+    if len(path) < 3:
+        return path[:0]
+    if (path[0] == path[-1]).all():  # the algorithm needs a chord: cut a closed path at its farthest point
+        middle = int(((path - path[0]) ** 2).sum(1).argmax())
+        first, second = path[: middle + 1], path[middle:]
+        return np.concatenate([_simplify(first, tolerance), path[middle : middle + 1], _simplify(second, tolerance)])
+    return cv2.approxPolyDP(path, tolerance, False).reshape(-1, 2)[1:-1]
+
+
+def _solid(ring: Ring) -> Ring:
+    """Give a ring without area (a pixel, a line one pixel wide) a quarter pixel on each side.
+
+    A row needs three points and a box of some size; so little changes no pixel when it is rasterised.
+    """
+    low, high = ring.min(0), ring.max(0)
+    if (high > low).all():
+        return ring if len(ring) > 2 else np.concatenate([ring, ring.mean(0, keepdims=True)])
+    (x1, y1), (x2, y2) = low - 0.25, high + 0.25
+    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])

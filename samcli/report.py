@@ -1,0 +1,221 @@
+"""What a person sees: a progress bar, a summary, a dry run's table. Results go to stdout, progress to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samcli.config import AutoAnnotateOptions
+from samcli.plan import Plan
+from samcli.summary import Summary
+from samcli.types import Outcome, Status
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from tqdm import tqdm
+
+_LINE_EVERY = 10.0
+"""Seconds between lines of progress where there is no terminal."""
+
+_SHOWN_FAILURES = 5
+_SHOWN_CLASSES = 20
+
+
+class Progress:
+    """One bar on a terminal; a line every so often elsewhere; nothing when quiet."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._counts: Counter[str] = Counter()
+        self._total = 0
+        self._bar: tqdm[Any] | None = None
+        self._start = self._last = 0.0
+
+    def start(self, plan: Plan) -> Callable[[Outcome], None]:
+        """Begin to count the images of a plan."""
+        self._total = len(plan.todo)
+        self._start = self._last = time.monotonic()
+        if sys.stderr.isatty() and not self._quiet:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self._total, unit="img", dynamic_ncols=True, smoothing=0.1)
+        return self.update
+
+    def update(self, outcome: Outcome) -> None:
+        """Show one more outcome."""
+        self._counts["images"] += 1
+        self._counts["instances"] += outcome.instance_count
+        self._counts["failed"] += outcome.status is Status.FAILED
+        if self._bar is not None:
+            self._bar.set_postfix(
+                instances=self._counts["instances"], failed=self._counts["failed"], refresh=False
+            )
+            self._bar.update()
+        elif not self._quiet and time.monotonic() - self._last >= _LINE_EVERY:
+            self._last = time.monotonic()
+            print(self._line(), file=sys.stderr, flush=True)
+
+    def _line(self) -> str:
+        count, seconds = self._counts["images"], time.monotonic() - self._start
+        left = (self._total - count) * seconds / count
+        return (
+            f"{count}/{self._total} images, {count / seconds:.2f} a second, {self._counts['instances']} instances, "
+            f"{self._counts['failed']} failed, {_duration(left)} left"
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def print_summary(summary: Summary) -> None:
+    """The table at the end of a run, the failures, and what to type next."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(soft_wrap=True)
+    console.print(_summary_table(summary))
+    for key, reason in list(summary.failures.items())[:_SHOWN_FAILURES]:
+        console.print(f"[red]failed[/] {escape(_printable(key))}: {escape(reason)}", highlight=False)
+    if len(summary.failures) > _SHOWN_FAILURES:
+        more = len(summary.failures) - _SHOWN_FAILURES
+        console.print(f"... and {more} more: samcli status {escape(str(summary.output))} --failures", highlight=False)
+    if summary.stopped_by:
+        console.print(f"Stopped by {summary.stopped_by}. The same command goes on from here.", highlight=False)
+    console.print(f"Labels are in [bold]{escape(str(summary.output))}[/]", highlight=False)
+    if summary.train_command and not summary.remaining:
+        console.print(f"Train on them:  {escape(summary.train_command)}", highlight=False)
+
+
+def _summary_table(summary: Summary) -> Table:
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column()
+    speed = f"{summary.done / summary.seconds:.2f} a second" if summary.seconds and summary.done else ""
+    table.add_row("images done", f"{summary.done}", speed)
+    table.add_row("already done", f"{summary.skipped}", "skipped")
+    table.add_row("without objects", f"{summary.empty}", "empty label files")
+    table.add_row("failed", f"{len(summary.failures)}", "")
+    if summary.remaining:
+        table.add_row("not begun", f"{summary.remaining}", "")
+    table.add_row("instances", f"{sum(summary.instances.values())}", "")
+    common = summary.instances.most_common(_SHOWN_CLASSES)
+    for class_id, count in common:
+        table.add_row(f"  {summary.names.get(class_id, class_id)}", f"{count}", "")
+    if len(summary.instances) > len(common):
+        table.add_row(f"  {len(summary.instances) - len(common)} more classes", "", "")
+    stages = "  ".join(f"{name} {_duration(value)}" for name, value in summary.stages.items())
+    table.add_row("time", _duration(summary.seconds), f"[dim]{stages}[/]" if stages else "")
+    return table
+
+
+def print_status(summary: Summary, *, failures: bool, as_json: bool) -> None:
+    """How far a run is."""
+    if as_json:
+        print(summary.as_json())
+    elif failures:
+        for key, reason in summary.failures.items():
+            print(f"{_printable(key)}: {reason}")
+    else:
+        known = summary.done + len(summary.failures)
+        share = f"{known / summary.total:.0%}" if summary.total else ""
+        _print_rows(
+            {
+                "images": f"{known} of {summary.total} {share}",
+                "done": f"{summary.done}, {summary.empty} of them without objects",
+                "failed": f"{len(summary.failures)}" + (" (--failures lists them)" if summary.failures else ""),
+                "instances": f"{sum(summary.instances.values())}",
+                "labels": summary.output,
+            }
+        )
+
+
+def print_checks(checks: Mapping[str, Any], *, as_json: bool) -> None:
+    """What a bug report needs."""
+    if as_json:
+        print(json.dumps(checks))
+        return
+    rows = {}
+    for name, value in checks.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {item}" for key, item in value.items())
+        rows[name] = ", ".join(value) if isinstance(value, list) else value
+    _print_rows(rows)
+
+
+def show_dry_run(data: Path, output: Path | None, options: AutoAnnotateOptions, *, as_json: bool) -> None:
+    """What a run would do, and what is in its way; nothing is written."""
+    from samcli.auto_annotate import present_models
+    from samcli.plan import make_plan, survey
+
+    models, missing = present_models(options)
+    plan = make_plan(data, output, options, models)
+    seen = survey(plan.todo, options)
+    facts: dict[str, Any] = {
+        "input": str(plan.layout.input_root),
+        "output": str(plan.layout.output),
+        "images": plan.total,
+        "to_do": len(plan.todo) - len(seen.unreadable),
+        "done_already": len(plan.done),
+        "failed_before": {key: entry.error for key, entry in plan.failed.items()},
+        "label_name_taken": {key: plan.labels.collisions[key] for key in plan.collisions},
+        "unreadable": seen.unreadable,
+        "rotated": list(seen.rotated),
+        "more_than_8_bits": list(seen.wide),
+        "alpha_dropped": list(seen.alpha),
+        "to_download": missing,
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    details = {name: value for name, value in facts.items() if isinstance(value, dict) and value}
+    _print_rows({name.replace("_", " "): _short(value) for name, value in facts.items()})
+    for name, reasons in details.items():
+        for key, reason in list(reasons.items())[:_SHOWN_FAILURES]:
+            print(f"{name.replace('_', ' ')}: {_printable(key)}: {reason}")
+
+
+def _short(value: Any) -> str:
+    """A count, and the first few of a list."""
+    if isinstance(value, dict):
+        return str(len(value))
+    if isinstance(value, list):
+        first = ", ".join(_printable(str(item)) for item in value[:3])
+        return f"{len(value)}" + (f" ({first}{', ...' if len(value) > 3 else ''})" if value else "")
+    return str(value)
+
+
+def _print_rows(rows: Mapping[str, Any]) -> None:
+    """Two plain columns."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, value in rows.items():
+        table.add_row(name, escape(str(value)))
+    Console(soft_wrap=True, highlight=False).print(table)
+
+
+def _printable(key: str) -> str:
+    """A key on one line, whatever its bytes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in key)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,162 @@
+"""Where the work runs. Here: on this machine, in threads, the three stages overlapping.
+
+    read (threads) | annotate (this thread: the networks) | publish (threads)
+
+Every queue is bounded, so memory stays flat over any number of images.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Protocol
+
+from samcli.errors import ImageError, SamcliError, one_line
+from samcli.types import Annotation, Image, ImageRef, Outcome, Status
+
+log = logging.getLogger("samcli")
+
+
+class Stages(Protocol):
+    """What a runner needs of a worker."""
+
+    def read(self, ref: ImageRef) -> Image: ...
+    def annotate(self, images: Sequence[Image]) -> list[Annotation]: ...
+    def publish(self, ref: ImageRef, annotation: Annotation) -> Outcome: ...
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A stage's result for one image (or why there is none) and the seconds spent on it so far."""
+
+    ref: ImageRef
+    seconds: float
+    image: Image | None = None
+    outcome: Outcome | None = None
+
+
+def run_local(
+    stages: Stages,
+    refs: Iterable[ImageRef],
+    *,
+    batch: int,
+    workers: int,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Iterator[Outcome]:
+    """Outcomes of the images, as they come. One image never stops the run: it fails, with its reason.
+
+    Once `stopping()` is true no more images are begun; those in the networks and writers are finished.
+
+    Raises:
+        StorageError: nothing can be written any more.
+    """
+    waiting = iter(refs)
+    reading: deque[Future[_Timed]] = deque()
+    writing: deque[Future[Outcome]] = deque()
+    with ThreadPoolExecutor(workers, "read") as readers, ThreadPoolExecutor(workers, "write") as writers:
+        try:
+            while not stopping():
+                while len(reading) < batch + workers and (ref := next(waiting, None)) is not None:
+                    reading.append(readers.submit(_read, stages, ref))
+                if not reading:
+                    break
+                read = [reading.popleft().result() for _ in range(min(batch, len(reading)))]
+                yield from (item.outcome for item in read if item.outcome is not None)
+                for item, annotation in _annotate(stages, [item for item in read if item.image is not None]):
+                    if isinstance(annotation, Outcome):
+                        yield annotation
+                    else:
+                        writing.append(writers.submit(_publish, stages, item, annotation))
+                while writing and (writing[0].done() or len(writing) > 2 * batch + workers):
+                    yield writing.popleft().result()
+            while writing:
+                yield writing.popleft().result()
+        finally:
+            for future in reading:
+                future.cancel()
+
+
+def _read(stages: Stages, ref: ImageRef) -> _Timed:
+    start = time.perf_counter()
+    try:
+        image = stages.read(ref)
+    except Exception as error:
+        return _Timed(ref, 0.0, outcome=_failed(ref, error, time.perf_counter() - start))
+    return _Timed(ref, time.perf_counter() - start, image)
+
+
+def _annotate(stages: Stages, items: list[_Timed]) -> Iterator[tuple[_Timed, Annotation | Outcome]]:
+    """Each item with its annotation. Where a batch fails, its images are tried alone: one may be to blame."""
+    if not items:
+        return
+    start = time.perf_counter()
+    try:
+        annotations = stages.annotate([item.image for item in items if item.image is not None])
+    except Exception as error:
+        if len(items) > 1:
+            for item in items:
+                yield from _annotate(stages, [item])
+            return
+        (item,) = items
+        yield item, _failed(item.ref, error, item.seconds + time.perf_counter() - start)
+        return
+    share = (time.perf_counter() - start) / len(items)
+    for item, annotation in zip(items, annotations, strict=True):
+        yield replace(item, seconds=item.seconds + share, image=None), annotation
+
+
+def _publish(stages: Stages, item: _Timed, annotation: Annotation) -> Outcome:
+    start = time.perf_counter()
+    try:
+        outcome = stages.publish(item.ref, annotation)
+    except SamcliError:
+        raise  # no other image could be written either
+    except Exception as error:
+        return _failed(item.ref, error, item.seconds + time.perf_counter() - start)
+    return replace(outcome, seconds=item.seconds + time.perf_counter() - start)
+
+
+def _failed(ref: ImageRef, error: Exception, seconds: float) -> Outcome:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        reason = "the machine's memory is too small for it"
+    elif isinstance(error, ImageError):
+        reason = str(error)
+    else:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+    log.debug("%s failed", ref.key, exc_info=error)
+    return Outcome(ref, Status.FAILED, seconds=seconds, error=reason)
+
+
+class StopSignals:
+    """While active, SIGINT and SIGTERM ask for an orderly stop; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, object] = {}
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.received is not None
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
+        log.warning("%s: finishing what is in flight; once more stops at once", self.received.name)

@@ -1,0 +1,256 @@
+"""The values that flow through samcli. All are frozen and checked when made.
+
+Coordinates are xyxy floats in pixels of the original, upright image; sizes are (height, width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from samcli.errors import UsageError
+from samcli.masks import Mask
+
+if TYPE_CHECKING:
+    import torch
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """A path plus its key: the POSIX path relative to the input root, suffix included.
+
+    The key is the identity of an image everywhere; never its stem. `size` (bytes) and `mtime_ns` tell one
+    version of the file from another.
+    """
+
+    root: Path
+    key: str
+    size: int = 0
+    mtime_ns: int = 0
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return self.root / self.key
+
+
+@dataclass(frozen=True)
+class Image:
+    """Decoded pixels: uint8 (H, W, 3) RGB, EXIF orientation applied."""
+
+    ref: ImageRef
+    pixels: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
+            raise ValueError(
+                f"pixels of {self.ref.key!r} are {self.pixels.dtype} {self.pixels.shape}; "
+                "expected uint8 (H, W, 3) RGB"
+            )
+        if not self.pixels.size:
+            raise ValueError(f"{self.ref.key!r} has no pixels")
+
+    @property
+    def image_size(self) -> Size:
+        """(height, width) of the original, upright image."""
+        return int(self.pixels.shape[0]), int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What the image encoder returns for one image, with all that is needed to prompt it later.
+
+    `features`: (C, h, w) float tensor on the engine's device.
+    `image_size`: the original, upright image; `input_size`: the resized one inside the padded square.
+    `model`: identity of the encoder's weights; an engine refuses another model's embedding.
+    """
+
+    features: torch.Tensor
+    image_size: Size
+    input_size: Size
+    model: str
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Boxes (N, 4) float32 xyxy, class ids (N,) int64, scores (N,) float32 of one image, in pixels."""
+
+    boxes: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
+        class_ids = np.asarray(self.class_ids, np.int64).reshape(-1)
+        scores = np.asarray(self.scores, np.float32).reshape(-1)
+        if not len(boxes) == len(class_ids) == len(scores):
+            raise ValueError(f"{len(boxes)} boxes, {len(class_ids)} class ids, {len(scores)} scores: not one each")
+        for name, value in (("boxes", boxes), ("class_ids", class_ids), ("scores", scores)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """N objects' prompts of one image, in pixels of the original image.
+
+    `boxes`: (N, 4) xyxy. `points`: (N, K, 2) x, y with `point_labels` (N, K): 1 object, 0 background,
+    -1 padding. `mask_logits`: (N, h, w) low-resolution logits of an earlier answer.
+    All that are given speak of the same N objects.
+
+    Raises:
+        UsageError: shapes do not fit each other, a box is empty or inside out, or nothing was given.
+    """
+
+    boxes: NDArray[np.float32] | None = None
+    points: NDArray[np.float32] | None = None
+    point_labels: NDArray[np.int64] | None = None
+    mask_logits: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        boxes = _array(self.boxes, np.float32, (None, 4), "boxes")
+        points = _array(self.points, np.float32, (None, None, 2), "points")
+        labels = _array(self.point_labels, np.int64, (None, None), "point_labels")
+        logits = _array(self.mask_logits, np.float32, (None, None, None), "mask_logits")
+        given = [value for value in (boxes, points, logits) if value is not None]
+        if not given:
+            raise UsageError("no prompt was given; expected boxes, points or mask logits")
+        if len({len(value) for value in given}) != 1:
+            raise UsageError(f"prompts for {[len(v) for v in given]} objects; expected the same number in each")
+        if (points is None) != (labels is None) or (
+            points is not None and labels is not None and points.shape[:2] != labels.shape
+        ):
+            raise UsageError("point_labels must hold one label (1 object, 0 background) for each point")
+        if boxes is not None:
+            self._check_boxes(boxes)
+        for name, value in (
+            ("boxes", boxes), ("points", points), ("point_labels", labels), ("mask_logits", logits),
+        ):  # fmt: skip
+            object.__setattr__(self, name, value)
+
+    @staticmethod
+    def _check_boxes(boxes: NDArray[Any]) -> None:
+        bad = ~np.isfinite(boxes).all(1) | (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
+        if bad.any():
+            box = ", ".join(f"{v:g}" for v in boxes[bad][0])
+            raise UsageError(f"box ({box}) is empty; expected x1,y1,x2,y2 with x1 < x2 and y1 < y2")
+
+    def __len__(self) -> int:
+        for value in (self.boxes, self.points, self.mask_logits):
+            if value is not None:
+                return len(value)
+        raise AssertionError("unreachable: checked when made")
+
+    def __getitem__(self, index: slice) -> Prompts:
+        """The prompts of some of the objects."""
+        part = {name: None if v is None else v[index] for name, v in vars(self).items()}
+        return Prompts(**part)
+
+
+def _array(
+    value: ArrayLike | None, dtype: type[np.generic], shape: Sequence[int | None], name: str
+) -> NDArray[Any] | None:
+    """`value` as an array of that dtype and number of dimensions (None: any length), or None."""
+    if value is None:
+        return None
+    array = np.asarray(value, dtype)
+    if array.ndim != len(shape) or any(
+        want not in (None, got) for want, got in zip(shape, array.shape, strict=True)
+    ):
+        wanted = ", ".join("n" if n is None else str(n) for n in shape)
+        raise UsageError(f"{name} have shape {array.shape}; expected ({wanted})")
+    return array
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One mask that SAM answered: for which prompt, from which output token, and how good it is.
+
+    `predicted_iou`: SAM's own estimate. `stability`: IoU of the masks thresholded at +/- an offset.
+    `low_res_logits`: (h, w) float32, only when asked for; may be fed back as `Prompts.mask_logits`.
+    """
+
+    prompt: int
+    token: int
+    mask: Mask
+    predicted_iou: float
+    stability: float
+    low_res_logits: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures that tell a doubtful instance from a good one; None where they do not apply."""
+
+    detector_score: float | None = None
+    predicted_iou: float | None = None
+    stability: float | None = None
+    box_iou: float | None = None
+    """IoU of the mask's own box with the box that prompted it."""
+    polygon_iou: float | None = None
+    """IoU of the written polygon, rasterised as a trainer does, with the mask."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One object: its mask, class id and quality figures, and the box that prompted it, if one did."""
+
+    mask: Mask
+    class_id: int
+    quality: Quality = field(default_factory=Quality)
+    prompt_box: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """An object that was found and not labelled, and why."""
+
+    reason: str
+    class_id: int
+    prompt_box: tuple[float, float, float, float]
+    detector_score: float
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """All instances of one image. What was dropped is kept beside them, with the reason."""
+
+    key: str
+    image_size: Size
+    instances: tuple[Instance, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+
+
+class Status(str, Enum):
+    """What became of an image."""
+
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image: done with so many instances of each class (maybe none), or failed and why."""
+
+    ref: ImageRef
+    status: Status
+    instances: Mapping[int, int] = field(default_factory=dict)
+    """Class id to number of instances."""
+    seconds: float = 0.0
+    error: str | None = None
+
+    @property
+    def instance_count(self) -> int:
+        """Number of instances over all classes."""
+        return sum(self.instances.values())

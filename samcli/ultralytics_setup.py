@@ -1,0 +1,61 @@
+"""Import ultralytics as a library: silent, offline, installing nothing, running no pickled code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from samcli.weights import cache_folder
+
+_prepared = False
+
+
+def prepare_ultralytics(*, trust_weights: bool = False) -> None:
+    """Set what ultralytics reads from the environment when it is first imported. Call before any import of it.
+
+    No network (telemetry, version checks), no pip installs, its settings in our cache folder instead of the
+    user's home, and checkpoints loaded without running code unless `trust_weights`.
+    """
+    global _prepared
+    if _prepared:
+        if trust_weights and os.environ.get("ULTRALYTICS_SAFE_LOAD") == "1":
+            _set_safe_load(False)
+        return
+    os.environ["YOLO_OFFLINE"] = "True"
+    os.environ["YOLO_AUTOINSTALL"] = "False"
+    os.environ["YOLO_VERBOSE"] = "False"
+    os.environ["ULTRALYTICS_SAFE_LOAD"] = "0" if trust_weights else "1"
+    os.environ["YOLO_CONFIG_DIR"] = str(_settings_folder())
+    import cv2
+
+    cv2.setNumThreads(1)  # the networks need the cores
+    imported_before = "ultralytics" in sys.modules
+    import ultralytics.utils
+
+    ultralytics.utils.LOGGER.setLevel(logging.ERROR)
+    if imported_before:  # somebody else's program: its import read another environment
+        _set_safe_load(not trust_weights)
+    _prepared = True
+
+
+def _set_safe_load(safe: bool) -> None:
+    """Switch the flag in the modules that read it at their import."""
+    import ultralytics.nn.tasks
+    import ultralytics.utils
+
+    os.environ["ULTRALYTICS_SAFE_LOAD"] = "1" if safe else "0"
+    ultralytics.utils.SAFE_LOAD = safe
+    ultralytics.nn.tasks.SAFE_LOAD = safe
+
+
+def _settings_folder() -> Path:
+    """A folder of ours for ultralytics' settings; a temporary one where the cache cannot be written."""
+    folder = cache_folder() / "ultralytics"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="samcli-"))
+    return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="samcli-"))

@@ -1,0 +1,76 @@
+"""Checkpoints for tests: seeded random weights in the real architectures, so that every code path is real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+
+def save_sam_vit(
+    path: Path, *, image_size: int = 256, dim: int = 64, depth: int = 2, heads: int = 2, out: int = 256
+) -> Path:
+    """A small ViT SAM of segment-anything's own classes, with lively positions and masks of all sizes."""
+    from functools import partial
+
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+    torch.manual_seed(0)
+    grid = image_size // 16
+    sam = Sam(
+        image_encoder=ImageEncoderViT(
+            img_size=image_size, embed_dim=dim, depth=depth, num_heads=heads, out_chans=out, use_rel_pos=True,
+            window_size=14 if grid > 14 else 7, global_attn_indexes=(depth - 1,), qkv_bias=True,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        ),
+        prompt_encoder=PromptEncoder(
+            embed_dim=out, image_embedding_size=(grid, grid), input_image_size=(image_size, image_size),
+            mask_in_chans=16,
+        ),
+        mask_decoder=MaskDecoder(
+            num_multimask_outputs=3, transformer_dim=out, iou_head_depth=3, iou_head_hidden_dim=out,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=out, mlp_dim=512, num_heads=8),
+        ),
+    )  # fmt: skip
+    _enliven(sam)
+    torch.save(sam.state_dict(), path)
+    return path
+
+
+def save_sam_vit_b(path: Path) -> Path:
+    """segment-anything's ViT-B, 1024 pixels, seeded random weights."""
+    from segment_anything import sam_model_registry
+
+    torch.manual_seed(0)
+    sam = sam_model_registry["vit_b"]()
+    _enliven(sam)
+    torch.save(sam.state_dict(), path)
+    return path
+
+
+def _enliven(sam: torch.nn.Module) -> None:
+    """Positions are zero when untrained; random ones exercise them."""
+    for name, weight in sam.named_parameters():
+        if "pos" in name:
+            torch.nn.init.normal_(weight, std=0.02)
+
+
+def save_yolo(path: Path, *, names: tuple[str, ...] = ("cat", "dog", "bird"), task: str = "detect") -> Path:
+    """YOLOv8n with seeded random weights, its scores raised so that it finds boxes everywhere."""
+    from samcli.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.nn.tasks import DetectionModel, SegmentationModel
+
+    torch.manual_seed(0)
+    kind = SegmentationModel if task == "segment" else DetectionModel
+    model = kind(f"yolov8n{'-seg' if task == 'segment' else ''}.yaml", nc=len(names), verbose=False)
+    model.names = dict(enumerate(names))
+    head = model.model[-1]
+    for branch in head.cv3:
+        torch.nn.init.normal_(branch[-1].weight, std=0.5)
+        torch.nn.init.normal_(branch[-1].bias, mean=-1.0, std=1.0)
+    model.args = {"task": task, "imgsz": 640}
+    model.task = task
+    torch.save({"model": model.half().eval(), "train_args": {"task": task, "imgsz": 640}, "epoch": -1}, path)
+    return path
