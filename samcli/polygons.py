@@ -278,23 +278,22 @@ def _shortest_bridges(contours: list[_Contour]) -> list[_Bridge]:
         return []
     stride = max(1, sum(len(contour.points) for contour in contours) // _SEARCH_POINTS)
     places = [(n, i) for n, contour in enumerate(contours) for i in range(0, len(contour.points), stride)]
-    points = np.array([contours[n].points[i] for n, i in places], np.float32)
+    x, y = np.array([contours[n].points[i] for n, i in places], np.float32).T
     owner = np.array([n for n, _ in places])
-    nearest = np.full(len(points), np.inf, np.float32)
-    source = np.zeros(len(points), np.int64)
-    joined = owner == 0
-    bridges, newest = [], np.flatnonzero(joined)
-    while not joined.all():
-        distances = ((points[:, None] - points[None, newest]) ** 2).sum(-1)
+    nearest = np.full(len(places), np.inf, np.float32)  # squared distance to what is joined
+    source = np.zeros(len(places), np.int64)
+    bridges, newest, apart = [], np.flatnonzero(owner == 0), np.flatnonzero(owner != 0)
+    while len(apart):
+        dx, dy = x[apart, None] - x[newest], y[apart, None] - y[newest]
+        distances = dx * dx + dy * dy
         closest = distances.argmin(1)
-        shorter = distances[np.arange(len(points)), closest]
-        better = shorter < nearest
-        nearest[better], source[better] = shorter[better], newest[closest[better]]
-        reached = int(np.where(joined, np.inf, nearest).argmin())
+        shorter = distances[np.arange(len(apart)), closest]
+        better = shorter < nearest[apart]
+        nearest[apart[better]], source[apart[better]] = shorter[better], newest[closest[better]]
+        reached = int(apart[nearest[apart].argmin()])
         (n, i), (m, j) = places[source[reached]], places[reached]
         bridges.append(_Bridge(((contours[n], i), (contours[m], j)), float(np.sqrt(nearest[reached]))))
-        newest = np.flatnonzero(owner == m)
-        joined[newest] = True
+        newest, apart = np.flatnonzero(owner == m), apart[owner[apart] != m]
     return bridges
 
 
