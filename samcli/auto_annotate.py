@@ -30,9 +30,7 @@ def find_models(options: AutoAnnotateOptions) -> Models:
     Raises:
         WeightsError: one of them cannot be had.
     """
-    return Models(
-        det=find_weights(options.det, "det", log.info), sam=find_weights(options.sam, "sam", log.info)
-    )
+    return Models(det=find_weights(options.det, "det", log.info), sam=find_weights(options.sam, "sam", log.info))
 
 
 def present_models(options: AutoAnnotateOptions) -> tuple[Models | None, list[str]]:
@@ -65,17 +63,16 @@ def auto_annotate(
         return _summary(plan)
     with locked(plan.layout):
         plan = make_plan(data, output, options, models)  # what another run did before we had the lock counts
-        if options.overwrite:
-            plan.layout.journal.unlink(missing_ok=True)
-        write_manifest(plan.layout.manifest, plan.manifest)
         return _run(plan, models, options, starting)
 
 
 def _run(plan: Plan, models: Models, options: AutoAnnotateOptions, starting: Callable[[Plan], Watch]) -> Summary:
-    worker = Worker.load(plan, models, options)
-    write_manifest(plan.layout.manifest, replace(plan.manifest, names=worker.names))
-    worker.publish_data_set_files()
+    worker = Worker.load(plan, models, options)  # first: a refused model must leave no trace
     plan = replace(plan, manifest=replace(plan.manifest, names=worker.names))
+    if options.overwrite:
+        plan.layout.journal.unlink(missing_ok=True)
+    write_manifest(plan.layout.manifest, plan.manifest)
+    worker.publish_data_set_files()
     summary, watch = _summary(plan), starting(plan)
     begun = time.perf_counter()
     with StopSignals() as signals, Journal(plan.layout.journal, plan.manifest.run) as journal:

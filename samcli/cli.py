@@ -13,13 +13,17 @@ import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
 from samcli import __version__
-from samcli.config import AutoAnnotateOptions, Options, flag_of, resolve, variable_of
+from samcli.config import AutoAnnotateOptions, Options, default_of, flag_of, resolve, variable_of
 from samcli.errors import SamcliError, UsageError, one_line
+
+_EXIT_STATUS_HELP = (
+    "Exit status: 0 all done, 1 could not run, 2 usage, 3 finished with failed images, 130 or 143 interrupted."
+)
 
 app = typer.Typer(
     name="samcli",
@@ -27,12 +31,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    epilog=_EXIT_STATUS_HELP,
 )
 log = logging.getLogger("samcli")
-
-_EXIT_STATUS_HELP = (
-    "Exit status: 0 all done, 1 could not run, 2 usage, 3 finished with failed images, 130 or 143 interrupted."
-)
 
 
 def main() -> None:
@@ -40,15 +41,28 @@ def main() -> None:
     app()
 
 
-Data = Annotated[Optional[Path], typer.Argument(help="An image, or a folder searched recursively.", show_default=False)]
-Input = Annotated[Optional[Path], typer.Option("--input", "-i", help="The same, as an option.", show_default=False)]
+Data = Annotated[
+    Path | None, typer.Argument(help="An image, or a folder searched recursively.", show_default=False)
+]
+Input = Annotated[Path | None, typer.Option("--input", "-i", help="The same, as an option.", show_default=False)]
 Output = Annotated[
-    Optional[Path],
-    typer.Option("--output", "-o", help=r"Where to write; the tree of the input is mirrored. [dim]\[default: images/ -> labels/, else labels beside the input][/]", show_default=False),
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Where to write; the tree of the input is mirrored. "
+        r"[dim]\[default: images/ -> labels/, else labels beside the input][/]",
+        show_default=False,
+    ),
 ]
 Config = Annotated[
-    Optional[Path],
-    typer.Option("--config", help="YAML file of options; the command line and SAMCLI_* go before it.", envvar="SAMCLI_CONFIG", show_default=False),
+    Path | None,
+    typer.Option(
+        "--config",
+        help="YAML file of options; the command line and SAMCLI_* go before it.",
+        envvar="SAMCLI_CONFIG",
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")]
@@ -83,7 +97,9 @@ def command(name: str, kind: type[Options] | None = None) -> Callable[[Callable[
 
         own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "given"]
         parameters = [*own, *(_parameters(kind) if kind else ())]
-        parameters.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug))
+        parameters.append(
+            inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
+        )
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -100,12 +116,11 @@ def _parameters(kind: type[Options]) -> Iterator[inspect.Parameter]:
     for entry in dataclasses.fields(kind):
         rules = entry.metadata
         hint = list[str] if rules["many"] else hints[entry.name]
-        default = ",".join(entry.default_factory()) if rules["many"] else entry.default  # type: ignore[misc]
-        flag = flag_of(entry)
+        flag, default = flag_of(entry), default_of(entry)
         names = [f"{flag}/--no-{flag[2:]}"] if hint is bool else [flag]
         option = typer.Option(
             *names,
-            help=rules["help"] + ("" if default is None or hint is bool else rf" [dim]\[default: {default}][/]"),
+            help=rules["help"] + ("" if default is None else rf" [dim]\[default: {default}][/]"),
             show_default=False,
             envvar=variable_of(entry.name),
             show_envvar=False,
@@ -113,7 +128,10 @@ def _parameters(kind: type[Options]) -> Iterator[inspect.Parameter]:
             metavar=rules["metavar"] or "|".join(rules["choices"]) or None,
         )
         yield inspect.Parameter(
-            entry.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Optional[hint], option]
+            entry.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[hint | None, option],
         )
 
 
@@ -172,7 +190,9 @@ def auto_annotate(
     input: Input = None,
     output: Output = None,
     config: Config = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what is in the way.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done, and what is in the way.")
+    ] = False,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

@@ -103,13 +103,18 @@ def flag_of(entry: dataclasses.Field[Any]) -> str:
     return str(entry.metadata.get("flag") or "--" + entry.name.replace("_", "-"))
 
 
+def default_of(entry: dataclasses.Field[Any]) -> str | None:
+    """The option's default as people write it; None where it has none or is a switch."""
+    if isinstance(entry.default_factory, dataclasses._MISSING_TYPE):
+        return None if entry.default is None or isinstance(entry.default, bool) else str(entry.default)
+    return ",".join(entry.default_factory())
+
+
 @dataclass(frozen=True)
 class InputOptions(Options):
     """Which images."""
 
-    max_pixels: int = option(
-        500_000_000, "Images of more pixels are recorded as failed.", low=1, panel="Input"
-    )
+    max_pixels: int = option(500_000_000, "Images of more pixels are recorded as failed.", low=1, panel="Input")
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ class DetectorOptions(Options):
     det: str = option(
         "yolov8x.pt",
         "Detector: a known name, a path (.pt, .onnx, .torchscript), or 'tiny' (embedded).",
+        recipe=True,
         panel="Detector",
         metavar="NAME|PATH",
     )
@@ -147,23 +153,23 @@ class SamOptions(Options):
     sam: str = option(
         "sam_b.pt",
         "SAM checkpoint: a known name, a path, or 'tiny' (embedded).",
+        recipe=True,
         panel="SAM",
         metavar="NAME|PATH",
     )
     precision: str = option(
         "auto",
         "Arithmetic: auto takes what the device does fastest; fp32 is exact.",
+        recipe=True,
         choices=("auto", "fp32", "bf16", "fp16"),
         panel="SAM",
     )
-    device: str = option(
-        "auto", "cpu, cuda, cuda:1, mps, or auto.", panel="SAM", metavar="DEVICE"
+    device: str = option("auto", "cpu, cuda, cuda:1, mps, or auto.", panel="SAM", metavar="DEVICE")
+    min_predicted_iou: float | None = option(
+        None, "Drop masks for which SAM predicts a lower IoU.", recipe=True, panel="SAM"
     )
-    min_predicted_iou: float = option(
-        0.0, "Drop masks for which SAM predicts a lower IoU.", recipe=True, low=0, high=1, panel="SAM"
-    )
-    min_stability: float = option(
-        0.0, "Drop masks with a lower stability score.", recipe=True, low=0, high=1, panel="SAM"
+    min_stability: float | None = option(
+        None, "Drop masks with a lower stability score.", recipe=True, low=0, high=1, panel="SAM"
     )
     min_mask_area: int = option(1, "Drop masks of fewer pixels.", recipe=True, low=1, panel="SAM")
 
@@ -206,14 +212,10 @@ class LabelOptions(Options):
 class RunOptions(Options):
     """How the work is done; nothing here changes what is written."""
 
-    batch: int = option(
-        0, "Images through the networks at once; 0: 1 on a CPU, 8 on a GPU.", low=0, panel="Run"
-    )
+    batch: int = option(0, "Images through the networks at once; 0: 1 on a CPU, 8 on a GPU.", low=0, panel="Run")
     workers: int = option(2, "Threads that decode and write.", low=1, high=64, panel="Run")
     resume: bool = option(True, "Go on where an earlier run stopped, or refuse.", panel="Run")
-    overwrite: bool = option(
-        False, "Begin anew: labels of an earlier run, or by hand, are replaced.", panel="Run"
-    )
+    overwrite: bool = option(False, "Begin anew: labels of an earlier run, or by hand, are replaced.", panel="Run")
     retry_failed: bool = option(False, "Try again what failed before.", panel="Run")
     max_failures: int | None = option(
         None, "Stop once so many images have failed.", low=1, panel="Run", metavar="N"

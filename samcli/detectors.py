@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +12,9 @@ import numpy as np
 
 from samcli.errors import UsageError, WeightsError, nearest, one_line
 from samcli.types import Detections, Image
-from samcli.weights import WeightsFile
+from samcli.weights import WeightsFile, find_weights
+
+log = logging.getLogger("samcli")
 
 _SUFFIXES = (".pt", ".onnx", ".torchscript")
 
@@ -26,7 +30,7 @@ class Detector(Protocol):
 
 
 def load_detector(
-    weights: WeightsFile,
+    weights: WeightsFile | str,
     *,
     conf: float = 0.25,
     iou: float = 0.45,
@@ -39,12 +43,16 @@ def load_detector(
 ) -> UltralyticsDetector:
     """A detector out of any file that Ultralytics reads: YOLOv5u to YOLO26, RT-DETR, also exported ones.
 
+    `weights`: a file, or what `--det` takes: a known name, a path, or `tiny`. The rest as on the command line.
+
     Raises:
         WeightsError: the file is refused, damaged, or no detector.
         UsageError: `classes` names a class that the detector does not know.
     """
     from samcli.ultralytics_setup import prepare_ultralytics
 
+    if isinstance(weights, str):
+        weights = find_weights(weights, "det", log.info)
     prepare_ultralytics(trust_weights=trust_weights)
     model = _load_model(weights.path, trust_weights)
     names = {int(key): str(value) for key, value in dict(model.names).items()}
@@ -71,7 +79,7 @@ def _load_model(path: Path, trusted: bool) -> Any:
             model = RTDETR(path)
         names = model.names  # an exported model is opened only here
     except Exception as error:  # whatever unpickling a stranger's file can raise
-        if "supported Ultralytics checkpoint format" in str(error) and not trusted:
+        if isinstance(error.__cause__, pickle.UnpicklingError) and not trusted:
             raise WeightsError(
                 f"{path} was refused: it would run code when loaded (not only known network classes are in it). "
                 "If you made it yourself: --trust-weights"
@@ -99,7 +107,9 @@ def parse_classes(text: str, names: dict[int, str]) -> list[int]:
             ids.append(int(word))
         elif word:
             known = ", ".join(f"{key} {name}" for key, name in names.items())
-            raise UsageError(f"the detector knows no class '{word}'.{nearest(word.lower(), by_name)} It knows: {known}")
+            raise UsageError(
+                f"the detector knows no class '{word}'.{nearest(word.lower(), by_name)} It knows: {known}"
+            )
     if not ids:
         raise UsageError(f"--classes '{text}' names no class")
     return sorted(set(ids))

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from samcli.errors import UsageError
 from samcli.masks import Mask
@@ -117,21 +117,19 @@ class Engine:
     `model` is the SHA-256 of the weights; embeddings carry it, and another model's are refused.
     """
 
-    def __init__(
-        self, network: SamNetwork, model: str, *, device: str = "auto", precision: str = "auto"
-    ) -> None:
+    def __init__(self, network: SamNetwork, model: str, *, device: str = "auto", precision: str = "auto") -> None:
         self.model = model
         self.family = network.family
         self.side = network.image_size
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self._dtype = DTYPES[self.precision]
-        module = network.module.to(self.device)
-        self._encoder: nn.Module = module.image_encoder.to(self._dtype)  # type: ignore[union-attr,operator]
-        self._decoder: nn.Module = module.mask_decoder.to(self._dtype)  # type: ignore[union-attr,operator]
+        # eval() anew: TinyViT caches its attention biases then, and a cast does not reach that cache.
+        self._encoder = network.image_encoder.to(self.device, self._dtype).eval()
+        self._decoder = network.mask_decoder.to(self.device, self._dtype)
         # Stays fp32: its sines of pixel positions would be noise in eight bits of mantissa.
-        self._prompt_encoder: nn.Module = module.prompt_encoder  # type: ignore[assignment]
-        self._position = self._prompt_encoder.get_dense_pe().to(self._dtype)  # type: ignore[operator]
+        self._prompt_encoder = network.prompt_encoder.to(self.device)
+        self._position: Tensor = self._prompt_encoder.get_dense_pe().to(self._dtype)  # type: ignore[operator]
         self._mean = torch.tensor(_PIXEL_MEAN, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(_PIXEL_STD, device=self.device).view(3, 1, 1)
         self._chunk = self._first_chunk()
@@ -163,9 +161,7 @@ class Engine:
 
     def _encode_together(self, images: Sequence[Image]) -> list[Embedding]:
         frames = [Frame(image.image_size, self.side) for image in images]
-        batch = torch.stack(
-            [self._preprocess(image, frame) for image, frame in zip(images, frames, strict=True)]
-        )
+        batch = torch.stack([self._preprocess(image, frame) for image, frame in zip(images, frames, strict=True)])
         features = self._encoder(batch.to(self._dtype))
         return [
             Embedding(one, frame.image_size, frame.input_size, self.model)
@@ -254,7 +250,7 @@ class Engine:
         height, width = embedding.image_size
         input_height, input_width = embedding.input_size
         at_once = max(1, _UPSAMPLE_BYTES // (4 * max(height * width, self.side**2)))
-        for part in logits.split(at_once):
+        for part in torch.split(logits, at_once):
             square = F.interpolate(part[:, None], (self.side, self.side), mode="bilinear", align_corners=False)
             inside = square[..., :input_height, :input_width]
             full = F.interpolate(inside, (height, width), mode="bilinear", align_corners=False)[:, 0]

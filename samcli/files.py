@@ -16,6 +16,8 @@ _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 """What makes every further write pointless: a full disk, a quota, a read-only or broken file system."""
 
 _NAME_MAX = 255
+_PREFIX, _SUFFIX = ".samcli-", ".tmp"
+"""Of temporary files."""
 
 
 @contextlib.contextmanager
@@ -44,12 +46,12 @@ def write_atomic(path: Path, data: bytes) -> None:
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".samcli-", suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=_SUFFIX)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fchmod(file.fileno(), 0o666 & ~_umask())
+                os.fchmod(file.fileno(), ordinary_mode())
                 os.fsync(file.fileno())
             Path(temporary).replace(path)
         except BaseException:
@@ -57,6 +59,12 @@ def write_atomic(path: Path, data: bytes) -> None:
                 Path(temporary).unlink()
             raise
         sync_folder(path.parent)
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what `write_atomic` left below a folder when its process was killed."""
+    for path in folder.rglob(f"{_PREFIX}*{_SUFFIX}"):
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -67,6 +75,11 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def ordinary_mode() -> int:
+    """The permissions that the umask gives to any other file: a temporary one is for its owner alone."""
+    return 0o666 & ~_umask()
 
 
 def _umask() -> int:

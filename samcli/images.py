@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -57,22 +59,38 @@ def _walk(root: Path, excluded: set[Path]) -> Iterator[ImageRef]:
     seen: set[tuple[int, int]] = set()
     while pending:
         folder, relative = pending.pop()
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in seen or (excluded and folder.resolve() in excluded):
+        own = folder.stat()
+        if (own.st_dev, own.st_ino) in seen or (excluded and folder.resolve() in excluded):
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add((own.st_dev, own.st_ino))
         # Ordinary folders before linked ones, so that a folder keeps its own name, not a link's.
-        linked, real = [], []
+        linked: list[tuple[Path, PurePosixPath]] = []
+        real: list[tuple[Path, PurePosixPath]] = []
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                named = os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122
+                if entry.name.startswith(".") or (not named and entry.is_file(follow_symlinks=False)):
                     continue
-                if entry.is_dir():
+                status = _status(entry)
+                if status is None:
+                    continue
+                if stat.S_ISDIR(status.st_mode):
                     (linked if entry.is_symlink() else real).append((Path(entry.path), relative / entry.name))
-                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():  # noqa: PTH122
-                    yield _ref(root, str(relative / entry.name), entry.stat())
-        pending[:0] = linked
-        pending += real
+                elif named and (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+                    yield _ref(root, str(relative / entry.name), status)
+        # Taken from the end: in order of name, so that a folder linked twice always has the same name.
+        pending[:0] = sorted(linked, reverse=True)
+        pending += sorted(real, reverse=True)
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Of what an entry leads to; of the link itself where that is nowhere (reading it will say so)."""
+    try:
+        return entry.stat()
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
+            return entry.stat(follow_symlinks=False)
+        return None
 
 
 @dataclass(frozen=True)
@@ -94,8 +112,10 @@ def probe_image(ref: ImageRef, max_pixels: int) -> Probe:
     Raises:
         ImageError: it cannot be read, is no image, or has more than `max_pixels` pixels.
     """
-    with _readable(ref), _open(ref.path.read_bytes()) as opened:
-        return _probe(opened, max_pixels)
+    with _readable(ref):
+        data = _bytes(ref)
+        with _open(data) as opened:
+            return _probe(opened, data, max_pixels)
 
 
 def read_image(source: str | Path | ImageRef, *, max_pixels: int = 500_000_000) -> Image:
@@ -109,12 +129,13 @@ def read_image(source: str | Path | ImageRef, *, max_pixels: int = 500_000_000) 
     """
     ref = source if isinstance(source, ImageRef) else ImageRef(Path(source).parent, Path(source).name)
     with _readable(ref):
-        data = ref.path.read_bytes()
+        data = _bytes(ref)
         with _open(data) as opened:
-            probe = _probe(opened, max_pixels)
+            _check_pixels(opened, max_pixels)
+            wide = _is_wide(opened, data)
             opened.load()  # raises for a truncated file; half an image is never returned
-            pixels = _to_rgb(opened, data, probe)
-            return Image(ref, _upright(pixels, opened.getexif().get(_ORIENTATION_TAG, 1)))
+            pixels = _to_rgb(opened, data, wide)
+            return Image(ref, _upright(pixels, _orientation(opened)))
 
 
 class _readable:  # noqa: N801 - reads as a statement: with _readable(ref)
@@ -124,15 +145,15 @@ class _readable:  # noqa: N801 - reads as a statement: with _readable(ref)
         self.ref = ref
 
     def __enter__(self) -> None:
-        if self.ref.path.exists() and not self.ref.path.stat().st_size:
-            raise ImageError("the file is empty (0 bytes)")
+        pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is None or isinstance(error, ImageError) or not isinstance(error, Exception):
             return
         from PIL import UnidentifiedImageError
 
-        if isinstance(error, UnidentifiedImageError):
+        # Ultralytics wraps Pillow's open, and then fails to import a decoder that nobody asked for.
+        if any(isinstance(e, UnidentifiedImageError) for e in (error, error.__context__)):
             raise ImageError(f"not an image, whatever its name says ({self.ref.path.suffix})") from error
         if isinstance(error, FileNotFoundError):
             raise ImageError("the file is gone, or a link that leads nowhere") from error
@@ -140,6 +161,13 @@ class _readable:  # noqa: N801 - reads as a statement: with _readable(ref)
             raise ImageError("too large for this machine's memory") from error
         reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
         raise ImageError(f"cannot be decoded: {reason}") from error
+
+
+def _bytes(ref: ImageRef) -> bytes:
+    data = ref.path.read_bytes()
+    if not data:
+        raise ImageError("the file is empty (0 bytes)")
+    return data
 
 
 def _open(data: bytes) -> PIL.Image.Image:
@@ -152,33 +180,51 @@ def _open(data: bytes) -> PIL.Image.Image:
         return PIL.Image.open(BytesIO(data))
 
 
-def _probe(opened: PIL.Image.Image, max_pixels: int) -> Probe:
+def _probe(opened: PIL.Image.Image, data: bytes, max_pixels: int) -> Probe:
+    _check_pixels(opened, max_pixels)
     width, height = opened.size
-    if width * height > max_pixels:
-        raise ImageError(f"{width} x {height} pixels are more than --max-pixels {max_pixels}")
-    orientation = opened.getexif().get(_ORIENTATION_TAG, 1)
-    turned = orientation in (5, 6, 7, 8)
+    wide = _is_wide(opened, data)
+    orientation = _orientation(opened)
+    swapped = orientation in (5, 6, 7, 8) and opened.format != "TIFF"  # whose size Pillow states upright
     return Probe(
-        image_size=(width, height) if turned else (height, width),
+        image_size=(width, height) if swapped else (height, width),
         rotated=orientation in range(2, 9),
-        wide=opened.mode.startswith(_WIDE_MODES) or _bits_per_sample(opened) > 8,
+        wide=wide,
         alpha=opened.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in opened.info,
         mode=opened.mode,
     )
 
 
-def _bits_per_sample(opened: PIL.Image.Image) -> int:
-    """Bits a channel in the file: Pillow's mode hides that it reads 48-bit colour by dropping the low byte."""
+def _check_pixels(opened: PIL.Image.Image, max_pixels: int) -> None:
+    width, height = opened.size
+    if width * height > max_pixels:
+        raise ImageError(f"{width} x {height} pixels are more than --max-pixels {max_pixels}")
+
+
+def _orientation(opened: PIL.Image.Image) -> int:
+    """EXIF orientation 1 to 8, as far as it has been read: a PNG may state it after its pixels."""
+    import PIL.Image
+
+    # Not opened.getexif(): PNG's own decodes the whole image.
+    return int(PIL.Image.Image.getexif(opened).get(_ORIENTATION_TAG, 1))
+
+
+def _is_wide(opened: PIL.Image.Image, data: bytes) -> bool:
+    return opened.mode.startswith(_WIDE_MODES) or _bits_per_sample(opened, data) > 8
+
+
+def _bits_per_sample(opened: PIL.Image.Image, data: bytes) -> int:
+    """Bits a channel in the file. Pillow's mode hides that it reads 48-bit colour without its low bytes."""
     if opened.format == "PNG":
-        header = opened.fp.getbuffer()[24:25] if isinstance(opened.fp, BytesIO) else b"\x08"
-        return int(header[0])
+        return data[24]  # of its header, which every PNG begins with
     bits = getattr(opened, "tag_v2", {}).get(_BITS_PER_SAMPLE_TAG, (8,))
     return max(bits) if isinstance(bits, tuple) else int(bits)
 
 
-def _to_rgb(opened: PIL.Image.Image, data: bytes, probe: Probe) -> NDArray[np.uint8]:
+def _to_rgb(opened: PIL.Image.Image, data: bytes, wide: bool) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 as stored: not turned yet."""
-    if not probe.wide:
+    if not wide:
+        opened.info.pop("transparency", None)  # Pillow would warn that it is lost, and it is meant to be
         return np.asarray(opened.convert("RGB"))
     if opened.mode.startswith(_WIDE_MODES):
         grey = _scale_range(np.asarray(opened))
@@ -186,25 +232,28 @@ def _to_rgb(opened: PIL.Image.Image, data: bytes, probe: Probe) -> NDArray[np.ui
     import cv2
 
     # A copy of the file was decoded by Pillow just before, so it is whole; OpenCV keeps all its bits.
-    wide = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    if wide is None:
-        raise ImageError(f"no decoder for {opened.format} with {_bits_per_sample(opened)} bits a channel")
-    if wide.ndim == 2:
-        return np.repeat(_scale_range(wide)[..., None], 3, axis=2)
-    if wide.shape[2] < 3:
-        return np.repeat(_scale_range(wide[..., :1]), 3, axis=2)
-    return _scale_range(np.ascontiguousarray(wide[..., 2::-1]))
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if values is None:
+        bits = _bits_per_sample(opened, data)
+        raise ImageError(f"no decoder for {opened.format} with {bits} bits a channel")
+    if values.ndim == 2:
+        return np.repeat(_scale_range(values)[..., None], 3, axis=2)
+    if values.shape[2] < 3:
+        return np.repeat(_scale_range(values[..., :1]), 3, axis=2)
+    return _scale_range(np.ascontiguousarray(values[..., 2::-1]))
 
 
 def _scale_range(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Linear from the lowest and highest finite value present to 0 and 255; a constant image stays dark."""
     values = values.astype(np.float32)
     finite = np.isfinite(values)
-    if not finite.all():
-        values = np.where(finite, values, 0)
-    low, high = float(values.min()), float(values.max())
+    if not finite.any():
+        return np.zeros(values.shape, np.uint8)
+    low, high = float(values[finite].min()), float(values[finite].max())
     if high <= low:
         return np.zeros(values.shape, np.uint8)
+    if not finite.all():
+        values = np.where(finite, values, low)
     return np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8)
 
 

@@ -99,7 +99,10 @@ class Mask:
         if isinstance(counts, str):
             counts = counts.encode("ascii")
         if not isinstance(counts, bytes):
-            counts = compress_counts(np.asarray(counts, np.int64), height, width)
+            runs = np.asarray(counts, np.int64)
+            if (runs < 0).any():
+                raise ValueError("run lengths are negative")
+            counts = compress_counts(runs, height, width)
         return cls(height, width, counts)
 
     @classmethod

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from samcli.errors import SamcliError, UsageError
-from samcli.files import fit_name
+from samcli.files import fit_name, remove_temporary_files
 from samcli.types import ImageRef
 
 RUN_FOLDER = ".samcli"
@@ -108,9 +108,7 @@ class Labels:
         return [self.layout.label(key, suffix, whole_name=whole) for suffix in self.suffixes]
 
 
-def assign_labels(
-    layout: Layout, refs: Iterable[ImageRef], suffixes: Iterable[str], on_collision: str
-) -> Labels:
+def assign_labels(layout: Layout, refs: Iterable[ImageRef], suffixes: Iterable[str], on_collision: str) -> Labels:
     """Give each image its label name; of two with the same name the first in order keeps it.
 
     Names are compared as a file system that ignores case would.
@@ -167,12 +165,19 @@ def locked(layout: Layout) -> Iterator[None]:
         lock = filelock.FileLock(layout.run_folder / "lock")
         lock.acquire(blocking=False)
     except filelock.Timeout as error:
-        raise SamcliError(f"another samcli is at work in {layout.output}; wait for it or choose another --output") from error
+        raise SamcliError(
+            f"another samcli is at work in {layout.output}; wait for it or choose another --output"
+        ) from error
     except OSError as error:
         raise UsageError(
             f"cannot write in {layout.output}: {error.strerror}. Choose another folder with --output"
         ) from error
+    running = layout.run_folder / "running"
     try:
+        if running.exists():  # an earlier run was killed, maybe between a temporary file and its renaming
+            remove_temporary_files(layout.output)
+        running.touch()
         yield
     finally:
+        running.unlink(missing_ok=True)
         lock.release()

@@ -1,6 +1,6 @@
 """The worker: image refs in, outcomes out. It loads its models once and does not know where it runs.
 
-    ref -> read -> Image -> annotate -> Annotation -> publish -> files -> Outcome
+ref -> read -> Image -> annotate -> Annotation -> publish -> files -> Outcome
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -39,11 +39,12 @@ from samcli.types import (
     Status,
 )
 
+
 @dataclass
 class StageClock:
     """Seconds spent in each stage, over all threads; the stages overlap, so they sum to more than the run."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextlib.contextmanager
@@ -152,14 +153,17 @@ class Worker:
         return replace(annotation, instances=tuple(instances), dropped=tuple(dropped))
 
     def _reason_to_drop(self, segment: Segment) -> str | None:
-        options = self._options
-        if not segment.mask.area:
+        """None to keep it. A limit that was not given drops nothing: predictions can lie outside 0..1."""
+        options, mask = self._options, segment.mask
+        if not mask.area:
             return "empty mask"
-        if segment.mask.area < options.min_mask_area:
-            return f"mask of {segment.mask.area} pixels, fewer than --min-mask-area {options.min_mask_area}"
-        if segment.predicted_iou < options.min_predicted_iou:
-            return f"predicted IoU {segment.predicted_iou:.3f} below --min-predicted-iou {options.min_predicted_iou:g}"
-        if segment.stability < options.min_stability:
+        if mask.area < options.min_mask_area:
+            return f"{mask.area} pixels, fewer than --min-mask-area {options.min_mask_area}"
+        if options.min_predicted_iou is not None and segment.predicted_iou < options.min_predicted_iou:
+            return (
+                f"predicted IoU {segment.predicted_iou:.3f} below --min-predicted-iou {options.min_predicted_iou:g}"
+            )
+        if options.min_stability is not None and segment.stability < options.min_stability:
             return f"stability {segment.stability:.3f} below --min-stability {options.min_stability:g}"
         return None
 

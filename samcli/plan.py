@@ -70,7 +70,9 @@ def make_plan(data: Path, output: Path | None, options: AutoAnnotateOptions, mod
             manifest = replace(manifest, recipe=found.recipe, fingerprint=found.fingerprint)
         check_same_run(found, manifest, layout.output)
         if not options.resume:
-            raise UsageError(f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite")
+            raise UsageError(
+                f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite"
+            )
         manifest = replace(manifest, names=found.names)
     suffixes = [FORMATS[name].suffix for name in options.format]
     labels = assign_labels(layout, refs, suffixes, options.on_collision)
@@ -145,9 +147,7 @@ def _sort(
     return Plan(labels.layout, labels, manifest, tuple(todo), done, failed, collisions)
 
 
-def _refuse_foreign_files(
-    plan: Plan, formats: Iterable[str], journal: dict[str, Entry], *, begun: bool
-) -> None:
+def _refuse_foreign_files(plan: Plan, formats: Iterable[str], journal: dict[str, Entry], *, begun: bool) -> None:
     """Never overwrite labels that no run of ours has written: they may be somebody's work.
 
     Ours have a record beside them, which is written first.

@@ -69,7 +69,8 @@ def mask_to_polygons(mask: Mask, options: PolygonOptions | None = None) -> Polyg
     frame = _Frame(box[0], box[1], mask.height, mask.width)
     rings = _simplest(groups, frame, target, options.min_iou)
     return Polygons(
-        tuple(ring + (frame.left, frame.top) for ring in rings), _iou(frame.rasterise(rings, target.shape), pixels)
+        tuple(ring + (frame.left, frame.top) for ring in rings),
+        _iou(frame.rasterise(rings, target.shape), pixels),
     )
 
 
@@ -297,9 +298,7 @@ def _shortest_bridges(contours: list[_Contour]) -> list[_Bridge]:
     return bridges
 
 
-def _simplest(
-    groups: list[_Contour], frame: _Frame, target: NDArray[np.bool_], min_iou: float
-) -> list[Ring]:
+def _simplest(groups: list[_Contour], frame: _Frame, target: NDArray[np.bool_], min_iou: float) -> list[Ring]:
     """Rings of the groups at the coarsest tolerance (in pixels, halved step by step) that meets the bound."""
     tolerance = max(1.0, 0.04 * float(np.sqrt(target.sum())))
     while True:
@@ -358,8 +357,11 @@ def _simplify(path: NDArray[np.int32], tolerance: float) -> NDArray[np.int32]:
     if (path[0] == path[-1]).all():  # the algorithm needs a chord: cut a closed path at its farthest point
         middle = int(((path - path[0]) ** 2).sum(1).argmax())
         first, second = path[: middle + 1], path[middle:]
-        return np.concatenate([_simplify(first, tolerance), path[middle : middle + 1], _simplify(second, tolerance)])
-    return cv2.approxPolyDP(path, tolerance, False).reshape(-1, 2)[1:-1]
+        return np.concatenate(
+            [_simplify(first, tolerance), path[middle : middle + 1], _simplify(second, tolerance)]
+        )
+    kept: NDArray[np.int32] = cv2.approxPolyDP(path, tolerance, False).reshape(-1, 2)
+    return kept[1:-1]
 
 
 def _solid(ring: Ring) -> Ring:
@@ -369,6 +371,6 @@ def _solid(ring: Ring) -> Ring:
     """
     low, high = ring.min(0), ring.max(0)
     if (high > low).all():
-        return ring if len(ring) > 2 else np.concatenate([ring, ring.mean(0, keepdims=True)])
+        return ring if len(ring) > 2 else np.concatenate([ring, ring[:1]])
     (x1, y1), (x2, y2) = low - 0.25, high + 0.25
     return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])

@@ -52,9 +52,7 @@ class Progress:
         self._counts["instances"] += outcome.instance_count
         self._counts["failed"] += outcome.status is Status.FAILED
         if self._bar is not None:
-            self._bar.set_postfix(
-                instances=self._counts["instances"], failed=self._counts["failed"], refresh=False
-            )
+            self._bar.set_postfix(instances=self._counts["instances"], failed=self._counts["failed"], refresh=False)
             self._bar.update()
         elif not self._quiet and time.monotonic() - self._last >= _LINE_EVERY:
             self._last = time.monotonic()
@@ -87,7 +85,9 @@ def print_summary(summary: Summary) -> None:
         console.print(f"[red]failed[/] {escape(_printable(key))}: {escape(reason)}", highlight=False)
     if len(summary.failures) > _SHOWN_FAILURES:
         more = len(summary.failures) - _SHOWN_FAILURES
-        console.print(f"... and {more} more: samcli status {escape(str(summary.output))} --failures", highlight=False)
+        console.print(
+            f"... and {more} more: samcli status {escape(str(summary.output))} --failures", highlight=False
+        )
     if summary.stopped_by:
         console.print(f"Stopped by {summary.stopped_by}. The same command goes on from here.", highlight=False)
     console.print(f"Labels are in [bold]{escape(str(summary.output))}[/]", highlight=False)

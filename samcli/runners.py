@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -49,7 +49,7 @@ def run_local(
     batch: int,
     workers: int,
     stopping: Callable[[], bool] = lambda: False,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Outcomes of the images, as they come. One image never stops the run: it fails, with its reason.
 
     Once `stopping()` is true no more images are begun; those in the networks and writers are finished.

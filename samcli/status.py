@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from samcli.errors import UsageError
@@ -11,11 +12,12 @@ from samcli.summary import Summary
 
 
 def read_status(output: Path) -> Summary:
-    """The summary of the run in an output folder (or in `labels` below, where people look first).
+    """The summary of the run in an output folder.
 
     Raises:
         UsageError: no run was begun there.
     """
+    output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow links
     layout = Layout(output, output)
     manifest = read_manifest(layout.manifest)
     if manifest is None:

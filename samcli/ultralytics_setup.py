@@ -30,11 +30,15 @@ def prepare_ultralytics(*, trust_weights: bool = False) -> None:
     os.environ["ULTRALYTICS_SAFE_LOAD"] = "0" if trust_weights else "1"
     os.environ["YOLO_CONFIG_DIR"] = str(_settings_folder())
     import cv2
+    import PIL.Image
 
     cv2.setNumThreads(1)  # the networks need the cores
     imported_before = "ultralytics" in sys.modules
     import ultralytics.utils
+    import ultralytics.utils.patches
 
+    # It replaces Pillow's open by one that wants to pip-install a package for every file that is no image.
+    PIL.Image.open = getattr(ultralytics.utils.patches, "_image_open", PIL.Image.open)
     ultralytics.utils.LOGGER.setLevel(logging.ERROR)
     if imported_before:  # somebody else's program: its import read another environment
         _set_safe_load(not trust_weights)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 
 from samcli.errors import WeightsError, nearest, one_line
-from samcli.files import sha256_of, write_atomic
+from samcli.files import ordinary_mode, sha256_of, write_atomic
 
 _ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
@@ -156,7 +157,9 @@ def _embedded(role: str) -> WeightsFile:
         if not path.is_file():
             write_atomic(path, source.read_bytes())
     if (found := sha256_of(path)) != expected:
-        raise WeightsError(f"the embedded {name} is damaged (SHA-256 {found[:12]}, expected {expected[:12]}): reinstall")
+        raise WeightsError(
+            f"the embedded {name} is damaged (SHA-256 {found[:12]}, expected {expected[:12]}): reinstall"
+        )
     return WeightsFile(path, expected)
 
 
@@ -211,18 +214,21 @@ def _download(checkpoint: Checkpoint, target: Path, report: Report) -> None:
         with os.fdopen(handle, "wb") as file:
             size, md5 = _fetch(checkpoint.url, file.write)
             file.flush()
+            os.fchmod(file.fileno(), ordinary_mode())
             os.fsync(file.fileno())
         if checkpoint.bytes is not None and size != checkpoint.bytes:
             raise WeightsError(f"{checkpoint.name}: {size} bytes arrived, expected {checkpoint.bytes}. Try again.")
         if checkpoint.md5_start and not md5.startswith(checkpoint.md5_start):
             raise WeightsError(f"{checkpoint.name}: MD5 {md5[:6]}, expected {checkpoint.md5_start}. Try again.")
         if checkpoint.sha256 and (found := sha256_of(Path(temporary))) != checkpoint.sha256:
-            raise WeightsError(f"{checkpoint.name}: SHA-256 {found[:12]}, expected {checkpoint.sha256[:12]}. Try again.")
+            raise WeightsError(
+                f"{checkpoint.name}: SHA-256 {found[:12]}, expected {checkpoint.sha256[:12]}. Try again."
+            )
         Path(temporary).replace(target)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise WeightsError(
-            f"cannot download {checkpoint.name} ({one_line(error)}). Put the file (from {checkpoint.url}) at {target}, "
-            "or try without a network: --det tiny --sam tiny."
+            f"cannot download {checkpoint.name} ({one_line(error)}). "
+            f"Put the file (from {checkpoint.url}) at {target}, or try without a network: --det tiny --sam tiny."
         ) from error
     finally:
         with contextlib.suppress(OSError):

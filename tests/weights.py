@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 
@@ -55,6 +56,31 @@ def _enliven(sam: torch.nn.Module) -> None:
             torch.nn.init.normal_(weight, std=0.02)
 
 
+def _settle(model: torch.nn.Module) -> None:
+    """Let batch norms and class scores see photos: as initialised, signals fade out layer by layer."""
+    from PIL import Image
+    from ultralytics.utils import ASSETS
+
+    opened = [Image.open(ASSETS / name).convert("RGB").resize((640, 640)) for name in ("bus.jpg", "zidane.jpg")]
+    seen_photos = torch.stack([torch.from_numpy(np.array(photo)).permute(2, 0, 1) / 255 for photo in opened])
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(seen_photos)
+        model.eval()
+        for branch in model.model[-1].cv3:  # class scores around sigmoid(-1), of all classes alike
+            score = branch[-1]
+            seen: list[torch.Tensor] = []
+            hook = score.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
+            model(seen_photos)
+            hook.remove()
+            channels = seen[0].flatten(2).permute(1, 0, 2).flatten(1)
+            weight = torch.randn_like(score.weight) / channels.std(1).clamp(min=1e-3)[None, :, None, None]
+            score.weight.copy_(weight / weight.shape[1] ** 0.5)
+            score.bias.copy_(-1 - (score.weight[..., 0, 0] @ channels.mean(1)))
+
+
 def save_yolo(path: Path, *, names: tuple[str, ...] = ("cat", "dog", "bird"), task: str = "detect") -> Path:
     """YOLOv8n with seeded random weights, its scores raised so that it finds boxes everywhere."""
     from samcli.ultralytics_setup import prepare_ultralytics
@@ -66,11 +92,34 @@ def save_yolo(path: Path, *, names: tuple[str, ...] = ("cat", "dog", "bird"), ta
     kind = SegmentationModel if task == "segment" else DetectionModel
     model = kind(f"yolov8n{'-seg' if task == 'segment' else ''}.yaml", nc=len(names), verbose=False)
     model.names = dict(enumerate(names))
-    head = model.model[-1]
-    for branch in head.cv3:
-        torch.nn.init.normal_(branch[-1].weight, std=0.5)
-        torch.nn.init.normal_(branch[-1].bias, mean=-1.0, std=1.0)
+    _settle(model)
     model.args = {"task": task, "imgsz": 640}
     model.task = task
     torch.save({"model": model.half().eval(), "train_args": {"task": task, "imgsz": 640}, "epoch": -1}, path)
+    return path
+
+
+def save_mobile_sam(path: Path) -> Path:
+    """MobileSAM's architecture, seeded random weights, in Ultralytics' form."""
+    from samcli.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.models.sam.build import build_mobile_sam
+
+    torch.manual_seed(0)
+    torch.save(build_mobile_sam().state_dict(), path)
+    return path
+
+
+def save_rtdetr(path: Path) -> Path:
+    """RT-DETR with seeded random weights."""
+    from samcli.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.nn.tasks import RTDETRDetectionModel
+
+    torch.manual_seed(0)
+    model = RTDETRDetectionModel("rtdetr-resnet50.yaml", nc=3, verbose=False)
+    model.args, model.task = {"task": "detect", "imgsz": 640}, "detect"
+    torch.save({"model": model.half().eval(), "train_args": {"task": "detect", "imgsz": 640}}, path)
     return path

@@ -16,9 +16,15 @@ from samcli.types import Annotation
 class LabelFormat(Protocol):
     """Writes one file per image, and perhaps some for the whole data set."""
 
-    suffix: str
-    data_set_names: tuple[str, ...]
-    """Names of the files for the whole data set."""
+    @property
+    def suffix(self) -> str:
+        """Of one image's label file."""
+        ...
+
+    @property
+    def data_set_names(self) -> tuple[str, ...]:
+        """Names of the files for the whole data set."""
+        ...
 
     def render(self, annotation: Annotation, polygons: Sequence[Polygons]) -> bytes:
         """The label file of one image; `polygons` are those of its instances, in order."""

@@ -59,6 +59,13 @@ def read_record(data: bytes) -> Annotation:
     record = json.loads(data)
     if not isinstance(record, dict) or record.get("version") != _VERSION:
         raise ValueError(f"not a record of version {_VERSION}")
+    try:
+        return _annotation(record)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the record is damaged: {type(error).__name__} {error}") from error
+
+
+def _annotation(record: Mapping[str, Any]) -> Annotation:
     return Annotation(
         key=record["key"],
         image_size=(record["height"], record["width"]),

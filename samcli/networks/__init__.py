@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from samcli.errors import WeightsError
+from samcli.errors import WeightsError, one_line
 from samcli.networks.sam import SamNetwork, build_sam, is_sam
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "sam", "ema")
@@ -58,7 +58,7 @@ def read_checkpoint(path: Path) -> RawCheckpoint:
             f"{path} was refused: it is damaged or would run code when loaded (not only tensors are in it)"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+        raise WeightsError(f"{path} cannot be read as a checkpoint: {one_line(error)[:200]}") from error
     return RawCheckpoint(_tensors(content, path))
 
 

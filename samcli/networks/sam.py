@@ -27,7 +27,9 @@ _TINYVIT_IMAGE_SIZE = 1024
 class SamNetwork:
     """A SAM network and what the engine must know of it."""
 
-    module: nn.Module
+    image_encoder: nn.Module
+    prompt_encoder: nn.Module
+    mask_decoder: nn.Module
     image_size: int
     """Side of the padded square that the image encoder takes, in pixels."""
     family: str
@@ -91,7 +93,8 @@ def build_sam(tensors: Tensors, metadata: Mapping[str, str], name: str) -> SamNe
     except RuntimeError as error:
         reasons = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
         raise WeightsError(f"{name} does not fit its own architecture: {reasons[0][:300]}") from error
-    return SamNetwork(network.eval().requires_grad_(False), image_size, family)
+    network.eval().requires_grad_(False)
+    return SamNetwork(network.image_encoder, network.prompt_encoder, network.mask_decoder, image_size, family)
 
 
 def _vit(tensors: Tensors) -> tuple[int, nn.Module]:

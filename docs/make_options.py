@@ -1,0 +1,51 @@
+"""Write docs/options.md from the option dataclasses: python docs/make_options.py"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from samcli.config import AutoAnnotateOptions, Options, default_of, flag_of
+
+INTRODUCTION = """# Options of `samcli auto-annotate`
+
+Made by `python docs/make_options.py` from the dataclasses in `samcli/config.py`, where each default lives once.
+
+Precedence: command line, then environment (`SAMCLI_` and the option's name, e.g. `SAMCLI_CONF=0.3`), then
+`--config FILE.yaml` (the names below without the dashes in front), then the default. An unknown name is an
+error that says which known one is nearest. Options marked *recipe* change what is written: they make up the
+fingerprint of a run, and an output folder keeps to one.
+
+Every command also has `--json` (the result as one JSON document on stdout), `--debug` (tracebacks) and
+`--help`; `auto-annotate` has `--input/-i` and `--output/-o`, `--config`, `--dry-run` and `--quiet/-q`;
+`status` has `--failures` (every failed image and why); `samcli --version` prints the version.
+"""
+
+
+def table(kind: type[Options]) -> str:
+    """Markdown tables, one for each group of options."""
+    groups: dict[str, list[str]] = {}
+    for entry in dataclasses.fields(kind):
+        groups.setdefault(entry.metadata["panel"], []).append(row(entry))
+    head = "| option | default | what it does |\n| --- | --- | --- |\n"
+    return "\n".join(f"## {name}\n\n{head}" + "".join(rows) for name, rows in groups.items())
+
+
+def row(entry: dataclasses.Field[object]) -> str:
+    """One option as a row."""
+    shown = f"`{default}`" if (default := default_of(entry)) else ""
+    if isinstance(entry.default, bool):
+        shown = "yes" if entry.default else "no"
+    choices = f" ({', '.join(entry.metadata['choices'])})" if entry.metadata["choices"] else ""
+    text = entry.metadata["help"].replace("|", "\\|")
+    recipe = " *recipe*" if entry.metadata["recipe"] else ""
+    return f"| `{flag_of(entry)}` | {shown} | {text}{choices}{recipe} |\n"
+
+
+def text() -> str:
+    """The whole page."""
+    return INTRODUCTION + "\n" + table(AutoAnnotateOptions)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("options.md").write_text(text(), encoding="utf-8")

@@ -1,0 +1,111 @@
+"""Fixtures shared by the tests: checkpoints with seeded random weights, real photos, and the command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import weights
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder of the tests' own: nothing is read from or written into the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["SAMCLI_CACHE"] = str(folder)
+    yield folder
+    del os.environ["SAMCLI_CACHE"]
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of checkpoints; see the fixtures below for what is in it."""
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.fixture(scope="session")
+def small_sam(checkpoints: Path) -> Path:
+    """A small ViT SAM for 256 pixels, random weights, in Meta's form."""
+    return weights.save_sam_vit(checkpoints / "small_sam.pth")
+
+
+@pytest.fixture(scope="session")
+def yolo(checkpoints: Path) -> Path:
+    """YOLOv8n with random weights that finds cats, dogs and birds everywhere."""
+    return weights.save_yolo(checkpoints / "yolo.pt")
+
+
+@pytest.fixture(scope="session")
+def photos(cache: Path) -> list[Path]:
+    """The photos that ship in the ultralytics package."""
+    from samcli.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.utils import ASSETS
+
+    return [ASSETS / "bus.jpg", ASSETS / "zidane.jpg"]
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path, photos: list[Path]) -> Path:
+    """`data/images` with four small photos of different sizes in two folders."""
+    from PIL import Image
+
+    folder = tmp_path / "data" / "images"
+    (folder / "more").mkdir(parents=True)
+    for name, photo, width in (("bus.jpg", 0, 320), ("zidane.jpg", 1, 300), ("more/bus.jpg", 0, 200)):
+        opened = Image.open(photos[photo])
+        opened.resize((width, width * opened.height // opened.width)).save(folder / name, quality=95)
+    shutil.copy(folder / "zidane.jpg", folder / "more" / "copy.jpg")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def coco_photos() -> Path:
+    """128 real photos beside the project, where they are present."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "coco128" / "images"
+    if not folder.is_dir():
+        pytest.skip("the 128 photos are not on this machine")
+    return folder
+
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def samcli_run() -> Run:
+    """Run the command line in this process: `samcli_run("status", folder)`; gives status, stdout and stderr."""
+    from typer.testing import CliRunner
+
+    from samcli.cli import app
+
+    def run(*arguments: object) -> Any:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture
+def annotate(samcli_run: Run, yolo: Path, small_sam: Path) -> Run:
+    """`samcli auto-annotate` with the random-weight models, exact arithmetic and few boxes."""
+
+    def run(*arguments: object) -> Any:
+        given = [str(argument) for argument in arguments]
+        defaults = {"--det": yolo, "--sam": small_sam, "--precision": "fp32", "--max-det": 4, "--conf": 0.1}
+        for name, value in defaults.items():
+            if name not in given:
+                given += [name, str(value)]
+        return samcli_run("auto-annotate", *given)
+
+    return run
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> float:
+    """Intersection over union of two bool arrays; 1 where both are empty."""
+    union = (first | second).sum()
+    return float((first & second).sum() / union) if union else 1.0

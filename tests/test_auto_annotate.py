@@ -1,0 +1,398 @@
+"""The main job from the command line to the bytes on disk."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import iou
+from PIL import Image
+
+from samcli.formats.records import read_record
+from samcli.images import read_image
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Labels and records by relative name: what a run promises to reproduce."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("journal.jsonl", "lock", "run.json")
+    }
+
+
+def journal(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / ".samcli" / "journal.jsonl").read_text().splitlines()]
+
+
+def test_run__writes_a_label_a_record_and_a_line_for_each_image(annotate, photo_folder) -> None:
+    result = annotate(photo_folder)
+    assert result.exit_code == 0, result.output
+    labels = photo_folder.parent / "labels"
+    names = ["bus", "more/bus", "more/copy", "zidane"]
+    assert sorted(files(labels)) == sorted(
+        ["data.yaml", *(f"{n}.txt" for n in names), *(f".samcli/records/{n}.jpg.json" for n in names)]
+    )
+    assert sorted((row["key"], row["status"]) for row in journal(labels)) == [(f"{n}.jpg", "done") for n in names]
+
+
+def test_masks__are_the_references_and_carry_the_class_of_their_own_box(
+    annotate, photo_folder, yolo, small_sam
+) -> None:
+    """With segment-anything's predictor on Ultralytics' boxes, both used by hand."""
+    pytest.importorskip("segment_anything")
+    from test_engine import reference
+    from ultralytics import YOLO
+
+    annotate(photo_folder, "--max-det", 8)
+    predictor, classes = reference(small_sam, 256), set()
+    for path in sorted(photo_folder.rglob("*.jpg")):
+        image = read_image(path)
+        (found,) = YOLO(yolo).predict(
+            np.ascontiguousarray(image.pixels[..., ::-1]), conf=0.1, iou=0.45, max_det=8, verbose=False
+        )
+        key = path.relative_to(photo_folder).as_posix()
+        record = photo_folder.parent / "labels" / ".samcli" / "records" / f"{key}.json"
+        annotation = read_record(record.read_bytes())
+        predictor.set_image(image.pixels)
+        wanted = [
+            (predictor.predict(box=box, multimask_output=False)[0][0], int(class_id), float(score))
+            for box, class_id, score in zip(
+                found.boxes.xyxy.numpy(), found.boxes.cls, found.boxes.conf, strict=True
+            )
+        ]
+        wanted = [item for item in wanted if item[0].any()]
+        assert len(annotation.instances) == len(wanted) > 0
+        for instance, (mask, class_id, score) in zip(annotation.instances, wanted, strict=True):
+            assert iou(instance.mask.pixels(), mask) >= 0.9999
+            assert instance.class_id == class_id
+            assert instance.quality.detector_score == pytest.approx(score, abs=1e-5)
+            classes.add(class_id)
+    assert len(classes) > 1, "one class alone could not show a mix-up"
+
+
+def test_dropped_mask__takes_its_own_class_with_it(annotate, photo_folder) -> None:
+    """Half of the masks are dropped by a threshold; the others must keep the class of their own box."""
+    annotate(photo_folder, "--max-det", 12, "-o", photo_folder.parent / "all")
+    every = read_record((photo_folder.parent / "all/.samcli/records/bus.jpg.json").read_bytes()).instances
+    threshold = float(np.median([instance.quality.predicted_iou for instance in every]))
+    annotate(photo_folder, "--max-det", 12, "--min-predicted-iou", threshold, "-o", photo_folder.parent / "some")
+    annotation = read_record((photo_folder.parent / "some/.samcli/records/bus.jpg.json").read_bytes())
+    kept = {instance.prompt_box: instance.class_id for instance in annotation.instances}
+    assert 0 < len(kept) < len(every)
+    assert kept.items() <= {instance.prompt_box: instance.class_id for instance in every}.items()
+    assert len(annotation.dropped) == len(every) - len(kept)
+    assert all("--min-predicted-iou" in dropped.reason for dropped in annotation.dropped)
+
+
+def test_image_without_objects__has_an_empty_label_file(annotate, photo_folder) -> None:
+    result = annotate(photo_folder, "--conf", 1)
+    assert result.exit_code == 0
+    labels = photo_folder.parent / "labels"
+    assert [len(data) for name, data in files(labels).items() if name.endswith(".txt")] == [0, 0, 0, 0]
+    assert all(row["instances"] == {} for row in journal(labels))
+
+
+def test_labels__are_rows_that_the_trainer_accepts_and_turns_into_the_masks(annotate, photo_folder) -> None:
+    """Read by ultralytics' own data set check, resampled and rasterised by its own functions."""
+    annotate(photo_folder, "--max-det", 10)
+    from ultralytics.data.utils import polygon2mask, verify_image_label
+    from ultralytics.utils.ops import resample_segments
+
+    labels = photo_folder.parent / "labels"
+    for path in sorted(photo_folder.rglob("*.jpg")):
+        key = path.relative_to(photo_folder)
+        text = labels / key.with_suffix(".txt")
+        _, rows, shape, segments, _, missing, found, empty, corrupt, message = verify_image_label(
+            (str(path), str(text), "", False, 3, 0, 0, False)
+        )
+        assert (missing, found, empty, corrupt, message) == (0, 1, 0, 0, "")
+        assert len(rows) == len(text.read_text().splitlines()) > 0
+        annotation = read_record((labels / ".samcli" / "records" / f"{key}.json").read_bytes())
+        height, width = shape
+        union = np.zeros((height, width), bool)
+        longest = max(len(segment) for segment in segments)
+        points = 1000 if longest <= 1000 else longest + 1  # as YOLODataset.update_labels_info chooses it
+        for segment in resample_segments([s.copy() for s in segments], points):
+            union |= polygon2mask((height, width), [(segment * (width, height)).reshape(-1)]).astype(bool)
+        wanted = np.zeros_like(union)
+        for instance in annotation.instances:
+            wanted |= instance.mask.pixels()
+            assert instance.quality.polygon_iou >= 0.98
+        assert iou(union, wanted) >= 0.98
+
+
+def test_finished_run__does_nothing_and_loads_no_model(annotate, photo_folder, monkeypatch) -> None:
+    annotate(photo_folder)
+    before = files(photo_folder.parent / "labels")
+    monkeypatch.setattr("samcli.auto_annotate.Worker.load", lambda *_: pytest.fail("a model was loaded"))
+    result = annotate(photo_folder, "--json")
+    assert result.exit_code == 0
+    facts = json.loads(result.stdout)
+    assert (facts["done"], facts["skipped"], facts["remaining"]) == (0, 4, 0)
+    assert files(photo_folder.parent / "labels") == before
+
+
+def test_resume__does_only_what_is_missing_new_or_changed(annotate, photo_folder) -> None:
+    annotate(photo_folder)
+    labels = photo_folder.parent / "labels"
+    before = files(labels)
+    (labels / "bus.txt").unlink()  # lost
+    Image.new("RGB", (64, 48), "red").save(photo_folder / "new.png")  # new
+    shutil.copy(photo_folder / "bus.jpg", photo_folder / "more" / "copy.jpg")  # another photo now
+    facts = json.loads(annotate(photo_folder, "--json").stdout)
+    assert (facts["done"], facts["skipped"]) == (3, 2)
+    after = files(labels)
+    assert after["bus.txt"] == before["bus.txt"]
+    assert after["more/copy.txt"] == after["bus.txt"] != before["more/copy.txt"]
+    assert "new.txt" in after
+
+
+def test_other_options__are_refused_by_name_and_overwrite_begins_anew(annotate, photo_folder) -> None:
+    annotate(photo_folder)
+    before = files(photo_folder.parent / "labels")
+    result = annotate(photo_folder, "--conf", 0.2, "--parts", "largest")
+    assert result.exit_code == 2
+    assert "conf: 0.1 -> 0.2" in result.stderr
+    assert "parts" in result.stderr
+    assert files(photo_folder.parent / "labels") == before
+    assert annotate(photo_folder, "--conf", 0.2, "--overwrite").exit_code == 0
+    assert len(journal(photo_folder.parent / "labels")) == 4
+    assert annotate(photo_folder, "--conf", 0.2).exit_code == 0
+
+
+def test_batch_workers_and_device__may_change_between_runs(annotate, photo_folder) -> None:
+    annotate(photo_folder)
+    result = annotate(photo_folder, "--batch", 3, "--workers", 4, "--device", "cpu", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["skipped"]) == (0, 4)
+
+
+def test_batch__does_not_change_a_byte_on_a_cpu(annotate, photo_folder) -> None:
+    annotate(photo_folder, "-o", photo_folder.parent / "one", "--batch", 1, "--workers", 1)
+    annotate(photo_folder, "-o", photo_folder.parent / "many", "--batch", 3, "--workers", 4)
+    assert files(photo_folder.parent / "one") == files(photo_folder.parent / "many")
+
+
+def test_another_input__into_the_same_folder_is_refused(annotate, photo_folder, tmp_path) -> None:
+    annotate(photo_folder, "-o", tmp_path / "out")
+    result = annotate(photo_folder / "more", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "holds the labels of" in result.stderr
+
+
+def test_moved_data_set__resumes_where_it_lies_now(annotate, photo_folder, tmp_path) -> None:
+    annotate(photo_folder)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    facts = json.loads(annotate(tmp_path / "moved" / "images", "--json").stdout)
+    assert (facts["skipped"], facts["done"]) == (4, 0)
+
+
+def test_labels_by_another_hand__are_never_overwritten_unasked(annotate, photo_folder) -> None:
+    labels = photo_folder.parent / "labels"
+    labels.mkdir()
+    (labels / "bus.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (labels / "data.yaml").write_text("names: [mine]\n")
+    result = annotate(photo_folder)
+    assert result.exit_code == 2
+    assert "samcli did not write: 2 in the way" in result.stderr
+    assert (labels / "bus.txt").read_text() == "0 0.5 0.5 0.1 0.1\n"
+    assert not (labels / ".samcli").exists()
+    assert annotate(photo_folder, "--overwrite").exit_code == 0
+    assert (labels / "bus.txt").read_text() != "0 0.5 0.5 0.1 0.1\n"
+
+
+def test_no_resume__refuses_a_folder_with_an_earlier_run(annotate, photo_folder) -> None:
+    annotate(photo_folder)
+    result = annotate(photo_folder, "--no-resume")
+    assert result.exit_code == 2
+    assert "earlier run" in result.stderr
+
+
+def test_failed_images__are_kept_until_asked_to_be_tried_again(annotate, photo_folder) -> None:
+    (photo_folder / "bad.jpg").write_text("no image")
+    assert annotate(photo_folder).exit_code == 3
+    again = json.loads(annotate(photo_folder, "--json").stdout)
+    assert (again["done"], again["failed"]) == (0, 1)
+    assert "not an image" in again["failures"]["bad.jpg"]
+    shutil.copy(photo_folder / "bus.jpg", photo_folder / "bad.jpg")  # mended: another version of the file
+    assert annotate(photo_folder).exit_code == 0
+
+
+def test_retry_failed__tries_what_failed_for_reasons_that_passed(annotate, photo_folder, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("samcli.engine.Engine.encode", lambda *_: (_ for _ in ()).throw(RuntimeError("a bad day")))
+        assert annotate(photo_folder).exit_code == 3
+    assert "a bad day" in annotate(photo_folder, "--json").stdout
+    assert annotate(photo_folder, "--retry-failed").exit_code == 0
+
+
+def test_image_that_fails_now__loses_the_labels_of_its_earlier_version(annotate, photo_folder) -> None:
+    annotate(photo_folder)
+    (photo_folder / "bus.jpg").write_bytes(b"damaged since")
+    assert annotate(photo_folder).exit_code == 3
+    left = files(photo_folder.parent / "labels")
+    assert "bus.txt" not in left
+    assert ".samcli/records/bus.jpg.json" not in left
+
+
+def test_max_failures__stops_the_run(annotate, photo_folder) -> None:
+    for index in range(20):
+        (photo_folder / f"a{index:02}.jpg").write_text("no image")
+    result = annotate(photo_folder, "--max-failures", 3, "--workers", 1, "--json")
+    facts = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert facts["stopped_by"] == "--max-failures 3"
+    assert 3 <= facts["failed"] < 20
+    assert facts["remaining"] > 0
+
+
+def test_full_disk__ends_the_run_with_one_line_and_the_next_one_goes_on(
+    annotate, photo_folder, monkeypatch
+) -> None:
+    real, left = os.fsync, [5]
+
+    def fsync(descriptor: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("samcli.files.os.fsync", fsync)
+        result = annotate(photo_folder)
+    assert result.exit_code == 1
+    assert "No space left on device" in result.stderr
+    assert "run the same command again" in result.stderr
+    assert not list((photo_folder.parent / "labels").rglob("*.tmp"))
+    assert annotate(photo_folder).exit_code == 0
+    clean = photo_folder.parent / "clean"
+    annotate(photo_folder, "-o", clean)
+    assert {k: v for k, v in files(clean).items() if k != "data.yaml"} == {
+        k: v for k, v in files(photo_folder.parent / "labels").items() if k != "data.yaml"
+    }
+
+
+def test_dry_run__says_what_would_be_done_and_writes_nothing(annotate, photo_folder) -> None:
+    (photo_folder / "bad.jpg").write_text("no image")
+    Image.fromarray(np.full((20, 30), 4000, np.uint16)).save(photo_folder / "wide.png")
+    Image.new("RGBA", (20, 30)).save(photo_folder / "alpha.png")
+    shutil.copy(photo_folder / "alpha.png", photo_folder / "bus.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (20, 30)).save(photo_folder / "turned.jpg", exif=exif)
+    result = annotate(photo_folder, "--dry-run", "--json")
+    assert result.exit_code == 0
+    facts = json.loads(result.stdout)
+    assert (facts["images"], facts["to_do"]) == (9, 7)
+    assert facts["rotated"] == ["turned.jpg"]
+    assert facts["more_than_8_bits"] == ["wide.png"]
+    assert facts["alpha_dropped"] == ["alpha.png"]
+    assert list(facts["unreadable"]) == ["bad.jpg"]
+    assert list(facts["label_name_taken"]) == ["bus.png"]
+    assert not (photo_folder.parent / "labels").exists()
+    assert "label name taken" in annotate(photo_folder, "--dry-run").stdout
+
+
+def test_dry_run__needs_no_checkpoint(samcli_run, photo_folder) -> None:
+    result = samcli_run("auto-annotate", photo_folder, "--dry-run", "--json")
+    assert json.loads(result.stdout)["to_download"] == ["yolov8x.pt", "sam_b.pt"]
+
+
+def test_folder_of_rubbish__labels_all_that_can_be_read_and_says_why_not(annotate, tmp_path, photos) -> None:
+    folder = tmp_path / "images"
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+    small = Image.open(photos[0]).resize((320, 426))
+    small.save(folder / "whole.jpg")
+    (folder / "truncated.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:9000])
+    (folder / "text.jpg").write_text("I am a text")
+    (folder / "nothing.jpg").touch()
+    Image.new("RGB", (1, 1), "red").save(folder / "one.png")
+    Image.new("L", (12000, 9000), 90).save(folder / "huge.png")
+    small.convert("CMYK").save(folder / "cmyk.jpg")
+    grey = np.asarray(small.convert("L")).astype(np.uint16) * 16
+    Image.fromarray(grey).save(folder / "twelve.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    small.save(folder / "turned.jpg", exif=exif)
+    odd = 'it\'s "odd" \N{GRINNING FACE}\nname.jpg'
+    small.save(folder / odd)
+    for name in ("a/1.jpg", "b/1.jpg", "a/1.png"):
+        small.save(folder / name)
+
+    result = annotate(folder, "--json")
+
+    facts = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert set(facts["failures"]) == {"truncated.jpg", "text.jpg", "nothing.jpg", "a/1.png"}
+    assert "truncated" in facts["failures"]["truncated.jpg"]
+    assert "not an image" in facts["failures"]["text.jpg"]
+    assert "empty" in facts["failures"]["nothing.jpg"]
+    assert "that of a/1.jpg" in facts["failures"]["a/1.png"]
+    written = {name for name in files(tmp_path / "labels") if name.endswith(".txt")}
+    readable = ["whole", "one", "huge", "cmyk", "twelve", "turned", odd[:-4], "a/1", "b/1"]
+    assert written == {f"{name}.txt" for name in readable}
+    lines = {row["key"]: row["status"] for row in journal(tmp_path / "labels")}
+    assert len(lines) == 13
+    turned = read_record((tmp_path / "labels/.samcli/records/turned.jpg.json").read_bytes())
+    assert turned.image_size == (320, 426), "the upright size"
+    whole, twelve = (
+        read_record((tmp_path / f"labels/.samcli/records/{n}.json").read_bytes())
+        for n in ("whole.jpg", "twelve.png")
+    )
+    assert len(twelve.instances) > 0, "12-bit data must not turn black"
+    assert twelve.image_size == whole.image_size
+
+    collided = annotate(folder, "--json", "--on-collision", "suffix", "-o", tmp_path / "other")
+    assert "a/1.png" not in json.loads(collided.stdout)["failures"]
+    assert (tmp_path / "other" / "a" / "1.png.txt").is_file()
+
+
+def test_read_only_input__is_told_apart_and_works_with_an_output(
+    annotate, photo_folder, tmp_path, monkeypatch
+) -> None:
+    real = Path.mkdir
+
+    def mkdir(self, *arguments, **options):
+        if self.is_relative_to(photo_folder.parent / "labels"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    result = annotate(photo_folder)
+    assert result.exit_code == 2
+    assert "--output" in result.stderr
+    assert annotate(photo_folder, "-o", tmp_path / "elsewhere").exit_code == 0
+
+
+def test_single_image__is_labelled_like_its_folder(annotate, photo_folder) -> None:
+    assert annotate(photo_folder / "bus.jpg").exit_code == 0
+    assert (photo_folder.parent / "labels" / "bus.txt").is_file()
+    facts = json.loads(annotate(photo_folder, "--json").stdout)
+    assert (facts["skipped"], facts["done"]) == (1, 3)
+
+
+def test_evil_models__are_refused_with_one_line(annotate, photo_folder, tmp_path) -> None:
+    import torch
+    from test_engine import Bomb
+
+    trace = tmp_path / "ran"
+    torch.save({"model": Bomb(trace)}, tmp_path / "evil.pt")
+    for option in ("--det", "--sam"):
+        result = annotate(photo_folder, option, tmp_path / "evil.pt")
+        assert result.exit_code == 1
+        assert "refused" in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+    assert not trace.exists()
+
+
+def test_unknown_class__lists_the_known_ones(annotate, photo_folder) -> None:
+    result = annotate(photo_folder, "--classes", "cta")
+    assert result.exit_code == 2
+    assert "Did you mean 'cat'?" in result.stderr
+    assert "0 cat, 1 dog, 2 bird" in result.stderr

@@ -1,0 +1,287 @@
+"""Options: precedence, checks, YAML, environment and fingerprint."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samcli.config import (
+    AutoAnnotateOptions,
+    LabelOptions,
+    Options,
+    check_environment,
+    fingerprint,
+    flag_of,
+    option,
+    resolve,
+    variable_of,
+)
+from samcli.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing from outside; SAMCLI_CACHE is the tests' own."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("SAMCLI_") and name != "SAMCLI_CACHE":
+            monkeypatch.delenv(name)
+
+
+def from_yaml(tmp_path: Path, text: str, **given: object) -> AutoAnnotateOptions:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return resolve(AutoAnnotateOptions, given, path)
+
+
+# Precedence
+
+
+def test_resolve__given_goes_before_the_file_and_the_file_before_the_default(tmp_path: Path) -> None:
+    options = from_yaml(tmp_path, "conf: 0.5\niou: 0.6\n", conf=0.7, max_det=None)
+    assert (options.conf, options.iou, options.max_det) == (0.7, 0.6, 300)
+
+
+def test_resolve__what_was_not_given_leaves_the_file_its_say(tmp_path: Path) -> None:
+    options = from_yaml(tmp_path, "resume: false\nformat: [yolo]\nconf: 0.5", resume=None, format=[], conf=None)
+    assert (options.resume, options.format, options.conf) == (False, ("yolo",), 0.5)
+
+
+def test_resolve__a_given_zero_or_false_counts_as_given(tmp_path: Path) -> None:
+    options = from_yaml(tmp_path, "conf: 0.5\nresume: true\nbatch: 4", conf=0.0, resume=False, batch=0)
+    assert (options.conf, options.resume, options.batch) == (0.0, False, 0)
+
+
+def test_resolve__nothing_given_is_the_defaults(tmp_path: Path) -> None:
+    assert resolve(AutoAnnotateOptions, {}) == AutoAnnotateOptions()
+    assert from_yaml(tmp_path, "") == AutoAnnotateOptions()
+    assert from_yaml(tmp_path, "# only a comment\n") == AutoAnnotateOptions()
+
+
+def test_resolve__repeatable_options_become_tuples() -> None:
+    assert resolve(AutoAnnotateOptions, {"format": ["yolo"]}).format == ("yolo",)
+
+
+# YAML
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("conf: 1", "conf", 1.0),
+        ("conf: 0", "conf", 0.0),
+        ("max-det: 20", "max_det", 20),
+        ("max_det: 20", "max_det", 20),
+        ("classes: [person, bus]", "classes", "person,bus"),
+        ("classes: [0, 5]", "classes", "0,5"),
+        ("classes: 5", "classes", "5"),
+        ("classes: person", "classes", "person"),
+        ("classes: null", "classes", None),
+        ("format: yolo", "format", ("yolo",)),
+        ("format: [yolo]", "format", ("yolo",)),
+        ("max-failures: 3", "max_failures", 3),
+        ("max-failures: null", "max_failures", None),
+        ("det: tiny", "det", "tiny"),
+        ("overwrite: yes", "overwrite", True),
+    ],
+)
+def test_yaml__values_take_the_type_of_their_option(tmp_path: Path, text: str, name: str, value: object) -> None:
+    found = getattr(from_yaml(tmp_path, text), name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("conf: high", "'conf' in .*recipe.yaml is 'high'; expected float"),
+        ("conf: true", "'conf' in .* is True; expected float"),
+        ("conf: null", "'conf' in .* is None; expected float"),
+        ("conf: [0.1]", r"'conf' in .* is \[0.1\]; expected float"),
+        ("max-det: 1.5", "'max-det' in .* is 1.5; expected int"),
+        ("resume: 1", "'resume' in .* is 1; expected bool"),
+        ("resume: 'no'", "'resume' in .* is 'no'; expected bool"),
+        ("classes: true", "'classes' in .* is True; expected str"),
+        ("max-failures: soon", "'max-failures' in .* is 'soon'; expected int"),
+    ],
+)
+def test_yaml__a_value_of_another_type_is_refused_by_name(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(UsageError, match=expected):
+        from_yaml(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("key", "known"), [("cnof", "conf"), ("max-dets", "max_det"), ("presision", "precision"), ("SAM", "sam")]
+)
+def test_yaml__an_unknown_key_names_the_nearest_known_one(tmp_path: Path, key: str, known: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        from_yaml(tmp_path, f"{key}: 1")
+    assert f"unknown option '{key}' in {tmp_path / 'recipe.yaml'}" in str(caught.value)
+    if key != "SAM":  # nothing is near in another case
+        assert f"Did you mean '{known}'?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("conf: [0.5", "is not YAML"),
+        ("- conf", "holds a list; expected 'option: value' lines"),
+        ("conf", "holds a str; expected"),
+        ("conf: !!python/object/apply:os.getcwd []", "is not YAML"),
+    ],
+)
+def test_yaml__a_file_that_is_no_recipe_says_so_in_one_line(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(UsageError, match=expected) as caught:
+        from_yaml(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_yaml__a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read --config .*nowhere\.yaml: No such file"):
+        resolve(AutoAnnotateOptions, {}, tmp_path / "nowhere.yaml")
+
+
+def test_yaml__values_are_held_to_the_same_limits(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--conf is 3\.0; expected 0 to 1"):
+        from_yaml(tmp_path, "conf: 3")
+
+
+# Limits and choices
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("conf", -0.01, "--conf is -0.01; expected 0 to 1"),
+        ("conf", 1.01, "--conf is 1.01; expected 0 to 1"),
+        ("conf", float("nan"), "--conf is nan; expected 0 to 1"),
+        ("max_det", 0, "--max-det is 0; expected at least 1"),
+        ("imgsz", 31, "--imgsz is 31; expected at least 32"),
+        ("batch", -1, "--batch is -1; expected at least 0"),
+        ("workers", 65, "--workers is 65; expected 1 to 64"),
+        ("min_polygon_iou", 0.4, "--min-polygon-iou is 0.4; expected 0.5 to 1"),
+        ("max_failures", 0, "--max-failures is 0; expected at least 1"),
+        ("max_pixels", 0, "--max-pixels is 0; expected at least 1"),
+    ],
+)
+def test_limits__are_checked_and_named(name: str, value: float, expected: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        AutoAnnotateOptions(**{name: value})
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(("name", "values"), [("conf", (0.0, 1.0)), ("workers", (1, 64)), ("imgsz", (32,))])
+def test_limits__include_their_ends(name: str, values: tuple[Any, ...]) -> None:
+    for value in values:
+        assert getattr(AutoAnnotateOptions(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        (
+            "precision",
+            "fp23",
+            "--precision is 'fp23'; expected one of auto, fp32, bf16, fp16. Did you mean 'fp32'?",
+        ),
+        ("holes", "bridges", "--holes is 'bridges'; expected one of bridge, fill. Did you mean 'bridge'?"),
+        ("parts", "???", "--parts is '???'; expected one of bridge, separate, largest."),
+        ("format", ("yolo", "yollo"), "--format is 'yollo'; expected one of yolo. Did you mean 'yolo'?"),
+    ],
+)
+def test_choices__are_listed_with_the_nearest(name: str, value: object, expected: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        AutoAnnotateOptions(**{name: value})
+    assert str(caught.value) == expected
+
+
+def test_options__have_a_flag_a_variable_and_help() -> None:
+    entries = {entry.name: entry for entry in dataclasses.fields(AutoAnnotateOptions)}
+    assert flag_of(entries["max_det"]) == "--max-det"
+    assert variable_of("max_det") == "SAMCLI_MAX_DET"
+    assert all(entry.metadata["help"].endswith(".") for entry in entries.values())
+
+
+def test_option__may_have_a_flag_of_another_name() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Some(Options):
+        min_size: int = option(1, "Least size.", low=1, flag="--min-mask-region-area")
+
+    with pytest.raises(UsageError, match="--min-mask-region-area is 0"):
+        Some(min_size=0)
+
+
+# Environment
+
+
+@pytest.mark.parametrize("name", ["SAMCLI_CONF", "SAMCLI_MAX_DET", "SAMCLI_CACHE", "SAMCLI_CONFIG", "HOME", "SAM"])
+def test_environment__known_and_foreign_variables_are_fine(name: str) -> None:
+    check_environment({name: "1"})
+
+
+@pytest.mark.parametrize(("name", "known"), [("SAMCLI_CNOF", "SAMCLI_CONF"), ("SAMCLI_MAXDET", "SAMCLI_MAX_DET")])
+def test_environment__an_unknown_variable_is_an_error_that_names_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, name: str, known: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(UsageError, match=f"unknown environment variable {name}. Did you mean '{known}'?"):
+        resolve(AutoAnnotateOptions, {})
+
+
+# Recipe and fingerprint
+
+CHANGED = {
+    "conf": 0.3, "iou": 0.5, "imgsz": 320, "max_det": 10, "classes": "person", "min_predicted_iou": 0.1,
+    "min_stability": 0.1, "min_mask_area": 2, "format": ("yolo", "yolo"), "holes": "fill",
+    "parts": "separate", "min_polygon_iou": 0.9, "on_collision": "suffix",
+}  # fmt: skip
+"""Another value of each option that changes what is written."""
+
+UNCHANGED = {
+    "max_pixels": 5, "det": "tiny", "trust_weights": True, "sam": "tiny", "precision": "fp32",
+    "device": "cpu", "batch": 3, "workers": 5, "resume": False, "overwrite": True,
+    "retry_failed": True, "max_failures": 5,
+}  # fmt: skip
+"""Of each that does not (models and precision join the recipe by content and real name, in the plan)."""
+
+
+def test_recipe__every_option_is_on_one_side_or_the_other() -> None:
+    assert {*CHANGED, *UNCHANGED} == {entry.name for entry in dataclasses.fields(AutoAnnotateOptions)}
+    assert set(AutoAnnotateOptions().recipe()) == set(CHANGED)
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_fingerprint__changes_with_an_option_that_changes_labels(name: str) -> None:
+    options = AutoAnnotateOptions(**{name: CHANGED[name]})
+    assert fingerprint(options.recipe()) != fingerprint(AutoAnnotateOptions().recipe())
+
+
+@pytest.mark.parametrize("name", UNCHANGED)
+def test_fingerprint__does_not_change_with_how_the_work_is_done(name: str) -> None:
+    options = AutoAnnotateOptions(**{name: UNCHANGED[name]})
+    assert fingerprint(options.recipe()) == fingerprint(AutoAnnotateOptions().recipe())
+
+
+def test_fingerprint__does_not_depend_on_the_order_of_options_or_their_source(tmp_path: Path) -> None:
+    recipe = AutoAnnotateOptions().recipe()
+    assert fingerprint(recipe) == fingerprint(dict(reversed(recipe.items())))
+    assert fingerprint(from_yaml(tmp_path, "conf: 1").recipe()) == fingerprint(
+        AutoAnnotateOptions(conf=1.0).recipe()
+    )
+
+
+def test_fingerprint__changes_with_the_recipe_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint({"conf": 0.5})
+    monkeypatch.setattr("samcli.config.RECIPE_VERSION", 10_000)
+    assert fingerprint({"conf": 0.5}) != before
+
+
+def test_recipe__holds_plain_values_that_json_gives_back() -> None:
+    import json
+
+    recipe = LabelOptions().recipe()
+    assert json.loads(json.dumps(recipe)) == recipe

@@ -1,0 +1,147 @@
+"""Detectors: the boxes that Ultralytics finds, in pixels of the original image, with their own classes."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import weights
+
+from samcli.detectors import load_detector, parse_classes
+from samcli.errors import UsageError, WeightsError
+from samcli.files import sha256_of
+from samcli.images import read_image
+from samcli.weights import WeightsFile
+
+NAMES = {0: "cat", 1: "dog", 2: "bird"}
+
+
+def load(path: Path, **options):
+    return load_detector(WeightsFile(path, sha256_of(path)), **{"conf": 0.1, "max_det": 20, **options})
+
+
+def test_detect__finds_what_ultralytics_finds_in_the_file(yolo, photos) -> None:
+    from ultralytics import YOLO
+
+    detector = load(yolo)
+    for path in photos:
+        image = read_image(path)
+        (wanted,) = YOLO(yolo).predict(
+            np.ascontiguousarray(image.pixels[..., ::-1]),
+            conf=0.1,
+            iou=0.45,
+            max_det=20,
+            imgsz=640,
+            verbose=False,
+        )
+        (found,) = detector.detect([image])
+        assert len(found) > 3
+        np.testing.assert_allclose(found.boxes, wanted.boxes.xyxy.numpy(), atol=1e-3)
+        np.testing.assert_array_equal(found.class_ids, wanted.boxes.cls.numpy().astype(int))
+        np.testing.assert_allclose(found.scores, wanted.boxes.conf.numpy(), atol=1e-6)
+    assert detector.names == NAMES
+
+
+def test_detect__does_not_depend_on_the_other_images(yolo, photos) -> None:
+    detector, images = load(yolo), [read_image(path) for path in photos]
+    alone = [detector.detect([image])[0] for image in images]
+    together = detector.detect([images[0], images[1], images[0]])
+    for index, found in zip((0, 1, 0), together, strict=True):
+        np.testing.assert_array_equal(found.boxes, alone[index].boxes)
+        np.testing.assert_array_equal(found.scores, alone[index].scores)
+
+
+def test_detect__keeps_to_the_classes_asked_for(yolo, photos) -> None:
+    every = load(yolo, max_det=300).detect([read_image(photos[0])])[0]
+    wanted = int(np.bincount(every.class_ids).argmax())
+    only = load(yolo, max_det=300, classes=NAMES[wanted]).detect([read_image(photos[0])])[0]
+    assert len(only) > 0
+    assert set(only.class_ids.tolist()) == {wanted}
+
+
+def test_segmentation_model__is_accepted_for_its_boxes(checkpoints, photos) -> None:
+    path = weights.save_yolo(checkpoints / "yolo_seg.pt", task="segment")
+    (found,) = load(path, conf=0.001).detect([read_image(photos[0])])
+    assert found.boxes.shape[1] == 4
+    assert len(found) > 0
+
+
+@pytest.mark.slow
+def test_rtdetr__is_loaded_as_what_it_is(checkpoints, photos) -> None:
+    path = weights.save_rtdetr(checkpoints / "rtdetr.pt")
+    (found,) = load(path, conf=0.001).detect([read_image(photos[0])])
+    assert len(found) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["torchscript", "onnx"])
+def test_exported_model__gives_the_boxes_of_the_original(kind, yolo, photos, tmp_path) -> None:
+    if kind == "onnx":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+    from ultralytics import YOLO
+
+    original = tmp_path / "model.pt"
+    original.write_bytes(yolo.read_bytes())
+    exported = Path(YOLO(original).export(format=kind, imgsz=640, verbose=False, simplify=False))
+    image = read_image(photos[1])
+    image = type(image)(image.ref, np.ascontiguousarray(image.pixels[:640, :640]))  # square: no padding
+    (wanted,), (found,) = (load(path).detect([image]) for path in (original, exported))
+    assert len(found) == len(wanted) > 0
+    np.testing.assert_allclose(found.boxes, wanted.boxes, atol=0.5)
+    np.testing.assert_array_equal(found.class_ids, wanted.class_ids)
+
+
+class Bomb:
+    """Runs code when unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return (Path.touch, (self.trace,))
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda obj, path: path.write_bytes(pickle.dumps(obj))])
+def test_detector__that_would_run_code_is_refused_and_runs_nothing(tmp_path, save) -> None:
+    trace, path = tmp_path / "ran", tmp_path / "evil.pt"
+    save({"model": Bomb(trace)}, path)
+    with pytest.raises(WeightsError) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b"PK\x03\x04 torn"])
+def test_detector__that_is_damaged_is_refused_in_one_line(tmp_path, content) -> None:
+    path = tmp_path / "torn.pt"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"cannot be loaded as a detector|was refused") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_detector__of_another_kind_of_file_is_refused(tmp_path, small_sam) -> None:
+    with pytest.raises(WeightsError, match=r"expected \.pt"):
+        load(small_sam)
+    sam_as_pt = tmp_path / "sam.pt"
+    sam_as_pt.write_bytes(small_sam.read_bytes())
+    with pytest.raises(WeightsError, match="cannot be loaded as a detector"):
+        load(sam_as_pt)
+
+
+def test_classes__are_names_or_ids() -> None:
+    assert parse_classes("dog", NAMES) == [1]
+    assert parse_classes("bird, Cat", NAMES) == [0, 2]
+    assert parse_classes("2,dog,2", NAMES) == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["dgo", "3", "cat,dgo", "", " , "])
+def test_classes__unknown_ones_are_refused_and_the_known_listed(text) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_classes(text, NAMES)
+    if text.strip(" ,"):
+        assert "0 cat, 1 dog, 2 bird" in str(caught.value)

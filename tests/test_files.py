@@ -1,0 +1,153 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from samcli.errors import StorageError
+from samcli.files import fit_name, sha256_of, storage_errors, write_atomic
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_write_atomic__writes_and_replaces_and_makes_the_folders(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "label.txt"
+    write_atomic(path, b"old and longer")
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert names(path.parent) == ["label.txt"]
+
+
+def test_write_atomic__an_empty_file_is_a_file(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "label.txt", b"")
+    assert (tmp_path / "label.txt").read_bytes() == b""
+
+
+@pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_write_atomic__a_failure_at_any_step_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, before: bytes | None
+) -> None:
+    path = tmp_path / "label.txt"
+    if before is not None:
+        path.write_bytes(before)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(step, fail)
+    with pytest.raises(OSError, match="not permitted") as caught:
+        write_atomic(path, b"new")
+    monkeypatch.undo()
+    assert not isinstance(caught.value, StorageError)  # it concerns this file alone
+    assert names(tmp_path) == ([] if before is None else ["label.txt"])
+    assert before is None or path.read_bytes() == before
+
+
+def test_write_atomic__an_interrupt_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "label.txt", b"new")
+    assert names(tmp_path) == []
+
+
+def test_write_atomic__is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a power failure can leave the name with an empty file."""
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def watched_fsync(descriptor: int) -> None:
+        steps.append("flush folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "flush file")
+        fsync(descriptor)
+
+    def watched_replace(self: Path, target: Path) -> Path:
+        assert self.parent == target.parent  # another folder could be another file system
+        assert self.read_bytes() == b"new"
+        steps.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr("os.fsync", watched_fsync)
+    monkeypatch.setattr("pathlib.Path.replace", watched_replace)
+    write_atomic(tmp_path / "label.txt", b"new")
+    assert steps == ["flush file", "rename", "flush folder"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [("022", 0o644), ("077", 0o600), ("002", 0o664)])
+def test_write_atomic__gives_ordinary_permissions(tmp_path: Path, umask: str, mode: int) -> None:
+    """In a process of its own: the umask is the whole process's."""
+    code = "import pathlib, sys, samcli.files as f; f.write_atomic(pathlib.Path(sys.argv[1]), b'')"
+    subprocess.run(
+        ["sh", "-c", f'umask {umask}; exec "$@"', "sh", sys.executable, "-c", code, str(tmp_path / "a.txt")],
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_write_atomic__a_full_or_broken_disk_is_a_storage_error_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(StorageError) as caught:
+        write_atomic(tmp_path / "label.txt", b"new")
+    message = str(caught.value)
+    assert os.strerror(number) in message
+    assert str(tmp_path) in message
+    assert "same command again" in message
+    assert names(tmp_path) == []
+
+
+def test_storage_errors__leaves_other_errors_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), storage_errors(tmp_path / "a"):
+        (tmp_path / "nowhere").read_bytes()
+    with pytest.raises(ValueError, match="mine"), storage_errors(tmp_path / "a"):
+        raise ValueError("mine")
+
+
+@pytest.mark.parametrize("length", [1, 254, 255])
+def test_fit_name__leaves_names_that_fit(length: int) -> None:
+    name = ("x" * length)[:-4] + ".txt" if length > 4 else "x"
+    assert fit_name(name) == name
+
+
+@pytest.mark.parametrize("stem", ["x" * 252, "x" * 400, "ż" * 200, "汉" * 90, "🐈" * 70])
+def test_fit_name__makes_any_name_fit(tmp_path: Path, stem: str) -> None:
+    name = fit_name(stem + ".txt")
+    assert len(os.fsencode(name)) <= 255
+    assert name.endswith(".txt")
+    assert name.startswith(stem[:50])
+    write_atomic(tmp_path / name, b"new")
+    assert names(tmp_path) == [name]
+
+
+def test_fit_name__keeps_names_that_differ_at_their_end_apart() -> None:
+    assert fit_name("x" * 300 + "1.txt") != fit_name("x" * 300 + "2.txt")
+    assert fit_name("x" * 300 + "1.txt") == fit_name("x" * 300 + "1.txt")
+
+
+def test_sha256_of__is_that_of_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = bytes(range(256)) * 10_000
+    (tmp_path / "a").write_bytes(data)
+    expected = hashlib.sha256(data).hexdigest()
+    assert sha256_of(tmp_path / "a") == expected
+    monkeypatch.delattr(hashlib, "file_digest", raising=False)  # as in Python 3.10
+    assert sha256_of(tmp_path / "a") == expected

@@ -1,0 +1,258 @@
+"""The journal and the manifest: what makes a run resumable."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samcli.errors import SamcliError, StorageError, UsageError
+from samcli.journal import (
+    Entry,
+    Journal,
+    Manifest,
+    check_same_run,
+    read_journal,
+    read_manifest,
+    write_manifest,
+)
+from samcli.types import ImageRef, Outcome, Status
+
+
+def done(key: str, instances: dict[int, int] | None = None, size: int = 100, mtime_ns: int = 5) -> Outcome:
+    return Outcome(ImageRef(Path("/in"), key, size, mtime_ns), Status.DONE, instances or {}, 0.25)
+
+
+def failed(key: str, error: str = "truncated") -> Outcome:
+    return Outcome(ImageRef(Path("/in"), key, 100, 5), Status.FAILED, error=error)
+
+
+def write(path: Path, *outcomes: Outcome, run: str = "run") -> Path:
+    with Journal(path, run) as journal:
+        for outcome in outcomes:
+            journal.append(outcome)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / ".samcli" / "journal.jsonl"
+
+
+# Entries
+
+
+def test_journal__gives_back_what_was_appended(path: Path) -> None:
+    write(path, done("a/1.jpg", {0: 2, 7: 1}), done("2.jpg"), failed("3.jpg"))
+    assert read_journal(path) == {
+        "a/1.jpg": Entry(100, 5, "run", True, ((0, 2), (7, 1)), 0.25, None),
+        "2.jpg": Entry(100, 5, "run", True, (), 0.25, None),
+        "3.jpg": Entry(100, 5, "run", False, (), 0.0, "truncated"),
+    }
+
+
+@pytest.mark.parametrize("key", ["zażółć/汉字.jpg", "two\nlines.jpg", '"quoted".jpg', "caf\udce9.jpg", "🐈.jpg"])
+def test_journal__any_key_is_one_line(path: Path, key: str) -> None:
+    write(path, done(key), failed("after.jpg", "first\nsecond"))
+    assert len(path.read_bytes().splitlines()) == 2
+    assert set(read_journal(path)) == {key, "after.jpg"}
+
+
+def test_journal__the_last_line_about_a_key_counts(path: Path) -> None:
+    write(path, failed("1.jpg"), done("2.jpg"))
+    write(path, done("1.jpg", {3: 1}), failed("2.jpg"))
+    entries = read_journal(path)
+    assert (entries["1.jpg"].done, entries["1.jpg"].instances) == (True, ((3, 1),))
+    assert not entries["2.jpg"].done
+
+
+def test_journal__that_does_not_exist_is_empty(path: Path) -> None:
+    assert read_journal(path) == {}
+
+
+def test_journal__lines_are_with_the_system_as_soon_as_they_are_appended(path: Path) -> None:
+    """A run that is killed loses nothing that it has reported."""
+    journal = Journal(path, "run")
+    journal.append(done("1.jpg"))
+    assert set(read_journal(path)) == {"1.jpg"}
+    journal.close()
+
+
+@pytest.mark.parametrize("lost", [1, 2, 10, 60])
+def test_torn_last_line__is_ignored_and_swallows_no_later_one(path: Path, lost: int) -> None:
+    write(path, done("1.jpg"), done("2.jpg"))
+    path.write_bytes(path.read_bytes()[:-lost])
+    assert "1.jpg" in read_journal(path)
+    assert ("2.jpg" in read_journal(path)) == (lost == 1), "without its newline only, it is whole"
+    write(path, done("3.jpg"), done("4.jpg"))
+    assert {"1.jpg", "3.jpg", "4.jpg"} <= set(read_journal(path))
+
+
+def test_torn_last_line__of_a_whole_journal_leaves_no_blank_lines(path: Path) -> None:
+    write(path, done("1.jpg"))
+    write(path, done("2.jpg"))
+    assert path.read_bytes().count(b"\n") == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\0\0\0\0", b"null", b"[]", b"3", b'"text"', b"{}", b"\xff\xfe", b'{"key": "1.jpg"}', b"",
+        b'{"key":"9.jpg","size":1,"mtime_ns":1,"run":"run","status":"done","instances":[],"seconds":0,"error":null}',
+        b'{"key":["9.jpg"],"size":1,"mtime_ns":1,"run":"run","status":"done","instances":{},"seconds":0,"error":null}',
+        b'{"key":"9.jpg","size":1,"mtime_ns":1,"run":7,"status":"done","instances":{},"seconds":0,"error":null}',
+    ],
+)  # fmt: skip
+def test_line__that_is_no_entry_is_passed_over(path: Path, line: bytes) -> None:
+    write(path, done("1.jpg"))
+    path.write_bytes(line + b"\n" + path.read_bytes() + line + b"\n")
+    assert set(read_journal(path)) == {"1.jpg"}
+
+
+def test_entry__is_about_one_version_of_a_file_under_one_recipe(path: Path) -> None:
+    entry = read_journal(write(path, done("1.jpg", size=100, mtime_ns=5)))["1.jpg"]
+    assert entry.is_about(ImageRef(Path("/elsewhere"), "1.jpg", 100, 5), "run")
+    assert not entry.is_about(ImageRef(Path("/in"), "1.jpg", 101, 5), "run")
+    assert not entry.is_about(ImageRef(Path("/in"), "1.jpg", 100, 6), "run")
+    assert not entry.is_about(ImageRef(Path("/in"), "1.jpg", 100, 5), "another run")
+
+
+def test_journal__holds_what_many_lines_share_once(path: Path) -> None:
+    write(path, *(done(f"{n}.jpg", {0: 1, 1: 2}) for n in range(3)))
+    entries = list(read_journal(path).values())
+    assert len({id(entry.run) for entry in entries}) == 1
+    assert len({id(entry.instances) for entry in entries}) == 1
+
+
+def test_journal__a_full_disk_is_a_storage_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    journal = Journal(path, "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fail)
+        with pytest.raises(StorageError, match="No space left"):
+            journal.close()
+    journal.close()
+
+
+def test_journal__is_on_disk_when_closed_even_after_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr("os.fsync", flushed.append)
+    with pytest.raises(ValueError, match="mine"), Journal(path, "run") as journal:
+        journal.append(done("1.jpg"))
+        raise ValueError("mine")
+    assert len(flushed) == 1
+    assert set(read_journal(path)) == {"1.jpg"}
+
+
+# Manifest
+
+
+def manifest(**changes: Any) -> Manifest:
+    recipe = {
+        "conf": 0.25, "classes": None, "format": ["yolo"], "sam": {"name": "sam_b.pt", "sha256": "ab" * 32},
+        **changes.pop("recipe", {}),
+    }  # fmt: skip
+    values = {
+        "recipe": recipe, "fingerprint": "f" * 64, "input_root": "../images", "versions": {"samcli": "1"},
+        "names": {0: "person", 5: "bus"}, "total": 3, **changes,
+    }  # fmt: skip
+    return Manifest(**values)
+
+
+def test_manifest__round_trips(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "run.json", manifest())
+    assert read_manifest(tmp_path / "run.json") == manifest()
+
+
+def test_manifest__that_does_not_exist_is_none(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path / "run.json") is None
+
+
+def test_manifest__is_not_written_again_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.json"
+    write_manifest(path, manifest())
+    before = path.stat().st_ino
+    write_manifest(path, manifest())
+    assert path.stat().st_ino == before
+    write_manifest(path, manifest(total=4))
+    assert read_manifest(path) == manifest(total=4)
+
+
+def test_manifest__lines_carry_the_beginning_of_the_fingerprint() -> None:
+    assert manifest(fingerprint="0123456789abcdef" + "0" * 48).run == "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b"\xff",
+        b'{"names": {}}',
+        b'{"names": {"x": "person"}}',
+        b'{"names": []}',
+    ],
+)
+def test_manifest__that_is_damaged_says_which_file_and_what_to_do(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "run.json"
+    path.write_bytes(content)
+    with pytest.raises(SamcliError, match=f"{path} is damaged .*--overwrite begins anew"):
+        read_manifest(path)
+
+
+def test_manifest__with_a_key_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    write_manifest(path, manifest())
+    path.write_text(json.dumps({**json.loads(path.read_text()), "later": 1}))
+    with pytest.raises(SamcliError, match="later"):
+        read_manifest(path)
+
+
+# The same run?
+
+
+def test_same_run__other_names_totals_and_versions_are_no_difference(tmp_path: Path) -> None:
+    check_same_run(manifest(), manifest(names={}, total=9, versions={"samcli": "2"}), tmp_path)
+
+
+def test_same_run__names_exactly_the_options_that_differ(tmp_path: Path) -> None:
+    wanted = manifest(
+        fingerprint="e" * 64,
+        recipe={
+            "conf": 0.5,
+            "classes": "bus",
+            "sam": {"name": "sam_l.pt", "sha256": "cd" * 32},
+            "max_det": 9,
+        },
+    )
+    with pytest.raises(UsageError) as caught:
+        check_same_run(manifest(), wanted, tmp_path)
+    message = str(caught.value)
+    assert "conf: 0.25 -> 0.5" in message
+    assert 'classes: null -> "bus"' in message
+    assert "sam: sam_b.pt (abababab) -> sam_l.pt (cdcdcdcd)" in message
+    assert "max-det: null -> 9" in message
+    assert "format" not in message
+    assert "--overwrite" in message
+    assert "another --output" in message
+    assert str(tmp_path) in message
+
+
+def test_same_run__the_same_options_of_an_earlier_version_are_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="an earlier version of samcli"):
+        check_same_run(manifest(), manifest(fingerprint="e" * 64), tmp_path)
+
+
+def test_same_run__another_input_is_refused_with_both_folders(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_same_run(manifest(), manifest(input_root="../photos"), tmp_path / "labels")
+    assert f"holds the labels of {tmp_path / 'images'}, not of {tmp_path / 'photos'}" in str(caught.value)
+    assert "another --output" in str(caught.value)

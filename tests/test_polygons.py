@@ -1,0 +1,348 @@
+"""Polygons: what Ultralytics' trainer rasterises from the written label is the mask."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from conftest import iou
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from samcli.formats.yolo import YoloFormat
+from samcli.masks import Mask
+from samcli.polygons import PolygonOptions, Polygons, mask_to_polygons, normalise, rasterise
+from samcli.types import Annotation, Instance
+
+Pixels = NDArray[np.bool_]
+
+
+def blank(height: int = 120, width: int = 160) -> NDArray[np.uint8]:
+    return np.zeros((height, width), np.uint8)
+
+
+def disc(canvas: NDArray[np.uint8], x: int, y: int, radius: int, value: int = 1) -> NDArray[np.uint8]:
+    cv2.circle(canvas, (x, y), radius, value, -1)
+    return canvas
+
+
+def blob(seed: int, roughness: int = 9, share: float = 0.5, height: int = 90, width: int = 110) -> Pixels:
+    """Random smooth shapes: parts, holes, islands in holes, cut by the border of the image."""
+    noise = np.random.default_rng(seed).random((height, width), np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), roughness)
+    return smooth > np.quantile(smooth, 1 - share)
+
+
+def trainer_sees(pixels: Pixels, shape: Polygons) -> Pixels:
+    """The mask of the label file's rows, read and rasterised by Ultralytics' own functions.
+
+    `resample_segments` is called as its data set does (1000 points, or one more than the longest row).
+    """
+    from samcli.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.data.utils import polygon2mask
+    from ultralytics.utils.ops import resample_segments
+
+    height, width = pixels.shape
+    annotation = Annotation("a.jpg", (height, width), (Instance(Mask.from_pixels(pixels), 0),))
+    rows = YoloFormat().render(annotation, [shape]).decode().splitlines()
+    segments = [np.array(row.split()[1:], np.float32).reshape(-1, 2) for row in rows]
+    longest = max(map(len, segments))
+    seen = np.zeros((height, width), bool)
+    for segment in resample_segments(segments, 1000 if longest <= 1000 else longest + 1):
+        seen |= polygon2mask((height, width), [(segment * (width, height)).ravel()]).astype(bool)
+    return seen
+
+
+def polygons_of(pixels: Pixels, **options: object) -> Polygons:
+    return mask_to_polygons(Mask.from_pixels(np.asarray(pixels, bool)), PolygonOptions(**options))
+
+
+def ring_with_a_hole() -> Pixels:
+    return disc(disc(blank(), 80, 60, 50), 80, 60, 25, 0)
+
+
+def two_near_parts() -> Pixels:
+    return disc(disc(blank(), 45, 60, 33), 115, 60, 33)
+
+
+def nested_rings() -> Pixels:
+    canvas = blank()
+    for number, radius in enumerate((58, 48, 38, 28, 18, 8)):
+        disc(canvas, 80, 60, radius, 1 - number % 2)
+    return canvas
+
+
+def many_holes() -> Pixels:
+    canvas = blank(300, 400) + 1
+    for x in range(20, 400, 40):
+        for y in range(20, 300, 40):
+            disc(canvas, x, y, 9, 0)
+    return canvas
+
+
+def line(x1: int, y1: int, x2: int, y2: int) -> Pixels:
+    return cv2.line(blank(), (x1, y1), (x2, y2), 1, 1)
+
+
+def at_every_border() -> Pixels:
+    canvas = blank()
+    canvas[:, 70:90] = canvas[50:70] = 1
+    return canvas
+
+
+def open_ring_at_the_border() -> Pixels:
+    return disc(disc(blank(), 0, 0, 70), 0, 0, 40, 0)
+
+
+def frame() -> Pixels:
+    canvas = blank() + 1
+    canvas[1:-1, 1:-1] = 0
+    return canvas
+
+
+def checkers() -> Pixels:
+    """Squares that touch at corners: one 8-connected part full of holes that touch it too."""
+    return np.kron(np.indices((6, 8)).sum(0) % 2, np.ones((15, 15), int))
+
+
+SHAPES = {
+    "disc": disc(blank(), 80, 60, 50),
+    "ring with a hole": ring_with_a_hole(),
+    "two near parts": two_near_parts(),
+    "nested rings": nested_rings(),
+    "many holes": many_holes(),
+    "one pixel": cv2.circle(blank(), (80, 60), 0, 1, -1),
+    "one pixel in the first corner": np.pad([[1]], ((0, 119), (0, 159))),
+    "one pixel in the last corner": np.pad([[1]], ((119, 0), (159, 0))),
+    "two pixels": line(80, 60, 81, 60),
+    "two pixels at a corner": line(80, 60, 81, 61),
+    "level line": line(10, 60, 140, 60),
+    "upright line": line(80, 5, 80, 110),
+    "slanted line": line(10, 10, 140, 110),
+    "bottom row": line(0, 119, 159, 119),
+    "right column": line(159, 0, 159, 119),
+    "cross through every border": at_every_border(),
+    "quarter ring": open_ring_at_the_border(),
+    "frame": frame(),
+    "checkers": checkers(),
+    "full": blank() + 1,
+    "full, one pixel": blank(1, 1) + 1,
+    "full, one row": blank(1, 50) + 1,
+    "full, one column": blank(50, 1) + 1,
+    "odd size": disc(blank(333, 517), 250, 160, 140),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_polygons__the_trainer_sees_the_mask_again(name: str) -> None:
+    pixels = np.asarray(SHAPES[name], bool)
+    shape = polygons_of(pixels)
+    assert iou(trainer_sees(pixels, shape), pixels) >= 0.98
+    assert len(shape.rings) == 1, "all of these are one object: one row"
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_polygons__the_stated_iou_is_the_trainers(name: str) -> None:
+    pixels = np.asarray(SHAPES[name], bool)
+    shape = polygons_of(pixels)
+    assert shape.iou == pytest.approx(iou(trainer_sees(pixels, shape), pixels), abs=0.002)
+
+
+@given(seed=st.integers(0, 10_000), roughness=st.sampled_from([3, 6, 12]), share=st.sampled_from([0.1, 0.5, 0.9]))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_polygons__the_trainer_sees_any_blob_again(seed: int, roughness: int, share: float) -> None:
+    pixels = blob(seed, roughness, share)
+    assert iou(trainer_sees(pixels, polygons_of(pixels)), pixels) >= 0.98
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_polygons__of_a_handful_of_scattered_pixels_are_right_to_a_few_pixels(seed: int) -> None:
+    """Where a trainer resamples a diagonal step it may light the pixel beside it: no ring can help that."""
+    pixels = np.random.default_rng(seed).random((9, 12)) < 0.4
+    pixels[4, 5] = True
+    assert (trainer_sees(pixels, polygons_of(pixels)) ^ pixels).sum() <= 3
+
+
+@pytest.mark.parametrize("bound", [0.9, 0.98, 0.999])
+def test_min_iou__is_kept_and_buys_points(bound: float) -> None:
+    pixels = blob(4, 6)
+    shape = polygons_of(pixels, min_iou=bound)
+    assert iou(trainer_sees(pixels, shape), pixels) >= bound
+
+
+def test_min_iou__a_lower_one_needs_fewer_points() -> None:
+    pixels = ring_with_a_hole()
+    points = [sum(map(len, polygons_of(pixels, min_iou=bound).rings)) for bound in (0.9, 0.98, 0.999)]
+    assert points[0] < points[1] < points[2]
+
+
+def test_points__a_large_circle_needs_few() -> None:
+    pixels = disc(blank(300, 300), 150, 150, 100).astype(bool)
+    (ring,) = polygons_of(pixels).rings
+    assert 8 <= len(ring) < 80
+
+
+def test_points__a_rectangle_needs_its_corners() -> None:
+    pixels = blank().astype(bool)
+    pixels[20:90, 30:140] = True
+    shape = polygons_of(pixels)
+    assert len(shape.rings[0]) == 4
+    assert shape.iou == 1
+    assert shape.rings[0].min(0).tolist() == [30, 20]
+    assert shape.rings[0].max(0).tolist() == [139, 89], "positions of pixels, the last one included"
+
+
+def test_rings__always_have_three_points_and_a_box_of_some_size() -> None:
+    """A trainer drops a row of fewer points, or whose box is empty."""
+    for name, pixels in SHAPES.items():
+        for ring in polygons_of(pixels).rings:
+            written = normalise(ring, *pixels.shape)
+            assert len(ring) >= 3, name
+            assert (np.ptp(written, axis=0) > 0).all(), name
+            assert written.min() >= 0, name
+            assert written.max() <= 1, name
+
+
+def test_empty_mask__has_no_rings() -> None:
+    assert polygons_of(blank()) == Polygons((), 0.0)
+
+
+# Holes and parts
+
+
+def test_holes__fill_gives_the_outline() -> None:
+    pixels = ring_with_a_hole().astype(bool)
+    shape = polygons_of(pixels, holes="fill")
+    filled = disc(blank(), 80, 60, 50).astype(bool)
+    assert iou(trainer_sees(pixels, shape), filled) >= 0.98
+    assert shape.iou == pytest.approx(iou(filled, pixels), abs=0.03), "what it costs is stated"
+
+
+def far_parts() -> tuple[Pixels, Pixels]:
+    small, large = disc(blank(400, 800), 40, 200, 18), disc(blank(400, 800), 740, 200, 24)
+    return small.astype(bool), large.astype(bool)
+
+
+def test_parts__too_far_apart_for_a_bridge_become_rows_of_their_own() -> None:
+    small, large = far_parts()
+    shape = polygons_of(small | large)
+    assert len(shape.rings) == 2
+    assert iou(trainer_sees(small | large, shape), small | large) >= 0.98
+
+
+def test_parts__near_ones_are_bridged_where_a_far_one_is_not() -> None:
+    small, large = far_parts()
+    near = disc(blank(400, 800), 690, 200, 24).astype(bool)
+    pixels = small | large | near
+    shape = polygons_of(pixels)
+    assert len(shape.rings) == 2
+    assert iou(trainer_sees(pixels, shape), pixels) >= 0.98
+
+
+def test_parts__separate_gives_each_a_row() -> None:
+    pixels = two_near_parts().astype(bool)
+    shape = polygons_of(pixels, parts="separate")
+    assert len(shape.rings) == 2
+    assert iou(trainer_sees(pixels, shape), pixels) >= 0.98
+    assert shape.rings[0][:, 0].max() < 80 < shape.rings[1][:, 0].min() or (
+        shape.rings[1][:, 0].max() < 80 < shape.rings[0][:, 0].min()
+    )
+
+
+def test_parts__largest_keeps_one_and_states_what_it_costs() -> None:
+    small, large = far_parts()
+    shape = polygons_of(small | large, parts="largest")
+    assert len(shape.rings) == 1
+    assert iou(trainer_sees(small | large, shape), large) >= 0.98
+    assert shape.iou == pytest.approx(large.sum() / (small | large).sum(), abs=0.03)
+
+
+def test_parts__an_island_in_a_hole_survives_every_option_that_keeps_parts() -> None:
+    pixels = disc(ring_with_a_hole().copy(), 80, 60, 10).astype(bool)
+    for parts in ("bridge", "separate"):
+        seen = trainer_sees(pixels, polygons_of(pixels, parts=parts))
+        assert iou(seen, pixels) >= 0.98
+        assert seen[60, 80]
+        assert not seen[60, 80 + 17]
+
+
+def test_specks__are_left_out_and_do_not_become_rows() -> None:
+    body = disc(blank(), 60, 60, 45).astype(bool)
+    specks = body.copy()
+    specks[3, 150] = specks[110, 155] = True
+    specks[60, 60] = False
+    shape = polygons_of(specks)
+    (ring,) = shape.rings
+    assert ring[:, 0].max() < 120
+    assert len(ring) < 60
+    assert iou(trainer_sees(specks, shape), specks) >= 0.98
+
+
+def test_specks__that_are_the_whole_mask_stay() -> None:
+    pixels = blank().astype(bool)
+    pixels[3, 3] = pixels[100, 150] = True
+    seen = trainer_sees(pixels, polygons_of(pixels))
+    np.testing.assert_array_equal(seen, pixels)
+
+
+# Size
+
+
+def test_a_thousand_holes_in_a_row__are_walked_without_recursion() -> None:
+    pixels = np.ones((5, 3002), bool)
+    pixels[2, 1:3001:3] = False
+    shape = polygons_of(pixels, min_iou=0.999)
+    assert len(shape.rings) == 1
+    assert iou(trainer_sees(pixels, shape), pixels) >= 0.999
+
+
+def test_a_thousand_nested_bridges__keep_every_hole() -> None:
+    pixels = np.ones((7, 2001), bool)
+    pixels[2:5, 1::4] = False
+    seen = trainer_sees(pixels, polygons_of(pixels, min_iou=0.9999))  # no hole is a speck then
+    assert iou(seen, pixels) >= 0.9999
+    assert not seen[3, 1::4].any()
+
+
+def test_hundreds_of_parts__keep_the_bound() -> None:
+    pixels = np.zeros((200, 200), bool)
+    for x in range(5, 200, 10):
+        for y in range(5, 200, 10):
+            pixels[y : y + 3, x : x + 3] = True
+    shape = polygons_of(pixels)
+    assert iou(trainer_sees(pixels, shape), pixels) >= 0.98
+
+
+def test_a_mask_far_down_a_large_image__is_placed_exactly() -> None:
+    """float32 and six decimals must not move a pixel: a trainer truncates."""
+    crop = disc(blank(60, 60), 30, 30, 25).astype(bool)
+    mask = Mask.from_pixels(crop, (11_900, 7_900), (8_000, 12_000))
+    shape = mask_to_polygons(mask)
+    assert shape.iou >= 0.98
+    seen = rasterise([normalise(ring, 8_000, 12_000) for ring in shape.rings], 8_000, 12_000)
+    assert iou(seen[7_900:7_960, 11_900:11_960], crop) >= 0.98
+
+
+# rasterise
+
+
+def test_rasterise__is_ultralytics_own() -> None:
+    pixels = blob(7, 6)
+    shape = polygons_of(pixels)
+    ours = rasterise([normalise(ring, *pixels.shape) for ring in shape.rings], *pixels.shape)
+    np.testing.assert_array_equal(ours, trainer_sees(pixels, shape))
+
+
+def test_rasterise__rings_that_overlap_do_not_cancel() -> None:
+    square = np.array([[0.1, 0.1], [0.6, 0.1], [0.6, 0.6], [0.1, 0.6]])
+    seen = rasterise([square, square + 0.2], 50, 50)
+    assert seen[20, 20]
+
+
+def test_mask_to_polygons__equal_masks_give_equal_rings() -> None:
+    first, second = (polygons_of(blob(3, 6)) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first.rings, second.rings, strict=True))
