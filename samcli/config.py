@@ -71,6 +71,8 @@ class Options:
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
             values = getattr(self, entry.name)
+            if entry.metadata.get("many") and not values:
+                raise UsageError(f"{flag_of(entry)} is empty; expected at least one value")
             for value in values if entry.metadata.get("many") else (values,):
                 _check(entry, value)
 
@@ -240,7 +242,7 @@ def resolve(kind: type[O], given: Mapping[str, Any], config: Path | None = None)
     merged = {**(_read_yaml(kind, config) if config else {}), **values}
     for entry in dataclasses.fields(kind):
         if entry.metadata.get("many") and entry.name in merged:
-            merged[entry.name] = tuple(merged[entry.name])
+            merged[entry.name] = tuple(dict.fromkeys(merged[entry.name]))
     return kind(**merged)
 
 

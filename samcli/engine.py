@@ -7,6 +7,7 @@ fills the network's square, and padded to the right and below. That frame never 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,8 +38,11 @@ _GPU_CHUNK = 64
 _CPU_CHUNK_BYTES = 4 << 20
 """On a CPU the decoder is bound by memory: prompts go through it in chunks whose image tokens fit the cache."""
 
-_UPSAMPLE_BYTES = 512 << 20
-"""Logits held at full size at once, in bytes: bounds the memory for many prompts on a large image."""
+_SQUARE_BYTES = 64 << 20
+"""Logits held at the size of the network's square at once, in bytes."""
+
+_STRIP_BYTES = 64 << 20
+"""Logits held at the size of the image at once, in bytes: the same for any number of prompts and pixels."""
 
 
 def load_sam(name: str = "sam_b.pt", device: str = "auto", precision: str = "auto") -> Engine:
@@ -245,18 +249,19 @@ class Engine:
     def _finish(self, embedding: Embedding, logits: Tensor, offset: float) -> Iterator[tuple[Mask, float]]:
         """Masks at the original size and their stability, for logits (M, h, w), as Meta makes them.
 
-        First to the padded square, cut to the image, then to the original size, threshold 0.
+        First to the padded square, cut to the image, then to the original size, threshold 0. The last step
+        is done only where anything can come of it: bilinear values never exceed those they lie between.
         """
-        height, width = embedding.image_size
-        input_height, input_width = embedding.input_size
-        at_once = max(1, _UPSAMPLE_BYTES // (4 * max(height * width, self.side**2)))
+        height, width = embedding.input_size
+        at_once = max(1, _SQUARE_BYTES // (4 * self.side**2))
         for part in torch.split(logits, at_once):
             square = F.interpolate(part[:, None], (self.side, self.side), mode="bilinear", align_corners=False)
-            inside = square[..., :input_height, :input_width]
-            full = F.interpolate(inside, (height, width), mode="bilinear", align_corners=False)[:, 0]
-            for one in full:
-                certain, possible = int((one > offset).sum()), int((one > -offset).sum())
-                yield _to_mask(one > 0), certain / possible if possible else 0.0
+            for inside in square[:, 0, :height, :width]:
+                rows, columns = _span(inside.amax(1) > -offset), _span(inside.amax(0) > -offset)
+                if rows is None or columns is None:
+                    yield Mask.from_pixels(np.zeros((0, 0), bool), size=embedding.image_size), 0.0
+                    continue
+                yield _threshold(inside, rows, columns, embedding.image_size, offset)
 
     def _within_memory(self, work: Callable[..., T], *arguments: object) -> T | None:
         """What `work` returns, or None when the device ran out of memory and less at once may still do."""
@@ -271,12 +276,49 @@ class Engine:
             return None
 
 
-def _to_mask(pixels: Tensor) -> Mask:
-    """Run lengths of a bool (H, W) tensor; only the crop that holds anything is copied from the device."""
-    height, width = pixels.shape
-    rows, columns = pixels.any(1).nonzero(), pixels.any(0).nonzero()
-    if not len(rows):
-        return Mask.from_pixels(np.zeros((0, 0), bool), size=(height, width))
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    left, right = int(columns[0]), int(columns[-1]) + 1
-    return Mask.from_pixels(pixels[top:bottom, left:right].cpu().numpy(), (left, top), (height, width))
+def _span(present: Tensor) -> tuple[int, int] | None:
+    """First and last index where it is true, or None."""
+    found = present.nonzero()
+    return (int(found[0]), int(found[-1])) if len(found) else None
+
+
+def _threshold(
+    inside: Tensor, rows: tuple[int, int], columns: tuple[int, int], size: Size, offset: float
+) -> tuple[Mask, float]:
+    """Mask and stability of one image's logits (h, w); outside the rows and columns they are all too low.
+
+    In strips of bounded size, however large the image.
+    """
+    (top, bottom), (left, right) = (
+        _reach(span, old, new) for span, old, new in zip((rows, columns), inside.shape, size, strict=True)
+    )
+    first, second, weight = _taps(left, right, inside.shape[1], size[1], inside.device)
+    strip = max(1, _STRIP_BYTES // (4 * (right - left)))
+    pixels, certain, possible = [], 0, 0
+    for start in range(top, bottom, strip):
+        above, below, share = _taps(start, min(start + strip, bottom), inside.shape[0], size[0], inside.device)
+        base = int(above[0])
+        needed = inside[base : int(below[-1]) + 1]
+        wide = torch.lerp(needed[:, first], needed[:, second], weight)
+        full = torch.lerp(wide[above - base], wide[below - base], share[:, None])
+        certain += int(torch.count_nonzero(full > offset))
+        possible += int(torch.count_nonzero(full > -offset))
+        pixels.append((full > 0).cpu().numpy())
+    mask = Mask.from_pixels(np.concatenate(pixels), (left, top), size)
+    return mask, certain / possible if possible else 0.0
+
+
+def _reach(span: tuple[int, int], old: int, new: int) -> tuple[int, int]:
+    """Positions of an axis resized from `old` to `new` that read from within `span` (end exclusive)."""
+    first = math.floor((span[0] - 0.5) * new / old - 0.5)
+    last = math.ceil((span[1] + 1.5) * new / old - 0.5)
+    return max(0, first), min(new, last + 1)
+
+
+def _taps(start: int, end: int, old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """For positions start..end of an axis resized bilinearly from `old` to `new`: the two positions that each
+    is read from and the weight of the second, as torch's `interpolate` has them (align_corners=False)."""
+    at = torch.arange(start, end, dtype=torch.float32, device=device)
+    source = ((at + 0.5) * (old / new) - 0.5).clamp(min=0)
+    first = source.long().clamp(max=old - 1)
+    return first, (first + 1).clamp(max=old - 1), source - first

@@ -66,7 +66,7 @@ def _walk(root: Path, excluded: set[Path]) -> Iterator[ImageRef]:
         # Ordinary folders before linked ones, so that a folder keeps its own name, not a link's.
         linked: list[tuple[Path, PurePosixPath]] = []
         real: list[tuple[Path, PurePosixPath]] = []
-        with os.scandir(folder) as entries:
+        with _listed(folder) as entries:
             for entry in entries:
                 named = os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122
                 if entry.name.startswith(".") or (not named and entry.is_file(follow_symlinks=False)):
@@ -81,6 +81,17 @@ def _walk(root: Path, excluded: set[Path]) -> Iterator[ImageRef]:
         # Taken from the end: in order of name, so that a folder linked twice always has the same name.
         pending[:0] = sorted(linked, reverse=True)
         pending += sorted(real, reverse=True)
+
+
+@contextlib.contextmanager
+def _listed(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """A folder's entries; one that cannot be read is an error, never images silently lost."""
+    try:
+        entries = os.scandir(folder)
+    except PermissionError as error:
+        raise UsageError(f"cannot read the folder {folder}: {error.strerror}") from error
+    with entries:
+        yield entries
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:

@@ -135,14 +135,20 @@ class Worker:
             return annotation
         with self.clock.measure("segment"):
             segments = self._engine.segment(embedding, Prompts(boxes=detections.boxes))
-        instances, dropped = [], []
+        instances: list[Instance] = []
+        dropped: list[Dropped] = []
+        seen: set[tuple[int, bytes]] = set()
         for segment in segments:
             class_id = int(detections.class_ids[segment.prompt])
             box = tuple(float(value) for value in detections.boxes[segment.prompt])
             score = float(detections.scores[segment.prompt])
-            if reason := self._reason_to_drop(segment):
+            reason = self._reason_to_drop(segment)
+            if reason is None and (class_id, segment.mask.counts) in seen:
+                reason = "same class and mask as an object with a better score"  # a trainer rejects such rows
+            if reason is not None:
                 dropped.append(Dropped(reason, class_id, box, score))  # type: ignore[arg-type]
                 continue
+            seen.add((class_id, segment.mask.counts))
             quality = Quality(
                 detector_score=score,
                 predicted_iou=segment.predicted_iou,

@@ -104,8 +104,8 @@ def _fill(rings: Sequence[NDArray[np.floating]], shape: tuple[int, int]) -> NDAr
 
 
 def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    union = int((first | second).sum())
-    return float((first & second).sum() / union) if union else 0.0
+    union = np.count_nonzero(first | second)
+    return np.count_nonzero(first & second) / union if union else 0.0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 
 from samcli.errors import WeightsError, nearest, one_line
-from samcli.files import ordinary_mode, sha256_of, write_atomic
+from samcli.files import ordinary_mode, sha256_of, storage_errors, write_atomic
 
 _ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
@@ -194,9 +194,11 @@ def _verified(checkpoint: Checkpoint, path: Path) -> str:
     if expected is None:
         write_atomic(_pins_file(), json.dumps({**_pins(), checkpoint.name: found}, indent=1).encode())
     elif found != expected:
+        remedy = "Delete it to download it again."
+        if checkpoint.sha256 is None:
+            remedy += f" If its makers have published a new one, delete {_pins_file()} too."
         raise WeightsError(
-            f"{path} is damaged or was exchanged: SHA-256 {found[:12]}..., expected {expected[:12]}.... "
-            "Delete it to download it again."
+            f"{path} is damaged or was exchanged: SHA-256 {found[:12]}..., expected {expected[:12]}.... {remedy}"
         )
     return found
 
@@ -211,7 +213,7 @@ def _download(checkpoint: Checkpoint, target: Path, report: Report) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".samcli-", suffix=".part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with storage_errors(target), os.fdopen(handle, "wb") as file:
             size, md5 = _fetch(checkpoint.url, file.write)
             file.flush()
             os.fchmod(file.fileno(), ordinary_mode())

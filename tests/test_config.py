@@ -13,6 +13,7 @@ from samcli.config import (
     LabelOptions,
     Options,
     check_environment,
+    default_of,
     fingerprint,
     flag_of,
     option,
@@ -103,6 +104,7 @@ def test_yaml__values_take_the_type_of_their_option(tmp_path: Path, text: str, n
         ("conf: null", "'conf' in .* is None; expected float"),
         ("conf: [0.1]", r"'conf' in .* is \[0.1\]; expected float"),
         ("max-det: 1.5", "'max-det' in .* is 1.5; expected int"),
+        ("max-det: true", "'max-det' in .* is True; expected int"),
         ("resume: 1", "'resume' in .* is 1; expected bool"),
         ("resume: 'no'", "'resume' in .* is 'no'; expected bool"),
         ("classes: true", "'classes' in .* is True; expected str"),
@@ -206,6 +208,12 @@ def test_options__have_a_flag_a_variable_and_help() -> None:
     assert all(entry.metadata["help"].endswith(".") for entry in entries.values())
 
 
+def test_default_of__is_what_people_would_write() -> None:
+    entries = {entry.name: entry for entry in dataclasses.fields(AutoAnnotateOptions)}
+    wanted = {"conf": "0.25", "det": "yolov8x.pt", "format": "yolo", "classes": None, "resume": None, "batch": "0"}
+    assert {name: default_of(entries[name]) for name in wanted} == wanted
+
+
 def test_option__may_have_a_flag_of_another_name() -> None:
     @dataclasses.dataclass(frozen=True)
     class Some(Options):
@@ -235,6 +243,7 @@ def test_environment__an_unknown_variable_is_an_error_that_names_the_nearest(
 # Recipe and fingerprint
 
 CHANGED = {
+    "det": "tiny", "sam": "tiny", "precision": "fp32",
     "conf": 0.3, "iou": 0.5, "imgsz": 320, "max_det": 10, "classes": "person", "min_predicted_iou": 0.1,
     "min_stability": 0.1, "min_mask_area": 2, "format": ("yolo", "yolo"), "holes": "fill",
     "parts": "separate", "min_polygon_iou": 0.9, "on_collision": "suffix",
@@ -242,11 +251,11 @@ CHANGED = {
 """Another value of each option that changes what is written."""
 
 UNCHANGED = {
-    "max_pixels": 5, "det": "tiny", "trust_weights": True, "sam": "tiny", "precision": "fp32",
-    "device": "cpu", "batch": 3, "workers": 5, "resume": False, "overwrite": True,
+    "max_pixels": 5, "trust_weights": True, "device": "cpu", "batch": 3, "workers": 5, "resume": False,
+    "overwrite": True,
     "retry_failed": True, "max_failures": 5,
 }  # fmt: skip
-"""Of each that does not (models and precision join the recipe by content and real name, in the plan)."""
+"""Of each that does not."""
 
 
 def test_recipe__every_option_is_on_one_side_or_the_other() -> None:

@@ -139,11 +139,13 @@ def test_find_images__follows_a_link_to_a_folder_elsewhere(tmp_path: Path) -> No
 
 def test_find_images__visits_a_folder_linked_twice_once_under_its_first_name(tmp_path: Path) -> None:
     save(tmp_path / "elsewhere" / "1.png")
-    root = tmp_path / "root"
-    for name in ("d", "b", "c", "a", "e"):
-        (root / name).mkdir(parents=True)
-        (root / name / "link").symlink_to(tmp_path / "elsewhere")
-    assert keys(root) == ["a/link/1.png"]
+    for name in "dkbicjaehgf":
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        (tmp_path / "folders" / name / "link").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "links").mkdir(exist_ok=True)
+        (tmp_path / "links" / name).symlink_to(tmp_path / "elsewhere")
+    assert keys(tmp_path / "folders") == ["a/link/1.png"]
+    assert keys(tmp_path / "links") == ["a/1.png"]
 
 
 def test_find_images__calls_a_folder_by_its_own_name_rather_than_a_links(tmp_path: Path) -> None:

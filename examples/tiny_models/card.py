@@ -127,7 +127,11 @@ def make_card(figures: dict[str, Any], curves: dict[str, list[dict[str, float]]]
         },
         "figures": {name: figures[name] for name in ("plain", "hard", "seconds_an_image") if name in figures},
         "targets": {name: {"plain": plain, "hard": hard} for name, _, plain, hard, _ in ROWS},
-        "measured_on": {"scenes_a_profile": figures["scenes"], "first_seeds": figures["first_seeds"]},
+        "measured_on": {
+            "scenes_a_profile": figures["scenes"],
+            "everything_scenes_a_profile": figures["everything_scenes"],
+            "first_seeds": figures["first_seeds"],
+        },
         "versions": figures["versions"],
     }
 
@@ -136,6 +140,7 @@ def as_markdown(card: dict[str, Any], curves: dict[str, list[dict[str, float]]],
     """The card for people."""
     everything, seeds = card["sam"]["everything"], card["measured_on"]["first_seeds"]
     count = card["measured_on"]["scenes_a_profile"]
+    grid_count = card["measured_on"]["everything_scenes_a_profile"]
     return f"""# The embedded tiny models
 
 `--det tiny --sam tiny`: a YOLO detector and a promptable network of SAM's architecture, trained from nothing
@@ -158,8 +163,9 @@ detector `conf` {card["yolo"]["conf"]}, `iou` {card["yolo"]["iou"]}.
 ## Figures
 
 Measured by `examples/tiny_models/evaluate.py` on {count} plain and {count} hard scenes, never trained on
-(seeds from {seeds["plain"]} and {seeds["hard"]}); thresholds were chosen on other scenes (seeds from
-{seeds["tune"]}). What each row means is in that script's first lines.
+(seeds from {seeds["plain"]} and {seeds["hard"]}; everything mode on the first {grid_count} of each).
+Thresholds were chosen on other scenes (seeds from {seeds["tune"]}). What each row means is in that script's
+first lines.
 
 {figures_table(card["figures"])}
 

@@ -347,6 +347,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     thresholds = Thresholds(options.pred_iou_thresh, options.stability_score_thresh, options.points_per_side)
     report: dict[str, Any] = {
         "scenes": options.scenes,
+        "everything_scenes": options.everything_scenes or options.scenes,
         "first_seeds": HELD_OUT,
         "tune_seeds": options.tune,
         "everything_thresholds": asdict(thresholds),
@@ -363,7 +364,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
             column.update(detector_figures(detector, segmenter, held_out(profile, options.scenes, options.tune)))
         if "everything" in options.rows:
             found = Found()
-            for scene in held_out(profile, options.scenes, options.tune):
+            for scene in held_out(profile, report["everything_scenes"], options.tune):
                 each = candidates(segmenter, scene, thresholds.points_per_side)
                 found.add_everything(each.overlap[:, select(each, thresholds)])
             column.update({f"everything_{name}": value for name, value in found.figures().items()})
@@ -380,6 +381,7 @@ def main() -> None:
     parser.add_argument("--sam", type=Path, required=True)
     parser.add_argument("--yolo", type=Path)
     parser.add_argument("--scenes", type=int, default=200, help="scenes a profile")
+    parser.add_argument("--everything-scenes", type=int, help="fewer for everything mode, which takes longest")
     parser.add_argument("--tune", action="store_true", help="use the tuning seeds instead of the held-out ones")
     parser.add_argument("--rows", nargs="+", default=["prompts", "detector", "everything", "time"])
     parser.add_argument("--pred-iou-thresh", type=float, default=0.7)
