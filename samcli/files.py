@@ -100,6 +100,8 @@ _known_umask: int | None = None
 
 def fit_name(name: str) -> str:
     """`name`, or, where a file system could not hold it, its beginning plus a digest of the whole."""
+    if len(name) <= _NAME_MAX // 4:  # a character has at most four bytes
+        return name
     encoded = os.fsencode(name)
     if len(encoded) <= _NAME_MAX:
         return name

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +55,7 @@ def _ref(root: Path, key: str, status: os.stat_result) -> ImageRef:
 
 def _walk(root: Path, excluded: set[Path]) -> Iterator[ImageRef]:
     """Images under `root`, in no particular order, each real folder visited once."""
-    pending = [(root, PurePosixPath())]
+    pending = [(root, "")]
     seen: set[tuple[int, int]] = set()
     while pending:
         folder, relative = pending.pop()
@@ -64,8 +64,8 @@ def _walk(root: Path, excluded: set[Path]) -> Iterator[ImageRef]:
             continue
         seen.add((own.st_dev, own.st_ino))
         # Ordinary folders before linked ones, so that a folder keeps its own name, not a link's.
-        linked: list[tuple[Path, PurePosixPath]] = []
-        real: list[tuple[Path, PurePosixPath]] = []
+        linked: list[tuple[Path, str]] = []
+        real: list[tuple[Path, str]] = []
         with _listed(folder) as entries:
             for entry in entries:
                 named = os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122
@@ -75,9 +75,9 @@ def _walk(root: Path, excluded: set[Path]) -> Iterator[ImageRef]:
                 if status is None:
                     continue
                 if stat.S_ISDIR(status.st_mode):
-                    (linked if entry.is_symlink() else real).append((Path(entry.path), relative / entry.name))
+                    (linked if entry.is_symlink() else real).append((Path(entry.path), f"{relative}{entry.name}/"))
                 elif named and (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-                    yield _ref(root, str(relative / entry.name), status)
+                    yield _ref(root, relative + entry.name, status)
         # Taken from the end: in order of name, so that a folder linked twice always has the same name.
         pending[:0] = sorted(linked, reverse=True)
         pending += sorted(real, reverse=True)

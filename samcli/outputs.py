@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from samcli.errors import SamcliError, UsageError
 from samcli.files import fit_name, remove_temporary_files
@@ -23,7 +23,7 @@ class Layout:
     input_root: Path
     output: Path
 
-    @property
+    @functools.cached_property
     def run_folder(self) -> Path:
         """Journal, recipe and records: what makes a run resumable and its labels convertible."""
         return self.output / RUN_FOLDER
@@ -36,16 +36,16 @@ class Layout:
     def manifest(self) -> Path:
         return self.run_folder / "run.json"
 
-    def record(self, key: str) -> Path:
-        """The lossless record of an image."""
-        place = PurePosixPath(key)
-        return self.run_folder / "records" / place.parent / fit_name(place.name + ".json")
+    def record(self, key: str) -> str:
+        """Path of the lossless record of an image (a string: they are asked for by the million)."""
+        folder, name = _split(key)
+        return f"{self.run_folder}/records/{folder}{fit_name(name + '.json')}"
 
-    def label(self, key: str, suffix: str, *, whole_name: bool = False) -> Path:
-        """The label file of an image: its name with another suffix, or with `suffix` added to the whole."""
-        place = PurePosixPath(key)
-        name = place.name + suffix if whole_name else place.stem + suffix
-        return self.output / place.parent / fit_name(name)
+    def label(self, key: str, suffix: str, *, whole_name: bool = False) -> str:
+        """Path of the label file: the image's name with another suffix, or with `suffix` added to the whole."""
+        folder, name = _split(key)
+        stem = name if whole_name else name.rpartition(".")[0]
+        return f"{self.output}/{folder}{fit_name(stem + suffix)}"
 
     def images_from_output(self) -> str | None:
         """The image folder as seen from the output, where YOLO trainers find these labels; else None.
@@ -55,6 +55,12 @@ class Layout:
         if default_output(self.input_root) != self.output or "images" not in self.input_root.parts:
             return None
         return Path(os.path.relpath(self.input_root, self.output)).as_posix()
+
+
+def _split(key: str) -> tuple[str, str]:
+    """Folder (with its slash, or empty) and name of a key."""
+    folder, slash, name = key.rpartition("/")
+    return folder + slash, name
 
 
 def default_output(input_root: Path) -> Path:
@@ -102,7 +108,7 @@ class Labels:
     whole_names: frozenset[str]
     collisions: dict[str, str]
 
-    def paths(self, key: str) -> list[Path]:
+    def paths(self, key: str) -> list[str]:
         """The label files of an image, one for each format."""
         whole = key in self.whole_names
         return [self.layout.label(key, suffix, whole_name=whole) for suffix in self.suffixes]
@@ -139,12 +145,13 @@ class Listing:
     def __init__(self) -> None:
         self._names = functools.lru_cache(maxsize=8)(_names_in)
 
-    def has(self, path: Path) -> bool:
+    def has(self, path: str) -> bool:
         """Whether the file existed when its folder was listed."""
-        return path.name in self._names(path.parent)
+        folder, _, name = path.rpartition("/")
+        return name in self._names(folder)
 
 
-def _names_in(folder: Path) -> frozenset[str]:
+def _names_in(folder: str) -> frozenset[str]:
     try:
         return frozenset(os.listdir(folder))  # noqa: PTH208 - names, not paths
     except OSError:

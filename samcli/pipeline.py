@@ -11,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from samcli.config import AutoAnnotateOptions
 from samcli.detectors import Detector, load_detector
@@ -183,17 +184,17 @@ class Worker:
         with self.clock.measure("write"):
             polygons = [mask_to_polygons(i.mask, self._polygon_options) for i in annotation.instances]
             annotation = replace(annotation, instances=_with_polygon_iou(annotation.instances, polygons))
-            write_atomic(self._labels.layout.record(ref.key), write_record(annotation, self.names))
+            write_atomic(Path(self._labels.layout.record(ref.key)), write_record(annotation, self.names))
             for name, path in zip(self._options.format, self._labels.paths(ref.key), strict=True):
-                write_atomic(path, FORMATS[name].render(annotation, polygons))
+                write_atomic(Path(path), FORMATS[name].render(annotation, polygons))
         return Outcome(ref, Status.DONE, Counter(i.class_id for i in annotation.instances))
 
     def withdraw(self, ref: ImageRef) -> None:
         """Remove what an earlier version of an image that now fails has left: its labels would be wrong."""
         record = self._labels.layout.record(ref.key)
-        if record.is_file():  # so the labels beside it are ours
+        if Path(record).is_file():  # so the labels beside it are ours
             for path in (*self._labels.paths(ref.key), record):
-                path.unlink(missing_ok=True)
+                Path(path).unlink(missing_ok=True)
 
     def publish_data_set_files(self) -> None:
         """Write what describes the whole data set, e.g. `data.yaml`."""

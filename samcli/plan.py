@@ -161,12 +161,12 @@ def _refuse_foreign_files(plan: Plan, formats: Iterable[str], journal: dict[str,
         if listing.has(path)
     ]
     if not begun:
-        names = [file for name in formats for file in FORMATS[name].data_set_names]
-        foreign += [layout.output / file for file in names if (layout.output / file).exists()]
+        paths = [f"{layout.output}/{file}" for name in formats for file in FORMATS[name].data_set_names]
+        foreign += [path for path in paths if Path(path).exists()]
     if foreign:
         raise UsageError(
             f"{layout.output} holds files that samcli did not write: {len(foreign)} in the way, the first "
-            f"{foreign[0].name}. Choose another --output, or --overwrite to replace them"
+            f"{foreign[0]}. Choose another --output, or --overwrite to replace them"
         )
 
 
