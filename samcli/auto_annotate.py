@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from samcli.config import AutoAnnotateOptions
-from samcli.journal import Journal, write_manifest
+from samcli.errors import UsageError
+from samcli.journal import Journal, read_journal, write_manifest
 from samcli.outputs import locked
-from samcli.pipeline import Worker
+from samcli.pipeline import Worker, load_models, withdraw
 from samcli.plan import Models, Plan, make_plan
 from samcli.runners import StopSignals, run_local
 from samcli.summary import Summary
-from samcli.types import Outcome, Status
+from samcli.types import ImageRef, Outcome, Status
 from samcli.weights import find_weights, is_here
 
 log = logging.getLogger("samcli")
@@ -57,43 +58,52 @@ def auto_annotate(
     Raises:
         SamcliError: it could not be begun, or the output cannot be written any more.
     """
+    if not data.exists():
+        raise UsageError(f"{data} does not exist; expected an image or a folder of images")
     models = find_models(options)
     plan = make_plan(data, output, options, models)
-    if not plan.todo and not plan.collisions:
+    if not plan.todo and not plan.changed:
         return _summary(plan)
+    loaded = load_models(plan, models, options) if plan.todo else None  # before anything is written
     with locked(plan.layout):
         plan = make_plan(data, output, options, models)  # what another run did before we had the lock counts
-        return _run(plan, models, options, starting)
+        if loaded is None or not plan.todo:
+            write_manifest(plan.layout.manifest, plan.manifest)
+            return _summary(plan)
+        return _run(plan, Worker(*loaded, plan.labels, options), options, starting)
 
 
-def _run(plan: Plan, models: Models, options: AutoAnnotateOptions, starting: Callable[[Plan], Watch]) -> Summary:
-    worker = Worker.load(plan, models, options)  # first: a refused model must leave no trace
+def _run(plan: Plan, worker: Worker, options: AutoAnnotateOptions, starting: Callable[[Plan], Watch]) -> Summary:
     plan = replace(plan, manifest=replace(plan.manifest, names=worker.names))
     if options.overwrite:
-        plan.layout.journal.unlink(missing_ok=True)
+        _remove_earlier_run(plan)
     write_manifest(plan.layout.manifest, plan.manifest)
     worker.publish_data_set_files()
     summary, watch = _summary(plan), starting(plan)
     begun = time.perf_counter()
     with StopSignals() as signals, Journal(plan.layout.journal, plan.manifest.run) as journal:
 
+        def settle(outcome: Outcome) -> None:
+            if outcome.status is not Status.DONE:
+                withdraw(plan.labels, outcome.ref.key)  # an earlier version's labels would be wrong now
+            journal.append(outcome)
+
         def too_many_failures() -> bool:
             return options.max_failures is not None and summary.new_failures >= options.max_failures
 
-        for key, ref in plan.collisions.items():
-            journal.append(Outcome(ref, Status.FAILED, error=plan.labels.collisions[key]))
+        for key in plan.labels.released:
+            gone = ImageRef(plan.layout.input_root, key)
+            settle(Outcome(gone, Status.GONE))
         outcomes = run_local(
             worker,
             plan.todo,
             batch=options.batch or worker.default_batch,
             workers=options.workers,
+            settle=settle,
             stopping=lambda: signals() or too_many_failures(),
         )
         with contextlib.closing(outcomes):
             for outcome in outcomes:
-                if outcome.status is Status.FAILED:
-                    worker.withdraw(outcome.ref)
-                journal.append(outcome)
                 summary.add(outcome)
                 watch(outcome)
         if signals.received is not None:
@@ -103,6 +113,16 @@ def _run(plan: Plan, models: Models, options: AutoAnnotateOptions, starting: Cal
     summary.seconds = time.perf_counter() - begun
     summary.stages = dict(worker.clock.seconds)
     return summary
+
+
+def _remove_earlier_run(plan: Plan) -> None:
+    """Labels, records and journal of the run that `--overwrite` replaces: no label of another recipe may stay."""
+    earlier = {key: entry for key, entry in read_journal(plan.layout.journal).items() if entry.done}
+    whole_names = frozenset(key for key, entry in earlier.items() if entry.whole_name)
+    labels = replace(plan.labels, whole_names=whole_names)
+    for key in earlier:
+        withdraw(labels, key)
+    plan.layout.journal.unlink(missing_ok=True)
 
 
 def _summary(plan: Plan) -> Summary:

@@ -11,6 +11,7 @@ import inspect
 import logging
 import sys
 import typing
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -141,11 +142,15 @@ def _explain(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, ImportError) and ".so" in str(error):
         library = str(error).split(":")[0]
+        if not library.startswith(("libGL", "libgthread", "libglib", "libX", "libxcb", "libSM", "libICE")):
+            return f"a system library is missing: {one_line(error)}"
         return (
             f"the system library {library} is missing, which opencv-python needs. On Debian or Ubuntu: "
             "apt-get install libgl1 libglib2.0-0. Without root: pip uninstall opencv-python && "
             "pip install opencv-python-headless"
         )
+    if type(error).__name__ == "OutOfMemoryError":
+        return "the GPU's memory is too small or in use by others: try --device cpu, or a smaller --sam"
     if isinstance(error, OSError):
         return one_line(error)
     return None
@@ -161,6 +166,7 @@ class _StderrHandler(logging.Handler):
 
 
 def _log_to_stderr(*, debug: bool, quiet: bool) -> None:
+    warnings.filterwarnings("ignore", module="PIL")  # of odd metadata; what cannot be decoded is an error
     log.handlers = [_StderrHandler()]
     log.propagate = False
     log.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)

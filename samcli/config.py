@@ -275,7 +275,7 @@ def _read_yaml(kind: type[Options], path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read --config {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return {}

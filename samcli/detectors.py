@@ -53,6 +53,8 @@ def load_detector(
 
     if isinstance(weights, str):
         weights = find_weights(weights, "det", log.info)
+    if trust_weights:
+        log.warning("%s may run any code while it is loaded (--trust-weights)", weights.path)
     prepare_ultralytics(trust_weights=trust_weights)
     model = _load_model(weights.path, trust_weights)
     names = {int(key): str(value) for key, value in dict(model.names).items()}
@@ -71,7 +73,11 @@ def _load_model(path: Path, trusted: bool) -> Any:
         except ImportError as error:
             raise WeightsError(f"{path.name} needs onnxruntime: pip install 'samcli[onnx]'") from error
     from ultralytics import RTDETR, YOLO
+    from ultralytics.utils.checks import check_yolov5u_filename
 
+    taken = str(check_yolov5u_filename(str(path), verbose=False))
+    if taken != str(path):  # the file that was verified must be the one that is loaded
+        raise WeightsError(f"Ultralytics would load {taken} instead of {path}: rename the file")
     try:
         exported = path.suffix != ".pt"
         model = YOLO(path, task="detect") if exported else YOLO(path)
@@ -84,7 +90,9 @@ def _load_model(path: Path, trusted: bool) -> Any:
                 f"{path} was refused: it would run code when loaded (not only known network classes are in it). "
                 "If you made it yourself: --trust-weights"
             ) from error
-        raise WeightsError(f"{path} cannot be loaded as a detector: {one_line(error)[:300]}") from error
+        raise WeightsError(
+            f"{path} cannot be loaded as a detector ({type(error).__name__}): {one_line(error)[:300]}"
+        ) from error
     if model.task not in ("detect", "segment"):
         raise WeightsError(f"{path.name} is a model for the task '{model.task}'; expected a detector")
     if not names:

@@ -6,11 +6,11 @@ fills the network's square, and padded to the right and below. That frame never 
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samcli.errors import UsageError
+from samcli.errors import ImageError, UsageError
 from samcli.masks import Mask
 from samcli.networks import load_network
 from samcli.networks.sam import SamNetwork
@@ -102,7 +102,7 @@ class Frame:
     image_size: Size
     side: int
 
-    @cached_property
+    @functools.cached_property
     def input_size(self) -> Size:
         """(height, width) of the resized image, rounded as Meta's ResizeLongestSide does."""
         scale = self.side / max(self.image_size)
@@ -128,6 +128,8 @@ class Engine:
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self._dtype = DTYPES[self.precision]
+        if self.precision == "fp32":
+            torch.backends.cudnn.allow_tf32 = False  # else convolutions keep ten bits of mantissa: not exact
         # eval() anew: TinyViT caches its attention biases then, and a cast does not reach that cache.
         self._encoder = network.image_encoder.to(self.device, self._dtype).eval()
         self._decoder = network.mask_decoder.to(self.device, self._dtype)
@@ -208,14 +210,14 @@ class Engine:
         start = 0
         while start < len(prompts):
             part = prompts[start : start + self._chunk]
-            decoded = self._within_memory(lambda part=part: self._decode(embedding, part, multimask))
+            work = functools.partial(self._segment_chunk, embedding, part, multimask, stability_offset)
+            decoded = self._within_memory(work)
             if decoded is None:
                 self._chunk = max(1, len(part) // 2)
                 log.warning("the GPU's memory is full: %d prompts at once from here on", self._chunk)
                 continue
-            logits, quality = decoded
+            logits, quality, flat = decoded
             tokens = range(1, logits.shape[1] + 1) if multimask else range(1)
-            flat = self._finish(embedding, logits.flatten(0, 1), stability_offset)
             for index, (mask, stability) in enumerate(flat):
                 prompt, token = divmod(index, len(tokens))
                 kept = logits[prompt, token].float().cpu().numpy() if return_logits else None
@@ -223,6 +225,20 @@ class Engine:
                 segments.append(Segment(start + prompt, tokens[token], mask, iou, stability, kept))
             start += len(part)
         return segments
+
+    def _segment_chunk(
+        self, embedding: Embedding, prompts: Prompts, multimask: bool, offset: float
+    ) -> tuple[Tensor, Tensor, list[tuple[Mask, float]]]:
+        """Logits (N, M, h, w), predicted IoU (N, M) on the CPU, and the N x M finished masks.
+
+        Raises:
+            ImageError: the network's answer is not finite; no mask at all would be the wrong label.
+        """
+        logits, quality = self._decode(embedding, prompts, multimask)
+        quality = quality.cpu()
+        if not bool(torch.isfinite(quality).all() & torch.isfinite(logits).all()):
+            raise ImageError(f"SAM's answer is not finite in {self.precision}; try --precision fp32")
+        return logits, quality, list(self._finish(embedding, logits.flatten(0, 1), offset))
 
     def _decode(self, embedding: Embedding, prompts: Prompts, multimask: bool) -> tuple[Tensor, Tensor]:
         """Low-resolution logits (N, M, h, w) and predicted IoU (N, M), float32 on the device."""

@@ -30,7 +30,7 @@ def storage_errors(path: Path) -> Iterator[None]:
             raise
         raise StorageError(
             f"cannot write in {path.parent}: {error.strerror}. "
-            "Make room or choose another --output, then run the same command again: it resumes."
+            "Make room, then run the same command again (without --overwrite): it resumes."
         ) from error
 
 

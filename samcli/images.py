@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +24,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _WIDE_MODES = ("I", "F")  # Pillow's modes (and I;16...) with more than eight bits a pixel
 _ORIENTATION_TAG = 0x0112
 _BITS_PER_SAMPLE_TAG = 258
+_HEAD_BYTES = 32
 
 
 def find_images(root: Path, *, exclude: Sequence[Path] = ()) -> list[ImageRef]:
@@ -123,10 +122,10 @@ def probe_image(ref: ImageRef, max_pixels: int) -> Probe:
     Raises:
         ImageError: it cannot be read, is no image, or has more than `max_pixels` pixels.
     """
-    with _readable(ref):
-        data = _bytes(ref)
-        with _open(data) as opened:
-            return _probe(opened, data, max_pixels)
+    with _readable(ref), ref.path.open("rb") as file:
+        head = _head(file)
+        with _open(file) as opened:
+            return _probe(opened, head, max_pixels)
 
 
 def read_image(source: str | Path | ImageRef, *, max_pixels: int = 500_000_000) -> Image:
@@ -139,13 +138,13 @@ def read_image(source: str | Path | ImageRef, *, max_pixels: int = 500_000_000) 
         ImageError: it cannot be read, is damaged or truncated, or has more than `max_pixels` pixels.
     """
     ref = source if isinstance(source, ImageRef) else ImageRef(Path(source).parent, Path(source).name)
-    with _readable(ref):
-        data = _bytes(ref)
-        with _open(data) as opened:
+    with _readable(ref), ref.path.open("rb") as file:
+        head = _head(file)
+        with _open(file) as opened:
             _check_pixels(opened, max_pixels)
-            wide = _is_wide(opened, data)
+            wide = _is_wide(opened, head)
             opened.load()  # raises for a truncated file; half an image is never returned
-            pixels = _to_rgb(opened, data, wide)
+            pixels = _wide_to_rgb(opened, file) if wide else _to_rgb(opened)
             return Image(ref, _upright(pixels, _orientation(opened)))
 
 
@@ -174,27 +173,27 @@ class _readable:  # noqa: N801 - reads as a statement: with _readable(ref)
         raise ImageError(f"cannot be decoded: {reason}") from error
 
 
-def _bytes(ref: ImageRef) -> bytes:
-    data = ref.path.read_bytes()
-    if not data:
+def _head(file: BinaryIO) -> bytes:
+    """The first bytes of a file; it is rewound. Whatever a header says is judged before the rest is read."""
+    head = file.read(_HEAD_BYTES)
+    if not head:
         raise ImageError("the file is empty (0 bytes)")
-    return data
+    file.seek(0)
+    return head
 
 
-def _open(data: bytes) -> PIL.Image.Image:
+def _open(file: BinaryIO) -> PIL.Image.Image:
     import PIL.Image
 
     # Our own limit (max_pixels) is checked from the header, per image; Pillow's is global and lower.
     PIL.Image.MAX_IMAGE_PIXELS = None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return PIL.Image.open(BytesIO(data))
+    return PIL.Image.open(file)
 
 
-def _probe(opened: PIL.Image.Image, data: bytes, max_pixels: int) -> Probe:
+def _probe(opened: PIL.Image.Image, head: bytes, max_pixels: int) -> Probe:
     _check_pixels(opened, max_pixels)
     width, height = opened.size
-    wide = _is_wide(opened, data)
+    wide = _is_wide(opened, head)
     orientation = _orientation(opened)
     swapped = orientation in (5, 6, 7, 8) and opened.format != "TIFF"  # whose size Pillow states upright
     return Probe(
@@ -220,35 +219,36 @@ def _orientation(opened: PIL.Image.Image) -> int:
     return int(PIL.Image.Image.getexif(opened).get(_ORIENTATION_TAG, 1))
 
 
-def _is_wide(opened: PIL.Image.Image, data: bytes) -> bool:
-    return opened.mode.startswith(_WIDE_MODES) or _bits_per_sample(opened, data) > 8
-
-
-def _bits_per_sample(opened: PIL.Image.Image, data: bytes) -> int:
-    """Bits a channel in the file. Pillow's mode hides that it reads 48-bit colour without its low bytes."""
-    if opened.format == "PNG":
-        return data[24]  # of its header, which every PNG begins with
-    bits = getattr(opened, "tag_v2", {}).get(_BITS_PER_SAMPLE_TAG, (8,))
-    return max(bits) if isinstance(bits, tuple) else int(bits)
-
-
-def _to_rgb(opened: PIL.Image.Image, data: bytes, wide: bool) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 as stored: not turned yet."""
-    if not wide:
-        opened.info.pop("transparency", None)  # Pillow would warn that it is lost, and it is meant to be
-        return np.asarray(opened.convert("RGB"))
+def _is_wide(opened: PIL.Image.Image, head: bytes) -> bool:
+    """More than eight bits a channel. Pillow's mode hides that it reads 48-bit colour without its low bytes."""
     if opened.mode.startswith(_WIDE_MODES):
-        grey = _scale_range(np.asarray(opened))
-        return np.repeat(grey[..., None], 3, axis=2)
+        return True
+    if opened.format == "PNG":
+        return head[24] > 8  # the bit depth in the header that every PNG begins with
+    bits = getattr(opened, "tag_v2", {}).get(_BITS_PER_SAMPLE_TAG, (8,))
+    return (max(bits) if isinstance(bits, tuple) else int(bits)) > 8
+
+
+def _to_rgb(opened: PIL.Image.Image) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 as stored: not turned yet."""
+    opened.info.pop("transparency", None)  # Pillow would warn that it is lost, and it is meant to be
+    return np.asarray(opened.convert("RGB"))
+
+
+def _wide_to_rgb(opened: PIL.Image.Image, file: BinaryIO) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 as stored, out of more bits a channel."""
+    if opened.mode.startswith(_WIDE_MODES):
+        return np.repeat(_scale_range(np.asarray(opened))[..., None], 3, axis=2)
     import cv2
 
-    # A copy of the file was decoded by Pillow just before, so it is whole; OpenCV keeps all its bits.
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    # Pillow has decoded the file just before, so it is whole; OpenCV keeps all its bits.
+    file.seek(0)
+    data = np.frombuffer(file.read(), np.uint8)
+    values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if values is None:
-        bits = _bits_per_sample(opened, data)
-        raise ImageError(f"no decoder for {opened.format} with {bits} bits a channel")
+        raise ImageError(f"no decoder for {opened.format} with so many bits a channel")
     if values.ndim == 2:
-        return np.repeat(_scale_range(values)[..., None], 3, axis=2)
+        values = values[..., None]
     if values.shape[2] < 3:
         return np.repeat(_scale_range(values[..., :1]), 3, axis=2)
     return _scale_range(np.ascontiguousarray(values[..., 2::-1]))
@@ -256,6 +256,9 @@ def _to_rgb(opened: PIL.Image.Image, data: bytes, wide: bool) -> NDArray[np.uint
 
 def _scale_range(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Linear from the lowest and highest finite value present to 0 and 255; a constant image stays dark."""
+    if values.dtype == np.uint16:  # by table: large images come this way, and as floats take four times the room
+        table = _scale_range(np.arange(int(values.min()), int(values.max()) + 1, dtype=np.int32))
+        return np.asarray(table[values - values.min()])
     values = values.astype(np.float32)
     finite = np.isfinite(values)
     if not finite.any():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ class Entry:
     """(class id, number of instances) pairs."""
     seconds: float = 0.0
     error: str | None = None
+    whole_name: bool = False
+    """Its label file is named after the whole file name (`--on-collision suffix`)."""
 
     def is_about(self, ref: ImageRef, run: str) -> bool:
         """Whether it speaks of this very version of the file, under this recipe."""
@@ -53,6 +56,8 @@ class Manifest:
     """Class id to class name, once the detector was loaded."""
     total: int = 0
     """Images found when the run last started."""
+    collisions: dict[str, str] = field(default_factory=dict)
+    """Images that can have no label file, by key, and why; they depend on the other images, not on a run."""
 
     @property
     def run(self) -> str:
@@ -121,6 +126,9 @@ def read_journal(path: Path) -> dict[str, Entry]:
     for line in _lines(path):
         try:
             row = json.loads(line)
+            if row["status"] == Status.GONE.value:
+                entries.pop(row["key"], None)
+                continue
             counts = tuple((int(key), count) for key, count in row["instances"].items())
             entries[row["key"]] = Entry(
                 row["size"],
@@ -130,6 +138,7 @@ def read_journal(path: Path) -> dict[str, Entry]:
                 shared.setdefault(counts, counts),
                 row["seconds"],
                 row["error"],
+                row.get("whole_name", False),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
@@ -145,7 +154,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 class Journal:
-    """Appends outcomes; each line is with the system when `append` returns, and on disk when closed.
+    """Appends outcomes, from any thread; a line is with the system when `append` returns, on disk when closed.
 
     Should the machine lose power before, the images of the lost lines are done again.
     """
@@ -153,6 +162,7 @@ class Journal:
     def __init__(self, path: Path, run: str) -> None:
         self._path = path
         self._run = run
+        self._lock = threading.Lock()
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = path.open("ab")
@@ -172,11 +182,13 @@ class Journal:
             "run": self._run,
             "status": outcome.status.value,
             "instances": outcome.instances,
+            "whole_name": outcome.whole_name,
             "seconds": round(outcome.seconds, 4),
             "error": outcome.error,
         }
-        with storage_errors(self._path):
-            self._file.write(json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n")
+        line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
+        with self._lock, storage_errors(self._path):
+            self._file.write(line)
             self._file.flush()
 
     def close(self) -> None:

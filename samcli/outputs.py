@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,16 +97,17 @@ def _has_images_outside(root: Path) -> bool:
 
 @dataclass(frozen=True)
 class Labels:
-    """Which label files an image gets.
+    """Which label files each image has or gets.
 
     `whole_names`: keys whose label is named after the whole file name. `collisions`: keys that get none, and
-    why: an earlier image holds the name.
+    why. `released`: keys of images that are gone, whose label names others now need.
     """
 
     layout: Layout
     suffixes: tuple[str, ...]
     whole_names: frozenset[str]
     collisions: dict[str, str]
+    released: tuple[str, ...] = ()
 
     def paths(self, key: str) -> list[str]:
         """The label files of an image, one for each format."""
@@ -114,26 +115,51 @@ class Labels:
         return [self.layout.label(key, suffix, whole_name=whole) for suffix in self.suffixes]
 
 
-def assign_labels(layout: Layout, refs: Iterable[ImageRef], suffixes: Iterable[str], on_collision: str) -> Labels:
+def assign_labels(
+    layout: Layout,
+    refs: Iterable[ImageRef],
+    suffixes: Iterable[str],
+    on_collision: str,
+    owned: Mapping[str, bool] | None = None,
+) -> Labels:
     """Give each image its label name; of two with the same name the first in order keeps it.
 
-    Names are compared as a file system that ignores case would.
+    `owned`: images that have labels already, by key, and whether these bear the whole name. They keep them,
+    whatever images have come since, until they are gone themselves. Names are compared as a file system that
+    ignores case would.
     """
-    owners: dict[str, str] = {}
-    whole_names, collisions = set(), {}
+    owned = owned or {}
+    owners = {_label_name(key, whole): key for key, whole in owned.items()}
+    whole_names = {key for key, whole in owned.items() if whole}
+    collisions, released = {}, []
     for ref in refs:
-        stem, _, _ = ref.key.rpartition(".")
-        name = stem.casefold()
-        if name in owners and on_collision == "suffix":
-            name = ref.key.casefold()
+        if ref.key in owned:
+            continue
+        name = _label_name(ref.key, False)
+        if on_collision == "suffix" and name in owners and not _is_gone(layout, owners[name], owned):
+            name = _label_name(ref.key, True)
             whole_names.add(ref.key)
-        if name in owners:
+        owner = owners.get(name)
+        if owner is not None and _is_gone(layout, owner, owned):
+            released.append(owner)
+            owner = None
+        if owner is not None:
             collisions[ref.key] = (
-                f"its label file would be that of {owners[name]}: rename one, or use --on-collision suffix"
+                f"its label file would be that of {owner}: rename one, or use --on-collision suffix"
             )
         else:
             owners[name] = ref.key
-    return Labels(layout, tuple(suffixes), frozenset(whole_names - set(collisions)), collisions)
+    whole_names -= set(collisions)
+    return Labels(layout, tuple(suffixes), frozenset(whole_names), collisions, tuple(released))
+
+
+def _label_name(key: str, whole: bool) -> str:
+    return (key if whole else key.rpartition(".")[0]).casefold()
+
+
+def _is_gone(layout: Layout, key: str, owned: Mapping[str, bool]) -> bool:
+    """Whether the image whose labels an earlier run wrote is no longer there."""
+    return key in owned and not os.path.lexists(layout.input_root / key)
 
 
 class Listing:

@@ -16,6 +16,7 @@ from pathlib import Path
 from samcli.config import AutoAnnotateOptions
 from samcli.detectors import Detector, load_detector
 from samcli.engine import Engine
+from samcli.errors import ImageError, StorageError
 from samcli.files import write_atomic
 from samcli.formats import FORMATS
 from samcli.formats.records import write_record
@@ -59,6 +60,29 @@ class StageClock:
                 self.seconds[stage] += time.perf_counter() - start
 
 
+def load_models(plan: Plan, models: Models, options: AutoAnnotateOptions) -> tuple[Detector, Engine]:
+    """Detector and SAM, loaded.
+
+    Raises:
+        WeightsError: a checkpoint is refused, damaged, or not what it should be.
+        UsageError: an unknown class or device.
+    """
+    precision = plan.manifest.recipe["precision"]
+    engine = Engine(load_network(models.sam.path), models.sam.sha256, device=options.device, precision=precision)
+    detector = load_detector(
+        models.det,
+        conf=options.conf,
+        iou=options.iou,
+        imgsz=options.imgsz,
+        max_det=options.max_det,
+        classes=options.classes,
+        device=str(engine.device),
+        half=precision != "fp32" and engine.device.type == "cuda",
+        trust_weights=options.trust_weights,
+    )
+    return detector, engine
+
+
 class Worker:
     """Detector, SAM and writers of one recipe. `read` and `publish` may be called from many threads."""
 
@@ -69,31 +93,6 @@ class Worker:
         self._labels = labels
         self._options = options
         self._polygon_options = PolygonOptions(options.holes, options.parts, options.min_polygon_iou)  # type: ignore[arg-type]
-
-    @classmethod
-    def load(cls, plan: Plan, models: Models, options: AutoAnnotateOptions) -> Worker:
-        """Load the models.
-
-        Raises:
-            WeightsError: a checkpoint is refused, damaged, or not what it should be.
-            UsageError: an unknown class or device.
-        """
-        precision = plan.manifest.recipe["precision"]
-        engine = Engine(
-            load_network(models.sam.path), models.sam.sha256, device=options.device, precision=precision
-        )
-        detector = load_detector(
-            models.det,
-            conf=options.conf,
-            iou=options.iou,
-            imgsz=options.imgsz,
-            max_det=options.max_det,
-            classes=options.classes,
-            device=str(engine.device),
-            half=precision != "fp32" and engine.device.type == "cuda",
-            trust_weights=options.trust_weights,
-        )
-        return cls(detector, engine, plan.labels, options)
 
     @property
     def names(self) -> dict[int, str]:
@@ -110,9 +109,17 @@ class Worker:
 
         Raises:
             ImageError: it cannot be read.
+            StorageError: the input folder is gone.
         """
         with self.clock.measure("decode"):
-            return read_image(ref, max_pixels=self._options.max_pixels)
+            try:
+                return read_image(ref, max_pixels=self._options.max_pixels)
+            except ImageError:
+                if not ref.root.is_dir():  # unmounted or moved away: no verdict on the images
+                    raise StorageError(
+                        f"the input folder {ref.root} is gone; bring it back and run again"
+                    ) from None
+                raise
 
     def annotate(self, images: Sequence[Image]) -> list[Annotation]:
         """The annotation of each image. Images without detections never see the encoder."""
@@ -187,22 +194,19 @@ class Worker:
             write_atomic(Path(self._labels.layout.record(ref.key)), write_record(annotation, self.names))
             for name, path in zip(self._options.format, self._labels.paths(ref.key), strict=True):
                 write_atomic(Path(path), FORMATS[name].render(annotation, polygons))
-        return Outcome(ref, Status.DONE, Counter(i.class_id for i in annotation.instances))
-
-    def withdraw(self, ref: ImageRef) -> None:
-        """Remove what an earlier version of an image that now fails has left: its labels would be wrong."""
-        record = self._labels.layout.record(ref.key)
-        if Path(record).is_file():  # so the labels beside it are ours
-            for path in (*self._labels.paths(ref.key), record):
-                Path(path).unlink(missing_ok=True)
+        counts = Counter(i.class_id for i in annotation.instances)
+        return Outcome(ref, Status.DONE, counts, whole_name=ref.key in self._labels.whole_names)
 
     def publish_data_set_files(self) -> None:
-        """Write what describes the whole data set, e.g. `data.yaml`."""
+        """Write what describes the whole data set, e.g. `data.yaml`, where it is not there already.
+
+        People edit these: a run that goes on leaves them alone.
+        """
         layout = self._labels.layout
         for name in self._options.format:
             for file, data in FORMATS[name].data_set_files(self.names, layout.images_from_output()).items():
                 path = layout.output / file
-                if not path.is_file() or path.read_bytes() != data:
+                if self._options.overwrite or not path.exists():
                     write_atomic(path, data)
 
 
@@ -211,3 +215,11 @@ def _with_polygon_iou(instances: Sequence[Instance], polygons: Sequence[Polygons
         replace(instance, quality=replace(instance.quality, polygon_iou=shape.iou))
         for instance, shape in zip(instances, polygons, strict=True)
     )
+
+
+def withdraw(labels: Labels, key: str) -> None:
+    """Remove labels and record of an image: of an earlier version of it, or of an earlier run."""
+    record = Path(labels.layout.record(key))
+    if record.is_file():  # so the labels beside it are ours
+        for path in (*map(Path, labels.paths(key)), record):
+            path.unlink(missing_ok=True)

@@ -45,6 +45,8 @@ class Plan:
     """Failed in an earlier run, and not to be tried again."""
     collisions: dict[str, ImageRef]
     """Images that cannot have a label file of their own; the reasons are in `labels`."""
+    changed: bool
+    """The manifest on disk says something else, or there is none."""
 
     @property
     def total(self) -> int:
@@ -64,7 +66,7 @@ def make_plan(data: Path, output: Path | None, options: AutoAnnotateOptions, mod
     source = data if data.is_file() else layout.input_root
     refs = find_images(source, exclude=[layout.output] if layout.output != layout.input_root else [])
     found = None if options.overwrite else read_manifest(layout.manifest)
-    manifest = _manifest(layout, options, models, found, len(refs))
+    manifest = _manifest(layout, options, models, found)
     if found is not None:
         if models is None:
             manifest = replace(manifest, recipe=found.recipe, fingerprint=found.fingerprint)
@@ -74,17 +76,22 @@ def make_plan(data: Path, output: Path | None, options: AutoAnnotateOptions, mod
                 f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite"
             )
         manifest = replace(manifest, names=found.names)
-    suffixes = [FORMATS[name].suffix for name in options.format]
-    labels = assign_labels(layout, refs, suffixes, options.on_collision)
     journal = {} if options.overwrite else read_journal(layout.journal)
-    plan = _sort(refs, labels, manifest, journal, options.retry_failed)
+    suffixes = [FORMATS[name].suffix for name in options.format]
+    owned = {key: e.whole_name for key, e in journal.items() if e.done and e.run == manifest.run}
+    labels = assign_labels(layout, refs, suffixes, options.on_collision, owned)
     if not options.overwrite:
-        _refuse_foreign_files(plan, options.format, journal, begun=found is not None)
-    return plan
+        labels = _spare_foreign_files(labels, refs, owned, options.format, begun=found is not None)
+    manifest = replace(manifest, total=len(refs), collisions=labels.collisions)
+    if found is not None and data.is_file():  # one image of a folder whose run was begun
+        manifest = replace(
+            manifest, total=max(found.total, len(refs)), collisions={**found.collisions, **labels.collisions}
+        )
+    return _sort(refs, labels, manifest, journal, options.retry_failed, changed=manifest != found)
 
 
 def _manifest(
-    layout: Layout, options: AutoAnnotateOptions, models: Models | None, found: Manifest | None, total: int
+    layout: Layout, options: AutoAnnotateOptions, models: Models | None, found: Manifest | None
 ) -> Manifest:
     recipe = recipe_of(options, models, found)
     return Manifest(
@@ -92,7 +99,6 @@ def _manifest(
         fingerprint=recipe_fingerprint(recipe),
         input_root=Path(os.path.relpath(layout.input_root, layout.output)).as_posix(),
         versions={"samcli": samcli.__version__},
-        total=total,
     )
 
 
@@ -103,6 +109,8 @@ def recipe_of(options: AutoAnnotateOptions, models: Models | None, found: Manife
     another machine stays of one piece.
     """
     recipe = options.recipe()
+    if options.classes is not None:  # in any order and case they are the same
+        recipe["classes"] = sorted({word.strip().lower() for word in options.classes.split(",")} - {""})
     if models is not None:
         for role, weights in vars(models).items():
             recipe[role] = {"name": weights.name, "sha256": weights.sha256}
@@ -120,12 +128,53 @@ def recipe_fingerprint(recipe: dict[str, Any]) -> str:
     return fingerprint({k: v["sha256"] if isinstance(v, dict) else v for k, v in recipe.items()})
 
 
+def _spare_foreign_files(
+    labels: Labels, refs: Sequence[ImageRef], owned: dict[str, bool], formats: Iterable[str], *, begun: bool
+) -> Labels:
+    """Never overwrite labels that no run of ours has written: they may be somebody's work.
+
+    Ours have a record beside them, which is written first. A new run with such files in its way is refused;
+    in a run under way the images concerned fail alone.
+
+    Raises:
+        UsageError: a new run would overwrite files.
+    """
+    listing, layout = Listing(), labels.layout
+    foreign = {
+        ref.key: path
+        for ref in refs
+        if ref.key not in owned and ref.key not in labels.collisions and not listing.has(layout.record(ref.key))
+        for path in labels.paths(ref.key)
+        if listing.has(path) and not _is_released(path, labels)
+    }
+    if begun:
+        reasons = {
+            key: f"{path} was not written by samcli; --overwrite replaces it" for key, path in foreign.items()
+        }
+        return replace(labels, collisions={**labels.collisions, **reasons})
+    files = [f"{layout.output}/{file}" for name in formats for file in FORMATS[name].data_set_names]
+    in_the_way = [*foreign.values(), *(file for file in files if Path(file).exists())]
+    if in_the_way:
+        raise UsageError(
+            f"{layout.output} holds files that samcli did not write: {len(in_the_way)} in the way, the first "
+            f"{in_the_way[0]}. Choose another --output, or --overwrite to replace them"
+        )
+    return labels
+
+
+def _is_released(path: str, labels: Labels) -> bool:
+    """Whether a label file belongs to an image of ours that is gone."""
+    return any(path in labels.paths(key) for key in labels.released)
+
+
 def _sort(
     refs: Sequence[ImageRef],
     labels: Labels,
     manifest: Manifest,
     journal: dict[str, Entry],
     retry_failed: bool,
+    *,
+    changed: bool,
 ) -> Plan:
     listing = Listing()
     todo, done, failed, collisions = [], {}, {}, {}
@@ -144,30 +193,7 @@ def _sort(
             done[ref.key] = entry
         else:
             todo.append(ref)
-    return Plan(labels.layout, labels, manifest, tuple(todo), done, failed, collisions)
-
-
-def _refuse_foreign_files(plan: Plan, formats: Iterable[str], journal: dict[str, Entry], *, begun: bool) -> None:
-    """Never overwrite labels that no run of ours has written: they may be somebody's work.
-
-    Ours have a record beside them, which is written first.
-    """
-    listing, layout = Listing(), plan.layout
-    foreign = [
-        path
-        for ref in plan.todo
-        if ref.key not in journal and not listing.has(layout.record(ref.key))
-        for path in plan.labels.paths(ref.key)
-        if listing.has(path)
-    ]
-    if not begun:
-        paths = [f"{layout.output}/{file}" for name in formats for file in FORMATS[name].data_set_names]
-        foreign += [path for path in paths if Path(path).exists()]
-    if foreign:
-        raise UsageError(
-            f"{layout.output} holds files that samcli did not write: {len(foreign)} in the way, the first "
-            f"{foreign[0]}. Choose another --output, or --overwrite to replace them"
-        )
+    return Plan(labels.layout, labels, manifest, tuple(todo), done, failed, collisions, changed)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ centres is added where they are normalised.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.masks import Mask
+from samcli.masks import Box, Mask
 
 Ring = NDArray[np.float64]
 """(K, 2) x, y: positions of pixels in the image."""
@@ -66,12 +67,9 @@ def mask_to_polygons(mask: Mask, options: PolygonOptions | None = None) -> Polyg
     target = _draw(parts, pixels.shape)
     budget = (1 - options.min_iou) * float(target.sum())
     groups = _join(_without_specks(parts, budget / 4), options, budget / 2)
-    frame = _Frame(box[0], box[1], mask.height, mask.width)
-    rings = _simplest(groups, frame, target, options.min_iou)
-    return Polygons(
-        tuple(ring + (frame.left, frame.top) for ring in rings),
-        _iou(frame.rasterise(rings, target.shape), pixels),
-    )
+    outline = _Outline(groups, box, (mask.height, mask.width))
+    rings, drawn = outline.simplest(target, options.min_iou)
+    return Polygons(tuple(rings), _iou(drawn, pixels))
 
 
 def normalise(ring: Ring, height: int, width: int) -> NDArray[np.float64]:
@@ -79,50 +77,39 @@ def normalise(ring: Ring, height: int, width: int) -> NDArray[np.float64]:
     return np.round((ring + 0.5) / (width, height), _DECIMALS)
 
 
-def rasterise(rings: Sequence[NDArray[np.float64]], height: int, width: int) -> NDArray[np.bool_]:
-    """Normalised rings to pixels, bool (height, width), as Ultralytics' trainer does it at that size.
+def rasterise(
+    rings: Sequence[NDArray[np.float64]], height: int, width: int, window: Box | None = None
+) -> NDArray[np.bool_]:
+    """Normalised rings to pixels as Ultralytics' trainer does it at that size: bool, all of it or a window.
 
     Source: ultralytics `resample_segments` (float32 points are added between the given ones), then
     `polygon2mask` (truncated to whole numbers, `cv2.fillPoly`).
     """
-    return _fill([_trainer_points(ring) * (width, height) for ring in rings], (height, width))
+    left, top, right, bottom = window or (0, 0, width, height)
+    canvas = np.zeros((bottom - top, right - left), np.uint8)
+    for ring in rings:  # one at a time: rings of one call would cancel where they overlap
+        points = np.trunc(_trainer_points(ring) * (width, height)) - (left, top)
+        cv2.fillPoly(canvas, [points.astype(np.int32)], 1)
+    return canvas.astype(bool)
 
 
 def _trainer_points(ring: NDArray[np.float64]) -> NDArray[np.float32]:
     closed = np.concatenate([ring, ring[:1]]).astype(np.float32)
-    own = np.arange(len(closed))
-    added = np.linspace(0, len(closed) - 1, max(_TRAINER_POINTS - len(closed), 1))
-    places = np.insert(added, np.searchsorted(added, own), own)
+    places, own = _trainer_places(len(closed))
     return np.stack([np.interp(places, own, closed[:, axis]) for axis in (0, 1)], 1).astype(np.float32)
 
 
-def _fill(rings: Sequence[NDArray[np.floating]], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    canvas = np.zeros(shape, np.uint8)
-    for ring in rings:  # one at a time: rings of one call would cancel where they overlap
-        cv2.fillPoly(canvas, [ring.astype(np.int32)], 1)
-    return canvas.astype(bool)
+@functools.lru_cache(maxsize=256)
+def _trainer_places(count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Where along a closed ring of so many points the trainer's points lie, its own among them; and its own."""
+    own = np.arange(count)
+    added = np.linspace(0, count - 1, max(_TRAINER_POINTS - count, 1))
+    return np.insert(added, np.searchsorted(added, own), own), own
 
 
 def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     union = np.count_nonzero(first | second)
-    return np.count_nonzero(first & second) / union if union else 0.0
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """Where a crop lies in its image; rings inside are relative to the crop."""
-
-    left: int
-    top: int
-    height: int
-    width: int
-
-    def rasterise(self, rings: Sequence[Ring], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """What the trainer makes of the rings once written and read again, cut to the crop."""
-        written = [normalise(ring + (self.left, self.top), self.height, self.width) for ring in rings]
-        seen = [_trainer_points(ring) * (self.width, self.height) for ring in written]
-        whole = [np.trunc(points) - (self.left, self.top) for points in seen]
-        return _fill(whole, (shape[0], shape[1]))
+    return float(np.count_nonzero(first & second) / union) if union else 0.0
 
 
 @dataclass(eq=False)
@@ -298,20 +285,48 @@ def _shortest_bridges(contours: list[_Contour]) -> list[_Bridge]:
     return bridges
 
 
-def _simplest(groups: list[_Contour], frame: _Frame, target: NDArray[np.bool_], min_iou: float) -> list[Ring]:
-    """Rings of the groups at the coarsest tolerance (in pixels, halved step by step) that meets the bound."""
-    tolerance = max(1.0, 0.04 * float(np.sqrt(target.sum())))
-    while True:
-        if tolerance < 0.5:
-            tolerance = 0.0
-        rings = [_solid(_walk(root, tolerance)) for root in groups]
-        if tolerance == 0 or _iou(frame.rasterise(rings, target.shape), target) >= min_iou:
-            return rings
-        tolerance /= 2
+@dataclass(frozen=True)
+class _Outline:
+    """Groups of contours, traced in the crop at `box` of an image of `size`."""
+
+    groups: list[_Contour]
+    box: Box
+    size: tuple[int, int]
+
+    def simplest(self, target: NDArray[np.bool_], min_iou: float) -> tuple[list[Ring], NDArray[np.bool_]]:
+        """Rings at a coarse tolerance (in pixels, halved step by step) that meets the bound; what they draw.
+
+        A simplified border is off by a fraction of the tolerance along its length: that tells where to begin.
+        """
+        border = sum(len(contour.points) for group in self.groups for contour in _connected(group))
+        tolerance = 8 * (1 - min_iou) * float(np.count_nonzero(target)) / border
+        while True:
+            if tolerance < 0.5:
+                tolerance = 0.0
+            rings = [_solid(_walk(root, tolerance)) + self.box[:2] for root in self.groups]
+            drawn = rasterise([normalise(ring, *self.size) for ring in rings], *self.size, self.box)
+            if tolerance == 0 or _iou(drawn, target) >= min_iou:
+                return rings, drawn
+            tolerance /= 2
+
+
+def _connected(root: _Contour) -> Iterator[_Contour]:
+    """A contour and all that its bridges lead to."""
+    seen, waiting = {id(root)}, [root]
+    while waiting:
+        contour = waiting.pop()
+        yield contour
+        for bridge in (bridge for bridges in contour.bridges.values() for bridge in bridges):
+            other, _ = bridge.other_end(contour)
+            if id(other) not in seen:
+                seen.add(id(other))
+                waiting.append(other)
 
 
 def _walk(root: _Contour, tolerance: float) -> Ring:
     """The ring that runs round a contour and, over the bridges, round all that hang on it, simplified."""
+    if not root.bridges:
+        return np.asarray(cv2.approxPolyDP(root.points, tolerance, True).reshape(-1, 2), np.float64)
     pieces, rounds = [], [_round(root, 0, None, tolerance)]
     while rounds:  # a stack, not recursion: holes can hang on each other a thousand deep
         step = next(rounds[-1], None)

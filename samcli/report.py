@@ -82,14 +82,19 @@ def print_summary(summary: Summary) -> None:
     console = Console(soft_wrap=True)
     console.print(_summary_table(summary))
     for key, reason in list(summary.failures.items())[:_SHOWN_FAILURES]:
-        console.print(f"[red]failed[/] {escape(_printable(key))}: {escape(reason)}", highlight=False)
+        console.print(f"[red]failed[/] {escape(_printable(key))}: {escape(_printable(reason))}", highlight=False)
     if len(summary.failures) > _SHOWN_FAILURES:
         more = len(summary.failures) - _SHOWN_FAILURES
         console.print(
             f"... and {more} more: samcli status {escape(str(summary.output))} --failures", highlight=False
         )
+    if summary.failures:
+        console.print("[dim]--retry-failed tries them again[/]", highlight=False)
     if summary.stopped_by:
-        console.print(f"Stopped by {summary.stopped_by}. The same command goes on from here.", highlight=False)
+        console.print(
+            f"Stopped by {summary.stopped_by}. The same command (without --overwrite) goes on from here.",
+            highlight=False,
+        )
     console.print(f"Labels are in [bold]{escape(str(summary.output))}[/]", highlight=False)
     if summary.train_command and not summary.remaining:
         console.print(f"Train on them:  {escape(summary.train_command)}", highlight=False)
@@ -126,7 +131,7 @@ def print_status(summary: Summary, *, failures: bool, as_json: bool) -> None:
         print(summary.as_json())
     elif failures:
         for key, reason in summary.failures.items():
-            print(f"{_printable(key)}: {reason}")
+            print(f"{_printable(key)}: {_printable(reason)}")
     else:
         known = summary.done + len(summary.failures)
         share = f"{known / summary.total:.0%}" if summary.total else ""
@@ -183,7 +188,7 @@ def show_dry_run(data: Path, output: Path | None, options: AutoAnnotateOptions, 
     _print_rows({name.replace("_", " "): _short(value) for name, value in facts.items()})
     for name, reasons in details.items():
         for key, reason in list(reasons.items())[:_SHOWN_FAILURES]:
-            print(f"{name.replace('_', ' ')}: {_printable(key)}: {reason}")
+            print(f"{name.replace('_', ' ')}: {_printable(key)}: {_printable(reason)}")
 
 
 def _short(value: Any) -> str:

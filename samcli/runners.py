@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Protocol
 
-from samcli.errors import ImageError, SamcliError, one_line
+from samcli.errors import ImageError, SamcliError, StorageError, one_line
 from samcli.types import Annotation, Image, ImageRef, Outcome, Status
 
 log = logging.getLogger("samcli")
@@ -48,10 +48,13 @@ def run_local(
     *,
     batch: int,
     workers: int,
+    settle: Callable[[Outcome], None] = lambda outcome: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Outcome, None, None]:
     """Outcomes of the images, as they come. One image never stops the run: it fails, with its reason.
 
+    `settle` is told of each outcome as soon as it is known, in whichever thread that is: a finished image must
+    not wait for its line in the journal.
     Once `stopping()` is true no more images are begun; those in the networks and writers are finished.
 
     Raises:
@@ -68,12 +71,13 @@ def run_local(
                 if not reading:
                     break
                 read = [reading.popleft().result() for _ in range(min(batch, len(reading)))]
-                yield from (item.outcome for item in read if item.outcome is not None)
+                yield from _settled([item.outcome for item in read if item.outcome is not None], settle)
                 for item, annotation in _annotate(stages, [item for item in read if item.image is not None]):
                     if isinstance(annotation, Outcome):
-                        yield annotation
+                        yield from _settled([annotation], settle)
                     else:
-                        writing.append(writers.submit(_publish, stages, item, annotation))
+                        writing.append(writers.submit(_publish, stages, item, annotation, settle))
+                del read  # and the pixels with it
                 while writing and (writing[0].done() or len(writing) > 2 * batch + workers):
                     yield writing.popleft().result()
             while writing:
@@ -87,6 +91,8 @@ def _read(stages: Stages, ref: ImageRef) -> _Timed:
     start = time.perf_counter()
     try:
         image = stages.read(ref)
+    except StorageError:
+        raise  # no other image can be read either
     except Exception as error:
         return _Timed(ref, 0.0, outcome=_failed(ref, error, time.perf_counter() - start))
     return _Timed(ref, time.perf_counter() - start, image)
@@ -100,6 +106,8 @@ def _annotate(stages: Stages, items: list[_Timed]) -> Iterator[tuple[_Timed, Ann
     try:
         annotations = stages.annotate([item.image for item in items if item.image is not None])
     except Exception as error:
+        if type(error).__name__ == "AcceleratorError":
+            raise SamcliError(f"the GPU has failed ({one_line(error)}); nothing is lost, run again") from error
         if len(items) > 1:
             for item in items:
                 yield from _annotate(stages, [item])
@@ -112,15 +120,23 @@ def _annotate(stages: Stages, items: list[_Timed]) -> Iterator[tuple[_Timed, Ann
         yield replace(item, seconds=item.seconds + share, image=None), annotation
 
 
-def _publish(stages: Stages, item: _Timed, annotation: Annotation) -> Outcome:
+def _publish(stages: Stages, item: _Timed, annotation: Annotation, settle: Callable[[Outcome], None]) -> Outcome:
     start = time.perf_counter()
     try:
         outcome = stages.publish(item.ref, annotation)
     except SamcliError:
         raise  # no other image could be written either
     except Exception as error:
-        return _failed(item.ref, error, item.seconds + time.perf_counter() - start)
-    return replace(outcome, seconds=item.seconds + time.perf_counter() - start)
+        outcome = _failed(item.ref, error, 0.0)
+    outcome = replace(outcome, seconds=item.seconds + time.perf_counter() - start)
+    settle(outcome)
+    return outcome
+
+
+def _settled(outcomes: list[Outcome], settle: Callable[[Outcome], None]) -> Iterator[Outcome]:
+    for outcome in outcomes:
+        settle(outcome)
+        yield outcome
 
 
 def _failed(ref: ImageRef, error: Exception, seconds: float) -> Outcome:
@@ -139,10 +155,14 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._told = False
         self._before: dict[signal.Signals, object] = {}
 
     def __call__(self) -> bool:
         """Whether to stop."""
+        if self.received is not None and not self._told:
+            self._told = True
+            log.warning("%s: finishing what is in flight; once more stops at once", self.received.name)
         return self.received is not None
 
     def __enter__(self) -> StopSignals:
@@ -157,6 +177,5 @@ class StopSignals:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            raise KeyboardInterrupt
-        self.received = signal.Signals(number)
-        log.warning("%s: finishing what is in flight; once more stops at once", self.received.name)
+            raise SystemExit(128 + number)
+        self.received = signal.Signals(number)  # no more here: it may interrupt anything

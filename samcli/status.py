@@ -24,8 +24,9 @@ def read_status(output: Path) -> Summary:
         raise UsageError(f"no run in {output}: it has no {layout.manifest.relative_to(output)}")
     entries = {key: e for key, e in read_journal(layout.journal).items() if e.run == manifest.run}
     done = {key: entry for key, entry in entries.items() if entry.done}
-    summary = Summary(output, manifest.names, max(manifest.total, len(entries)))
+    summary = Summary(output, manifest.names, max(manifest.total, len(entries) + len(manifest.collisions)))
     summary.add_earlier(done, {key: entry for key, entry in entries.items() if not entry.done})
+    summary.failures.update(manifest.collisions)
     summary.done, summary.skipped = summary.skipped, 0
     summary.empty = sum(not entry.instances for entry in done.values())
     summary.seconds = sum(entry.seconds for entry in entries.values())

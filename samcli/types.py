@@ -237,6 +237,8 @@ class Status(str, Enum):
 
     DONE = "done"
     FAILED = "failed"
+    GONE = "gone"
+    """Labelled once; the image is no longer there, and another now has its label name."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +251,8 @@ class Outcome:
     """Class id to number of instances."""
     seconds: float = 0.0
     error: str | None = None
+    whole_name: bool = False
+    """Its label files are named after the whole file name, because another image holds the plain one."""
 
     @property
     def instance_count(self) -> int:

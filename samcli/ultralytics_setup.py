@@ -21,8 +21,7 @@ def prepare_ultralytics(*, trust_weights: bool = False) -> None:
     """
     global _prepared
     if _prepared:
-        if trust_weights and os.environ.get("ULTRALYTICS_SAFE_LOAD") == "1":
-            _set_safe_load(False)
+        _set_safe_load(not trust_weights)  # either way: an earlier call may have trusted its file
         return
     os.environ["YOLO_OFFLINE"] = "True"
     os.environ["YOLO_AUTOINSTALL"] = "False"

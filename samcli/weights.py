@@ -163,13 +163,6 @@ def _embedded(role: str) -> WeightsFile:
     return WeightsFile(path, expected)
 
 
-def embedded_card() -> dict[str, object]:
-    """What the tiny models' card says: figures, thresholds, hashes."""
-    text = (resources.files("samcli") / "assets" / "card.json").read_text(encoding="utf-8")
-    card: dict[str, object] = json.loads(text)
-    return card
-
-
 def _pins_file() -> Path:
     return cache_folder() / "pins.json"
 

@@ -282,8 +282,9 @@ def test_stop_signals__the_first_asks_and_the_second_stops_at_once(number: signa
         signal.raise_signal(number)
         assert signals()
         assert signals.received is number
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit) as stopped:
             signal.raise_signal(number)
+        assert stopped.value.code == 128 + number
     assert signal.getsignal(number) is before
 
 
