@@ -63,13 +63,13 @@ def auto_annotate(
     models = find_models(options)
     plan = make_plan(data, output, options, models)
     if not plan.todo and not plan.changed:
-        return _summary(plan)
+        return _summary(plan, options)
     loaded = load_models(plan, models, options) if plan.todo else None  # before anything is written
     with locked(plan.layout):
         plan = make_plan(data, output, options, models)  # what another run did before we had the lock counts
         if loaded is None or not plan.todo:
             write_manifest(plan.layout.manifest, plan.manifest)
-            return _summary(plan)
+            return _summary(plan, options)
         return _run(plan, Worker(*loaded, plan.labels, options), options, starting)
 
 
@@ -79,7 +79,7 @@ def _run(plan: Plan, worker: Worker, options: AutoAnnotateOptions, starting: Cal
         _remove_earlier_run(plan)
     write_manifest(plan.layout.manifest, plan.manifest)
     worker.publish_data_set_files()
-    summary, watch = _summary(plan), starting(plan)
+    summary, watch = _summary(plan, options), starting(plan)
     begun = time.perf_counter()
     with StopSignals() as signals, Journal(plan.layout.journal, plan.manifest.run) as journal:
 
@@ -125,11 +125,15 @@ def _remove_earlier_run(plan: Plan) -> None:
     plan.layout.journal.unlink(missing_ok=True)
 
 
-def _summary(plan: Plan) -> Summary:
+def _summary(plan: Plan, options: AutoAnnotateOptions) -> Summary:
     """Counts before the first image of this run."""
     summary = Summary(plan.layout.output, plan.manifest.names, plan.total)
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
+    if "tiny" in (options.det, options.sam):
+        summary.note = (
+            "The tiny models know eight kinds of synthetic shape: for trying out and testing, not for photos."
+        )
     if plan.layout.images_from_output() is not None:
         summary.train_command = f"yolo segment train model=yolo11n-seg.pt data={plan.layout.output / 'data.yaml'}"
     return summary

@@ -37,6 +37,8 @@ class Summary:
     new_failures: int = 0
     """Of this run alone."""
     train_command: str | None = None
+    note: str | None = None
+    """What the user should bear in mind."""
 
     def add_earlier(self, done: Mapping[str, Entry], failed: Mapping[str, Entry]) -> None:
         """Count what earlier runs in this folder have left."""
