@@ -234,6 +234,20 @@ def status(
     report.print_status(read_status(output), failures=failures, as_json=json)
 
 
+@command("preview")
+def preview(
+    labels: Annotated[Path, typer.Argument(help="The output folder of a run.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The PNG to write.", show_default=False)
+    ] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=400, help="Photos on the sheet.")] = 12,
+) -> None:
+    """Put photos of a run with their masks on one sheet (PNG), to look at."""
+    from samcli.previews import write_contact_sheet
+
+    print(write_contact_sheet(labels, output, count))
+
+
 @command("checks")
 def checks(json: AsJson = False) -> None:
     """What a bug report needs: versions, devices, the CPU's abilities, the cache, which weights are here."""

@@ -96,6 +96,8 @@ def print_summary(summary: Summary) -> None:
             highlight=False,
         )
     console.print(f"Labels are in [bold]{escape(str(summary.output))}[/]", highlight=False)
+    if summary.instances:
+        console.print(f"Look at them:   samcli preview {escape(str(summary.output))}", highlight=False)
     if summary.note:
         console.print(f"[dim]{escape(summary.note)}[/]", highlight=False)
     if summary.train_command and not summary.remaining:

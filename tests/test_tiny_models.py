@@ -27,7 +27,16 @@ def truth() -> Iterator[tuple[str, list[tuple[int, Mask]]]]:
 
 def test_shapes__most_are_found_with_their_class_and_mask(samcli_run, tmp_path) -> None:
     result = samcli_run(
-        "auto-annotate", EXAMPLES / "shapes", "--det", "tiny", "--sam", "tiny", "--precision", "fp32", "-o", tmp_path
+        "auto-annotate",
+        EXAMPLES / "shapes",
+        "--det",
+        "tiny",
+        "--sam",
+        "tiny",
+        "--precision",
+        "fp32",
+        "-o",
+        tmp_path,
     )
     assert result.exit_code == 0, result.output
     found = total = extra = 0

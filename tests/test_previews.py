@@ -1,0 +1,71 @@
+"""Previews show the masks where they are, in colours that stay with a class."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from samcli.masks import Mask
+from samcli.previews import class_color, contact_sheet, overlay
+from samcli.types import Annotation, Image, ImageRef, Instance, Quality
+
+
+def black(height: int, width: int) -> Image:
+    return Image(ImageRef(Path(), "a.png"), np.zeros((height, width, 3), np.uint8))
+
+
+def square(height: int, width: int, class_id: int = 0) -> Annotation:
+    pixels = np.zeros((height, width), bool)
+    pixels[height // 2 : height - 10, width // 2 : width - 10] = True
+    return Annotation("a.png", (height, width), (Instance(Mask.from_pixels(pixels), class_id, Quality(0.9)),))
+
+
+@pytest.mark.parametrize("side", [None, 100, 400])
+def test_overlay__paints_the_mask_and_nothing_else(side) -> None:
+    picture = overlay(black(200, 200), square(200, 200), {0: ""}, side)
+    scale = (side or 200) / 200
+    assert picture.shape == (round(200 * scale), round(200 * scale), 3)
+    assert picture[round(150 * scale), round(150 * scale)].any()
+    assert not picture[: round(70 * scale)].any()
+    assert not picture[:, : round(90 * scale)].any()
+
+
+def test_overlay__names_the_class() -> None:
+    with_name = overlay(black(200, 200), square(200, 200), {0: "cat"})
+    without = overlay(black(200, 200), square(200, 200), {0: ""})
+    assert (with_name != without).any()
+
+
+def test_class_color__is_stable_and_differs_from_the_next() -> None:
+    colors = [class_color(index) for index in range(20)]
+    assert colors == [class_color(index) for index in range(20)]
+    assert len(set(colors)) == 20
+    assert all(np.abs(np.subtract(a, b)).max() > 60 for a, b in itertools.pairwise(colors))
+
+
+def test_contact_sheet__holds_every_tile() -> None:
+    tiles = [np.full((20 + 5 * i, 30, 3), 100 + i, np.uint8) for i in range(5)]
+    sheet = contact_sheet(tiles)
+    assert [int((sheet == 100 + i).all(-1).sum()) for i in range(5)] == [30 * (20 + 5 * i) for i in range(5)]
+
+
+def test_command__writes_a_sheet_of_a_run_and_prints_where(annotate, samcli_run, photo_folder, tmp_path) -> None:
+    annotate(photo_folder)
+    labels = photo_folder.parent / "labels"
+    result = samcli_run("preview", labels)
+    path = Path(result.stdout.strip())
+    assert result.exit_code == 0
+    assert path == labels / ".samcli" / "preview.png"
+    assert min(PillowImage.open(path).size) > 400
+    assert samcli_run("preview", labels, "-o", tmp_path / "one.png", "--count", 1).exit_code == 0
+    assert PillowImage.open(tmp_path / "one.png").size < PillowImage.open(path).size
+
+
+def test_command__without_a_run_is_an_error(samcli_run, tmp_path) -> None:
+    result = samcli_run("preview", tmp_path)
+    assert result.exit_code == 2
+    assert "no run in" in result.stderr
