@@ -23,6 +23,7 @@ _TILE = 480
 """Side of a photo on a contact sheet, in pixels."""
 
 _OPACITY = 0.45
+_TEXT_HEIGHT = 13
 _GOLDEN = 0.618034
 
 
@@ -96,10 +97,18 @@ def _paint(canvas: NDArray[np.uint8], instance: Instance, names: Mapping[int, st
     cv2.drawContours(part, outlines, -1, color, 1, cv2.LINE_AA)
     score = instance.quality.detector_score
     text = names.get(instance.class_id, str(instance.class_id)) + ("" if score is None else f" {score:.2f}")
-    for thickness, shade in ((3, (0, 0, 0)), (1, (255, 255, 255))):  # dark rim, so that it reads on any ground
-        cv2.putText(
-            canvas, text, (x1, max(12, y1 - 3)), cv2.FONT_HERSHEY_SIMPLEX, 0.4, shade, thickness, cv2.LINE_AA
-        )
+    _write(canvas, text, x1, max(_TEXT_HEIGHT, y1 - 2))
+
+
+def _write(canvas: NDArray[np.uint8], text: str, x: int, y: int) -> None:
+    """White on a dark plate, so that it reads on any ground; `y` is its lower edge."""
+    if not text:
+        return
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
+    x = max(0, min(x, canvas.shape[1] - width))
+    plate = canvas[max(0, y - _TEXT_HEIGHT) : y, x : x + width]
+    plate //= 4
+    cv2.putText(canvas, text, (x, y - 3), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def class_color(class_id: int) -> tuple[int, int, int]:
