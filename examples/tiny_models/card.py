@@ -48,7 +48,10 @@ def write_thresholds(path: Path, everything: dict[str, float]) -> dict[str, str]
     """Put everything mode's numbers into the file's metadata; returns all of the metadata."""
     with safe_open(path, "pt") as opened:
         metadata: dict[str, str] = dict(opened.metadata())
-    metadata |= {name: str(value) for name, value in everything.items()}
+    wanted = {name: str(value) for name, value in everything.items()}
+    if wanted.items() <= metadata.items():
+        return metadata  # safetensors orders metadata at random: writing the same again would change the hash
+    metadata |= wanted
     part = path.with_suffix(".part")
     save_file(load_file(path), part, metadata=metadata)
     part.chmod(0o644)  # safetensors makes files that only their owner may read
@@ -145,8 +148,9 @@ def as_markdown(card: dict[str, Any], curves: dict[str, list[dict[str, float]]],
 
 `--det tiny --sam tiny`: a YOLO detector and a promptable network of SAM's architecture, trained from nothing
 by the scripts in `examples/tiny_models/` on procedurally drawn scenes. **They know eight kinds of shape
-({", ".join(CLASSES)}) and nothing else.** They are for trying samcli out, for its tests and for checking
-a pipeline without a network; they are not for photographs of the world.
+and nothing else**: {", ".join(CLASSES)}.
+They are for trying samcli out, for its tests and for checking a pipeline without a network; they are not for
+photographs of the world.
 
 | | tiny SAM | tiny YOLO |
 | --- | --- | --- |
