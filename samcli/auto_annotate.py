@@ -11,9 +11,9 @@ from pathlib import Path
 
 from samcli.config import AutoAnnotateOptions
 from samcli.errors import UsageError
-from samcli.journal import Journal, read_journal, write_manifest
-from samcli.outputs import locked
-from samcli.pipeline import Worker, load_models, withdraw
+from samcli.journal import Journal, read_journal, read_manifest, write_manifest
+from samcli.outputs import Layout, locked, make_layout
+from samcli.pipeline import Worker, load_models, publish_data_set_files, withdraw
 from samcli.plan import Models, Plan, make_plan
 from samcli.runners import StopSignals, run_local
 from samcli.summary import Summary
@@ -44,6 +44,22 @@ def present_models(options: AutoAnnotateOptions) -> tuple[Models | None, list[st
     return (None if missing else find_models(options)), missing
 
 
+def check_models(layout: Layout, options: AutoAnnotateOptions) -> None:
+    """Before anything is downloaded: a run under way with another model is most likely what was forgotten.
+
+    Raises:
+        UsageError: it names the model that the folder was begun with.
+    """
+    found = None if options.overwrite else read_manifest(layout.manifest)
+    for role, name in (("det", options.det), ("sam", options.sam)):
+        begun_with = found.recipe[role]["name"] if found else name
+        if begun_with != name and not is_here(name):
+            raise UsageError(
+                f"{layout.output} was begun with --{role} {begun_with}, and {name} is not here. "
+                "Give the same again, or --overwrite to begin anew, or another --output"
+            )
+
+
 def auto_annotate(
     data: Path,
     output: Path | None,
@@ -60,6 +76,7 @@ def auto_annotate(
     """
     if not data.exists():
         raise UsageError(f"{data} does not exist; expected an image or a folder of images")
+    check_models(make_layout(data, output), options)
     models = find_models(options)
     plan = make_plan(data, output, options, models)
     if not plan.todo and not plan.changed:
@@ -69,6 +86,8 @@ def auto_annotate(
         plan = make_plan(data, output, options, models)  # what another run did before we had the lock counts
         if loaded is None or not plan.todo:
             write_manifest(plan.layout.manifest, plan.manifest)
+            if plan.manifest.names:
+                publish_data_set_files(plan.layout, plan.manifest.names, options)
             return _summary(plan, options)
         return _run(plan, Worker(*loaded, plan.labels, options), options, starting)
 
@@ -78,7 +97,7 @@ def _run(plan: Plan, worker: Worker, options: AutoAnnotateOptions, starting: Cal
     if options.overwrite:
         _remove_earlier_run(plan)
     write_manifest(plan.layout.manifest, plan.manifest)
-    worker.publish_data_set_files()
+    publish_data_set_files(plan.layout, worker.names, options)
     summary, watch = _summary(plan, options), starting(plan)
     begun = time.perf_counter()
     with StopSignals() as signals, Journal(plan.layout.journal, plan.manifest.run) as journal:
@@ -134,6 +153,6 @@ def _summary(plan: Plan, options: AutoAnnotateOptions) -> Summary:
         summary.note = (
             "The tiny models know eight kinds of synthetic shape: for trying out and testing, not for photos."
         )
-    if plan.layout.images_from_output() is not None:
+    if plan.layout.splits_from_output():
         summary.train_command = f"yolo segment train model=yolo11n-seg.pt data={plan.layout.output / 'data.yaml'}"
     return summary

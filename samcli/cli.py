@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import inspect
 import logging
+import os
 import sys
 import typing
 import warnings
@@ -87,6 +88,9 @@ def command(name: str, kind: type[Options] | None = None) -> Callable[[Callable[
                 arguments["given"] = given
             try:
                 function(**arguments)
+            except BrokenPipeError as error:  # whoever read our output has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit(141) from error
             except Exception as error:
                 if debug or (message := _explain(error)) is None:
                     raise

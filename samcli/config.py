@@ -204,7 +204,6 @@ class LabelOptions(Options):
     on_collision: str = option(
         "fail",
         "Two images with one label name (a/1.jpg, a/1.png): the second fails, or gets its whole name.",
-        recipe=True,
         choices=("fail", "suffix"),
         panel="Labels",
     )

@@ -37,6 +37,8 @@ class Entry:
     error: str | None = None
     whole_name: bool = False
     """Its label file is named after the whole file name (`--on-collision suffix`)."""
+    dropped: int = 0
+    """Objects found and not labelled."""
 
     def is_about(self, ref: ImageRef, run: str) -> bool:
         """Whether it speaks of this very version of the file, under this recipe."""
@@ -139,6 +141,7 @@ def read_journal(path: Path) -> dict[str, Entry]:
                 row["seconds"],
                 row["error"],
                 row.get("whole_name", False),
+                row.get("dropped", 0),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
@@ -183,6 +186,7 @@ class Journal:
             "status": outcome.status.value,
             "instances": outcome.instances,
             "whole_name": outcome.whole_name,
+            "dropped": outcome.dropped,
             "seconds": round(outcome.seconds, 4),
             "error": outcome.error,
         }

@@ -47,14 +47,19 @@ class Layout:
         stem = name if whole_name else name.rpartition(".")[0]
         return f"{self.output}/{folder}{fit_name(stem + suffix)}"
 
-    def images_from_output(self) -> str | None:
-        """The image folder as seen from the output, where YOLO trainers find these labels; else None.
+    def splits_from_output(self) -> dict[str, str]:
+        """Image folders for training and validation as seen from the output; none where no trainer would look.
 
-        They look for a label by exchanging the last folder named `images` in a photo's path for `labels`.
+        `train` and `val` below the input are taken as such; else both are the whole. YOLO trainers look for a
+        label by exchanging the last folder named `images` in a photo's path for `labels`.
         """
         if default_output(self.input_root) != self.output or "images" not in self.input_root.parts:
-            return None
-        return Path(os.path.relpath(self.input_root, self.output)).as_posix()
+            return {}
+        images = Path(os.path.relpath(self.input_root, self.output)).as_posix()
+        splits = [name for name in ("train", "val", "test") if (self.input_root / name).is_dir()]
+        if {"train", "val"} <= set(splits):
+            return {name: f"{images}/{name}" for name in splits}
+        return {"train": images, "val": images}
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -78,6 +83,8 @@ def make_layout(data: Path, output: Path | None) -> Layout:
 
     A folder whose images all lie below `images/` stands for that folder: it is the usual shape of a data set.
     """
+    if output is not None and (blocking := next((p for p in (output, *output.parents) if p.is_file()), None)):
+        raise UsageError(f"--output {output}: {blocking} is a file; expected a folder")
     root = Path(os.path.abspath(data.expanduser()))  # noqa: PTH100 - resolve() would follow links
     if root.is_file():
         root = root.parent

@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from samcli.formats.records import write_record
 from samcli.images import read_image
 from samcli.masks import box_iou
 from samcli.networks import load_network
-from samcli.outputs import Labels
+from samcli.outputs import Labels, Layout
 from samcli.plan import Models, Plan
 from samcli.polygons import PolygonOptions, Polygons, mask_to_polygons
 from samcli.types import (
@@ -195,19 +195,19 @@ class Worker:
             for name, path in zip(self._options.format, self._labels.paths(ref.key), strict=True):
                 write_atomic(Path(path), FORMATS[name].render(annotation, polygons))
         counts = Counter(i.class_id for i in annotation.instances)
-        return Outcome(ref, Status.DONE, counts, whole_name=ref.key in self._labels.whole_names)
+        whole_name = ref.key in self._labels.whole_names
+        return Outcome(ref, Status.DONE, counts, dropped=len(annotation.dropped), whole_name=whole_name)
 
-    def publish_data_set_files(self) -> None:
-        """Write what describes the whole data set, e.g. `data.yaml`, where it is not there already.
 
-        People edit these: a run that goes on leaves them alone.
-        """
-        layout = self._labels.layout
-        for name in self._options.format:
-            for file, data in FORMATS[name].data_set_files(self.names, layout.images_from_output()).items():
-                path = layout.output / file
-                if self._options.overwrite or not path.exists():
-                    write_atomic(path, data)
+def publish_data_set_files(layout: Layout, names: Mapping[int, str], options: AutoAnnotateOptions) -> None:
+    """Write what describes the whole data set, e.g. `data.yaml`, where it is not there already.
+
+    People edit these: a run that goes on leaves them alone.
+    """
+    for name in options.format:
+        for file, data in FORMATS[name].data_set_files(names, layout.splits_from_output()).items():
+            if options.overwrite or not (layout.output / file).exists():
+                write_atomic(layout.output / file, data)
 
 
 def _with_polygon_iou(instances: Sequence[Instance], polygons: Sequence[Polygons]) -> tuple[Instance, ...]:

@@ -46,7 +46,7 @@ class Plan:
     collisions: dict[str, ImageRef]
     """Images that cannot have a label file of their own; the reasons are in `labels`."""
     changed: bool
-    """The manifest on disk says something else, or there is none."""
+    """The manifest on disk says something else or is not there, or a file for the whole data set is missing."""
 
     @property
     def total(self) -> int:
@@ -87,7 +87,9 @@ def make_plan(data: Path, output: Path | None, options: AutoAnnotateOptions, mod
         manifest = replace(
             manifest, total=max(found.total, len(refs)), collisions={**found.collisions, **labels.collisions}
         )
-    return _sort(refs, labels, manifest, journal, options.retry_failed, changed=manifest != found)
+    files = [layout.output / file for name in options.format for file in FORMATS[name].data_set_names]
+    changed = manifest != found or not all(file.exists() for file in files)
+    return _sort(refs, labels, manifest, journal, options.retry_failed, changed=changed)
 
 
 def _manifest(
@@ -113,7 +115,7 @@ def recipe_of(options: AutoAnnotateOptions, models: Models | None, found: Manife
         recipe["classes"] = sorted({word.strip().lower() for word in options.classes.split(",")} - {""})
     if models is not None:
         for role, weights in vars(models).items():
-            recipe[role] = {"name": weights.name, "sha256": weights.sha256}
+            recipe[role] = {"name": getattr(options, role), "sha256": weights.sha256}
     if options.precision == "auto" and found is not None:
         recipe["precision"] = found.recipe.get("precision")
     else:
@@ -155,6 +157,13 @@ def _spare_foreign_files(
     files = [f"{layout.output}/{file}" for name in formats for file in FORMATS[name].data_set_names]
     in_the_way = [*foreign.values(), *(file for file in files if Path(file).exists())]
     if in_the_way:
+        above = next(
+            (folder for folder in layout.output.parents if Layout(folder, folder).manifest.is_file()), None
+        )
+        if above is not None:
+            raise UsageError(
+                f"{layout.output} is part of the run in {above}: annotate that run's whole input instead"
+            )
         raise UsageError(
             f"{layout.output} holds files that samcli did not write: {len(in_the_way)} in the way, the first "
             f"{in_the_way[0]}. Choose another --output, or --overwrite to replace them"

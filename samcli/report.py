@@ -80,6 +80,8 @@ def print_summary(summary: Summary) -> None:
     from rich.markup import escape
 
     console = Console(soft_wrap=True)
+    if summary.skipped and summary.skipped + len(summary.failures) == summary.total and not summary.done:
+        console.print(f"All {summary.total} images were labelled before; nothing was left to do.", highlight=False)
     console.print(_summary_table(summary))
     for key, reason in list(summary.failures.items())[:_SHOWN_FAILURES]:
         console.print(f"[red]failed[/] {escape(_printable(key))}: {escape(_printable(reason))}", highlight=False)
@@ -119,6 +121,8 @@ def _summary_table(summary: Summary) -> Table:
     if summary.remaining:
         table.add_row("not begun", f"{summary.remaining}", "")
     table.add_row("instances", f"{sum(summary.instances.values())}", "")
+    if summary.dropped:
+        table.add_row("dropped", f"{summary.dropped}", "reasons in .samcli/records")
     common = summary.instances.most_common(_SHOWN_CLASSES)
     for class_id, count in common:
         table.add_row(f"  {summary.names.get(class_id, class_id)}", f"{count}", "")
@@ -144,7 +148,7 @@ def print_status(summary: Summary, *, failures: bool, as_json: bool) -> None:
                 "images": f"{known} of {summary.total} {share}",
                 "done": f"{summary.done}, {summary.empty} of them without objects",
                 "failed": f"{len(summary.failures)}" + (" (--failures lists them)" if summary.failures else ""),
-                "instances": f"{sum(summary.instances.values())}",
+                "instances": f"{sum(summary.instances.values())}, {summary.dropped} dropped",
                 "labels": summary.output,
             }
         )

@@ -28,6 +28,8 @@ class Summary:
     """Done, without any object."""
     instances: Counter[int] = field(default_factory=Counter)
     """By class id, over all runs in this folder."""
+    dropped: int = 0
+    """Objects found and not labelled, over all runs in this folder; the reasons are in the records."""
     failures: dict[str, str] = field(default_factory=dict)
     """Key to reason, over all runs in this folder."""
     seconds: float = 0.0
@@ -45,6 +47,7 @@ class Summary:
         self.skipped += len(done)
         for entry in done.values():
             self.instances.update(dict(entry.instances))
+            self.dropped += entry.dropped
         self.failures.update((key, entry.error or "unknown") for key, entry in failed.items())
 
     def add(self, outcome: Outcome) -> None:
@@ -56,6 +59,7 @@ class Summary:
         self.done += 1
         self.empty += not outcome.instance_count
         self.instances.update(outcome.instances)
+        self.dropped += outcome.dropped
 
     @property
     def remaining(self) -> int:
@@ -81,6 +85,7 @@ class Summary:
                 "failed": len(self.failures),
                 "remaining": self.remaining,
                 "instances": sum(self.instances.values()),
+                "dropped": self.dropped,
                 "instances_by_class": {
                     self.names.get(key, str(key)): count for key, count in sorted(self.instances.items())
                 },

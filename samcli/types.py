@@ -253,6 +253,8 @@ class Outcome:
     error: str | None = None
     whole_name: bool = False
     """Its label files are named after the whole file name, because another image holds the plain one."""
+    dropped: int = 0
+    """Objects that were found and not labelled; the reasons are in the record."""
 
     @property
     def instance_count(self) -> int:

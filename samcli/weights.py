@@ -47,11 +47,6 @@ class WeightsFile:
     path: Path
     sha256: str
 
-    @property
-    def name(self) -> str:
-        """File name, for people."""
-        return self.path.name
-
 
 def _ultralytics(name: str, **known: str | int) -> Checkpoint:
     return Checkpoint(name, _ULTRALYTICS + name, **known)  # type: ignore[arg-type]

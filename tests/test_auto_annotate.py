@@ -89,6 +89,8 @@ def test_dropped_mask__takes_its_own_class_with_it(annotate, photo_folder) -> No
     assert kept.items() <= {instance.prompt_box: instance.class_id for instance in every}.items()
     assert len(annotation.dropped) == len(every) - len(kept)
     assert all("--min-predicted-iou" in dropped.reason for dropped in annotation.dropped)
+    counted = sum(row["dropped"] for row in journal(photo_folder.parent / "some") if row["key"] == "bus.jpg")
+    assert counted == len(annotation.dropped)
 
 
 def test_image_without_objects__has_an_empty_label_file(annotate, photo_folder) -> None:
@@ -483,6 +485,42 @@ def test_data_yaml__that_somebody_edited_is_left_alone(annotate, photo_folder) -
     shutil.copy(photo_folder / "bus.jpg", photo_folder / "new.jpg")
     annotate(photo_folder)
     assert "val: ../images/more" in page.read_text()
+
+
+def test_data_yaml__that_was_lost_is_written_again(annotate, photo_folder) -> None:
+    annotate(photo_folder)
+    page = photo_folder.parent / "labels" / "data.yaml"
+    before = page.read_bytes()
+    page.unlink()
+    assert annotate(photo_folder).exit_code == 0
+    assert page.read_bytes() == before
+
+
+def test_collision__can_be_solved_as_its_message_says(annotate, photo_folder) -> None:
+    Image.open(photo_folder / "bus.jpg").save(photo_folder / "bus.png")
+    assert annotate(photo_folder).exit_code == 3
+    before = files(photo_folder.parent / "labels")
+    assert annotate(photo_folder, "--on-collision", "suffix").exit_code == 0
+    after = files(photo_folder.parent / "labels")
+    assert set(after) - set(before) == {"bus.png.txt", ".samcli/records/bus.png.json"}
+    assert {name: after[name] for name in before} == before
+
+
+def test_forgotten_models__are_named_before_anything_is_downloaded(
+    annotate, samcli_run, photo_folder, yolo
+) -> None:
+    annotate(photo_folder)
+    result = samcli_run("auto-annotate", photo_folder)
+    assert result.exit_code == 2
+    assert f"was begun with --det {yolo}" in result.stderr
+    assert "download" not in result.stderr
+
+
+def test_part_of_a_run__is_not_called_somebody_elses(annotate, photo_folder) -> None:
+    annotate(photo_folder)
+    result = annotate(photo_folder / "more")
+    assert result.exit_code == 2
+    assert "is part of the run in" in result.stderr
 
 
 def test_vanished_input__is_no_verdict_on_its_images(annotate, photo_folder, monkeypatch) -> None:

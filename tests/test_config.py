@@ -246,13 +246,13 @@ CHANGED = {
     "det": "tiny", "sam": "tiny", "precision": "fp32",
     "conf": 0.3, "iou": 0.5, "imgsz": 320, "max_det": 10, "classes": "person", "min_predicted_iou": 0.1,
     "min_stability": 0.1, "min_mask_area": 2, "format": ("yolo", "yolo"), "holes": "fill",
-    "parts": "separate", "min_polygon_iou": 0.9, "on_collision": "suffix",
+    "parts": "separate", "min_polygon_iou": 0.9,
 }  # fmt: skip
 """Another value of each option that changes what is written."""
 
 UNCHANGED = {
-    "max_pixels": 5, "trust_weights": True, "device": "cpu", "batch": 3, "workers": 5, "resume": False,
-    "overwrite": True,
+    "max_pixels": 5, "on_collision": "suffix", "trust_weights": True, "device": "cpu", "batch": 3,
+    "workers": 5, "resume": False, "overwrite": True,
     "retry_failed": True, "max_failures": 5,
 }  # fmt: skip
 """Of each that does not."""

@@ -101,14 +101,14 @@ def test_labels__are_accepted_by_ultralytics_without_a_complaint(tmp_path: Path,
 # data.yaml
 
 
-def data_yaml(names: dict[int, str], images: str | None) -> dict[str, object]:
-    files = YoloFormat().data_set_files(names, images)
+def data_yaml(names: dict[int, str], splits: dict[str, str]) -> dict[str, object]:
+    files = YoloFormat().data_set_files(names, splits)
     assert set(files) == set(YoloFormat().data_set_names) == {"data.yaml"}
     return yaml.safe_load(files["data.yaml"])
 
 
 def test_data_yaml__has_the_names_and_the_images() -> None:
-    assert data_yaml({0: "person", 5: "bus"}, "../images") == {
+    assert data_yaml({0: "person", 5: "bus"}, {"train": "../images", "val": "../images"}) == {
         "train": "../images",
         "val": "../images",
         "names": {0: "person", 5: "bus"},
@@ -116,12 +116,12 @@ def test_data_yaml__has_the_names_and_the_images() -> None:
 
 
 def test_data_yaml__names_no_images_where_a_trainer_would_not_find_the_labels() -> None:
-    assert data_yaml({0: "person"}, None) == {"names": {0: "person"}}
+    assert data_yaml({0: "person"}, {}) == {"names": {0: "person"}}
 
 
 @pytest.mark.parametrize("name", ["no", "1", "a: b", "# x", "żółw", "two\nlines", ""])
 def test_data_yaml__gives_back_any_name(name: str) -> None:
-    assert data_yaml({0: name}, None)["names"] == {0: name}
+    assert data_yaml({0: name}, {})["names"] == {0: name}
 
 
 def test_formats__are_known_by_the_names_of_the_option() -> None:

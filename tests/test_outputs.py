@@ -79,12 +79,20 @@ def test_make_layout__a_folder_with_images_elsewhere_too_is_taken_whole(tmp_path
     assert make_layout(tmp_path / "data", None) == Layout(tmp_path / "data", tmp_path / "labels")
 
 
-def test_images_from_output__only_where_a_trainer_finds_the_labels(tmp_path: Path) -> None:
-    images, labels = tmp_path / "data" / "images", tmp_path / "data" / "labels"
-    assert Layout(images, labels).images_from_output() == "../images"
-    assert Layout(images / "train", labels / "train").images_from_output() == "../../images/train"
-    assert Layout(images, tmp_path / "elsewhere").images_from_output() is None
-    assert Layout(tmp_path / "photos", tmp_path / "labels").images_from_output() is None
+def test_splits_from_output__only_where_a_trainer_finds_the_labels(tmp_path: Path) -> None:
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    assert Layout(images, labels).splits_from_output() == {"train": "../images", "val": "../images"}
+    inner = Layout(images / "train", labels / "train").splits_from_output()
+    assert inner == {"train": "../../images/train", "val": "../../images/train"}
+    assert Layout(images, tmp_path / "elsewhere").splits_from_output() == {}
+    assert Layout(tmp_path / "photos", tmp_path / "labels").splits_from_output() == {}
+
+
+def test_splits_from_output__are_those_that_are_there(tmp_path: Path) -> None:
+    for name in ("train", "val", "test"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    splits = Layout(tmp_path / "images", tmp_path / "labels").splits_from_output()
+    assert splits == {name: f"../images/{name}" for name in ("train", "val", "test")}
 
 
 # Which file

@@ -97,6 +97,7 @@ def test_as_json__is_one_document_with_class_names() -> None:
         "done": 1,
         "skipped": 0,
         "empty": 0,
+        "dropped": 0,
         "failed": 1,
         "remaining": 8,
         "instances": 7,

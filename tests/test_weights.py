@@ -103,7 +103,7 @@ def test_download__is_checked_stored_and_not_repeated(server: ThreadingHTTPServe
     found = find_weights("good.pt", "sam", said.append)
     assert found.path == own_cache / "weights" / "good.pt"
     assert found.path.read_bytes() == CONTENT
-    assert (found.sha256, found.name) == (SHA256, "good.pt")
+    assert (found.sha256, found.path.name) == (SHA256, "good.pt")
     assert said == [f"downloading good.pt from http://127.0.0.1:{server.server_port}/good.pt"]
 
     assert is_here("good.pt")

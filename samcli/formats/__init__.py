@@ -30,8 +30,8 @@ class LabelFormat(Protocol):
         """The label file of one image; `polygons` are those of its instances, in order."""
         ...
 
-    def data_set_files(self, names: Mapping[int, str], images: str | None) -> dict[str, bytes]:
-        """Files for the whole data set by name; `images`: the image folder as seen from there."""
+    def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
+        """Files for the whole data set by name; `splits`: image folders as seen from there, by `train`, `val`."""
         ...
 
 

@@ -26,11 +26,11 @@ class YoloFormat:
                 rows[f"{instance.class_id} {numbers}"] = None
         return "".join(row + "\n" for row in rows).encode("ascii")
 
-    def data_set_files(self, names: Mapping[int, str], images: str | None) -> dict[str, bytes]:
-        """`data.yaml`; with the image folder where it lies so that a trainer finds these labels."""
-        content: dict[str, object] = {}
-        if images is not None:
-            content |= {"train": images, "val": images}
-        content["names"] = dict(names)
+    def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
+        """`data.yaml`; with the image folders where they lie so that a trainer finds these labels."""
+        content: dict[str, object] = {**splits, "names": dict(names)}
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        return {"data.yaml": ("# Written by samcli. To train well, split off a validation set.\n" + text).encode()}
+        comment = "# Written by samcli."
+        if splits and splits["train"] == splits["val"]:
+            comment += " To train well, split off a validation set."
+        return {"data.yaml": f"{comment}\n{text}".encode()}
