@@ -22,8 +22,8 @@ class YoloFormat:
         rows: dict[str, None] = {}  # in order, each once: a trainer rejects repeated rows
         for instance, shape in zip(annotation.instances, polygons, strict=True):
             for ring in shape.rings:
-                numbers = " ".join(f"{value:.6f}" for value in normalise(ring, height, width).ravel())
-                rows[f"{instance.class_id} {numbers}"] = None
+                values = normalise(ring, height, width).ravel().tolist()
+                rows[f"{instance.class_id}" + " %.6f" * len(values) % tuple(values)] = None
         return "".join(row + "\n" for row in rows).encode("ascii")
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:

@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--sam", choices=("vit_b", "mobile_sam"), default="vit_b")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--precision", nargs="+", default=["fp32", "auto"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -43,12 +44,12 @@ def main() -> None:
         # Ultralytics tells the architecture from the file's name.
         sam = folder / ("sam_b.pt" if given.sam == "vit_b" else "mobile_sam.pt")
         (weights.save_sam_vit_b if given.sam == "vit_b" else weights.save_mobile_sam)(sam)
-        seconds: dict[str, list[float]] = {"ultralytics": [], "samcli fp32": [], "samcli auto": []}
+        seconds: dict[str, list[float]] = {"ultralytics": [], **{f"samcli {p}": [] for p in given.precision}}
         for number in range(given.rounds):
             out = folder / f"labels{number}"
             theirs = [sys.executable, "-c", THEIRS, str(photos), str(det), str(sam), f"{out}-theirs"]
             seconds["ultralytics"].append(timed(theirs))
-            for precision in ("fp32", "auto"):
+            for precision in given.precision:
                 ours = [sys.executable, "-m", "samcli", "auto-annotate", str(photos), "-o", f"{out}-{precision}"]
                 ours += ["--det", str(det), "--sam", str(sam), "--max-det", "10", "--precision", precision, "-q"]
                 seconds[f"samcli {precision}"].append(timed(ours))
