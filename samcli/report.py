@@ -80,7 +80,7 @@ def print_summary(summary: Summary) -> None:
     from rich.markup import escape
 
     console = Console(soft_wrap=True)
-    if summary.skipped and summary.skipped + len(summary.failures) == summary.total and not summary.done:
+    if summary.skipped == summary.total:
         console.print(f"All {summary.total} images were labelled before; nothing was left to do.", highlight=False)
     console.print(_summary_table(summary))
     for key, reason in list(summary.failures.items())[:_SHOWN_FAILURES]:
@@ -91,7 +91,7 @@ def print_summary(summary: Summary) -> None:
             f"... and {more} more: samcli status {escape(str(summary.output))} --failures", highlight=False
         )
     if summary.failures:
-        console.print("[dim]--retry-failed tries them again[/]", highlight=False)
+        console.print("[dim]If the reason has passed, --retry-failed tries them again[/]", highlight=False)
     if summary.stopped_by:
         console.print(
             f"Stopped by {summary.stopped_by}. The same command (without --overwrite) goes on from here.",
