@@ -20,8 +20,11 @@ from typing import Annotated, Any
 import typer
 
 from samcli import __version__
-from samcli.config import AutoAnnotateOptions, Options, default_of, flag_of, resolve, variable_of
+from samcli.config import AutoAnnotateOptions, EncodeOptions, Options, default_of, flag_of, resolve, variable_of
 from samcli.errors import SamcliError, UsageError, one_line
+
+if typing.TYPE_CHECKING:
+    from samcli.job import Job
 
 _EXIT_STATUS_HELP = (
     "Exit status: 0 all done, 1 could not run, 2 usage, 3 finished with failed images, 130 or 143 interrupted."
@@ -53,7 +56,7 @@ Output = Annotated[
         "--output",
         "-o",
         help="Where to write; the tree of the input is mirrored. "
-        r"[dim]\[default: images/ -> labels/, else labels beside the input][/]",
+        r"[dim]\[default: a folder beside the input, images/ -> labels/ or the like][/]",
         show_default=False,
     ),
 ]
@@ -66,6 +69,7 @@ Config = Annotated[
         show_default=False,
     ),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what is in the way.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and say more.")]
@@ -200,24 +204,45 @@ def auto_annotate(
     input: Input = None,
     output: Output = None,
     config: Config = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done, and what is in the way.")
-    ] = False,
+    dry_run: DryRun = False,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Label a folder of images: a detector's boxes prompt SAM, its masks become labels. Resumes by itself."""
-    source = _input_of(data, input)
     options = resolve(AutoAnnotateOptions, given, config)
+    from samcli.commands.auto_annotate import AutoAnnotate
+
+    _run(AutoAnnotate(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
+
+
+@command("encode", EncodeOptions)
+def encode(
+    given: dict[str, Any],
+    data: Data = None,
+    input: Input = None,
+    output: Output = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Store SAM's embeddings of a folder of images: other commands reuse them with --embeddings."""
+    options = resolve(EncodeOptions, given, config)
+    from samcli.commands.encode import Encode
+
+    _run(Encode(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
+
+
+def _run(job: Job, data: Path, output: Path | None, *, dry_run: bool, json: bool, quiet: bool) -> None:
+    """Run a job, show what became of it, and exit."""
     from samcli import report
+    from samcli.run import run_job
 
     if dry_run:
-        report.show_dry_run(source, output, options, as_json=json)
+        report.show_dry_run(job, data, output, as_json=json)
         return
-    from samcli.auto_annotate import auto_annotate
-
     with report.Progress(quiet=quiet) as progress:
-        summary = auto_annotate(source, output, options, starting=progress.start)
+        summary = run_job(job, data, output, starting=progress.start)
     if json:
         print(summary.as_json())
     else:

@@ -23,6 +23,9 @@ _OTHER_VARIABLES = {"SAMCLI_CACHE"}
 RECIPE_VERSION = 1
 """Part of every fingerprint: raised when the same options give other labels than before."""
 
+FORMAT_NAMES = ("yolo", "masks", "rle", "labelmap", "overlay", "cutouts", "logits", "edges")
+"""Of the formats that `--format` takes; a test holds them to be those of `samcli.formats`."""
+
 O = TypeVar("O", bound="Options")  # noqa: E741
 
 
@@ -167,6 +170,24 @@ class SamOptions(Options):
         panel="SAM",
     )
     device: str = option("auto", "cpu, cuda, cuda:1, mps, or auto.", panel="SAM", metavar="DEVICE")
+
+
+@dataclass(frozen=True)
+class EmbeddingOptions(Options):
+    """Embeddings that `encode` has stored."""
+
+    embeddings: str | None = option(
+        None,
+        "Folder that `samcli encode` wrote: the encoder runs only for images that it lacks.",
+        panel="SAM",
+        metavar="DIR",
+    )
+
+
+@dataclass(frozen=True)
+class FilterOptions(Options):
+    """Which masks are not worth a label."""
+
     min_predicted_iou: float | None = option(
         None, "Drop masks for which SAM predicts a lower IoU.", recipe=True, panel="SAM"
     )
@@ -181,7 +202,7 @@ class LabelOptions(Options):
     """What is written, and how."""
 
     format: tuple[str, ...] = option(
-        ("yolo",), "Label format; may be repeated.", recipe=True, choices=("yolo",), panel="Labels", many=True
+        ("yolo",), "Label format; may be repeated.", recipe=True, choices=FORMAT_NAMES, panel="Labels", many=True
     )
     holes: str = option(
         "bridge",
@@ -201,6 +222,12 @@ class LabelOptions(Options):
         0.98, "Polygons are as simple as this IoU with the mask allows.", recipe=True, low=0.5, high=1,
         panel="Labels",
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NamingOptions(Options):
+    """How label files are named."""
+
     on_collision: str = option(
         "fail",
         "Two images with one label name (a/1.jpg, a/1.png): the second fails, or gets its whole name.",
@@ -224,8 +251,35 @@ class RunOptions(Options):
 
 
 @dataclass(frozen=True)
-class AutoAnnotateOptions(RunOptions, LabelOptions, SamOptions, DetectorOptions, InputOptions):
+class JobOptions(RunOptions, NamingOptions, SamOptions, InputOptions):
+    """What all commands that work through a folder of images have in common."""
+
+
+@dataclass(frozen=True)
+class AutoAnnotateOptions(
+    JobOptions, RunOptions, NamingOptions, LabelOptions, FilterOptions, EmbeddingOptions, SamOptions,
+    DetectorOptions, InputOptions,
+):  # fmt: skip
     """All options of `samcli auto-annotate` (a dataclass takes its fields from the last base first)."""
+
+
+@dataclass(frozen=True)
+class EncodeOptions(JobOptions, RunOptions, NamingOptions, SamOptions, InputOptions):
+    """All options of `samcli encode`."""
+
+    dtype: str = option(
+        "fp16",
+        "Numbers in the files: fp16 is half as large, fp32 loses nothing.",
+        recipe=True,
+        choices=("fp16", "fp32", "bf16"),
+        panel="Embeddings",
+    )
+    npy: bool = option(
+        False,
+        "Also (1,C,h,w) float32 .npy files, as segment-anything's browser demos read them.",
+        recipe=True,
+        panel="Embeddings",
+    )
 
 
 def resolve(kind: type[O], given: Mapping[str, Any], config: Path | None = None) -> O:
@@ -259,7 +313,7 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def _all_kinds() -> tuple[type[Options], ...]:
-    return (AutoAnnotateOptions,)
+    return (AutoAnnotateOptions, EncodeOptions)
 
 
 def variable_of(name: str) -> str:

@@ -6,8 +6,9 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from samcli.errors import StorageError
@@ -44,12 +45,16 @@ def write_atomic(path: Path, data: bytes) -> None:
         StorageError: the disk is full, read-only or over quota.
         OSError: anything else that concerns this one file.
     """
+    _write(path, (data,))
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=_SUFFIX)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.writelines(pieces)
                 file.flush()
                 os.fchmod(file.fileno(), ordinary_mode())
                 os.fsync(file.fileno())
@@ -61,10 +66,58 @@ def write_atomic(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
 
 
-def remove_temporary_files(folder: Path) -> None:
-    """Remove what `write_atomic` left below a folder when its process was killed."""
-    for path in folder.rglob(f"{_PREFIX}*{_SUFFIX}"):
+def write_folder_atomic(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of files so that `path` holds either its old content or all of the new.
+
+    Between the two there may be a moment without any: no folder can be renamed over another.
+
+    Raises:
+        StorageError: the disk is full, read-only or over quota.
+        OSError: anything else that concerns this one folder.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_PREFIX, suffix=_SUFFIX))
+        try:
+            for name, data in files.items():
+                with (temporary / name).open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            temporary.chmod(0o777 & ~_umask())
+            sync_folder(temporary)
+            remove(path)
+            temporary.replace(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a label file, or a folder of label files; folders within it stay, they are not ours."""
+    if not path.is_dir():
         path.unlink(missing_ok=True)
+        return
+    for file in path.iterdir():
+        if not file.is_dir():
+            file.unlink()
+    with contextlib.suppress(OSError):  # somebody's folders are in it
+        path.rmdir()
+
+
+def write_atomic_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """As `write_atomic`, for a file too large to be held: its pieces are written as they come."""
+    _write(path, pieces)
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what atomic writes left below a folder when their process was killed."""
+    for path in list(folder.rglob(f"{_PREFIX}*{_SUFFIX}")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -39,6 +39,8 @@ class Entry:
     """Its label file is named after the whole file name (`--on-collision suffix`)."""
     dropped: int = 0
     """Objects found and not labelled."""
+    digest: str = ""
+    """Of what else this one image's outcome depends on, e.g. its own prompts."""
 
     def is_about(self, ref: ImageRef, run: str) -> bool:
         """Whether it speaks of this very version of the file, under this recipe."""
@@ -142,6 +144,7 @@ def read_journal(path: Path) -> dict[str, Entry]:
                 row["error"],
                 row.get("whole_name", False),
                 row.get("dropped", 0),
+                row.get("digest", ""),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
@@ -190,6 +193,8 @@ class Journal:
             "seconds": round(outcome.seconds, 4),
             "error": outcome.error,
         }
+        if outcome.digest:
+            row["digest"] = outcome.digest
         line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
         with self._lock, storage_errors(self._path):
             self._file.write(line)

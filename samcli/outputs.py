@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Layout:
     def label(self, key: str, suffix: str, *, whole_name: bool = False) -> str:
         """Path of the label file: the image's name with another suffix, or with `suffix` added to the whole."""
         folder, name = _split(key)
-        stem = name if whole_name else name.rpartition(".")[0]
+        stem = name if whole_name else stem_of(name)
         return f"{self.output}/{folder}{fit_name(stem + suffix)}"
 
     def splits_from_output(self) -> dict[str, str]:
@@ -62,23 +63,28 @@ class Layout:
         return {"train": images, "val": images}
 
 
+def stem_of(name: str) -> str:
+    """A file's name without its last suffix."""
+    return name.rpartition(".")[0]
+
+
 def _split(key: str) -> tuple[str, str]:
     """Folder (with its slash, or empty) and name of a key."""
     folder, slash, name = key.rpartition("/")
     return folder + slash, name
 
 
-def default_output(input_root: Path) -> Path:
-    """The last folder named `images` in the path becomes `labels`; without one, `labels` beside the input."""
+def default_output(input_root: Path, folder: str = "labels") -> Path:
+    """The last folder named `images` in the path becomes `folder`; without one, `folder` beside the input."""
     parts = list(input_root.parts)
     for index in reversed(range(len(parts))):
         if parts[index] == "images":
-            parts[index] = "labels"
+            parts[index] = folder
             return Path(*parts)
-    return input_root.parent / "labels"
+    return input_root.parent / folder
 
 
-def make_layout(data: Path, output: Path | None) -> Layout:
+def make_layout(data: Path, output: Path | None, folder: str = "labels") -> Layout:
     """The layout of a run over `data`, an image or a folder.
 
     A folder whose images all lie below `images/` stands for that folder: it is the usual shape of a data set.
@@ -90,7 +96,7 @@ def make_layout(data: Path, output: Path | None) -> Layout:
         root = root.parent
     elif (root / "images").is_dir() and root.name != "images" and not _has_images_outside(root):
         root = root / "images"
-    return Layout(root, Path(os.path.abspath(output.expanduser())) if output else default_output(root))  # noqa: PTH100
+    return Layout(root, Path(os.path.abspath(output.expanduser())) if output else default_output(root, folder))  # noqa: PTH100
 
 
 def _has_images_outside(root: Path) -> bool:
@@ -135,8 +141,10 @@ def assign_labels(
     whatever images have come since, until they are gone themselves. Names are compared as a file system that
     ignores case would.
     """
-    owned = owned or {}
+    owned, refs, suffixes = owned or {}, list(refs), tuple(suffixes)
     owners = {_label_name(key, whole): key for key, whole in owned.items()}
+    if "" in suffixes:  # a folder for each image: it must not be one that holds other images' labels
+        owners = {**_folders(refs), **owners}
     whole_names = {key for key, whole in owned.items() if whole}
     collisions, released = {}, []
     for ref in refs:
@@ -151,13 +159,18 @@ def assign_labels(
             released.append(owner)
             owner = None
         if owner is not None:
-            collisions[ref.key] = (
-                f"its label file would be that of {owner}: rename one, or use --on-collision suffix"
-            )
+            what = f"in the folder of {owner}" if owner.endswith("/") else f"that of {owner}"
+            collisions[ref.key] = f"its label file would be {what}: rename one, or use --on-collision suffix"
         else:
             owners[name] = ref.key
     whole_names -= set(collisions)
-    return Labels(layout, tuple(suffixes), frozenset(whole_names), collisions, tuple(released))
+    return Labels(layout, suffixes, frozenset(whole_names), collisions, tuple(released))
+
+
+def _folders(refs: Iterable[ImageRef]) -> dict[str, str]:
+    """Folders of images below the root, as label names, with a slash at the end."""
+    folders = {folder for ref in refs for folder in itertools.accumulate(ref.key.split("/")[:-1], "{}/{}".format)}
+    return {folder.casefold(): folder + "/" for folder in folders}
 
 
 def _label_name(key: str, whole: bool) -> str:

@@ -14,22 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import samcli
-from samcli.config import AutoAnnotateOptions, fingerprint
+from samcli.config import JobOptions, fingerprint
 from samcli.errors import ImageError, UsageError
-from samcli.formats import FORMATS
 from samcli.images import Probe, find_images, probe_image
+from samcli.job import Job, Models
 from samcli.journal import Entry, Manifest, check_same_run, read_journal, read_manifest
 from samcli.outputs import Labels, Layout, Listing, assign_labels, make_layout
 from samcli.types import ImageRef
-from samcli.weights import WeightsFile
-
-
-@dataclass(frozen=True)
-class Models:
-    """The checkpoints of a run, found and verified."""
-
-    det: WeightsFile
-    sam: WeightsFile
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ class Plan:
         return len(self.todo) + len(self.done) + len(self.failed) + len(self.collisions)
 
 
-def make_plan(data: Path, output: Path | None, options: AutoAnnotateOptions, models: Models | None) -> Plan:
+def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) -> Plan:
     """Find the images and hold them against what the output folder already has.
 
     `models`: None for a dry run whose checkpoints are not here yet; then earlier recipes are not compared.
@@ -62,11 +53,13 @@ def make_plan(data: Path, output: Path | None, options: AutoAnnotateOptions, mod
     Raises:
         UsageError: no images, another recipe or input in the output folder, or labels there that are not ours.
     """
-    layout = make_layout(data, output)
+    options = job.options
+    layout = make_layout(data, output, job.folder)
     source = data if data.is_file() else layout.input_root
     refs = find_images(source, exclude=[layout.output] if layout.output != layout.input_root else [])
+    job.check([ref.key for ref in refs])
     found = None if options.overwrite else read_manifest(layout.manifest)
-    manifest = _manifest(layout, options, models, found)
+    manifest = _manifest(layout, job, models, found)
     if found is not None:
         if models is None:
             manifest = replace(manifest, recipe=found.recipe, fingerprint=found.fingerprint)
@@ -77,25 +70,23 @@ def make_plan(data: Path, output: Path | None, options: AutoAnnotateOptions, mod
             )
         manifest = replace(manifest, names=found.names)
     journal = {} if options.overwrite else read_journal(layout.journal)
-    suffixes = [FORMATS[name].suffix for name in options.format]
     owned = {key: e.whole_name for key, e in journal.items() if e.done and e.run == manifest.run}
-    labels = assign_labels(layout, refs, suffixes, options.on_collision, owned)
+    labels = assign_labels(layout, refs, job.suffixes, options.on_collision, owned)
+    files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.data_set_names]
     if not options.overwrite:
-        labels = _spare_foreign_files(labels, refs, owned, options.format, begun=found is not None)
+        labels = _spare_foreign_files(labels, refs, owned, files, begun=found is not None)
     manifest = replace(manifest, total=len(refs), collisions=labels.collisions)
     if found is not None and data.is_file():  # one image of a folder whose run was begun
         manifest = replace(
             manifest, total=max(found.total, len(refs)), collisions={**found.collisions, **labels.collisions}
         )
-    files = [layout.output / file for name in options.format for file in FORMATS[name].data_set_names]
-    changed = manifest != found or not all(file.exists() for file in files)
-    return _sort(refs, labels, manifest, journal, options.retry_failed, changed=changed)
+    folded = [f"{layout.output}/{fmt.folded_name}" for fmt in job.formats if fmt.folded_name]
+    changed = manifest != found or not all(Path(file).exists() for file in (*files, *folded))
+    return _sort(refs, labels, manifest, journal, job, changed=changed)
 
 
-def _manifest(
-    layout: Layout, options: AutoAnnotateOptions, models: Models | None, found: Manifest | None
-) -> Manifest:
-    recipe = recipe_of(options, models, found)
+def _manifest(layout: Layout, job: Job, models: Models | None, found: Manifest | None) -> Manifest:
+    recipe = recipe_of(job, models, found)
     return Manifest(
         recipe=recipe,
         fingerprint=recipe_fingerprint(recipe),
@@ -104,20 +95,19 @@ def _manifest(
     )
 
 
-def recipe_of(options: AutoAnnotateOptions, models: Models | None, found: Manifest | None) -> dict[str, Any]:
+def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[str, Any]:
     """Every option that changes what is written, models by their hash, the precision by its real name.
 
     `--precision auto` means: as the run began, else what this device does best. So a run that moves to
     another machine stays of one piece.
     """
-    recipe = options.recipe()
-    if options.classes is not None:  # in any order and case they are the same
-        recipe["classes"] = sorted({word.strip().lower() for word in options.classes.split(",")} - {""})
-    if models is not None:
-        for role, weights in vars(models).items():
-            recipe[role] = {"name": getattr(options, role), "sha256": weights.sha256}
+    options, recipe = job.options, job.recipe()
+    for role, weights in (models or {}).items():
+        recipe[role] = {"name": job.checkpoints[role], "sha256": weights.sha256}
     if options.precision == "auto" and found is not None:
         recipe["precision"] = found.recipe.get("precision")
+    elif options.precision == "auto" and recipe.get("embeddings"):
+        recipe["precision"] = recipe["embeddings"]["precision"]  # what is missing there is made alike
     else:
         from samcli.engine import choose_device, choose_precision
 
@@ -131,7 +121,7 @@ def recipe_fingerprint(recipe: dict[str, Any]) -> str:
 
 
 def _spare_foreign_files(
-    labels: Labels, refs: Sequence[ImageRef], owned: dict[str, bool], formats: Iterable[str], *, begun: bool
+    labels: Labels, refs: Sequence[ImageRef], owned: dict[str, bool], files: Iterable[str], *, begun: bool
 ) -> Labels:
     """Never overwrite labels that no run of ours has written: they may be somebody's work.
 
@@ -154,7 +144,6 @@ def _spare_foreign_files(
             key: f"{path} was not written by samcli; --overwrite replaces it" for key, path in foreign.items()
         }
         return replace(labels, collisions={**labels.collisions, **reasons})
-    files = [f"{layout.output}/{file}" for name in formats for file in FORMATS[name].data_set_names]
     in_the_way = [*foreign.values(), *(file for file in files if Path(file).exists())]
     if in_the_way:
         above = next(
@@ -181,7 +170,7 @@ def _sort(
     labels: Labels,
     manifest: Manifest,
     journal: dict[str, Entry],
-    retry_failed: bool,
+    job: Job,
     *,
     changed: bool,
 ) -> Plan:
@@ -191,10 +180,10 @@ def _sort(
         entry = journal.get(ref.key)
         if ref.key in labels.collisions:
             collisions[ref.key] = ref
-        elif entry is None or not entry.is_about(ref, manifest.run):
+        elif entry is None or not entry.is_about(ref, manifest.run) or entry.digest != job.digest(ref.key):
             todo.append(ref)
         elif not entry.done:
-            if retry_failed:
+            if job.options.retry_failed:
                 todo.append(ref)
             else:
                 failed[ref.key] = entry
@@ -216,7 +205,7 @@ class Survey:
     alpha: tuple[str, ...]
 
 
-def survey(refs: Iterable[ImageRef], options: AutoAnnotateOptions) -> Survey:
+def survey(refs: Iterable[ImageRef], options: JobOptions) -> Survey:
     """Read the header of every image."""
 
     def look(ref: ImageRef) -> Probe | str:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import colorsys
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samcli.drawing import overlay
 from samcli.errors import ImageError, UsageError
 from samcli.files import write_atomic
 from samcli.formats.records import read_record
 from samcli.images import read_image
 from samcli.journal import Manifest, read_journal, read_manifest
 from samcli.outputs import Layout
-from samcli.types import Annotation, Image, ImageRef, Instance
+from samcli.types import ImageRef
 
 _TILE = 480
 """Side of a photo on a contact sheet, in pixels."""
-
-_OPACITY = 0.45
-_TEXT_HEIGHT = 13
-_GOLDEN = 0.618034
 
 
 def write_contact_sheet(output: Path, target: Path | None = None, count: int = 12) -> Path:
@@ -60,61 +56,7 @@ def _tile(layout: Layout, key: str, manifest: Manifest) -> NDArray[np.uint8] | N
         annotation = read_record(Path(layout.record(key)).read_bytes())
     except (ImageError, OSError, ValueError):
         return None
-    return overlay(image, annotation, manifest.names, side=_TILE)
-
-
-def overlay(
-    image: Image, annotation: Annotation, names: Mapping[int, str], side: int | None = None
-) -> NDArray[np.uint8]:
-    """Translucent masks, their outlines, class and score over a photo: uint8 (H, W, 3) RGB.
-
-    `side`: the longer side of the result; None keeps the photo's size.
-    """
-    height, width = image.image_size
-    scale = side / max(height, width) if side else 1.0
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    canvas = cv2.resize(image.pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    for instance in sorted(annotation.instances, key=lambda item: -item.mask.area):  # small ones stay visible
-        _paint(canvas, instance, names, scale)
-    return np.asarray(canvas)
-
-
-def _paint(canvas: NDArray[np.uint8], instance: Instance, names: Mapping[int, str], scale: float) -> None:
-    pixels, (left, top, right, bottom) = instance.mask.crop()
-    if not pixels.size:
-        return
-    x1, y1 = int(left * scale), int(top * scale)
-    x2, y2 = (
-        min(max(x1 + 1, round(right * scale)), canvas.shape[1]),
-        min(max(y1 + 1, round(bottom * scale)), canvas.shape[0]),
-    )
-    small = cv2.resize(pixels.astype(np.uint8), (x2 - x1, y2 - y1), interpolation=cv2.INTER_AREA)
-    color = class_color(instance.class_id)
-    part = canvas[y1:y2, x1:x2]
-    inside = small > 0
-    part[inside] = (part[inside] * (1 - _OPACITY) + np.array(color) * _OPACITY).astype(np.uint8)
-    outlines, _ = cv2.findContours(small, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    cv2.drawContours(part, outlines, -1, color, 1, cv2.LINE_AA)
-    score = instance.quality.detector_score
-    text = names.get(instance.class_id, str(instance.class_id)) + ("" if score is None else f" {score:.2f}")
-    _write(canvas, text, x1, max(_TEXT_HEIGHT, y1 - 2))
-
-
-def _write(canvas: NDArray[np.uint8], text: str, x: int, y: int) -> None:
-    """White on a dark plate, so that it reads on any ground; `y` is its lower edge."""
-    if not text:
-        return
-    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
-    x = max(0, min(x, canvas.shape[1] - width))
-    plate = canvas[max(0, y - _TEXT_HEIGHT) : y, x : x + width]
-    plate //= 4
-    cv2.putText(canvas, text, (x, y - 3), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
-
-
-def class_color(class_id: int) -> tuple[int, int, int]:
-    """A bright RGB colour, always the same for a class, far from its neighbours' (golden ratio round the hues)."""
-    red, green, blue = colorsys.hsv_to_rgb(class_id * _GOLDEN % 1, 0.75, 1.0)
-    return round(red * 255), round(green * 255), round(blue * 255)
+    return overlay(image.pixels, annotation, manifest.names, side=_TILE)
 
 
 def contact_sheet(tiles: Sequence[NDArray[np.uint8]], gap: int = 8) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samcli.config import AutoAnnotateOptions
+from samcli.job import Job
 from samcli.plan import Plan
 from samcli.summary import Summary
 from samcli.types import Outcome, Status
@@ -81,7 +81,7 @@ def print_summary(summary: Summary) -> None:
 
     console = Console(soft_wrap=True)
     if summary.skipped == summary.total:
-        console.print(f"All {summary.total} images were labelled before; nothing was left to do.", highlight=False)
+        console.print(f"All {summary.total} images were done before; nothing was left to do.", highlight=False)
     console.print(_summary_table(summary))
     for key, reason in list(summary.failures.items())[:_SHOWN_FAILURES]:
         console.print(f"[red]failed[/] {escape(_printable(key))}: {escape(_printable(reason))}", highlight=False)
@@ -97,11 +97,12 @@ def print_summary(summary: Summary) -> None:
             f"Stopped by {summary.stopped_by}. The same command (without --overwrite) goes on from here.",
             highlight=False,
         )
-    console.print(f"Labels are in [bold]{escape(str(summary.output))}[/]", highlight=False)
+    what = "Embeddings" if summary.command == "encode" else "Labels"
+    console.print(f"{what} are in [bold]{escape(str(summary.output))}[/]", highlight=False)
     if summary.instances:
         console.print(f"Look at them:   samcli preview {escape(str(summary.output))}", highlight=False)
-    if summary.note:
-        console.print(f"[dim]{escape(summary.note)}[/]", highlight=False)
+    for note in summary.notes:
+        console.print(f"[dim]{escape(note)}[/]", highlight=False)
     if summary.train_command and not summary.remaining:
         console.print(f"Train on them:  {escape(summary.train_command)}", highlight=False)
 
@@ -116,11 +117,13 @@ def _summary_table(summary: Summary) -> Table:
     speed = f"{summary.done / summary.seconds:.2f} a second" if summary.seconds and summary.done else ""
     table.add_row("images done", f"{summary.done}", speed)
     table.add_row("already done", f"{summary.skipped}", "skipped")
-    table.add_row("without objects", f"{summary.empty}", "empty label files")
+    if summary.command != "encode":
+        table.add_row("without objects", f"{summary.empty}", "empty label files")
     table.add_row("failed", f"{len(summary.failures)}", "")
     if summary.remaining:
         table.add_row("not begun", f"{summary.remaining}", "")
-    table.add_row("instances", f"{sum(summary.instances.values())}", "")
+    if summary.command != "encode":
+        table.add_row("instances", f"{sum(summary.instances.values())}", "")
     if summary.dropped:
         table.add_row("dropped", f"{summary.dropped}", "reasons in .samcli/records")
     common = summary.instances.most_common(_SHOWN_CLASSES)
@@ -167,14 +170,14 @@ def print_checks(checks: Mapping[str, Any], *, as_json: bool) -> None:
     _print_rows(rows)
 
 
-def show_dry_run(data: Path, output: Path | None, options: AutoAnnotateOptions, *, as_json: bool) -> None:
+def show_dry_run(job: Job, data: Path, output: Path | None, *, as_json: bool) -> None:
     """What a run would do, and what is in its way; nothing is written."""
-    from samcli.auto_annotate import present_models
     from samcli.plan import make_plan, survey
+    from samcli.run import present_models
 
-    models, missing = present_models(options)
-    plan = make_plan(data, output, options, models)
-    seen = survey(plan.todo, options)
+    models, missing = present_models(job)
+    plan = make_plan(data, output, job, models)
+    seen = survey(plan.todo, job.options)
     facts: dict[str, Any] = {
         "input": str(plan.layout.input_root),
         "output": str(plan.layout.output),

@@ -25,6 +25,7 @@ def read_status(output: Path) -> Summary:
     entries = {key: e for key, e in read_journal(layout.journal).items() if e.run == manifest.run}
     done = {key: entry for key, entry in entries.items() if entry.done}
     summary = Summary(output, manifest.names, max(manifest.total, len(entries) + len(manifest.collisions)))
+    summary.command = manifest.recipe.get("command", summary.command)
     summary.add_earlier(done, {key: entry for key, entry in entries.items() if not entry.done})
     summary.failures.update(manifest.collisions)
     summary.done, summary.skipped = summary.skipped, 0

@@ -39,8 +39,9 @@ class Summary:
     new_failures: int = 0
     """Of this run alone."""
     train_command: str | None = None
-    note: str | None = None
+    notes: list[str] = field(default_factory=list)
     """What the user should bear in mind."""
+    command: str = "auto-annotate"
 
     def add_earlier(self, done: Mapping[str, Entry], failed: Mapping[str, Entry]) -> None:
         """Count what earlier runs in this folder have left."""

@@ -24,6 +24,10 @@ Size = tuple[int, int]
 """(height, width) in pixels."""
 
 
+PromptPoint = tuple[float, float, int]
+"""x, y in pixels of the original, upright image, and the label: 1 object, 0 background."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRef:
     """A path plus its key: the POSIX path relative to the input root, suffix included.
@@ -69,7 +73,7 @@ class Image:
 class Embedding:
     """What the image encoder returns for one image, with all that is needed to prompt it later.
 
-    `features`: (C, h, w) float tensor on the engine's device.
+    `features`: (C, h, w) float tensor on the engine's device. `high_res`: finer ones, for families that have them.
     `image_size`: the original, upright image; `input_size`: the resized one inside the padded square.
     `model`: identity of the encoder's weights; an engine refuses another model's embedding.
     """
@@ -78,6 +82,7 @@ class Embedding:
     image_size: Size
     input_size: Size
     model: str
+    high_res: tuple[torch.Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -204,22 +209,26 @@ class Quality:
 
 @dataclass(frozen=True)
 class Instance:
-    """One object: its mask, class id and quality figures, and the box that prompted it, if one did."""
+    """One object: its mask, class id and quality figures, and what prompted it."""
 
     mask: Mask
     class_id: int
     quality: Quality = field(default_factory=Quality)
     prompt_box: tuple[float, float, float, float] | None = None
+    prompt_points: tuple[PromptPoint, ...] = ()
+    crop_box: tuple[int, int, int, int] | None = None
+    """The part of the image (xyxy) that the network saw, where it was not the whole."""
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """An object that was found and not labelled, and why."""
+    """An object that was found or asked for and not labelled, and why."""
 
     reason: str
     class_id: int
-    prompt_box: tuple[float, float, float, float]
-    detector_score: float
+    prompt_box: tuple[float, float, float, float] | None = None
+    detector_score: float | None = None
+    prompt_points: tuple[PromptPoint, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -255,6 +264,8 @@ class Outcome:
     """Its label files are named after the whole file name, because another image holds the plain one."""
     dropped: int = 0
     """Objects that were found and not labelled; the reasons are in the record."""
+    digest: str = ""
+    """Of what else it depends on beside the image and the recipe, e.g. the image's own prompts."""
 
     @property
     def instance_count(self) -> int:

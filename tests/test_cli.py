@@ -110,7 +110,7 @@ def test_missing_system_library__is_one_line_with_the_remedy(samcli_run, tmp_pat
         raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
 
     (tmp_path / "a.jpg").touch()
-    monkeypatch.setattr("samcli.auto_annotate.find_models", bare_container)
+    monkeypatch.setattr("samcli.run.find_models", bare_container)
     result = samcli_run("auto-annotate", tmp_path)
     assert result.exit_code == 1
     assert "libGL.so.1 is missing" in result.stderr

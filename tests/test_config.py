@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from samcli.config import (
+    FORMAT_NAMES,
     AutoAnnotateOptions,
     LabelOptions,
     Options,
@@ -192,7 +193,11 @@ def test_limits__include_their_ends(name: str, values: tuple[Any, ...]) -> None:
         ),
         ("holes", "bridges", "--holes is 'bridges'; expected one of bridge, fill. Did you mean 'bridge'?"),
         ("parts", "???", "--parts is '???'; expected one of bridge, separate, largest."),
-        ("format", ("yolo", "yollo"), "--format is 'yollo'; expected one of yolo. Did you mean 'yolo'?"),
+        (
+            "format",
+            ("yolo", "yollo"),
+            f"--format is 'yollo'; expected one of {', '.join(FORMAT_NAMES)}. Did you mean 'yolo'?",
+        ),
     ],
 )
 def test_choices__are_listed_with_the_nearest(name: str, value: object, expected: str) -> None:
@@ -251,7 +256,7 @@ CHANGED = {
 """Another value of each option that changes what is written."""
 
 UNCHANGED = {
-    "max_pixels": 5, "on_collision": "suffix", "trust_weights": True, "device": "cpu", "batch": 3,
+    "max_pixels": 5, "embeddings": "there", "on_collision": "suffix", "trust_weights": True, "device": "cpu", "batch": 3,
     "workers": 5, "resume": False, "overwrite": True,
     "retry_failed": True, "max_failures": 5,
 }  # fmt: skip

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from samcli.formats import FORMATS
+from samcli.formats import FORMATS, Rendering
 from samcli.formats.yolo import YoloFormat
 from samcli.masks import Mask
-from samcli.polygons import Polygons, mask_to_polygons
+from samcli.polygons import Polygons
 from samcli.types import Annotation, Instance
 
 
@@ -27,13 +27,19 @@ def annotation(*objects: tuple[int, Mask]) -> Annotation:
 
 
 def rendered(*objects: tuple[int, Mask]) -> str:
-    polygons = [mask_to_polygons(mask) for _, mask in objects]
-    return YoloFormat().render(annotation(*objects), polygons).decode()
+    return YoloFormat().render(Rendering(annotation(*objects))).decode()
+
+
+def render(objects: Annotation, polygons: list[Polygons]) -> bytes:
+    """As if the masks' polygons were these."""
+    rendering = Rendering(objects)
+    vars(rendering)["polygons"] = polygons  # where the cached property keeps them
+    return YoloFormat().render(rendering)
 
 
 def test_row__is_the_class_and_the_centres_of_pixels_in_shares_of_the_image() -> None:
     ring = np.array([[0, 0], [99, 0], [99, 49]], float)
-    data = YoloFormat().render(annotation((7, rectangle(0, 0, 100, 50))), [Polygons((ring,), 1.0)])
+    data = render(annotation((7, rectangle(0, 0, 100, 50))), [Polygons((ring,), 1.0)])
     assert data == b"7 0.005000 0.010000 0.995000 0.010000 0.995000 0.990000\n"
 
 
@@ -52,13 +58,13 @@ def test_rows__are_in_the_order_of_the_instances_with_their_own_classes() -> Non
 def test_rows__of_an_instance_without_rings_take_no_other_ones_class() -> None:
     ring = np.array([[0, 0], [9, 0], [9, 9]], float)
     objects = annotation((5, rectangle(0, 0, 10, 10)), (0, rectangle(50, 10, 90, 40)))
-    data = YoloFormat().render(objects, [Polygons((), 0.0), Polygons((ring,), 1.0)])
+    data = render(objects, [Polygons((), 0.0), Polygons((ring,), 1.0)])
     assert [line.split()[0] for line in data.decode().splitlines()] == ["0"]
 
 
 def test_rows__one_for_each_ring_of_an_instance() -> None:
     rings: tuple[NDArray[np.float64], ...] = tuple(np.array([[0, 0], [9, 0], [9, 9.0]]) + n for n in (0, 20, 30))
-    data = YoloFormat().render(annotation((4, rectangle(0, 0, 10, 10))), [Polygons(rings, 1.0)])
+    data = render(annotation((4, rectangle(0, 0, 10, 10))), [Polygons(rings, 1.0)])
     assert [line.split()[0] for line in data.decode().splitlines()] == ["4", "4", "4"]
 
 
@@ -71,7 +77,7 @@ def test_rows__the_same_one_is_written_once_and_of_two_classes_twice() -> None:
 
 def test_render__refuses_polygons_that_are_not_one_each() -> None:
     with pytest.raises(ValueError, match="zip"):
-        YoloFormat().render(annotation((5, rectangle(0, 0, 10, 10))), [])
+        render(annotation((5, rectangle(0, 0, 10, 10))), [])
 
 
 def test_labels__are_accepted_by_ultralytics_without_a_complaint(tmp_path: Path, cache: Path) -> None:

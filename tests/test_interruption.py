@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_auto_annotate import files, journal
+from test_commands_auto_annotate import files, journal
 
 pytestmark = pytest.mark.slow
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from samcli.formats.base import Rendering
 from samcli.formats.yolo import YoloFormat
 from samcli.masks import Mask
 from samcli.polygons import PolygonOptions, Polygons, mask_to_polygons, normalise, rasterise
@@ -47,7 +48,9 @@ def trainer_sees(pixels: Pixels, shape: Polygons) -> Pixels:
 
     height, width = pixels.shape
     annotation = Annotation("a.jpg", (height, width), (Instance(Mask.from_pixels(pixels), 0),))
-    rows = YoloFormat().render(annotation, [shape]).decode().splitlines()
+    rendering = Rendering(annotation)
+    vars(rendering)["polygons"] = [shape]  # where the cached property keeps them
+    rows = YoloFormat().render(rendering).decode().splitlines()
     segments = [np.array(row.split()[1:], np.float32).reshape(-1, 2) for row in rows]
     longest = max(map(len, segments))
     seen = np.zeros((height, width), bool)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from samcli.drawing import class_color, overlay
 from samcli.masks import Mask
-from samcli.previews import class_color, contact_sheet, overlay
+from samcli.previews import contact_sheet
 from samcli.types import Annotation, Image, ImageRef, Instance, Quality
 
 
@@ -26,7 +27,7 @@ def square(height: int, width: int, class_id: int = 0) -> Annotation:
 
 @pytest.mark.parametrize("side", [None, 100, 400])
 def test_overlay__paints_the_mask_and_nothing_else(side) -> None:
-    picture = overlay(black(200, 200), square(200, 200), {0: ""}, side)
+    picture = overlay(black(200, 200).pixels, square(200, 200), {0: ""}, side)
     scale = (side or 200) / 200
     assert picture.shape == (round(200 * scale), round(200 * scale), 3)
     assert picture[round(150 * scale), round(150 * scale)].any()
@@ -35,8 +36,8 @@ def test_overlay__paints_the_mask_and_nothing_else(side) -> None:
 
 
 def test_overlay__names_the_class() -> None:
-    with_name = overlay(black(200, 200), square(200, 200), {0: "cat"})
-    without = overlay(black(200, 200), square(200, 200), {0: ""})
+    with_name = overlay(black(200, 200).pixels, square(200, 200), {0: "cat"})
+    without = overlay(black(200, 200).pixels, square(200, 200), {0: ""})
     assert (with_name != without).any()
 
 

@@ -8,10 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from samcli.masks import Mask
-from samcli.types import Annotation, Dropped, Instance, Quality
+from samcli.types import Annotation, Dropped, Instance, PromptPoint, Quality
 
 _VERSION = 1
-_DIGITS = 6
+_DIGITS = 8
+"""After the point: enough to tell any two float32 between 0 and 1 apart."""
 
 
 def write_record(annotation: Annotation, names: Mapping[int, str]) -> bytes:
@@ -30,6 +31,7 @@ def write_record(annotation: Annotation, names: Mapping[int, str]) -> bytes:
                 "class_id": instance.class_id,
                 "class_name": names.get(instance.class_id),
                 "prompt_box": _rounded(instance.prompt_box),
+                **_origin(instance),
                 "area": instance.mask.area,
                 "mask": instance.mask.to_coco(),
                 "quality": {name: _rounded(value) for name, value in asdict(instance.quality).items()},
@@ -43,11 +45,21 @@ def write_record(annotation: Annotation, names: Mapping[int, str]) -> bytes:
                 "class_name": names.get(dropped.class_id),
                 "prompt_box": _rounded(dropped.prompt_box),
                 "detector_score": _rounded(dropped.detector_score),
+                **_origin(dropped),
             }
             for dropped in annotation.dropped
         ],
     }
     return json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _origin(found: Instance | Dropped) -> dict[str, Any]:
+    """Prompt points and crop box, where there are any; points as they are, to the last bit."""
+    crop_box = getattr(found, "crop_box", None)
+    return {
+        **({"prompt_points": found.prompt_points} if found.prompt_points else {}),
+        **({"crop_box": crop_box} if crop_box else {}),
+    }
 
 
 def read_record(data: bytes) -> Annotation:
@@ -74,19 +86,29 @@ def _annotation(record: Mapping[str, Any]) -> Annotation:
                 mask=Mask.from_coco(item["mask"]),
                 class_id=item["class_id"],
                 quality=Quality(**item["quality"]),
-                prompt_box=tuple(item["prompt_box"]) if item["prompt_box"] else None,
+                prompt_box=_box(item),
+                prompt_points=_points(item),
+                crop_box=tuple(item["crop_box"]) if "crop_box" in item else None,
             )
             for item in record["instances"]
         ),
         dropped=tuple(
-            Dropped(item["reason"], item["class_id"], tuple(item["prompt_box"]), item["detector_score"])
+            Dropped(item["reason"], item["class_id"], _box(item), item["detector_score"], _points(item))
             for item in record["dropped"]
         ),
     )
 
 
+def _box(item: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    return tuple(item["prompt_box"]) if item["prompt_box"] else None
+
+
+def _points(item: Mapping[str, Any]) -> tuple[PromptPoint, ...]:
+    return tuple((float(x), float(y), int(label)) for x, y, label in item.get("prompt_points", ()))
+
+
 def _rounded(value: Any) -> Any:
-    """Numbers to six digits after the point: more is noise, and would be a third of the file."""
+    """Numbers without noise, which would be a third of the file."""
     if isinstance(value, tuple):
         return [_rounded(item) for item in value]
     return round(float(value), _DIGITS) if value is not None else None

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import yaml
 
-from samcli.polygons import Polygons, normalise
-from samcli.types import Annotation
+from samcli.formats.base import LabelFormat, Rendering
+from samcli.polygons import normalise
 
 
-class YoloFormat:
+class YoloFormat(LabelFormat):
     """Ultralytics' segmentation labels, and the `data.yaml` that its trainer is given."""
 
     suffix = ".txt"
     data_set_names = ("data.yaml",)
 
-    def render(self, annotation: Annotation, polygons: Sequence[Polygons]) -> bytes:
+    def render(self, rendering: Rendering) -> bytes:
         """One row a ring, in the order of the instances. The same row is never written twice."""
-        height, width = annotation.image_size
+        height, width = rendering.annotation.image_size
         rows: dict[str, None] = {}  # in order, each once: a trainer rejects repeated rows
-        for instance, shape in zip(annotation.instances, polygons, strict=True):
+        for instance, shape in zip(rendering.annotation.instances, rendering.polygons, strict=True):
             for ring in shape.rings:
                 values = normalise(ring, height, width).ravel().tolist()
                 rows[f"{instance.class_id}" + " %.6f" * len(values) % tuple(values)] = None

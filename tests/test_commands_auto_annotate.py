@@ -138,7 +138,7 @@ def test_labels__are_rows_that_the_trainer_accepts_and_turns_into_the_masks(anno
 def test_finished_run__does_nothing_and_loads_no_model(annotate, photo_folder, monkeypatch) -> None:
     annotate(photo_folder)
     before = files(photo_folder.parent / "labels")
-    monkeypatch.setattr("samcli.auto_annotate.load_models", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("samcli.commands.auto_annotate.AutoAnnotate.load", lambda *_: pytest.fail("a model was loaded"))
     result = annotate(photo_folder, "--json")
     assert result.exit_code == 0
     facts = json.loads(result.stdout)

@@ -1,0 +1,82 @@
+"""Embeddings to disk: the slow half of SAM once, every prompt after that in a fraction of the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from samcli.commands.segmenting import load_engine
+from samcli.config import EncodeOptions
+from samcli.embeddings import NPY_SUFFIX, SUFFIX, write_embedding, write_npy
+from samcli.engine import Engine
+from samcli.errors import ImageError
+from samcli.files import write_atomic
+from samcli.job import Job, Models
+from samcli.outputs import Labels
+from samcli.pipeline import BaseWorker
+from samcli.plan import Plan
+from samcli.types import Embedding, Image, ImageRef, Outcome, Status
+
+
+@dataclass(frozen=True)
+class Encode(Job):
+    """A folder of images in, their embeddings out."""
+
+    options: EncodeOptions
+    command = "encode"
+    folder = "embeddings"
+
+    @property
+    def checkpoints(self) -> dict[str, str]:
+        """SAM's."""
+        return {"sam": self.options.sam}
+
+    @property
+    def suffixes(self) -> list[str]:
+        """Of an image's files."""
+        return [SUFFIX, NPY_SUFFIX] if self.options.npy else [SUFFIX]
+
+    def load(self, plan: Plan, models: Models) -> BaseWorker:
+        """The image encoder."""
+        return EncodeWorker(load_engine(plan, models, self.options), plan.labels, self.options)
+
+    def notes(self, output: Path) -> list[str]:
+        """How to use them."""
+        return [
+            *super().notes(output),
+            f"Use them:  samcli prompt ... --sam {self.options.sam} --embeddings {output}",
+        ]
+
+
+class EncodeWorker(BaseWorker):
+    """The image encoder, and the files of its embeddings."""
+
+    def __init__(self, engine: Engine, labels: Labels, options: EncodeOptions) -> None:
+        super().__init__(options.max_pixels, on_cpu=engine.device.type == "cpu")
+        self._engine = engine
+        self._labels = labels
+        self._options = options
+
+    def annotate(self, images: Sequence[Image]) -> list[Embedding]:
+        """The embedding of each image.
+
+        Raises:
+            ImageError: an embedding is not finite.
+        """
+        with self.clock.measure("encode"):
+            embeddings = self._engine.encode(images)
+        for embedding in embeddings:
+            if not bool(embedding.features.isfinite().all()):
+                raise ImageError(f"its embedding is not finite in {self._engine.precision}; try --precision fp32")
+        return embeddings
+
+    def publish(self, ref: ImageRef, result: Embedding) -> Outcome:
+        """Write its files."""
+        with self.clock.measure("write"):
+            data = [write_embedding(ref, result, self._options.dtype)]
+            if self._options.npy:
+                data.append(write_npy(result))
+            for content, path in zip(data, self._labels.paths(ref.key), strict=True):
+                write_atomic(Path(path), content)
+        return Outcome(ref, Status.DONE, whole_name=ref.key in self._labels.whole_names)

@@ -1,0 +1,91 @@
+"""What commands that ask SAM for masks share: embeddings, and segments that become instances or are dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from samcli.config import FilterOptions, JobOptions
+from samcli.embeddings import EmbeddingStore, open_store
+from samcli.engine import Engine
+from samcli.job import Models
+from samcli.masks import box_iou
+from samcli.networks import load_network
+from samcli.pipeline import StageClock
+from samcli.plan import Plan
+from samcli.types import Embedding, Image, Instance, PromptPoint, Quality, Segment
+
+
+def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
+    """SAM in the precision that the plan's recipe says.
+
+    Raises:
+        WeightsError: the checkpoint is refused, damaged, or not what it should be.
+        UsageError: no such device.
+    """
+    precision = plan.manifest.recipe["precision"]
+    sam = models["sam"]
+    return Engine(load_network(sam.path), sam.sha256, device=options.device, precision=precision)
+
+
+class Encoder:
+    """Embeddings of images: from a store where it has them, else from the image encoder.
+
+    Fresh ones are rounded as the store rounds: which images it had makes no difference to the masks.
+    """
+
+    def __init__(self, engine: Engine, store: EmbeddingStore | None, clock: StageClock) -> None:
+        self._engine = engine
+        self._store = store
+        self._clock = clock
+
+    def encode(self, images: Sequence[Image]) -> list[Embedding]:
+        """One for each image."""
+        with self._clock.measure("encode"):
+            stored = [self._store.read(image.ref) if self._store else None for image in images]
+            missing = [image for image, embedding in zip(images, stored, strict=True) if embedding is None]
+            fresh = iter(self._engine.encode(missing) if missing else [])
+            if self._store is None:
+                return list(fresh)
+            return [embedding or self._store.rounded(next(fresh)) for embedding in stored]
+
+
+def open_encoder(engine: Engine, folder: str | None, clock: StageClock) -> Encoder:
+    """An encoder that reads from `folder` what is stored there.
+
+    Raises:
+        UsageError: there is no store, or it is another model's.
+    """
+    return Encoder(engine, open_store(folder, engine.model, engine.precision) if folder else None, clock)
+
+
+def reason_to_drop(segment: Segment, options: FilterOptions) -> str | None:
+    """None to keep it. A limit that was not given drops nothing: predictions can lie outside 0..1."""
+    mask = segment.mask
+    if not mask.area:
+        return "empty mask"
+    if mask.area < options.min_mask_area:
+        return f"{mask.area} pixels, fewer than --min-mask-area {options.min_mask_area}"
+    if options.min_predicted_iou is not None and segment.predicted_iou < options.min_predicted_iou:
+        return f"predicted IoU {segment.predicted_iou:.3f} below --min-predicted-iou {options.min_predicted_iou:g}"
+    if options.min_stability is not None and segment.stability < options.min_stability:
+        return f"stability {segment.stability:.3f} below --min-stability {options.min_stability:g}"
+    return None
+
+
+def to_instance(
+    segment: Segment,
+    class_id: int,
+    *,
+    score: float | None = None,
+    box: tuple[float, float, float, float] | None = None,
+    points: tuple[PromptPoint, ...] = (),
+    crop_box: tuple[int, int, int, int] | None = None,
+) -> Instance:
+    """A segment with its class, its figures and what prompted it."""
+    quality = Quality(
+        detector_score=score,
+        predicted_iou=segment.predicted_iou,
+        stability=segment.stability,
+        box_iou=None if box is None else box_iou(segment.mask.box or (0, 0, 0, 0), box),
+    )
+    return Instance(segment.mask, class_id, quality, box, points, crop_box)

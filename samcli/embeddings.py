@@ -1,0 +1,176 @@
+"""Embeddings on disk: one safetensors file an image, read back only for the same model and the same image file.
+
+<folder>/<the image's key with its suffix exchanged>.safetensors
+    features          (C, h, w) float16, bfloat16 or float32
+    high_res.0, ...   finer features, for families that have them
+    metadata          {"samcli": JSON of `_Facts`}
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samcli.errors import UsageError
+from samcli.journal import Manifest, read_manifest
+from samcli.outputs import Layout
+from samcli.types import Embedding, ImageRef, Size
+
+if TYPE_CHECKING:
+    import torch
+
+SUFFIX = ".safetensors"
+NPY_SUFFIX = ".npy"
+DTYPES = ("fp16", "fp32", "bf16")
+
+log = logging.getLogger("samcli")
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a file says of the embedding in it."""
+
+    key: str
+    model: str
+    image_size: Size
+    input_size: Size
+    bytes: int
+    mtime_ns: int
+
+
+def write_embedding(ref: ImageRef, embedding: Embedding, dtype: str) -> bytes:
+    """The file of one embedding; equal embeddings give equal bytes."""
+    from safetensors.torch import save
+
+    facts = _Facts(ref.key, embedding.model, embedding.image_size, embedding.input_size, ref.size, ref.mtime_ns)
+    tensors = {
+        name: tensor.to(_torch_dtype(dtype)).cpu().contiguous() for name, tensor in _tensors(embedding).items()
+    }
+    # One key: several would come in any order.
+    data: bytes = save(tensors, {"samcli": json.dumps(asdict(facts))})
+    return data
+
+
+def write_npy(embedding: Embedding) -> bytes:
+    """(1, C, h, w) float32 as `numpy.save` writes it: what segment-anything's browser demos read."""
+    import numpy as np
+
+    file = io.BytesIO()
+    np.save(file, embedding.features[None].float().cpu().numpy())
+    return file.getvalue()
+
+
+def _tensors(embedding: Embedding) -> dict[str, torch.Tensor]:
+    finer = {f"high_res.{index}": tensor for index, tensor in enumerate(embedding.high_res)}
+    return {"features": embedding.features, **finer}
+
+
+def _torch_dtype(name: str) -> torch.dtype:
+    import torch
+
+    return {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[name]
+
+
+class EmbeddingStore:
+    """The folder that an `encode` run has written. `counts`: how many were read, missing, stale or damaged."""
+
+    def __init__(self, layout: Layout, manifest: Manifest) -> None:
+        self._layout = layout
+        self._dtype = _torch_dtype(manifest.recipe["dtype"])
+        self._model: str = manifest.recipe["sam"]["sha256"]
+        self.counts: Counter[str] = Counter()
+
+    def read(self, ref: ImageRef) -> Embedding | None:
+        """The embedding of this very version of the image, or None where there is none."""
+        for whole_name in (False, True):
+            path = Path(self._layout.label(ref.key, SUFFIX, whole_name=whole_name))
+            found = _read(path)
+            if isinstance(found, str):
+                state = found
+                continue
+            facts, embedding = found
+            if facts.key != ref.key:
+                state = "missing"
+            elif (facts.bytes, facts.mtime_ns, facts.model) != (ref.size, ref.mtime_ns, self._model):
+                state = "stale"
+                break
+            else:
+                self.counts["read"] += 1
+                return embedding
+        self.counts[state] += 1
+        return None
+
+    def rounded(self, embedding: Embedding) -> Embedding:
+        """A fresh embedding as it would have come out of the store."""
+        return replace(
+            embedding,
+            features=embedding.features.to(self._dtype),
+            high_res=tuple(tensor.to(self._dtype) for tensor in embedding.high_res),
+        )
+
+
+def _read(path: Path) -> tuple[_Facts, Embedding] | str:
+    """What a file holds, or why it holds nothing: `missing` or `damaged`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = _Facts(**json.loads(file.metadata()["samcli"]))
+            names = set(file.keys())
+            finer = tuple(file.get_tensor(f"high_res.{i}") for i in range(len(names) - 1))
+            features = file.get_tensor("features")
+    except FileNotFoundError:
+        return "missing"
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s is damaged (%s): its image is encoded anew", path, type(error).__name__)
+        return "damaged"
+    sizes = tuple(facts.image_size), tuple(facts.input_size)
+    return facts, Embedding(features, sizes[0], sizes[1], facts.model, finer)  # type: ignore[arg-type]
+
+
+def _manifest(folder: Path) -> Manifest:
+    manifest = read_manifest(Layout(folder, folder).manifest)
+    if manifest is None or manifest.recipe.get("command") != "encode":
+        raise UsageError(f"--embeddings {folder} holds no embeddings: give the output folder of `samcli encode`")
+    return manifest
+
+
+def store_facts(folder: str | None) -> dict[str, Any]:
+    """What a recipe says of the embeddings that are read from a folder: they are rounded, so masks may differ.
+
+    Raises:
+        UsageError: no embeddings were written there.
+    """
+    if folder is None:
+        return {}
+    recipe = _manifest(Path(folder)).recipe
+    return {"embeddings": {"dtype": recipe["dtype"], "precision": recipe["precision"]}}
+
+
+def open_store(folder: str, model: str, precision: str) -> EmbeddingStore:
+    """The embeddings in a folder.
+
+    `model`, `precision`: of the engine that is going to be prompted with them.
+
+    Raises:
+        UsageError: there are none, or they were made by another model or in another precision: what is missing
+            would have to be made anew, and the two must not be mixed.
+    """
+    manifest = _manifest(Path(folder))
+    made_by, made_in = manifest.recipe["sam"], manifest.recipe["precision"]
+    if made_by["sha256"] != model:
+        raise UsageError(
+            f"--embeddings {folder} were made by {made_by['name']} ({made_by['sha256'][:12]}), "
+            f"this is another model ({model[:12]}): give that one with --sam, or encode anew"
+        )
+    if made_in != precision:
+        raise UsageError(
+            f"--embeddings {folder} were made in {made_in}, this run is in {precision}: --precision {made_in}"
+        )
+    root = Path(folder).absolute()
+    return EmbeddingStore(Layout(root, root), manifest)

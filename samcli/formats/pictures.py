@@ -1,0 +1,96 @@
+"""Pictures and arrays beside the labels: label maps, overlays, cut-outs, edge maps, logits."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samcli.drawing import overlay
+from samcli.formats.amg import png
+from samcli.formats.base import LabelFormat, Rendering, given
+from samcli.types import Annotation
+
+_JPEG_QUALITY = 92
+
+
+class LabelMap(LabelFormat):
+    """One PNG an image: 0 is background, i + 1 the i-th instance."""
+
+    suffix = ".png"
+
+    def render(self, rendering: Rendering) -> bytes:
+        """8 bits, or 16 where an image has more than 255 instances."""
+        return png(label_map(rendering.annotation))
+
+
+def label_map(annotation: Annotation) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Instance numbers (from 1) by pixel; painted largest first, so that small ones lie on top."""
+    count = len(annotation.instances)
+    labels = np.zeros(annotation.image_size, np.uint8 if count <= 255 else np.uint16)
+    for index in sorted(range(count), key=lambda i: -annotation.instances[i].mask.area):
+        pixels, (left, top, right, bottom) = annotation.instances[index].mask.crop()
+        labels[top:bottom, left:right][pixels] = index + 1
+    return labels
+
+
+class Overlay(LabelFormat):
+    """The image with its masks drawn over it, as JPEG."""
+
+    suffix = ".overlay.jpg"
+    needs = frozenset({"pixels"})
+
+    def render(self, rendering: Rendering) -> bytes:
+        """At the image's own size."""
+        image = given(rendering.pixels)
+        drawn = overlay(image, rendering.annotation, rendering.names)
+        _, data = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        return bytes(data.tobytes())
+
+
+class Cutouts(LabelFormat):
+    """A folder for each image: every object cut out on transparency, RGBA, at its own box."""
+
+    suffix = ".cutouts"
+    needs = frozenset({"pixels"})
+
+    def render(self, rendering: Rendering) -> dict[str, bytes]:
+        """`<number>_<class>.png` each."""
+        image = given(rendering.pixels)
+        files = {}
+        for number, instance in enumerate(rendering.annotation.instances):
+            if not instance.mask.area:
+                continue
+            inside, (left, top, right, bottom) = instance.mask.crop()
+            part = image[top:bottom, left:right]
+            alpha = inside.astype(np.uint8) * 255
+            name = re.sub(r"[^\w-]+", "_", rendering.names.get(instance.class_id, str(instance.class_id)))
+            files[f"{number}_{name}.png"] = png(np.dstack([part[..., ::-1], alpha]))
+        return files
+
+
+class EdgeMap(LabelFormat):
+    """Edges of everything as one grey PNG (`everything --edges`)."""
+
+    suffix = ".edges.png"
+    needs = frozenset({"edges"})
+
+    def render(self, rendering: Rendering) -> bytes:
+        """White is a sure edge."""
+        return png(given(rendering.edges))
+
+
+class Logits(LabelFormat):
+    """Low-resolution logits as `.npy`, float32 (N, h, w) in the order of the instances: a later mask prompt."""
+
+    suffix = ".logits.npy"
+    needs = frozenset({"logits"})
+
+    def render(self, rendering: Rendering) -> bytes:
+        """As `numpy.save` writes it."""
+        file = io.BytesIO()
+        np.save(file, given(rendering.logits))
+        return file.getvalue()
