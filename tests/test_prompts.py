@@ -88,7 +88,9 @@ def test_point__outside_the_image_is_refused_with_the_point_and_the_size() -> No
 BOXES = st.tuples(st.floats(0, 99, width=32), st.floats(0, 99, width=32)).map(
     lambda xy: (xy[0], xy[1], xy[0] + 7, xy[1] + 9)
 )
-POINTS = st.lists(st.tuples(st.floats(0, 99, width=32), st.floats(0, 99, width=32), st.sampled_from((0, 1))), max_size=3)
+POINTS = st.lists(
+    st.tuples(st.floats(0, 99, width=32), st.floats(0, 99, width=32), st.sampled_from((0, 1))), max_size=3
+)
 
 
 @st.composite
@@ -291,7 +293,7 @@ def test_examples__fit_their_images_and_say_the_same() -> None:
 def test_examples__prompts_lie_on_the_objects_of_their_class(name) -> None:
     images = example_images()
     source = open_prompts(EXAMPLES / "prompts" / name)
-    for key in source.keys():
+    for key in source.keys():  # noqa: SIM118 - a source, not a dict
         truth = json.loads((EXAMPLES / "shapes_truth" / f"{key}.json").read_text())["objects"]
         for prompt in source.for_image(key, images[key]):
             boxes = [tuple(o["box"]) for o in truth if o["class"] == source.names[prompt.class_id]]
