@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -261,7 +262,28 @@ def test_open__what_it_does_not_know_is_refused(tmp_path) -> None:
         open_prompts(label)
 
 
-# The example files
+# The page and the example files
+
+
+def examples_in_the_page() -> list[tuple[str, str]]:
+    """(kind, text) of each block in docs/prompts.md."""
+    page = EXAMPLES.parent / "docs" / "prompts.md"
+    if not page.is_file():
+        return []
+    return re.findall(r"^```(json|jsonl|csv|)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_page__every_example_in_it_can_be_read(tmp_path) -> None:
+    blocks = examples_in_the_page()
+    if not blocks:
+        pytest.skip("the docs are in the repository only")
+    assert [kind for kind, _ in blocks] == ["json", "json", "jsonl", "csv", "csv", "json", ""]
+    for number, (kind, text) in enumerate(blocks):
+        path = tmp_path / f"{number}.{kind}" if kind else tmp_path / "labels" / "a" / "1.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        source = open_prompts(path if kind else tmp_path / "labels").matched(["a/1.jpg", "a/2.jpg"])
+        assert source.for_image("a/1.jpg", SIZE), text
 
 
 def example_images() -> dict[str, tuple[int, int]]:

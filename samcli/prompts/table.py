@@ -73,10 +73,9 @@ class TableBuilder:
         if mask is not None and self._masks.setdefault(number, mask) != mask:
             raise self.error(row.line, "the object has another mask_input in an earlier row")
         class_number, _ = self.classes.setdefault(row.class_name, (len(self.classes), row.line))
-        self._rows.extend((image, number, row.line))
-        self._rows.extend(row.box or _NO_BOX)
-        self._rows.extend(row.point or _NO_POINT)
-        self._rows.extend((class_number, _NONE if row.score is None else row.score))
+        point, box = row.point or _NO_POINT, row.box or _NO_BOX
+        score = _NONE if row.score is None else row.score
+        self._rows.extend((image, number, row.line, *box, *point, class_number, score))
 
     def build(
         self,
@@ -103,10 +102,19 @@ class TableBuilder:
         rows[:, _CLASS] = np.asarray([*class_ids, 0], np.int64)[rows[:, _CLASS].astype(np.int64)]
         starts = np.searchsorted(rows[:, _IMAGE], np.arange(len(self.images) + 1))
         table = PromptTable(self.path, self.kind, names, notes, named, image_keys, rows, starts, self._masks, sizes)
-        for number in range(len(self.images)):
+        for number in np.unique(rows[~_surely_right(rows), _IMAGE].astype(np.int64)).tolist():
             for _ in table.objects(number):
                 pass  # made once to be checked
         return table
+
+
+def _surely_right(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(R,): objects of one row that is a sound box, or a point on the object. Most are: no need to look closer."""
+    edges = np.concatenate([[True], np.diff(rows[:, _OBJECT]) != 0, [True]])
+    box, label = rows[:, _BOX], rows[:, _LABEL]
+    sound = (box[:, 0] < box[:, 2]) & (box[:, 1] < box[:, 3])
+    right: NDArray[np.bool_] = edges[:-1] & edges[1:] & (sound | (np.isnan(box[:, 0]) & (label == 1)))
+    return right
 
 
 @dataclass(frozen=True, eq=False)
