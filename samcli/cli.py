@@ -25,6 +25,7 @@ from samcli.config import (
     EncodeOptions,
     EverythingOptions,
     Options,
+    PromptOptions,
     default_of,
     flag_of,
     resolve,
@@ -222,6 +223,24 @@ def auto_annotate(
     from samcli.commands.auto_annotate import AutoAnnotate
 
     _run(AutoAnnotate(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
+
+
+@command("prompt", PromptOptions)
+def prompt(
+    given: dict[str, Any],
+    data: Data = None,
+    input: Input = None,
+    output: Output = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Masks for points and boxes: given here for one image, or for many in a file or YOLO labels (--prompts)."""
+    options = resolve(PromptOptions, given, config)
+    from samcli.commands.prompt import Prompt
+
+    _run(Prompt(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
 
 
 @command("everything", EverythingOptions)

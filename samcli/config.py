@@ -74,7 +74,7 @@ class Options:
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
             values = getattr(self, entry.name)
-            if entry.metadata.get("many") and not values:
+            if entry.metadata.get("many") and not values and default_of(entry):
                 raise UsageError(f"{flag_of(entry)} is empty; expected at least one value")
             for value in values if entry.metadata.get("many") else (values,):
                 _check(entry, value)
@@ -338,6 +338,45 @@ class EverythingOptions(
 
 
 @dataclass(frozen=True)
+class PromptOptions(
+    JobOptions, RunOptions, NamingOptions, LabelOptions, FilterOptions, EmbeddingOptions, SamOptions, InputOptions
+):
+    """All options of `samcli prompt`."""
+
+    point: tuple[str, ...] = option(
+        (), "A point in pixels; label 1 (object, the default) or 0 (background). All points are one object.",
+        recipe=True, panel="Prompts", many=True, metavar="x,y[,label]",
+    )  # fmt: skip
+    box: tuple[str, ...] = option(
+        (), "A box in pixels; each is an object.", recipe=True, panel="Prompts", many=True, metavar="x1,y1,x2,y2"
+    )
+    mask_input: str | None = option(
+        None, "Logits of an earlier answer (--save-logits) to start from.", recipe=True, panel="Prompts",
+        metavar="FILE.npy",
+    )  # fmt: skip
+    prompts: str | None = option(
+        None,
+        "Prompts of many images: .json, .jsonl, .csv, a COCO file, or a folder of YOLO labels.",
+        recipe=True,
+        panel="Prompts",
+        metavar="FILE|DIR",
+    )
+    multimask: bool = option(False, "All three masks that SAM has for each prompt.", recipe=True, panel="Masks")
+    best_mask: bool = option(
+        False, "Of the three masks the one with the highest predicted IoU.", recipe=True, panel="Masks"
+    )
+    refine: int = option(
+        0, "So many times, ask again with the mask itself as a further prompt.", recipe=True, low=0, high=20,
+        panel="Masks",
+    )  # fmt: skip
+    cutout: bool = option(False, "Also every object cut out on transparency, as PNG.", recipe=True, panel="Labels")
+    overlay: bool = option(False, "Also each image with its masks drawn on it.", recipe=True, panel="Labels")
+    save_logits: bool = option(
+        False, "Also low-resolution logits as .npy, for --mask-input.", recipe=True, panel="Labels"
+    )
+
+
+@dataclass(frozen=True)
 class EncodeOptions(JobOptions, RunOptions, NamingOptions, SamOptions, InputOptions):
     """All options of `samcli encode`."""
 
@@ -387,7 +426,7 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def _all_kinds() -> tuple[type[Options], ...]:
-    return (AutoAnnotateOptions, EverythingOptions, EncodeOptions)
+    return (AutoAnnotateOptions, EverythingOptions, PromptOptions, EncodeOptions)
 
 
 def variable_of(name: str) -> str:
