@@ -72,12 +72,14 @@ class Embedding:
     `features`: (C, h, w) float tensor on the engine's device.
     `image_size`: the original, upright image; `input_size`: the resized one inside the padded square.
     `model`: identity of the encoder's weights; an engine refuses another model's embedding.
+    `high_res`: finer levels (C', h', w'), the finest first, of a network whose decoder takes them (SAM 2).
     """
 
     features: torch.Tensor
     image_size: Size
     input_size: Size
     model: str
+    high_res: tuple[torch.Tensor, ...] = ()
 
 
 @dataclass(frozen=True)

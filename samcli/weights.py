@@ -24,6 +24,7 @@ from samcli.files import ordinary_mode, sha256_of, storage_errors, write_atomic
 
 _ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
+_META_2 = "https://dl.fbaipublicfiles.com/segment_anything_2/"
 
 Report = Callable[[str], None]
 """Told, in one line, of what takes long or is worth knowing."""
@@ -69,6 +70,35 @@ _SAM = (
         bytes=40728226,
     ),
 )
+_SAM_2 = (
+    *(_ultralytics(f"{version}_{size}.pt") for version in ("sam2", "sam2.1") for size in "tsbl"),
+    *(
+        Checkpoint(f"{version}_hiera_{size}.pt", f"{_META_2}{date}/{version}_hiera_{size}.pt", sha256)
+        for version, date, sizes in (
+            (
+                "sam2",
+                "072824",
+                {
+                    "tiny": "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125",
+                    "small": "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3",
+                    "base_plus": "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071",
+                    "large": "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b",
+                },
+            ),
+            (
+                "sam2.1",
+                "092824",
+                {
+                    "tiny": "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
+                    "small": "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
+                    "base_plus": "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
+                    "large": "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
+                },
+            ),
+        )
+        for size, sha256 in sizes.items()
+    ),
+)
 _DETECTORS = tuple(
     _ultralytics(name)
     for name in [
@@ -83,7 +113,7 @@ _DETECTORS = tuple(
         "rtdetr-x.pt",
     ]
 )
-CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in (*_SAM, *_DETECTORS)}
+CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in (*_SAM, *_SAM_2, *_DETECTORS)}
 
 EMBEDDED = {"sam": "tiny_sam.safetensors", "det": "tiny_yolo.pt"}
 """What `tiny` stands for: files inside the package."""
