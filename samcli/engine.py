@@ -157,7 +157,7 @@ class Engine:
     def _preprocess(self, image: Image, frame: Frame) -> Tensor:
         """(3, side, side) float32: resized, padded and normalised."""
         height, width = frame.input_size
-        resized = torch.from_numpy(self._network.resize(image.pixels, frame.input_size))
+        resized = torch.tensor(self._network.resize(image.pixels, frame.input_size))  # a copy: may be read-only
         square = self._padding.repeat(1, self.side, self.side)
         square[:, :height, :width] = (resized.to(self.device).permute(2, 0, 1) - self._mean) / self._std
         return square

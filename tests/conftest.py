@@ -35,6 +35,12 @@ def small_sam(checkpoints: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small_sam2(checkpoints: Path) -> Path:
+    """A small SAM 2.1 for 256 pixels, random weights."""
+    return weights.save_sam2(checkpoints / "small_sam2.safetensors", image_size=256)
+
+
+@pytest.fixture(scope="session")
 def yolo(checkpoints: Path) -> Path:
     """YOLOv8n with random weights that finds cats, dogs and birds everywhere."""
     return weights.save_yolo(checkpoints / "yolo.pt")

@@ -35,8 +35,7 @@ class Sam(SamNetwork):
         """Pillow's bilinear resize, which averages where it shrinks."""
         import PIL.Image
 
-        resized = PIL.Image.fromarray(pixels).resize(size[::-1], PIL.Image.Resampling.BILINEAR)
-        return np.array(resized)  # a copy: Pillow's own is read-only
+        return np.asarray(PIL.Image.fromarray(pixels).resize(size[::-1], PIL.Image.Resampling.BILINEAR))
 
     def encode(self, batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Features only."""
