@@ -115,3 +115,8 @@ def iou(first: np.ndarray, second: np.ndarray) -> float:
     """Intersection over union of two bool arrays; 1 where both are empty."""
     union = (first | second).sum()
     return float((first & second).sum() / union) if union else 1.0
+
+
+def same(mask: np.ndarray, wanted: np.ndarray) -> bool:
+    """IoU of .9999, or two pixels of a small mask: where a logit is 1e-6, rounding decides."""
+    return iou(mask, wanted) >= 0.9999 or (mask != wanted).sum() <= 2

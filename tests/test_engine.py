@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import weights
-from conftest import iou
+from conftest import iou, same
 from PIL import Image as PillowImage
 
 from samcli.engine import Engine, choose_device, choose_precision, load_sam
@@ -37,11 +37,6 @@ def boxes_in(image: Image) -> np.ndarray:
         ],
         np.float32,
     )
-
-
-def same(mask: np.ndarray, wanted: np.ndarray) -> bool:
-    """IoU of .9999, or two pixels of a small image: where a logit is 1e-6, rounding decides."""
-    return iou(mask, wanted) >= 0.9999 or (mask != wanted).sum() <= 2
 
 
 def reference(path: Path, image_size: int, dim: int = 64, depth: int = 2, heads: int = 2) -> object:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import weights
-from conftest import iou
+from conftest import iou, same
 from PIL import Image as PillowImage
 from safetensors.torch import load_file, save_file
 
@@ -43,10 +43,13 @@ class Reference:
         settings = {"conf": 0.0, "imgsz": image_size, "save": False, "verbose": False, "device": "cpu"}
         self.predictor = SAM2Predictor(overrides=settings)
         self.predictor.setup_model(model, verbose=False)
+        self.image: Image | None = None
 
     def __call__(self, image: Image, **prompts: object) -> tuple[np.ndarray, list[float]]:
         """Masks and their scores."""
-        self.predictor.set_image(np.ascontiguousarray(image.pixels[..., ::-1]))  # it takes BGR
+        if image is not self.image:
+            self.predictor.set_image(np.ascontiguousarray(image.pixels[..., ::-1]))  # it takes BGR
+            self.image = image
         (result,) = self.predictor(**prompts)
         return result.masks.data.numpy(), result.boxes.conf.tolist()
 
@@ -56,7 +59,7 @@ def assert_same(segments: list[Segment], wanted: tuple[np.ndarray, list[float]])
     assert len(segments) == len(masks)
     for segment, mask, score in zip(segments, masks, scores, strict=True):
         assert 0.02 < mask.mean() < 0.98, "the reference mask must say something"
-        assert iou(segment.mask.pixels(), mask) >= 0.9999
+        assert same(segment.mask.pixels(), mask)
         assert segment.predicted_iou == pytest.approx(score, abs=1e-4)
 
 
@@ -213,7 +216,7 @@ def check_published(size: str, path: Path, images: list[Image]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("size", ["t", "b"])
 def test_published_sizes__give_the_reference_masks_on_photos(tmp_path, photos, size) -> None:
-    images = [photo(photos[0], 810, 1080), photo(photos[1], 1280, 720), photo(photos[0], 333, 217)]
+    images = [photo(photos[0], 810, 1080), photo(photos[1], 333, 217)]
     check_published(size, tmp_path / f"sam2.1_{size}.pt", images)
 
 
@@ -294,7 +297,10 @@ def test_checkpoint__that_does_not_fit_exactly_is_refused(tmp_path, small_sam2, 
         (METADATA | {"heads": "0"}, "does not fit"),
         (METADATA | {"heads": "many"}, "does not fit"),
         (METADATA | {"windows": "8,4"}, "does not fit"),
+        (METADATA | {"windows": "8,4,14,0"}, "does not fit"),
+        (METADATA | {"global_blocks": "6"}, "does not fit"),
         (METADATA | {"img_size": "250"}, "does not fit"),
+        (METADATA | {"img_size": "0"}, "does not fit"),
     ],
 )
 def test_checkpoint__of_unknown_numbers_says_what_was_found(tmp_path, small_sam2, metadata, reason) -> None:

@@ -247,18 +247,26 @@ def _unseen(dim: int, stages: tuple[int, ...], metadata: Mapping[str, str], name
             unseen = _Unseen(int(metadata["heads"]), windows, blocks)
         else:
             unseen = _PUBLISHED[dim, stages]
-        fits = len(unseen.windows) == len(stages) == 4 and dim % unseen.heads == 0
-        if not fits or image_size % math.lcm(32, 4 * unseen.windows[0]):
-            raise ValueError(f"{unseen} for {image_size} pixels")
+        if not _fits(unseen, dim, stages, image_size):
+            raise ValueError(f"{image_size} pixels, {unseen}")
     except KeyError as error:
         known = ", ".join(f"{channels} with {'+'.join(map(str, blocks))}" for channels, blocks in _PUBLISHED)
         raise WeightsError(
             f"{found}; known are {known}. Others need a .safetensors file with metadata heads, windows and "
             "global_blocks"
         ) from error
-    except (ValueError, ZeroDivisionError) as error:
+    except ValueError as error:
         raise WeightsError(f"{found}; what its metadata say does not fit it: {error}") from error
     return unseen, image_size
+
+
+def _fits(unseen: _Unseen, dim: int, stages: tuple[int, ...], image_size: int) -> bool:
+    """Whether a network of these numbers can be built and run: each would fail otherwise, in its own odd way."""
+    if len(unseen.windows) != len(stages) or min(unseen.windows) < 1 or unseen.heads < 1 or image_size < 1:
+        return False
+    in_range = all(0 <= block < sum(stages) for block in unseen.global_blocks)
+    # The position of a window is repeated over the patches of 4 pixels; the neck doubles levels of up to 32.
+    return in_range and dim % unseen.heads == 0 and image_size % math.lcm(32, 4 * unseen.windows[0]) == 0
 
 
 def _integers(text: str) -> tuple[int, ...]:
