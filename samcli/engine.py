@@ -1,7 +1,8 @@
 """The engine: images to embeddings, embeddings and prompts to masks. Every mask samcli makes passes here.
 
 Coordinates are pixels of the original image outside; inside, each image is resized so that its longer side
-fills the network's square, and padded to the right and below. That frame never leaves this module.
+fills the network's square, and padded to the right and below. That frame leaves this module only downward, to
+the network, which knows what is its family's own.
 """
 
 from __future__ import annotations
@@ -10,19 +11,18 @@ import functools
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from samcli.errors import ImageError, UsageError
 from samcli.masks import Mask
 from samcli.networks import load_network
-from samcli.networks.sam import SamNetwork
+from samcli.networks.base import PIXEL_MEAN, PIXEL_STD, Frame, PromptTensors, SamNetwork
 from samcli.types import Embedding, Image, Prompts, Segment, Size
 from samcli.weights import find_weights
 
@@ -30,9 +30,6 @@ log = logging.getLogger("samcli")
 T = TypeVar("T")
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-_PIXEL_MEAN = (123.675, 116.28, 103.53)
-_PIXEL_STD = (58.395, 57.12, 57.375)
 
 _GPU_CHUNK = 64
 _CPU_CHUNK_BYTES = 4 << 20
@@ -95,26 +92,6 @@ def _has_bf16(device: torch.device) -> bool:
     return any(getattr(torch.cpu, ability, bool)() for ability in abilities)
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Where an image lies in the network's square of `side` pixels."""
-
-    image_size: Size
-    side: int
-
-    @functools.cached_property
-    def input_size(self) -> Size:
-        """(height, width) of the resized image, rounded as Meta's ResizeLongestSide does."""
-        scale = self.side / max(self.image_size)
-        height, width = (int(length * scale + 0.5) for length in self.image_size)
-        return max(1, height), max(1, width)
-
-    def to_network(self, xy: NDArray[np.floating]) -> NDArray[np.float32]:
-        """(..., 2) x, y from pixels of the image to pixels of the square."""
-        scale = [new / old for new, old in zip(self.input_size, self.image_size, strict=True)]
-        return (xy.astype(np.float64) * (scale[1], scale[0])).astype(np.float32)
-
-
 class Engine:
     """A SAM network on a device. Immutable to its users: no image is ever set.
 
@@ -131,14 +108,17 @@ class Engine:
         self._dtype = DTYPES[self.precision]
         if self.precision == "fp32":
             torch.backends.cudnn.allow_tf32 = False  # else convolutions keep ten bits of mantissa: not exact
+        self._network = network
         # eval() anew: TinyViT caches its attention biases then, and a cast does not reach that cache.
-        self._encoder = network.image_encoder.to(self.device, self._dtype).eval()
-        self._decoder = network.mask_decoder.to(self.device, self._dtype)
+        network.image_encoder.to(self.device, self._dtype).eval()
+        network.mask_decoder.to(self.device, self._dtype)
         # Stays fp32: its sines of pixel positions would be noise in eight bits of mantissa.
-        self._prompt_encoder = network.prompt_encoder.to(self.device)
-        self._position: Tensor = self._prompt_encoder.get_dense_pe().to(self._dtype)  # type: ignore[operator]
-        self._mean = torch.tensor(_PIXEL_MEAN, device=self.device).view(3, 1, 1)
-        self._std = torch.tensor(_PIXEL_STD, device=self.device).view(3, 1, 1)
+        network.prompt_encoder.to(self.device)
+        self._position: Tensor = network.prompt_encoder.get_dense_pe().to(self._dtype)  # type: ignore[operator]
+        self._mean, self._std, padding = (
+            torch.tensor(rgb, device=self.device).view(3, 1, 1) for rgb in (PIXEL_MEAN, PIXEL_STD, network.padding)
+        )
+        self._padding = (padding - self._mean) / self._std
         self._chunk = self._first_chunk()
         self._batch: int | None = None  # no limit known yet
 
@@ -167,23 +147,23 @@ class Engine:
         return embeddings
 
     def _encode_together(self, images: Sequence[Image]) -> list[Embedding]:
-        frames = [Frame(image.image_size, self.side) for image in images]
+        frames = [self._network.frame(image.image_size) for image in images]
         batch = torch.stack([self._preprocess(image, frame) for image, frame in zip(images, frames, strict=True)])
-        features = self._encoder(batch.to(self._dtype))
+        features, high_res = self._network.encode(batch.to(self._dtype))
         return [
-            Embedding(one, frame.image_size, frame.input_size, self.model)
-            for one, frame in zip(features, frames, strict=True)
+            Embedding(
+                features[i], frame.image_size, frame.input_size, self.model, tuple(level[i] for level in high_res)
+            )
+            for i, frame in enumerate(frames)
         ]
 
     def _preprocess(self, image: Image, frame: Frame) -> Tensor:
-        """(3, side, side) float32: Pillow's bilinear resize, normalised, then padded with zeros."""
-        import PIL.Image
-
+        """(3, side, side) float32: resized, padded and normalised."""
         height, width = frame.input_size
-        resized = PIL.Image.fromarray(image.pixels).resize((width, height), PIL.Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(resized)).to(self.device).permute(2, 0, 1)
-        normal = (pixels - self._mean) / self._std
-        return F.pad(normal, (0, self.side - width, 0, self.side - height))
+        resized = torch.tensor(self._network.resize(image.pixels, frame.input_size))  # a copy: may be read-only
+        square = self._padding.repeat(1, self.side, self.side)
+        square[:, :height, :width] = (resized.to(self.device).permute(2, 0, 1) - self._mean) / self._std
+        return square
 
     @torch.inference_mode()
     def segment(
@@ -263,43 +243,49 @@ class Engine:
 
     def _decode(self, embedding: Embedding, prompts: Prompts, multimask: bool) -> tuple[Tensor, Tensor]:
         """Low-resolution logits (N, M, h, w) and predicted IoU (N, M), float32 on the device."""
-        frame = Frame(embedding.image_size, self.side)
-        points = boxes = logits = None
+        frame = self._network.frame(embedding.image_size)
+        sparse, dense = self._network.embed_prompts(self._in_frame(prompts, frame))
+        features, *high_res = (
+            level[None].to(self.device, self._dtype) for level in (embedding.features, *embedding.high_res)
+        )
+        masks, quality = self._network.decode(
+            features,
+            tuple(high_res),
+            self._position,
+            (sparse.to(self._dtype), dense.to(self._dtype)),
+            multimask,
+        )
+        return masks.float(), quality.float()
+
+    def _in_frame(self, prompts: Prompts, frame: Frame) -> PromptTensors:
+        """Prompts in pixels of the network's square, on the device."""
+        points = labels = boxes = logits = None
         if prompts.points is not None:
-            at = torch.from_numpy(frame.to_network(prompts.points)).to(self.device)
-            points = (at, torch.from_numpy(prompts.point_labels).to(self.device))
+            points = torch.from_numpy(frame.to_network(prompts.points)).to(self.device)
+            labels = torch.from_numpy(prompts.point_labels).to(self.device)
         if prompts.boxes is not None:
             corners = frame.to_network(prompts.boxes.reshape(-1, 2, 2)).reshape(-1, 4)
             boxes = torch.from_numpy(corners).to(self.device)
         if prompts.mask_logits is not None:
             logits = torch.from_numpy(prompts.mask_logits)[:, None].to(self.device)
-        sparse, dense = self._prompt_encoder(points=points, boxes=boxes, masks=logits)
-        masks, quality = self._decoder(
-            image_embeddings=embedding.features[None].to(self.device, self._dtype),
-            image_pe=self._position,
-            sparse_prompt_embeddings=sparse.to(self._dtype),
-            dense_prompt_embeddings=dense.to(self._dtype),
-            multimask_output=multimask,
-        )
-        return masks.float(), quality.float()
+        return PromptTensors(points, labels, boxes, logits)
 
     def _finish(
         self, embedding: Embedding, logits: Tensor, offset: float, min_stability: float
     ) -> Iterator[tuple[Mask | None, float]]:
-        """Masks at the original size and their stability, for logits (M, h, w), as Meta makes them.
+        """Masks at the original size and their stability, for logits (M, h, w), as the family's reference does.
 
-        First to the padded square, cut to the image, then to the original size, threshold 0. The last step
-        is done only where anything can come of it: bilinear values never exceed those they lie between.
-        No mask is made where the stability is too low.
+        Cut to the image, resized to the original size, threshold 0. The resize is done only where anything
+        can come of it: bilinear values never exceed those they lie between. No mask is made where the stability
+        is too low.
         """
-        height, width = embedding.input_size
         at_once = max(1, _SQUARE_BYTES // (4 * self.side**2))
         for part in torch.split(logits, at_once):
-            square = F.interpolate(part[:, None], (self.side, self.side), mode="bilinear", align_corners=False)
-            for inside in square[:, 0, :height, :width]:
+            insides, extent = self._network.inside(part, embedding.input_size)
+            for inside in insides:
                 rows, columns = _span(inside.amax(1) > -offset), _span(inside.amax(0) > -offset)
                 if rows is not None and columns is not None:
-                    yield _threshold(inside, rows, columns, embedding.image_size, offset, min_stability)
+                    yield _threshold(inside, extent, rows, columns, embedding.image_size, offset, min_stability)
                 elif min_stability > 0:
                     yield None, 0.0
                 else:
@@ -308,12 +294,13 @@ class Engine:
     @torch.inference_mode()
     def probabilities(self, embedding: Embedding, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """One mask's probability at every pixel of the original image, (H, W), from its logits (h, w)."""
-        height, width = embedding.input_size
-        low = torch.from_numpy(logits)[None, None].to(self.device)
-        square = F.interpolate(low, (self.side, self.side), mode="bilinear", align_corners=False)
-        inside = square[..., :height, :width]
-        full = F.interpolate(inside, embedding.image_size, mode="bilinear", align_corners=False)
-        return full[0, 0].sigmoid().cpu().numpy()
+        low = torch.from_numpy(logits)[None].to(self.device)
+        insides, extent = self._network.inside(low, embedding.input_size)
+        height, width = embedding.image_size
+        first, second, weight = _taps(0, width, extent[1], width, insides.shape[2], insides.device)
+        above, below, share = _taps(0, height, extent[0], height, insides.shape[1], insides.device)
+        wide = torch.lerp(insides[0][:, first], insides[0][:, second], weight)
+        return torch.lerp(wide[above], wide[below], share[:, None]).sigmoid().cpu().numpy()
 
     def _within_memory(self, work: Callable[..., T], *arguments: object) -> T | None:
         """What `work` returns, or None when the device ran out of memory and less at once may still do."""
@@ -336,6 +323,7 @@ def _span(present: Tensor) -> tuple[int, int] | None:
 
 def _threshold(
     inside: Tensor,
+    extent: tuple[float, float],
     rows: tuple[int, int],
     columns: tuple[int, int],
     size: Size,
@@ -344,16 +332,18 @@ def _threshold(
 ) -> tuple[Mask | None, float]:
     """Mask and stability of one image's logits (h, w); outside the rows and columns they are all too low.
 
-    In strips of bounded size, however large the image.
+    `extent`: (height, width) that the image takes up of them. In strips of bounded size, however large the image.
     """
     (top, bottom), (left, right) = (
-        _reach(span, old, new) for span, old, new in zip((rows, columns), inside.shape, size, strict=True)
+        _reach(span, old, new) for span, old, new in zip((rows, columns), extent, size, strict=True)
     )
-    first, second, weight = _taps(left, right, inside.shape[1], size[1], inside.device)
+    first, second, weight = _taps(left, right, extent[1], size[1], inside.shape[1], inside.device)
     strip = max(1, _STRIP_BYTES // (4 * (right - left)))
     pixels, certain, possible = [], 0, 0
     for start in range(top, bottom, strip):
-        above, below, share = _taps(start, min(start + strip, bottom), inside.shape[0], size[0], inside.device)
+        above, below, share = _taps(
+            start, min(start + strip, bottom), extent[0], size[0], inside.shape[0], inside.device
+        )
         base = int(above[0])
         needed = inside[base : int(below[-1]) + 1]
         wide = torch.lerp(needed[:, first], needed[:, second], weight)
@@ -368,17 +358,20 @@ def _threshold(
     return Mask.from_pixels(np.concatenate(pixels), (left, top), size), float(stability)
 
 
-def _reach(span: tuple[int, int], old: int, new: int) -> tuple[int, int]:
+def _reach(span: tuple[int, int], old: float, new: int) -> tuple[int, int]:
     """Positions of an axis resized from `old` to `new` that read from within `span` (end exclusive)."""
     first = math.floor((span[0] - 0.5) * new / old - 0.5)
     last = math.ceil((span[1] + 1.5) * new / old - 0.5)
     return max(0, first), min(new, last + 1)
 
 
-def _taps(start: int, end: int, old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For positions start..end of an axis resized bilinearly from `old` to `new`: the two positions that each
-    is read from and the weight of the second, as torch's `interpolate` has them (align_corners=False)."""
+def _taps(
+    start: int, end: int, old: float, new: int, length: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For positions start..end of an axis resized bilinearly from the first `old` of `length` positions to
+    `new`: the two positions that each is read from and the weight of the second, as torch's `interpolate` has
+    them (align_corners=False)."""
     at = torch.arange(start, end, dtype=torch.float32, device=device)
     source = ((at + 0.5) * (old / new) - 0.5).clamp(min=0)
-    first = source.long().clamp(max=old - 1)
-    return first, (first + 1).clamp(max=old - 1), source - first
+    first = source.long().clamp(max=length - 1)
+    return first, (first + 1).clamp(max=length - 1), source - first

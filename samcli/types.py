@@ -73,9 +73,10 @@ class Image:
 class Embedding:
     """What the image encoder returns for one image, with all that is needed to prompt it later.
 
-    `features`: (C, h, w) float tensor on the engine's device. `high_res`: finer ones, for families that have them.
+    `features`: (C, h, w) float tensor on the engine's device.
     `image_size`: the original, upright image; `input_size`: the resized one inside the padded square.
     `model`: identity of the encoder's weights; an engine refuses another model's embedding.
+    `high_res`: finer levels (C', h', w'), the finest first, of a network whose decoder takes them (SAM 2).
     """
 
     features: torch.Tensor

@@ -24,6 +24,7 @@ from samcli.files import ordinary_mode, sha256_of, storage_errors, write_atomic
 
 _ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
+_META_2 = "https://dl.fbaipublicfiles.com/segment_anything_2/"
 
 Report = Callable[[str], None]
 """Told, in one line, of what takes long or is worth knowing."""
@@ -57,6 +58,10 @@ def _meta(name: str, sha256: str, size: int | None = None) -> Checkpoint:
     return Checkpoint(name, _META + name, sha256, md5_start, size)
 
 
+def _meta_2(path: str, sha256: str) -> Checkpoint:
+    return Checkpoint(path.rpartition("/")[2], _META_2 + path, sha256)
+
+
 _SAM = (
     _meta("sam_vit_b_01ec64.pth", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912", 375042383),
     _meta("sam_vit_l_0b3195.pth", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
@@ -68,6 +73,17 @@ _SAM = (
         sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
         bytes=40728226,
     ),
+)
+_SAM_2 = (
+    *(_ultralytics(f"{version}_{size}.pt") for version in ("sam2", "sam2.1") for size in "tsbl"),
+    _meta_2("072824/sam2_hiera_tiny.pt", "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125"),
+    _meta_2("072824/sam2_hiera_small.pt", "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3"),
+    _meta_2("072824/sam2_hiera_base_plus.pt", "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071"),
+    _meta_2("072824/sam2_hiera_large.pt", "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b"),
+    _meta_2("092824/sam2.1_hiera_tiny.pt", "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"),
+    _meta_2("092824/sam2.1_hiera_small.pt", "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"),
+    _meta_2("092824/sam2.1_hiera_base_plus.pt", "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"),
+    _meta_2("092824/sam2.1_hiera_large.pt", "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"),
 )
 _DETECTORS = tuple(
     _ultralytics(name)
@@ -83,7 +99,7 @@ _DETECTORS = tuple(
         "rtdetr-x.pt",
     ]
 )
-CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in (*_SAM, *_DETECTORS)}
+CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in (*_SAM, *_SAM_2, *_DETECTORS)}
 
 EMBEDDED = {"sam": "tiny_sam.safetensors", "det": "tiny_yolo.pt"}
 """What `tiny` stands for: files inside the package."""

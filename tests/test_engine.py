@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 import weights
-from conftest import iou
+from conftest import iou, same
 from PIL import Image as PillowImage
 
-from samcli.engine import Engine, Frame, choose_device, choose_precision, load_sam
+from samcli.engine import Engine, choose_device, choose_precision, load_sam
 from samcli.errors import UsageError, WeightsError
 from samcli.images import read_image
 from samcli.networks import load_network, read_checkpoint
+from samcli.networks.sam import longest_side
 from samcli.types import Image, ImageRef, Prompts
 
 segment_anything = pytest.importorskip("segment_anything")
@@ -36,11 +37,6 @@ def boxes_in(image: Image) -> np.ndarray:
         ],
         np.float32,
     )
-
-
-def same(mask: np.ndarray, wanted: np.ndarray) -> bool:
-    """IoU of .9999, or two pixels of a small image: where a logit is 1e-6, rounding decides."""
-    return iou(mask, wanted) >= 0.9999 or (mask != wanted).sum() <= 2
 
 
 def reference(path: Path, image_size: int, dim: int = 64, depth: int = 2, heads: int = 2) -> object:
@@ -198,7 +194,7 @@ def test_threshold__is_torchs_bilinear_resize_cut_at_zero(old, new) -> None:
     inside = blob[0, 0]
     rows, columns = _span(inside.amax(1) > -1), _span(inside.amax(0) > -1)
 
-    mask, stability = _threshold(inside, rows, columns, new, 1.0)
+    mask, stability = _threshold(inside, old, rows, columns, new, 1.0, 0.0)
 
     assert 0 < mask.area < full.numel()
     assert (mask.pixels() != (full > 0).numpy()).sum() <= 1  # a logit of 1e-7 may fall on either side
@@ -415,7 +411,7 @@ def test_frame__rounds_as_metas_resize_does() -> None:
 
     for height, width in [(1080, 810), (427, 640), (3, 1000), (1024, 1023), (613, 517)]:
         wanted = ResizeLongestSide.get_preprocess_shape(height, width, 1024)
-        assert Frame((height, width), 1024).input_size == wanted
+        assert longest_side((height, width), 1024).input_size == wanted
 
 
 def test_device_and_precision__that_are_not_here_are_refused() -> None:

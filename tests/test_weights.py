@@ -253,6 +253,7 @@ def test_path__may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("yolov8xx.pt", "yolov8x.pt"),
         ("sam_bb.pt", "sam_b.pt"),
         ("mobilesam.pt", "mobile_sam.pt"),
+        ("sam2.1_hiera_base.pt", "sam2.1_hiera_base_plus.pt"),
         ("tiney", "tiny"),
     ],
 )
@@ -267,6 +268,12 @@ def test_known_names__agree_with_what_is_published_about_them() -> None:
     assert all(checkpoint.url.startswith("https://") for checkpoint in CHECKPOINTS.values())
     assert all(checkpoint.url.endswith("/" + name) for name, checkpoint in CHECKPOINTS.items())
     assert {"yolov8x.pt", "sam_b.pt", "sam_l.pt", "mobile_sam.pt"} <= CHECKPOINTS.keys()
+    assert {f"{version}_{size}.pt" for version in ("sam2", "sam2.1") for size in "tsbl"} <= CHECKPOINTS.keys()
+    for version, date in (("sam2", "072824"), ("sam2.1", "092824")):
+        for size in ("tiny", "small", "base_plus", "large"):
+            checkpoint = CHECKPOINTS[f"{version}_hiera_{size}.pt"]
+            assert checkpoint.url.endswith(f"/segment_anything_2/{date}/{checkpoint.name}")
+            assert len(checkpoint.sha256) == 64
     base = CHECKPOINTS["sam_vit_b_01ec64.pth"]
     assert (base.md5_start, base.bytes) == ("01ec64", 375042383)
     assert base.sha256 == "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"

@@ -123,3 +123,49 @@ def save_rtdetr(path: Path) -> Path:
     model.args, model.task = {"task": "detect", "imgsz": 640}, "detect"
     torch.save({"model": model.half().eval(), "train_args": {"task": "detect", "imgsz": 640}}, path)
     return path
+
+
+SMALL_SAM2 = {
+    "encoder_embed_dim": 32,
+    "encoder_stages": (1, 1, 3, 1),
+    "encoder_num_heads": 2,
+    "encoder_global_att_blocks": (3,),
+    "encoder_backbone_channel_list": [256, 128, 64, 32],
+    "encoder_window_spatial_size": (7, 7),
+    "encoder_window_spec": (8, 4, 14, 7),
+}
+"""Numbers of a SAM 2 that is in nobody's table."""
+
+
+def sam2(size: str = "small") -> torch.nn.Module:
+    """SAM 2.1 of Ultralytics' own classes, seeded random weights: `small`, or a published `t`, `s`, `b` or `l`."""
+    from samcli.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.models.sam import build
+
+    torch.manual_seed(0)
+    model = build._build_sam2(**SMALL_SAM2) if size == "small" else getattr(build, f"build_sam2_{size}")()
+    _enliven(model)
+    torch.nn.init.normal_(model.no_mem_embed, std=0.5)  # as small as it is otherwise, forgetting it would not show
+    for head in model.sam_mask_decoder.output_hypernetworks_mlps:  # signed logits of a trained network's size
+        head.layers[-1].weight.data.mul_(20)
+    return model
+
+
+def save_sam2(path: Path, size: str = "small", image_size: int = 1024) -> Path:
+    """A SAM 2.1 as Meta and Ultralytics save it; as .safetensors, with what no shape shows in its metadata."""
+    tensors = {name: tensor.clone() for name, tensor in sam2(size).state_dict().items()}
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        numbers = {
+            "heads": SMALL_SAM2["encoder_num_heads"],
+            "windows": ",".join(map(str, SMALL_SAM2["encoder_window_spec"])),
+            "global_blocks": ",".join(map(str, SMALL_SAM2["encoder_global_att_blocks"])),
+            "img_size": image_size,
+        }
+        save_file(tensors, path, {key: str(value) for key, value in numbers.items()})
+    else:
+        torch.save({"model": tensors}, path)
+    return path

@@ -13,7 +13,9 @@ from pathlib import Path
 import torch
 
 from samcli.errors import WeightsError, one_line
-from samcli.networks.sam import SamNetwork, build_sam, is_sam
+from samcli.networks.base import SamNetwork
+from samcli.networks.sam import build_sam, is_sam
+from samcli.networks.sam2 import build_sam2, is_sam2
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "sam", "ema")
 _PREFIXES = ("module.", "model.", "sam.", "sam_model.")
@@ -36,10 +38,13 @@ def load_network(path: Path) -> SamNetwork:
     raw = read_checkpoint(path)
     if is_sam(raw.tensors):
         return build_sam(raw.tensors, raw.metadata, path.name)
+    if is_sam2(raw.tensors):
+        return build_sam2(raw.tensors, raw.metadata, path.name)
     groups = sorted({name.partition(".")[0] for name in raw.tensors})
     raise WeightsError(
         f"{path.name} holds no SAM network: found {len(raw.tensors)} tensors named {', '.join(groups[:6])}...; "
-        "expected image_encoder, prompt_encoder and mask_decoder"
+        "expected image_encoder with prompt_encoder and mask_decoder (SAM, MobileSAM), "
+        "or with sam_prompt_encoder and sam_mask_decoder (SAM 2, SAM 2.1)"
     )
 
 

@@ -7,35 +7,77 @@ published checkpoint) and, for TinyViT, the image size (1024, or what the file's
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 
-import torch
-from torch import nn
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from samcli.errors import WeightsError
-
-Tensors = Mapping[str, torch.Tensor]
+from samcli.networks.base import PIXEL_MEAN, Frame, PromptTensors, SamNetwork, Tensors, count, first_shape, fitting
+from samcli.types import Size
 
 _DECODER_HEADS = 8
 _TINYVIT_IMAGE_SIZE = 1024
 _DEFAULTS = ("points_per_side", "pred_iou_thresh", "stability_score_thresh")
 
 
-@dataclass(frozen=True)
-class SamNetwork:
-    """A SAM network and what the engine must know of it."""
+class Sam(SamNetwork):
+    """A SAM 1 network, used as Meta's segment-anything does."""
 
-    image_encoder: nn.Module
-    prompt_encoder: nn.Module
-    mask_decoder: nn.Module
-    image_size: int
-    """Side of the padded square that the image encoder takes, in pixels."""
-    family: str
-    defaults: Mapping[str, float] = field(default_factory=dict)
-    """Thresholds of everything mode that suit these weights, where their file names any."""
+    padding = PIXEL_MEAN  # Meta pads with zeros after normalising: that is the mean colour
+
+    def frame(self, image_size: Size) -> Frame:
+        """See SamNetwork."""
+        return longest_side(image_size, self.image_size)
+
+    def resize(self, pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+        """Pillow's bilinear resize, which averages where it shrinks."""
+        import PIL.Image
+
+        return np.asarray(PIL.Image.fromarray(pixels).resize(size[::-1], PIL.Image.Resampling.BILINEAR))
+
+    def encode(self, batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Features only."""
+        return self.image_encoder(batch), ()
+
+    def embed_prompts(self, prompts: PromptTensors) -> tuple[Tensor, Tensor]:
+        """See SamNetwork."""
+        points = None if prompts.points is None else (prompts.points, prompts.labels)
+        sparse, dense = self.prompt_encoder(points=points, boxes=prompts.boxes, masks=prompts.mask_logits)
+        return sparse, dense
+
+    def decode(
+        self,
+        features: Tensor,
+        high_res: tuple[Tensor, ...],
+        position: Tensor,
+        embedded: tuple[Tensor, Tensor],
+        multimask: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """See SamNetwork; there are no finer levels."""
+        masks, quality = self.mask_decoder(
+            image_embeddings=features,
+            image_pe=position,
+            sparse_prompt_embeddings=embedded[0],
+            dense_prompt_embeddings=embedded[1],
+            multimask_output=multimask,
+        )
+        return masks, quality
+
+    def inside(self, logits: Tensor, input_size: Size) -> tuple[Tensor, tuple[float, float]]:
+        """First to the padded square, then cut to the image: masks are resized twice, as Meta does."""
+        side = (self.image_size, self.image_size)
+        square = F.interpolate(logits[:, None], side, mode="bilinear", align_corners=False)
+        return square[:, 0, : input_size[0], : input_size[1]], input_size
+
+
+def longest_side(image_size: Size, side: int) -> Frame:
+    """The frame of Meta's ResizeLongestSide: sizes rounded up at one half, and each axis' own scale."""
+    scale = side / max(image_size)
+    height, width = (max(1, int(length * scale + 0.5)) for length in image_size)
+    return Frame(image_size, (height, width), (width / image_size[1], height / image_size[0]))
 
 
 def is_sam(tensors: Tensors) -> bool:
@@ -46,7 +88,7 @@ def is_sam(tensors: Tensors) -> bool:
     )
 
 
-def build_sam(tensors: Tensors, metadata: Mapping[str, str], name: str) -> SamNetwork:
+def build_sam(tensors: Tensors, metadata: Mapping[str, str], name: str) -> Sam:
     """The network for these tensors, loaded strictly, fp32, in evaluation mode.
 
     Raises:
@@ -60,7 +102,7 @@ def build_sam(tensors: Tensors, metadata: Mapping[str, str], name: str) -> SamNe
     from ultralytics.models.sam.modules.sam import SAMModel
     from ultralytics.models.sam.modules.transformer import TwoWayTransformer
 
-    try:
+    with fitting(name, "SAM"):
         if "image_encoder.pos_embed" in tensors or "image_encoder.patch_embed.proj.weight" in tensors:
             family, image_size, encoder = "sam-vit", *_vit(tensors)
         else:
@@ -69,6 +111,7 @@ def build_sam(tensors: Tensors, metadata: Mapping[str, str], name: str) -> SamNe
         dim = tensors["mask_decoder.iou_token.weight"].shape[1]
         grid = image_size // 16
         decoder = "mask_decoder."
+        mlp = decoder + r"transformer\.layers\.0\.mlp\.(lin1|layers\.0)\.weight"
         network = SAMModel(
             encoder,
             PromptEncoder(
@@ -80,27 +123,20 @@ def build_sam(tensors: Tensors, metadata: Mapping[str, str], name: str) -> SamNe
             MaskDecoder(
                 transformer_dim=dim,
                 transformer=TwoWayTransformer(
-                    depth=_count(tensors, decoder + r"transformer\.layers\.(\d+)\."),
+                    depth=count(tensors, decoder + r"transformer\.layers\.(\d+)\."),
                     embedding_dim=dim,
                     num_heads=_DECODER_HEADS,
-                    mlp_dim=_first(tensors, decoder + r"transformer\.layers\.0\.mlp\.(lin1|layers\.0)\.weight")[0],
+                    mlp_dim=first_shape(tensors, mlp)[0],
                 ),
                 num_multimask_outputs=tensors[decoder + "mask_tokens.weight"].shape[0] - 1,
-                iou_head_depth=_count(tensors, decoder + r"iou_prediction_head\.layers\.(\d+)\."),
+                iou_head_depth=count(tensors, decoder + r"iou_prediction_head\.layers\.(\d+)\."),
                 iou_head_hidden_dim=tensors[decoder + "iou_prediction_head.layers.0.weight"].shape[0],
             ),
         )
         network.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=True)
-    except KeyError as error:
-        raise WeightsError(f"{name} looks like a SAM network but lacks the tensor {error}") from error
-    except RuntimeError as error:
-        reasons = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
-        raise WeightsError(f"{name} does not fit its own architecture: {reasons[0][:300]}") from error
     network.eval().requires_grad_(False)
     defaults = {key: float(metadata[key]) for key in _DEFAULTS if key in metadata}
-    return SamNetwork(
-        network.image_encoder, network.prompt_encoder, network.mask_decoder, image_size, family, defaults
-    )
+    return Sam(network.image_encoder, network.prompt_encoder, network.mask_decoder, image_size, family, defaults)
 
 
 def _vit(tensors: Tensors) -> tuple[int, nn.Module]:
@@ -111,7 +147,7 @@ def _vit(tensors: Tensors) -> tuple[int, nn.Module]:
     patch = tensors[encoder + "patch_embed.proj.weight"]
     dim, patch_size = patch.shape[0], patch.shape[-1]
     image_size = tensors[encoder + "pos_embed"].shape[1] * patch_size
-    depth = _count(tensors, encoder + r"blocks\.(\d+)\.")
+    depth = count(tensors, encoder + r"blocks\.(\d+)\.")
     # Relative positions of a window of n: 2n - 1. A block that spans the whole grid is a global one.
     spans = [(tensors[f"{encoder}blocks.{i}.attn.rel_pos_h"].shape[0] + 1) // 2 for i in range(depth)]
     grid = image_size // patch_size
@@ -138,8 +174,8 @@ def _tinyvit(tensors: Tensors, image_size: int) -> nn.Module:
     from ultralytics.nn.modules import LayerNorm2d
 
     layers = "image_encoder.layers."
-    stages = _count(tensors, r"image_encoder\.layers\.(\d+)\.")
-    depths = [_count(tensors, rf"image_encoder\.layers\.{i}\.blocks\.(\d+)\.") for i in range(stages)]
+    stages = count(tensors, r"image_encoder\.layers\.(\d+)\.")
+    depths = [count(tensors, rf"image_encoder\.layers\.{i}\.blocks\.(\d+)\.") for i in range(stages)]
     first = tensors[layers + "0.blocks.0.conv1.c.weight"]
     dims, heads, windows = [first.shape[1]], [1], [7]
     for i in range(1, stages):
@@ -169,19 +205,3 @@ def _tinyvit(tensors: Tensors, image_size: int) -> nn.Module:
             LayerNorm2d(width),
         )
     return encoder
-
-
-def _count(tensors: Tensors, pattern: str) -> int:
-    """One more than the highest number that the pattern's group matches among the names."""
-    numbers = [int(found[1]) for name in tensors if (found := re.match(pattern, name))]
-    if not numbers:
-        raise KeyError(pattern)
-    return max(numbers) + 1
-
-
-def _first(tensors: Tensors, pattern: str) -> torch.Size:
-    """Shape of the first tensor whose name the pattern matches."""
-    for name, tensor in tensors.items():
-        if re.match(pattern, name):
-            return tensor.shape
-    raise KeyError(pattern)
