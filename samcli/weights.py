@@ -42,7 +42,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A checkpoint on disk, and the SHA-256 that identifies its content."""
+    """A checkpoint on disk, and the SHA-256 that identifies its content.
+
+    `path`: a file, or a folder that the transformers library saved a model in.
+    """
 
     path: Path
     sha256: str
@@ -89,6 +92,16 @@ EMBEDDED = {"sam": "tiny_sam.safetensors", "det": "tiny_yolo.pt"}
 """What `tiny` stands for: files inside the package."""
 
 
+_INDEX_SUFFIX = ".index.json"
+_FOLDER_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""What transformers saves a model as, in the order in which it looks for one."""
+
+
 def cache_folder() -> Path:
     """`$SAMCLI_CACHE`, else the user's cache folder."""
     if given := os.environ.get("SAMCLI_CACHE"):
@@ -109,13 +122,53 @@ def find_weights(name: str, role: str, report: Report = lambda line: None) -> We
     if name == "tiny":
         return _embedded(role)
     path = Path(name).expanduser()
-    if path.is_file():
-        return WeightsFile(path, sha256_of(path))
+    if path.is_file() or path.is_dir():
+        return WeightsFile(path, identity_of(path))
     checkpoint = _known(name)
     stored = cache_folder() / "weights" / name
     if not stored.is_file():
         _download(checkpoint, stored, report)
     return WeightsFile(stored, _verified(checkpoint, stored))
+
+
+def checkpoint_files(path: Path) -> tuple[Path, ...]:
+    """The files with the tensors of a checkpoint: itself, or those of a folder or index that transformers wrote.
+
+    Raises:
+        WeightsError: a folder without a checkpoint, or one of its files is missing.
+    """
+    if path.is_dir():
+        here = [path / name for name in _FOLDER_FILES if (path / name).is_file()]
+        if not here:
+            raise WeightsError(f"the folder {path} holds no checkpoint; expected {_FOLDER_FILES[0]} in it")
+        path = here[0]
+    if not path.name.endswith(_INDEX_SUFFIX):
+        return (path,)
+    try:
+        names = sorted({str(name) for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} is no index of a checkpoint in parts: {one_line(error)[:200]}") from error
+    for name in names:
+        if Path(name).name != name or not path.with_name(name).is_file():
+            raise WeightsError(f"{path} names the file '{name}', which is not beside it")
+    if not names:
+        raise WeightsError(f"{path} names no file")
+    return tuple(path.with_name(name) for name in names)
+
+
+def identity_of(path: Path) -> str:
+    """SHA-256 of a checkpoint's content: of its one file, or of the list of its files' names and SHA-256.
+
+    A folder with one file has that file's: the same weights are the same model wherever they lie.
+
+    Raises:
+        WeightsError: a folder without a checkpoint, or one of its files is missing.
+    """
+    files = checkpoint_files(path)
+    if len(files) == 1:
+        return sha256_of(files[0])
+    listing = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def is_here(name: str) -> bool:
@@ -124,7 +177,8 @@ def is_here(name: str) -> bool:
     Raises:
         WeightsError: no file and no known checkpoint has that name.
     """
-    if name == "tiny" or Path(name).expanduser().is_file():
+    path = Path(name).expanduser()
+    if name == "tiny" or path.is_file() or path.is_dir():
         return True
     return (cache_folder() / "weights" / _known(name).name).is_file()
 

@@ -22,7 +22,7 @@ LAYERS = [
     ["runners", "pipeline"],
     ["plan", "summary"],
     ["engine", "detectors"],
-    ["networks", "networks.sam"],
+    ["networks", "networks.sam", "networks.hugging_face"],
     ["ultralytics_setup", "formats", "formats.yolo", "formats.records", "journal", "outputs"],
     ["polygons", "images", "weights", "config"],
     ["types"],
