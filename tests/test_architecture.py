@@ -18,7 +18,7 @@ PACKAGE = Path(samcli.__file__).parent
 LAYERS = [
     ["cli", "__main__"],
     ["report"],
-    ["auto_annotate", "status", "checks", "previews"],
+    ["auto_annotate", "status", "checks", "previews", "models"],
     ["runners", "pipeline"],
     ["plan", "summary"],
     ["engine", "detectors"],
@@ -26,7 +26,7 @@ LAYERS = [
     ["ultralytics_setup", "formats", "formats.yolo", "formats.records", "journal", "outputs"],
     ["polygons", "images", "weights", "config"],
     ["types"],
-    ["masks", "files"],
+    ["masks", "files", "pickles"],
     ["errors"],
     [""],
 ]
@@ -80,7 +80,8 @@ def test_imports__point_only_downward() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["auto-annotate", "--help"], ["status", "--help"], ["--version"]]
+    "arguments",
+    [["--help"], ["auto-annotate", "--help"], ["status", "--help"], ["models", "--help"], ["--version"]],
 )
 def test_help__imports_nothing_heavy(arguments) -> None:
     code = (
@@ -113,8 +114,9 @@ def test_every_option__is_in_the_docs(samcli_run) -> None:
     if not (root / "docs").is_dir():
         pytest.skip("the docs are in the repository only")
     documented = (root / "README.md").read_text() + (root / "docs" / "options.md").read_text()
-    for command in ("auto-annotate", "status", "preview", "checks"):
-        text = samcli_run(command, "--help").stdout
+    commands = ["auto-annotate", "status", "preview", "checks", "models"]
+    for command in (*commands, "models fetch", "models verify", "models info"):
+        text = samcli_run(*command.split(), "--help").stdout
         for flag in set(re.findall(r"--[a-z][a-z-]+", text)) - {"--no-resume"}:
             assert flag.replace("--no-", "--") in documented, f"{flag} of {command} is not documented"
 

@@ -36,7 +36,15 @@ def load_network(path: Path) -> SamNetwork:
     Raises:
         WeightsError: it would run code, is damaged, is of an unknown family, or does not fit exactly.
     """
-    raw = read_checkpoint(path)
+    return build_network(read_checkpoint(path), path)
+
+
+def build_network(raw: RawCheckpoint, path: Path) -> SamNetwork:
+    """The network that these tensors are. `path`: where they were read.
+
+    Raises:
+        WeightsError: they are of an unknown family, or do not fit exactly.
+    """
     if is_hugging_face_sam(raw.tensors):
         check_config(_config_of(path), path.name)
         return build_sam(to_meta_names(raw.tensors, path.name), raw.metadata, path.name)
@@ -77,7 +85,7 @@ def _read_file(path: Path) -> RawCheckpoint:
         raise WeightsError(
             f"{path} was refused: it is damaged or would run code when loaded (not only tensors are in it)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever a damaged file, or one of another kind, makes torch trip over
         raise WeightsError(f"{path} cannot be read as a checkpoint: {one_line(error)[:200]}") from error
     return RawCheckpoint(_tensors(content, path))
 
