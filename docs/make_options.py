@@ -18,8 +18,8 @@ fingerprint of a run, and an output folder keeps to one.
 
 Every command also has `--json` (the result as one JSON document on stdout), `--debug` (tracebacks) and
 `--help`; `auto-annotate` has `--input/-i` and `--output/-o`, `--config`, `--dry-run` and `--quiet/-q`;
-`status` has `--failures` (every failed image and why), `preview` has `--output/-o` (the PNG to write) and
-`--count/-n` (photos on the sheet); `samcli --version` prints the version.
+`models fetch` has `--quiet/-q`; `status` has `--failures` (every failed image and why), `preview` has
+`--output/-o` (the PNG to write) and `--count/-n` (photos on the sheet); `samcli --version` prints the version.
 """
 
 

@@ -48,6 +48,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     epilog=_EXIT_STATUS_HELP,
 )
+models_app = typer.Typer(
+    name="models", help="List, download, check and look into checkpoints.", rich_markup_mode="rich"
+)
+app.add_typer(models_app)
 log = logging.getLogger("samcli")
 
 
@@ -85,8 +89,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only th
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and say more.")]
 
 
-def command(name: str, kind: type[Options] | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    name: str | None, kind: type[Options] | None = None, *, group: typer.Typer = app
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command. Options of `kind` become flags; the function gets what was given as `given`.
+
+    `group`: of sub-commands. Without a name it is what the group does before its sub-command, or alone.
 
     Errors are shown in a line or two, and end the process with their exit status.
     """
@@ -123,7 +131,10 @@ def command(name: str, kind: type[Options] | None = None) -> Callable[[Callable[
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         del run.__wrapped__
-        app.command(name)(run)
+        if name is None:
+            group.callback(invoke_without_command=True)(run)
+        else:
+            group.command(name)(run)
         return function
 
     return register
@@ -321,6 +332,63 @@ def preview(
     from samcli.previews import write_contact_sheet
 
     print(write_contact_sheet(labels, output, count))
+
+
+@command(None, group=models_app)
+def models(context: typer.Context, json: AsJson = False) -> None:
+    """List the known checkpoints: role, size, parameters, licence, and which are here."""
+    if context.invoked_subcommand:
+        return
+    from samcli import report
+    from samcli.models import known_models
+
+    report.print_models(known_models(), as_json=json)
+
+
+@command("fetch", group=models_app)
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Known checkpoints.")],
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Download checkpoints into the cache, and check them. Prints where they are."""
+    from samcli import report
+    from samcli.models import fetch_models
+
+    with report.DownloadProgress(quiet=quiet) as progress:
+        paths = fetch_models(names, log.info, progress.start)
+    report.print_paths(paths, as_json=json)
+
+
+@command("verify", group=models_app)
+def verify(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME|FILE]...", help="Checkpoints; without any, all that are here.", show_default=False
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Hash checkpoints anew and compare with what is known of them. Exit status 3: one is wrong."""
+    from samcli import report
+    from samcli.models import verify_models
+
+    verdicts = verify_models(targets or ())
+    report.print_verdicts(verdicts, as_json=json)
+    raise typer.Exit(3 if any(verdict.bad for verdict in verdicts) else 0)
+
+
+@command("info", group=models_app)
+def info(
+    model: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A checkpoint that is here, or 'tiny'.")],
+    json: AsJson = False,
+) -> None:
+    """Say what a checkpoint is: family, image size, parameters, SHA-256. Runs no code in it."""
+    from samcli import report
+    from samcli.models import describe_model
+
+    report.print_facts(describe_model(model), as_json=json)
 
 
 @command("checks")

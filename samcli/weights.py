@@ -14,10 +14,11 @@ import re
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from samcli.errors import WeightsError, nearest, one_line
 from samcli.files import ordinary_mode, sha256_of, storage_errors, write_atomic
@@ -30,79 +31,187 @@ Report = Callable[[str], None]
 """Told, in one line, of what takes long or is worth knowing."""
 
 
+Watch = Callable[[int, int | None], None]
+"""Told, while a file is downloaded, of the bytes that have arrived and of all that will, where that is known."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """A known checkpoint. `sha256` or `md5_start` may be unknown; then it is pinned at its first download."""
+    """A known checkpoint. `sha256` or `md5_start` may be unknown; then it is pinned at its first download.
+
+    `role`: `sam`, `det`, or `fastsam` (a detector of everything, in one class). `parameters`: in millions, of the
+    network in the file. `megabytes`: of the file, in millions of bytes as its makers round it; `bytes` is exact
+    and checked. `licence`: as the file's publisher states it, an SPDX identifier. None: not known for sure.
+    """
 
     name: str
     url: str
     sha256: str | None = None
     md5_start: str | None = None
     bytes: int | None = None
+    role: str = "sam"
+    parameters: float | None = None
+    megabytes: float | None = None
+    licence: str = "Apache-2.0"
+
+    @property
+    def size(self) -> float | None:
+        """Size of the file in megabytes."""
+        return round(self.bytes / 1e6, 1) if self.bytes else self.megabytes
+
+    @property
+    def publisher(self) -> str:
+        """Who offers the file."""
+        return "Ultralytics" if self.url.startswith(_ULTRALYTICS) else "Meta"
+
+    @property
+    def expected_sha256(self) -> str | None:
+        """The SHA-256 that is known, or was pinned at the first download; None where neither is."""
+        return self.sha256 or _pins().get(self.name)
+
+    @property
+    def stored(self) -> Path:
+        """Where the file lies in the cache, once it is there."""
+        return cache_folder() / "weights" / self.name
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A checkpoint on disk, and the SHA-256 that identifies its content."""
+    """A checkpoint on disk, and the SHA-256 that identifies its content.
+
+    `path`: a file, or a folder that the transformers library saved a model in.
+    """
 
     path: Path
     sha256: str
 
 
-def _ultralytics(name: str, **known: str | int) -> Checkpoint:
+def _ultralytics(name: str, **known: str | float) -> Checkpoint:
     return Checkpoint(name, _ULTRALYTICS + name, **known)  # type: ignore[arg-type]
 
 
-def _meta(name: str, sha256: str, size: int | None = None) -> Checkpoint:
+def _meta(name: str, sha256: str, size: int, parameters: float) -> Checkpoint:
     md5_start = name.rpartition("_")[2].partition(".")[0]  # Meta's file names end with it
-    return Checkpoint(name, _META + name, sha256, md5_start, size)
+    return Checkpoint(name, _META + name, sha256, md5_start, size, parameters=parameters)
 
 
-def _meta_2(path: str, sha256: str) -> Checkpoint:
-    return Checkpoint(path.rpartition("/")[2], _META_2 + path, sha256)
+def _meta_2(release: str, name: str, sha256: str, size: int, parameters: float) -> Checkpoint:
+    return Checkpoint(name, f"{_META_2}{release}/{name}", sha256, bytes=size, parameters=parameters)
+
+
+def _detectors(family: str, **facts: tuple[float, float | None]) -> Iterator[Checkpoint]:
+    """`family`: file name with `{}` for the size. `facts`: by size, millions of parameters and megabytes."""
+    for size, (parameters, megabytes) in facts.items():
+        known = {"parameters": parameters, **({"megabytes": megabytes} if megabytes else {})}
+        yield _ultralytics(family.format(size), role="det", licence="AGPL-3.0", **known)
 
 
 _SAM = (
-    _meta("sam_vit_b_01ec64.pth", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912", 375042383),
-    _meta("sam_vit_l_0b3195.pth", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
-    _meta("sam_vit_h_4b8939.pth", "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"),
-    _ultralytics("sam_b.pt"),
-    _ultralytics("sam_l.pt"),
+    _meta(
+        "sam_vit_b_01ec64.pth", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912", 375042383, 93.7
+    ),
+    _meta(
+        "sam_vit_l_0b3195.pth",
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        1249524607,
+        312.3,
+    ),
+    _meta(
+        "sam_vit_h_4b8939.pth",
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        2564550879,
+        641.1,
+    ),
+    _ultralytics("sam_b.pt", parameters=93.7, megabytes=375),
+    _ultralytics("sam_l.pt", parameters=312.3),
     _ultralytics(
         "mobile_sam.pt",
         sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
         bytes=40728226,
+        parameters=10.1,
     ),
 )
+# fmt: off
 _SAM_2 = (
-    *(_ultralytics(f"{version}_{size}.pt") for version in ("sam2", "sam2.1") for size in "tsbl"),
-    _meta_2("072824/sam2_hiera_tiny.pt", "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125"),
-    _meta_2("072824/sam2_hiera_small.pt", "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3"),
-    _meta_2("072824/sam2_hiera_base_plus.pt", "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071"),
-    _meta_2("072824/sam2_hiera_large.pt", "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b"),
-    _meta_2("092824/sam2.1_hiera_tiny.pt", "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69"),
-    _meta_2("092824/sam2.1_hiera_small.pt", "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38"),
-    _meta_2("092824/sam2.1_hiera_base_plus.pt", "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5"),
-    _meta_2("092824/sam2.1_hiera_large.pt", "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318"),
+    _ultralytics("sam2_t.pt", parameters=38.9, megabytes=78.1),
+    _ultralytics("sam2_s.pt", parameters=46.0),
+    _ultralytics("sam2_b.pt", parameters=80.8, megabytes=162),
+    _ultralytics("sam2_l.pt", parameters=224.4),
+    _ultralytics("sam2.1_t.pt", parameters=38.9),
+    _ultralytics("sam2.1_s.pt", parameters=46.0),
+    _ultralytics("sam2.1_b.pt", parameters=80.8),
+    _ultralytics("sam2.1_l.pt", parameters=224.4),
+    _meta_2(
+        "072824", "sam2_hiera_tiny.pt",
+        "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125", 155906050, 38.9,
+    ),
+    _meta_2(
+        "072824", "sam2_hiera_small.pt",
+        "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3", 184309650, 46.0,
+    ),
+    _meta_2(
+        "072824", "sam2_hiera_base_plus.pt",
+        "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071", 323493298, 80.8,
+    ),
+    _meta_2(
+        "072824", "sam2_hiera_large.pt",
+        "7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b", 897952466, 224.4,
+    ),
+    _meta_2(
+        "092824", "sam2.1_hiera_tiny.pt",
+        "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69", 156008466, 38.9,
+    ),
+    _meta_2(
+        "092824", "sam2.1_hiera_small.pt",
+        "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38", 184416285, 46.0,
+    ),
+    _meta_2(
+        "092824", "sam2.1_hiera_base_plus.pt",
+        "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5", 323606802, 80.8,
+    ),
+    _meta_2(
+        "092824", "sam2.1_hiera_large.pt",
+        "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318", 898083611, 224.4,
+    ),
 )
-_DETECTORS = tuple(
-    _ultralytics(name)
-    for name in [
-        *(f"yolov5{size}u.pt" for size in "nsmlx"),
-        *(f"yolov8{size}{task}.pt" for size in "nsmlx" for task in ("", "-seg")),
-        *(f"yolov9{size}.pt" for size in "tsmce"),
-        *(f"yolov10{size}.pt" for size in "nsmblx"),
-        *(f"yolo11{size}{task}.pt" for size in "nsmlx" for task in ("", "-seg")),
-        *(f"yolo12{size}.pt" for size in "nsmlx"),
-        *(f"yolo26{size}{task}.pt" for size in "nsmlx" for task in ("", "-seg")),
-        "rtdetr-l.pt",
-        "rtdetr-x.pt",
-    ]
+_FASTSAM = (
+    _ultralytics("FastSAM-s.pt", role="fastsam", licence="AGPL-3.0", parameters=11.8, megabytes=23.9),
+    _ultralytics("FastSAM-x.pt", role="fastsam", licence="AGPL-3.0", parameters=71.8, megabytes=145),
 )
-CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in (*_SAM, *_SAM_2, *_DETECTORS)}
+_DETECTORS = (
+    *_detectors("yolov5{}u.pt", n=(2.7, None), s=(9.2, None), m=(25.1, None), l=(53.2, None), x=(97.3, None)),
+    *_detectors("yolov8{}.pt", n=(3.2, 6.5), s=(11.2, 22.6), m=(25.9, 52.1), l=(43.7, 87.8), x=(68.2, 136.9)),
+    *_detectors("yolov8{}-seg.pt", n=(3.4, 7.1), s=(11.8, 23.9), m=(27.3, 54.9), l=(46.0, 92.4), x=(71.8, 144.1)),
+    *_detectors("yolov9{}.pt", t=(2.1, None), s=(7.3, None), m=(20.2, None), c=(25.6, None), e=(58.2, None)),
+    *_detectors("yolov9{}-seg.pt", c=(27.9, None), e=(60.5, None)),
+    *_detectors(
+        "yolov10{}.pt",
+        n=(2.8, None), s=(8.1, None), m=(16.6, None), b=(20.6, None), l=(25.9, None), x=(31.8, None),
+    ),
+    *_detectors("yolo11{}.pt", n=(2.6, 5.6), s=(9.5, 19.3), m=(20.1, 40.7), l=(25.4, 51.4), x=(57.0, 115)),
+    *_detectors("yolo11{}-seg.pt", n=(2.9, 6.2), s=(10.1, 20.7), m=(22.4, 45.4), l=(27.7, 56.1), x=(62.1, 125.1)),
+    *_detectors("yolo12{}.pt", n=(2.6, None), s=(9.3, None), m=(20.2, None), l=(26.5, None), x=(59.2, None)),
+    *_detectors("yolo26{}.pt", n=(2.6, None), s=(10.0, None), m=(21.9, None), l=(26.3, None), x=(59.0, None)),
+    *_detectors("yolo26{}-seg.pt", n=(3.1, None), s=(11.5, None), m=(27.1, None), l=(31.5, None), x=(70.7, None)),
+    *_detectors("rtdetr-{}.pt", l=(33.0, None), x=(67.5, None)),
+)
+# fmt: on
+CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in (*_SAM, *_SAM_2, *_FASTSAM, *_DETECTORS)}
+"""By name. Parameters are those of the published architectures, counted before layers are fused for inference (a
+YOLOv10 or YOLO26 file holds a second head for training: Ultralytics' own tables count without it)."""
 
 EMBEDDED = {"sam": "tiny_sam.safetensors", "det": "tiny_yolo.pt"}
 """What `tiny` stands for: files inside the package."""
+
+
+_INDEX_SUFFIX = ".index.json"
+_FOLDER_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""What transformers saves a model as, in the order in which it looks for one."""
 
 
 def cache_folder() -> Path:
@@ -123,15 +232,70 @@ def find_weights(name: str, role: str, report: Report = lambda line: None) -> We
         WeightsError: unknown name, no network, or a file that is not what its name promises.
     """
     if name == "tiny":
-        return _embedded(role)
+        return embedded_weights(role)
     path = Path(name).expanduser()
-    if path.is_file():
-        return WeightsFile(path, sha256_of(path))
-    checkpoint = _known(name)
-    stored = cache_folder() / "weights" / name
-    if not stored.is_file():
-        _download(checkpoint, stored, report)
-    return WeightsFile(stored, _verified(checkpoint, stored))
+    if path.is_file() or path.is_dir():
+        return WeightsFile(path, identity_of(path))
+    checkpoint = known_checkpoint(name)
+    if {role, checkpoint.role} == {"sam", "det"}:
+        kinds = {"sam": "a SAM", "det": "a detector"}
+        raise WeightsError(
+            f"{name} is {kinds[checkpoint.role]}; expected {kinds[role]}. `samcli models` lists both."
+        )
+    return fetch_weights(checkpoint, report)
+
+
+def fetch_weights(
+    checkpoint: Checkpoint, report: Report = lambda line: None, watch: Watch = lambda done, total: None
+) -> WeightsFile:
+    """The verified file of a known checkpoint, downloaded into the cache if it is not there.
+
+    Raises:
+        WeightsError: no network, or a file that is not what its name promises.
+    """
+    if not checkpoint.stored.is_file():
+        _download(checkpoint, checkpoint.stored, report, watch)
+    return WeightsFile(checkpoint.stored, _verified(checkpoint, checkpoint.stored))
+
+
+def checkpoint_files(path: Path) -> tuple[Path, ...]:
+    """The files with the tensors of a checkpoint: itself, or those of a folder or index that transformers wrote.
+
+    Raises:
+        WeightsError: a folder without a checkpoint, or one of its files is missing.
+    """
+    if path.is_dir():
+        here = [path / name for name in _FOLDER_FILES if (path / name).is_file()]
+        if not here:
+            raise WeightsError(f"the folder {path} holds no checkpoint; expected {_FOLDER_FILES[0]} in it")
+        path = here[0]
+    if not path.name.endswith(_INDEX_SUFFIX):
+        return (path,)
+    try:
+        names = sorted({str(name) for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} is no index of a checkpoint in parts: {one_line(error)[:200]}") from error
+    for name in names:
+        if Path(name).name != name or not path.with_name(name).is_file():
+            raise WeightsError(f"{path} names the file '{name}', which is not beside it")
+    if not names:
+        raise WeightsError(f"{path} names no file")
+    return tuple(path.with_name(name) for name in names)
+
+
+def identity_of(path: Path) -> str:
+    """SHA-256 of a checkpoint's content: of its one file, or of the list of its files' names and SHA-256.
+
+    A folder with one file has that file's: the same weights are the same model wherever they lie.
+
+    Raises:
+        WeightsError: a folder without a checkpoint, or one of its files is missing.
+    """
+    files = checkpoint_files(path)
+    if len(files) == 1:
+        return sha256_of(files[0])
+    listing = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def is_here(name: str) -> bool:
@@ -140,26 +304,42 @@ def is_here(name: str) -> bool:
     Raises:
         WeightsError: no file and no known checkpoint has that name.
     """
-    if name == "tiny" or Path(name).expanduser().is_file():
+    path = Path(name).expanduser()
+    if name == "tiny" or path.is_file() or path.is_dir():
         return True
-    return (cache_folder() / "weights" / _known(name).name).is_file()
+    return known_checkpoint(name).stored.is_file()
 
 
-def _known(name: str) -> Checkpoint:
+def known_checkpoint(name: str) -> Checkpoint:
+    """The known checkpoint of that name.
+
+    Raises:
+        WeightsError: none is; the nearest known name is suggested.
+    """
     if name not in CHECKPOINTS:
         raise WeightsError(
             f"no file {name}, and no checkpoint of that name is known.{nearest(name, [*CHECKPOINTS, 'tiny'])} "
-            "`samcli checks` lists the known names."
+            "`samcli models` lists the known names."
         )
     return CHECKPOINTS[name]
 
 
-def _embedded(role: str) -> WeightsFile:
-    """A tiny model out of the package, copied into the cache where the package is zipped."""
+def embedded_card() -> dict[str, Any]:
+    """What is known of the tiny models: hashes, architectures, figures."""
+    file = resources.files("samcli") / "assets" / "card.json"
+    card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return card
+
+
+def embedded_weights(role: str) -> WeightsFile:
+    """A tiny model out of the package, copied into the cache where the package is zipped.
+
+    Raises:
+        WeightsError: the file is damaged.
+    """
     assets = resources.files("samcli") / "assets"
     name = EMBEDDED[role]
-    card = json.loads((assets / "card.json").read_text(encoding="utf-8"))
-    expected = card["sha256"][name]
+    expected = embedded_card()["sha256"][name]
     source = assets / name
     if isinstance(source, Path):
         path = source
@@ -194,7 +374,7 @@ def _verified(checkpoint: Checkpoint, path: Path) -> str:
         WeightsError: it is another.
     """
     found = sha256_of(path)
-    expected = checkpoint.sha256 or _pins().get(checkpoint.name)
+    expected = checkpoint.expected_sha256
     if expected is None:
         write_atomic(_pins_file(), json.dumps({**_pins(), checkpoint.name: found}, indent=1).encode())
     elif found != expected:
@@ -207,7 +387,7 @@ def _verified(checkpoint: Checkpoint, path: Path) -> str:
     return found
 
 
-def _download(checkpoint: Checkpoint, target: Path, report: Report) -> None:
+def _download(checkpoint: Checkpoint, target: Path, report: Report, watch: Watch) -> None:
     """Download to a temporary file, check it, then give it its name.
 
     Raises:
@@ -218,7 +398,7 @@ def _download(checkpoint: Checkpoint, target: Path, report: Report) -> None:
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".samcli-", suffix=".part")
     try:
         with storage_errors(target), os.fdopen(handle, "wb") as file:
-            size, md5 = _fetch(checkpoint.url, file.write)
+            size, md5 = _fetch(checkpoint.url, file.write, watch)
             file.flush()
             os.fchmod(file.fileno(), ordinary_mode())
             os.fsync(file.fileno())
@@ -241,16 +421,18 @@ def _download(checkpoint: Checkpoint, target: Path, report: Report) -> None:
             Path(temporary).unlink()
 
 
-def _fetch(url: str, write: Callable[[bytes], object]) -> tuple[int, str]:
+def _fetch(url: str, write: Callable[[bytes], object], watch: Watch) -> tuple[int, str]:
     """Read a URL block by block; the number of bytes and their MD5. A body cut short is an error."""
     size, md5 = 0, hashlib.md5(usedforsecurity=False)
     request = urllib.request.Request(url, headers={"User-Agent": "samcli"})
     with urllib.request.urlopen(request, timeout=30) as response:
+        header = response.headers.get("Content-Length") or ""
+        announced = int(header) if re.fullmatch(r"\d+", header) else None
         while block := response.read(1 << 20):
             write(block)
             md5.update(block)
             size += len(block)
-        announced = response.headers.get("Content-Length")
-    if announced and re.fullmatch(r"\d+", announced) and size != int(announced):
+            watch(size, announced)
+    if announced is not None and size != announced:
         raise ConnectionError(f"only {size} of {announced} bytes arrived")
     return size, md5.hexdigest()

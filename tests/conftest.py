@@ -41,6 +41,13 @@ def small_sam2(checkpoints: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def hugging_face_sam(checkpoints: Path, small_sam: Path) -> Path:
+    """The weights of `small_sam` in a folder as transformers' `SamModel` saves them."""
+    pytest.importorskip("transformers")
+    return weights.save_sam_hugging_face(checkpoints / "hugging_face_sam", small_sam)
+
+
+@pytest.fixture(scope="session")
 def yolo(checkpoints: Path) -> Path:
     """YOLOv8n with random weights that finds cats, dogs and birds everywhere."""
     return weights.save_yolo(checkpoints / "yolo.pt")

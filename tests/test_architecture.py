@@ -18,7 +18,7 @@ PACKAGE = Path(samcli.__file__).parent
 LAYERS = [
     ["cli", "__main__"],
     ["report"],
-    ["run", "status", "checks", "previews"],
+    ["run", "status", "checks", "previews", "models"],
     ["commands.auto_annotate", "commands.prompt", "commands.everything", "commands.encode"],
     ["commands.segmenting"],
     ["commands", "runners", "pipeline"],
@@ -29,7 +29,7 @@ LAYERS = [
     ["engine", "detectors"],
     ["embeddings"],
     ["networks"],
-    ["networks.sam", "networks.sam2"],
+    ["networks.sam", "networks.sam2", "networks.hugging_face"],
     ["networks.base"],
     ["prompts"],
     ["prompts.coco", "prompts.command_line", "prompts.csv_files", "prompts.json_files", "prompts.yolo"],
@@ -41,7 +41,7 @@ LAYERS = [
     ["formats.base"],
     ["drawing", "polygons", "images", "weights", "config"],
     ["types"],
-    ["masks", "files"],
+    ["masks", "files", "pickles"],
     ["errors"],
     [""],
 ]
@@ -95,7 +95,8 @@ def test_imports__point_only_downward() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["auto-annotate", "--help"], ["status", "--help"], ["--version"]]
+    "arguments",
+    [["--help"], ["auto-annotate", "--help"], ["status", "--help"], ["models", "--help"], ["--version"]],
 )
 def test_help__imports_nothing_heavy(arguments) -> None:
     code = (
@@ -128,8 +129,9 @@ def test_every_option__is_in_the_docs(samcli_run) -> None:
     if not (root / "docs").is_dir():
         pytest.skip("the docs are in the repository only")
     documented = (root / "README.md").read_text() + (root / "docs" / "options.md").read_text()
-    for command in ("auto-annotate", "status", "preview", "checks"):
-        text = samcli_run(command, "--help").stdout
+    commands = ["auto-annotate", "status", "preview", "checks", "models"]
+    for command in (*commands, "models fetch", "models verify", "models info"):
+        text = samcli_run(*command.split(), "--help").stdout
         for flag in set(re.findall(r"--[a-z][a-z-]+", text)) - {"--no-resume"}:
             assert flag.replace("--no-", "--") in documented, f"{flag} of {command} is not documented"
 

@@ -80,7 +80,7 @@ def known(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"http://127.0.0.1:{server.server_port}/"
     checkpoints = [
         Checkpoint("good.pt", address + "good.pt", SHA256, hashlib.md5(CONTENT).hexdigest()[:6], len(CONTENT)),
-        Checkpoint("unpinned.pt", address + "unpinned.pt"),
+        Checkpoint("unpinned.pt", address + "unpinned.pt", role="det"),
         Checkpoint("other_sha.pt", address + "other_sha.pt", sha256="0" * 64),
         Checkpoint("other_md5.pt", address + "other_md5.pt", md5_start="000000"),
         Checkpoint("other_size.pt", address + "other_size.pt", bytes=len(CONTENT) + 1),
@@ -277,6 +277,83 @@ def test_known_names__agree_with_what_is_published_about_them() -> None:
     base = CHECKPOINTS["sam_vit_b_01ec64.pth"]
     assert (base.md5_start, base.bytes) == ("01ec64", 375042383)
     assert base.sha256 == "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"
+
+
+def test_known_names__are_files_that_ultralytics_publishes_or_metas() -> None:
+    from samcli.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
+
+    theirs = {name for name, checkpoint in CHECKPOINTS.items() if checkpoint.publisher == "Ultralytics"}
+    assert theirs <= GITHUB_ASSETS_NAMES
+    assert all("dl.fbaipublicfiles.com" in CHECKPOINTS[name].url for name in CHECKPOINTS.keys() - theirs)
+
+
+def parameters_of(name: str) -> int:
+    """Of the published architecture: Meta's own classes, or Ultralytics' from their YAML files."""
+    from samcli.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    import torch
+    from ultralytics.models.sam import build
+    from ultralytics.nn import tasks
+
+    stem = name.rpartition(".")[0]
+    meta = {"b": "b", "l": "l", "h": "h"}
+    if stem.startswith("sam_"):
+        kind = meta[stem.removeprefix("sam_vit_").removeprefix("sam_")[0]]
+        with torch.device("meta"):
+            return count(pytest.importorskip("segment_anything").sam_model_registry[f"vit_{kind}"]())
+    if stem == "mobile_sam":
+        return count(build.build_mobile_sam())
+    if stem.startswith("sam2"):
+        size = stem.replace("base_plus", "b").replace("hiera_", "").partition("_")[2][0]
+        return count(getattr(build, f"build_sam2_{size}")())
+    classes = 1 if stem.startswith("FastSAM") else 80
+    stem = stem.replace("FastSAM-s", "yolov8s-seg").replace("FastSAM-x", "yolov8x-seg")
+    kind = tasks.RTDETRDetectionModel if stem.startswith("rtdetr") else tasks.DetectionModel
+    kind = tasks.SegmentationModel if stem.endswith("-seg") else kind
+    return count(kind(stem.removesuffix("u") + ".yaml", nc=classes, verbose=False))
+
+
+def count(network: object) -> int:
+    return sum(weight.numel() for weight in network.parameters())  # type: ignore[attr-defined]
+
+
+SMALL = ["sam_vit_b_01ec64.pth", "sam_l.pt", "mobile_sam.pt", "FastSAM-s.pt", "yolov5nu.pt", "yolov8s-seg.pt"]
+SMALL += ["yolov9t.pt", "yolov10n.pt", "yolo11n-seg.pt", "yolo12n.pt", "yolo26n.pt", "yolo26n-seg.pt"]
+
+
+@pytest.mark.parametrize(
+    "name", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in CHECKPOINTS if name not in SMALL)]
+)
+def test_parameters__are_those_of_the_published_architecture(name: str) -> None:
+    assert CHECKPOINTS[name].parameters == pytest.approx(parameters_of(name) / 1e6, abs=0.06)
+
+
+def test_sizes__fit_the_parameters() -> None:
+    """Two bytes each in half precision, four in single; more only for what else a file holds."""
+    for checkpoint in CHECKPOINTS.values():
+        if checkpoint.size and checkpoint.parameters:
+            assert 1.95 <= checkpoint.size / checkpoint.parameters <= 4.3, checkpoint.name
+    assert CHECKPOINTS["sam_vit_b_01ec64.pth"].size == 375.0
+    assert CHECKPOINTS["yolo26x.pt"].size is None, "left out, not guessed"
+
+
+def test_licences__are_those_of_their_publishers() -> None:
+    licences = {name: checkpoint.licence for name, checkpoint in CHECKPOINTS.items()}
+    assert {licences[name] for name in licences if name.startswith(("sam", "mobile_sam"))} == {"Apache-2.0"}
+    assert {licences[n] for n in licences if n.startswith(("yolo", "rtdetr", "FastSAM"))} == {"AGPL-3.0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "reason"),
+    [("sam_b.pt", "det", "is a SAM; expected a detector"), ("yolov8n.pt", "sam", "is a detector; expected a SAM")],
+)
+def test_name_of_the_other_role__is_refused_before_a_download(name: str, role: str, reason: str) -> None:
+    with pytest.raises(WeightsError, match=reason):
+        find_weights(name, role)
 
 
 # Cache folder

@@ -9,8 +9,9 @@ import torch
 
 
 def save_sam_vit(
-    path: Path, *, image_size: int = 256, dim: int = 64, depth: int = 2, heads: int = 2, out: int = 256
-) -> Path:
+    path: Path, *, image_size: int = 256, dim: int = 64, depth: int = 2, heads: int = 2, out: int = 256,
+    window: int | None = None,
+) -> Path:  # fmt: skip
     """A small ViT SAM of segment-anything's own classes, with lively positions and masks of all sizes."""
     from functools import partial
 
@@ -21,7 +22,7 @@ def save_sam_vit(
     sam = Sam(
         image_encoder=ImageEncoderViT(
             img_size=image_size, embed_dim=dim, depth=depth, num_heads=heads, out_chans=out, use_rel_pos=True,
-            window_size=14 if grid > 14 else 7, global_attn_indexes=(depth - 1,), qkv_bias=True,
+            window_size=window or (14 if grid > 14 else 7), global_attn_indexes=(depth - 1,), qkv_bias=True,
             norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
         ),
         prompt_encoder=PromptEncoder(
@@ -36,6 +37,85 @@ def save_sam_vit(
     _enliven(sam)
     torch.save(sam.state_dict(), path)
     return path
+
+
+def save_sam_ultralytics(path: Path, meta: Path) -> Path:
+    """The weights of a checkpoint in Meta's form, in Ultralytics' own classes and as its files hold them."""
+    from samcli.networks import load_network
+
+    network = load_network(meta)
+    parts = {part: getattr(network, part) for part in ("image_encoder", "prompt_encoder", "mask_decoder")}
+    assert all(type(part).__module__.startswith("ultralytics.") for part in parts.values())
+    torch.save(torch.nn.ModuleDict(parts).state_dict(), path)
+    return path
+
+
+def save_sam_hugging_face(folder: Path, meta: Path, **options: object) -> Path:
+    """The weights of a checkpoint in Meta's form, as transformers' own `SamModel` saves them.
+
+    `options`: of `save_pretrained`. The module's own strict load says whether every name was translated.
+    """
+    from transformers import SamConfig, SamModel
+
+    tensors = torch.load(meta, weights_only=True)
+    patch = tensors["image_encoder.patch_embed.proj.weight"]
+    grid = tensors["image_encoder.pos_embed"].shape[1]
+    spans = {
+        int(name.split(".")[2]): (tensor.shape[0] + 1) // 2
+        for name, tensor in tensors.items()
+        if name.endswith("attn.rel_pos_h")
+    }
+    config = SamConfig(
+        vision_config={
+            "image_size": grid * 16,
+            "hidden_size": patch.shape[0],
+            "num_hidden_layers": len(spans),
+            "num_attention_heads": patch.shape[0] // tensors["image_encoder.blocks.0.attn.rel_pos_h"].shape[1],
+            "mlp_dim": tensors["image_encoder.blocks.0.mlp.lin1.weight"].shape[0],
+            "window_size": min({span for span in spans.values() if span != grid}, default=14),
+            "global_attn_indexes": [block for block, span in spans.items() if span == grid],
+        },
+        prompt_encoder_config={"image_size": grid * 16, "image_embedding_size": grid},
+        mask_decoder_config={"mlp_dim": tensors["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape[0]},
+    )
+    model = SamModel(config)
+    renamed = {_transformers_name(name): tensor for name, tensor in tensors.items()}
+    positions = renamed["shared_image_embedding.positional_embedding"]
+    renamed["prompt_encoder.shared_embedding.positional_embedding"] = positions
+    model.load_state_dict(renamed, strict=True)
+    model.save_pretrained(folder, **options)
+    return folder
+
+
+def _transformers_name(name: str) -> str:
+    replacements = {
+        "image_encoder": "vision_encoder",
+        ".blocks.": ".layers.",
+        "patch_embed.proj.": "patch_embed.projection.",
+        "neck.0.": "neck.conv1.",
+        "neck.1.": "neck.layer_norm1.",
+        "neck.2.": "neck.conv2.",
+        "neck.3.": "neck.layer_norm2.",
+        "prompt_encoder.pe_layer": "shared_image_embedding",
+        "positional_encoding_gaussian_matrix": "positional_embedding",
+        "point_embeddings": "point_embed",
+        "mask_downscaling.0": "mask_embed.conv1",
+        "mask_downscaling.1": "mask_embed.layer_norm1",
+        "mask_downscaling.3": "mask_embed.conv2",
+        "mask_downscaling.4": "mask_embed.layer_norm2",
+        "mask_downscaling.6": "mask_embed.conv3",
+        "output_upscaling.0": "upscale_conv1",
+        "output_upscaling.1": "upscale_layer_norm",
+        "output_upscaling.3": "upscale_conv2",
+        ".norm": ".layer_norm",
+    }
+    if "_head.layers" in name or "_mlps." in name:
+        for index, new in (("0", "proj_in"), ("1", "layers.0"), ("2", "proj_out")):
+            if f".layers.{index}." in name:
+                return name.replace(f"layers.{index}.", f"{new}.")
+    for old, new in replacements.items():
+        name = name.replace(old, new)
+    return name
 
 
 def save_sam_vit_b(path: Path) -> Path:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +15,10 @@ import torch
 
 from samcli.errors import WeightsError, one_line
 from samcli.networks.base import SamNetwork
+from samcli.networks.hugging_face import check_config, is_hugging_face_sam, to_meta_names
 from samcli.networks.sam import build_sam, is_sam
 from samcli.networks.sam2 import build_sam2, is_sam2
+from samcli.weights import checkpoint_files
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "sam", "ema")
 _PREFIXES = ("module.", "model.", "sam.", "sam_model.")
@@ -30,12 +33,23 @@ class RawCheckpoint:
 
 
 def load_network(path: Path) -> SamNetwork:
-    """Build the network that a checkpoint holds, in fp32 on the CPU, in evaluation mode.
+    """Build the network that a checkpoint (a file or a folder) holds, in fp32 on the CPU, in evaluation mode.
 
     Raises:
         WeightsError: it would run code, is damaged, is of an unknown family, or does not fit exactly.
     """
-    raw = read_checkpoint(path)
+    return build_network(read_checkpoint(path), path)
+
+
+def build_network(raw: RawCheckpoint, path: Path) -> SamNetwork:
+    """The network that these tensors are. `path`: where they were read.
+
+    Raises:
+        WeightsError: they are of an unknown family, or do not fit exactly.
+    """
+    if is_hugging_face_sam(raw.tensors):
+        check_config(_config_of(path), path.name)
+        return build_sam(to_meta_names(raw.tensors, path.name), raw.metadata, path.name)
     if is_sam(raw.tensors):
         return build_sam(raw.tensors, raw.metadata, path.name)
     if is_sam2(raw.tensors):
@@ -49,11 +63,25 @@ def load_network(path: Path) -> SamNetwork:
 
 
 def read_checkpoint(path: Path) -> RawCheckpoint:
-    """Tensors of a .safetensors, .pt or .pth file; wrappers and prefixes that training scripts add are removed.
+    """Tensors of a .safetensors, .pt, .pth or .bin file, or of a folder that transformers saved a model in.
+
+    Wrappers and prefixes that training scripts add are removed.
 
     Raises:
-        WeightsError: the file would run code when loaded, or cannot be read.
+        WeightsError: a file would run code when loaded, or cannot be read.
     """
+    parts = [_read_file(file) for file in checkpoint_files(path)]
+    if len(parts) == 1:
+        return parts[0]
+    tensors: dict[str, torch.Tensor] = {}
+    for part in parts:
+        if twice := sorted(tensors.keys() & part.tensors.keys()):
+            raise WeightsError(f"{path} holds {twice[0]} in two of its files")
+        tensors |= part.tensors
+    return RawCheckpoint(tensors)
+
+
+def _read_file(path: Path) -> RawCheckpoint:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
@@ -62,9 +90,28 @@ def read_checkpoint(path: Path) -> RawCheckpoint:
         raise WeightsError(
             f"{path} was refused: it is damaged or would run code when loaded (not only tensors are in it)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever a damaged file, or one of another kind, makes torch trip over
         raise WeightsError(f"{path} cannot be read as a checkpoint: {one_line(error)[:200]}") from error
     return RawCheckpoint(_tensors(content, path))
+
+
+def _config_of(path: Path) -> Mapping[str, object]:
+    """What `config.json` says, beside or in a checkpoint under one of transformers' names; else nothing."""
+    if path.is_dir():
+        file = path / "config.json"
+    elif path.name.startswith(("model.safetensors", "pytorch_model.bin")):
+        file = path.with_name("config.json")
+    else:  # whatever lies beside it is not its own
+        return {}
+    if not file.is_file():
+        return {}
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{file} cannot be read: {one_line(error)}") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{file} holds a {type(config).__name__}; expected a JSON object")
+    return config
 
 
 def _read_safetensors(path: Path) -> RawCheckpoint:

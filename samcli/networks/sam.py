@@ -148,10 +148,11 @@ def _vit(tensors: Tensors) -> tuple[int, nn.Module]:
     dim, patch_size = patch.shape[0], patch.shape[-1]
     image_size = tensors[encoder + "pos_embed"].shape[1] * patch_size
     depth = count(tensors, encoder + r"blocks\.(\d+)\.")
-    # Relative positions of a window of n: 2n - 1. A block that spans the whole grid is a global one.
+    # Relative positions of a window of n: 2n - 1. A block that spans just the grid is a global one: a window
+    # of that size would do the same. A wider one is a window, into which the grid is padded.
     spans = [(tensors[f"{encoder}blocks.{i}.attn.rel_pos_h"].shape[0] + 1) // 2 for i in range(depth)]
     grid = image_size // patch_size
-    windows = {span for span in spans if span < grid}
+    windows = {span for span in spans if span != grid}
     return image_size, ImageEncoderViT(
         img_size=image_size,
         patch_size=patch_size,
@@ -164,7 +165,7 @@ def _vit(tensors: Tensors) -> tuple[int, nn.Module]:
         qkv_bias=encoder + "blocks.0.attn.qkv.bias" in tensors,
         use_rel_pos=True,
         window_size=min(windows) if windows else 0,
-        global_attn_indexes=tuple(i for i, span in enumerate(spans) if span >= grid),
+        global_attn_indexes=tuple(i for i, span in enumerate(spans) if span == grid),
     )
 
 

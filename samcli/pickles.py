@@ -1,0 +1,203 @@
+"""What a pickled network says of itself, read without running anything that is in the file.
+
+A pickle is a program: it names classes and functions, which `pickle.load` imports and calls. Here every name
+stands for an inert object that only remembers what it was given: nothing is imported and nothing is called.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import zipfile
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from samcli.errors import WeightsError, one_line
+
+_LARGEST = 64 << 20
+"""Bytes of a pickle that are read. The numbers of a network lie beside it, so it is small."""
+
+_DTYPES = {
+    "torch.HalfStorage": "float16",
+    "torch.BFloat16Storage": "bfloat16",
+    "torch.FloatStorage": "float32",
+    "torch.DoubleStorage": "float64",
+    "torch.LongStorage": "int64",
+    "torch.IntStorage": "int32",
+    "torch.ByteStorage": "uint8",
+    "torch.BoolStorage": "bool",
+}
+
+_USUAL = ("torch.", "ultralytics.", "collections.OrderedDict", "numpy.", "__builtin__.set", "builtins.set")
+"""What the names in a detector's file begin with."""
+
+_FACTS = {"date": "date", "version": "ultralytics version", "license": "licence"}
+"""What Ultralytics writes beside a network, and what that is called here."""
+
+
+@dataclass(frozen=True)
+class PickledNetwork:
+    """A network as its file describes it.
+
+    `network`: its class, with the package. `parameters`: their number; `dtypes`: number of tensors by dtype.
+    `names`: class id to class name. `facts`: plain values that lie beside it. `unusual`: names that are
+    neither PyTorch's nor Ultralytics', which loading the file would import.
+    """
+
+    network: str
+    parameters: int
+    dtypes: Mapping[str, int]
+    names: Mapping[int, str] = field(default_factory=dict)
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+    unusual: tuple[str, ...] = ()
+
+
+def inspect_pickle(path: Path) -> PickledNetwork:
+    """Look at the network in a .pt file, as Ultralytics writes them.
+
+    Raises:
+        WeightsError: it is no archive that `torch.save` wrote, is damaged, or holds no network.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entry = next((item for item in archive.infolist() if item.filename.endswith("data.pkl")), None)
+            if entry is None or entry.file_size > _LARGEST:
+                raise WeightsError(f"{path} is an archive without a network in it")
+            with archive.open(entry) as file:
+                reader = _Reader(file)
+                content = reader.load()
+        holder = content if isinstance(content, dict) else {}
+        candidates = (holder.get("ema"), holder.get("model"), content)
+        network = next((held for held in candidates if _is_module(held)), None)
+        if network is None:
+            raise WeightsError(f"{path} holds no network")
+        return _describe(network, holder, sorted(reader.names))
+    except WeightsError:
+        raise
+    except Exception as error:  # whatever a damaged or hostile file makes the reading trip over
+        raise WeightsError(
+            f"{path} cannot be looked into ({type(error).__name__}: {one_line(error)[:200]})"
+        ) from error
+
+
+def torchscript_facts(path: Path) -> dict[str, Any]:
+    """What Ultralytics writes beside the program in a TorchScript file: task, class names, image size.
+
+    Raises:
+        WeightsError: it is no TorchScript archive.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entry = next((item for item in archive.namelist() if item.endswith("extra/config.txt")), None)
+            facts = json.loads(archive.read(entry)) if entry else {}
+    except (OSError, zipfile.BadZipFile, ValueError) as error:
+        raise WeightsError(f"{path} is no TorchScript archive: {one_line(error)}") from error
+    return facts if isinstance(facts, dict) else {}
+
+
+class _Inert:
+    """Stands for any class or function: takes all arguments, items and state, and does nothing with them."""
+
+    origin: ClassVar[str] = ""
+    arguments: tuple[Any, ...]
+    state: dict[str, Any]
+
+    def __new__(cls, *arguments: Any, **_: Any) -> _Inert:
+        made = super().__new__(cls)
+        object.__setattr__(made, "arguments", arguments)
+        object.__setattr__(made, "state", {})
+        return made
+
+    def __init__(self, *arguments: Any, **_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        object.__setattr__(self, "state", state if isinstance(state, dict) else {})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def __call__(self, *arguments: Any, **_: Any) -> _Inert:
+        return _Inert()  # what `getattr(class, name)` stood for, and the like
+
+    def append(self, value: Any) -> None:
+        pass
+
+    def add(self, value: Any) -> None:
+        pass
+
+
+class _Reader(pickle.Unpickler):
+    """An unpickler that answers every lookup of a name with an inert class."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file)
+        self.names: set[str] = set()
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module}.{name}"
+        self.names.add(full)
+        if full == "collections.OrderedDict":  # harmless, and its items are looked for
+            return OrderedDict
+        return type("_Inert", (_Inert,), {"origin": full})
+
+    def persistent_load(self, pid: Any) -> Any:
+        return pid
+
+
+def _is_module(held: Any) -> bool:
+    return isinstance(held, _Inert) and "_modules" in held.state
+
+
+def _describe(network: _Inert, holder: Mapping[Any, Any], names: list[str]) -> PickledNetwork:
+    dtypes: Counter[str] = Counter()
+    parameters = 0
+    for tensor, trained in _tensors(network):
+        storage, _, size = tensor.arguments[:3]
+        dtypes[_DTYPES.get(getattr(storage[1], "origin", ""), "unknown")] += 1
+        parameters += math.prod(size) if trained else 0
+    arguments = holder.get("train_args")
+    found = {name: holder.get(key) for key, name in _FACTS.items()}
+    if isinstance(arguments, dict):
+        found |= {"task": arguments.get("task"), "trained at": arguments.get("imgsz")}
+    classes = network.state.get("names")
+    if isinstance(classes, list):
+        classes = dict(enumerate(classes))
+    return PickledNetwork(
+        network=network.origin,
+        parameters=parameters,
+        dtypes=dict(dtypes),
+        names={int(k): str(v) for k, v in classes.items()} if isinstance(classes, dict) else {},
+        facts={key: value for key, value in found.items() if isinstance(value, (str, int, float))},
+        unusual=tuple(name for name in names if not name.startswith(_USUAL)),
+    )
+
+
+def _tensors(module: _Inert) -> Iterator[tuple[_Inert, bool]]:
+    """The tensors of a module and of those in it, each once, and whether it is a parameter."""
+    seen: set[int] = set()
+    waiting = [module]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        waiting += [inner for inner in _values(one, "_modules") if _is_module(inner)]
+        for kind in ("_parameters", "_buffers"):
+            for held in _values(one, kind):
+                tensor = held.arguments[0] if held.origin == "torch._utils._rebuild_parameter" else held
+                if isinstance(tensor, _Inert) and len(tensor.arguments) >= 3 and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    yield tensor, kind == "_parameters"
+
+
+def _values(module: _Inert, kind: str) -> list[_Inert]:
+    held = module.state.get(kind)
+    return [value for value in held.values() if isinstance(value, _Inert)] if isinstance(held, dict) else []
