@@ -262,7 +262,7 @@ def _unseen(dim: int, stages: tuple[int, ...], metadata: Mapping[str, str], name
 
 def _fits(unseen: _Unseen, dim: int, stages: tuple[int, ...], image_size: int) -> bool:
     """Whether a network of these numbers can be built and run: each would fail otherwise, in its own odd way."""
-    if len(unseen.windows) != len(stages) or min(unseen.windows) < 1 or unseen.heads < 1 or image_size < 1:
+    if not len(unseen.windows) == len(stages) == 4 or min(unseen.windows) < 1 or unseen.heads < 1 or image_size < 1:
         return False
     in_range = all(0 <= block < sum(stages) for block in unseen.global_blocks)
     # The position of a window is repeated over the patches of 4 pixels; the neck doubles levels of up to 32.
