@@ -317,10 +317,11 @@ def known_checkpoint(name: str) -> Checkpoint:
         WeightsError: none is; the nearest known name is suggested.
     """
     if name not in CHECKPOINTS:
-        raise WeightsError(
-            f"no file {name}, and no checkpoint of that name is known.{nearest(name, [*CHECKPOINTS, 'tiny'])} "
-            "`samcli models` lists the known names."
-        )
+        remedy = "`samcli models` lists the known names."
+        if re.fullmatch(r"[\w-]+/[\w-]+", name):
+            remedy += " A Hugging Face repository: download its files, and give their folder."
+        meant = nearest(name, [*CHECKPOINTS, "tiny"])
+        raise WeightsError(f"no file {name}, and no checkpoint of that name is known.{meant} {remedy}")
     return CHECKPOINTS[name]
 
 

@@ -264,6 +264,11 @@ def test_unknown_name__suggests_the_nearest(name: str, known: str, own_cache: Pa
     assert not own_cache.exists()
 
 
+def test_name_of_a_repository__says_to_give_a_folder() -> None:
+    with pytest.raises(WeightsError, match="Hugging Face repository: download its files"):
+        find_weights("facebook/sam-vit-base", "sam")
+
+
 def test_known_names__agree_with_what_is_published_about_them() -> None:
     assert all(checkpoint.url.startswith("https://") for checkpoint in CHECKPOINTS.values())
     assert all(checkpoint.url.endswith("/" + name) for name, checkpoint in CHECKPOINTS.items())
