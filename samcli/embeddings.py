@@ -170,7 +170,7 @@ def open_store(folder: str, model: str, precision: str) -> EmbeddingStore:
         )
     if made_in != precision:
         raise UsageError(
-            f"--embeddings {folder} were made in {made_in}, this run is in {precision}: --precision {made_in}"
+            f"--embeddings {folder} were made in {made_in}, this run is in {precision}: give --precision {made_in}"
         )
     root = Path(folder).absolute()
     return EmbeddingStore(Layout(root, root), manifest)

@@ -121,7 +121,7 @@ def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[s
 
 def recipe_fingerprint(recipe: dict[str, Any]) -> str:
     """The fingerprint of a recipe: a model counts by its content, not by its name."""
-    return fingerprint({k: v["sha256"] if isinstance(v, dict) else v for k, v in recipe.items()})
+    return fingerprint({k: v.get("sha256", v) if isinstance(v, dict) else v for k, v in recipe.items()})
 
 
 def _spare_foreign_files(
