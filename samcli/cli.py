@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from samcli import __version__
-from samcli.config import AutoAnnotateOptions, Options, default_of, flag_of, resolve, variable_of
+from samcli.config import AutoAnnotateOptions, ExportOnnxOptions, Options, default_of, flag_of, resolve, variable_of
 from samcli.errors import SamcliError, UsageError, one_line
 
 _EXIT_STATUS_HELP = (
@@ -250,6 +250,25 @@ def preview(
     from samcli.previews import write_contact_sheet
 
     print(write_contact_sheet(labels, output, count))
+
+
+@command("export-onnx", ExportOnnxOptions)
+def export_onnx(
+    given: dict[str, Any],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The ONNX file to write.", metavar="FILE.onnx", show_default=False),
+    ],
+    config: Config = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write SAM's prompt encoder and mask decoder as ONNX, as segment-anything does; checked against torch."""
+    options = resolve(ExportOnnxOptions, given, config)
+    from samcli import report
+    from samcli.onnx_export import export_onnx
+
+    report.print_exported(export_onnx(output, options), as_json=json)
 
 
 @command("checks")

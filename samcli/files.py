@@ -61,6 +61,22 @@ def write_atomic(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
 
 
+def move_atomic(source: Path, target: Path) -> None:
+    """Give a finished file in the same file system its name, as `write_atomic` would: for files too large to
+    hold in memory.
+
+    Raises:
+        StorageError: the disk is full, read-only or over quota.
+        OSError: anything else that concerns this one file.
+    """
+    with storage_errors(target):
+        with source.open("rb") as file:
+            os.fchmod(file.fileno(), ordinary_mode())
+            os.fsync(file.fileno())
+        source.replace(target)
+        sync_folder(target.parent)
+
+
 def remove_temporary_files(folder: Path) -> None:
     """Remove what `write_atomic` left below a folder when its process was killed."""
     for path in folder.rglob(f"{_PREFIX}*{_SUFFIX}"):

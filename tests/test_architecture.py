@@ -18,9 +18,10 @@ PACKAGE = Path(samcli.__file__).parent
 LAYERS = [
     ["cli", "__main__"],
     ["report"],
-    ["auto_annotate", "status", "checks", "previews"],
+    ["auto_annotate", "status", "checks", "previews", "onnx_export"],
     ["runners", "pipeline"],
     ["plan", "summary"],
+    ["onnx_check"],
     ["engine", "detectors"],
     ["networks", "networks.sam"],
     ["ultralytics_setup", "formats", "formats.yolo", "formats.records", "journal", "outputs"],
