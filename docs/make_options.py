@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from samcli.config import AutoAnnotateOptions, Options, default_of, flag_of
+from samcli.config import AutoAnnotateOptions, ExportOnnxOptions, Options, default_of, flag_of
 
 INTRODUCTION = """# Options of `samcli auto-annotate`
 
@@ -20,6 +20,12 @@ Every command also has `--json` (the result as one JSON document on stdout), `--
 `--help`; `auto-annotate` has `--input/-i` and `--output/-o`, `--config`, `--dry-run` and `--quiet/-q`;
 `status` has `--failures` (every failed image and why), `preview` has `--output/-o` (the PNG to write) and
 `--count/-n` (photos on the sheet); `samcli --version` prints the version.
+"""
+
+
+EXPORT_ONNX = """# Options of `samcli export-onnx`
+
+Beside these: `--output/-o` (the ONNX file to write), `--config`, `--json`, `--quiet/-q`. See [onnx.md](onnx.md).
 """
 
 
@@ -45,7 +51,7 @@ def row(entry: dataclasses.Field[object]) -> str:
 
 def text() -> str:
     """The whole page."""
-    return INTRODUCTION + "\n" + table(AutoAnnotateOptions)
+    return "\n".join([INTRODUCTION, table(AutoAnnotateOptions), EXPORT_ONNX, table(ExportOnnxOptions)])
 
 
 if __name__ == "__main__":

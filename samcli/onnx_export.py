@@ -10,6 +10,7 @@ import contextlib
 import copy
 import dataclasses
 import importlib.util
+import io
 import logging
 import tempfile
 import warnings
@@ -143,7 +144,6 @@ class OnnxDecoder(nn.Module):
     _label_embeddings: Tensor
     _no_mask: Tensor
     _positions: Tensor
-    _is_single: Tensor
 
     def __init__(self, network: SamNetwork, options: ExportOnnxOptions) -> None:
         super().__init__()
@@ -159,8 +159,6 @@ class OnnxDecoder(nn.Module):
         self.register_buffer("_no_mask", prompt_encoder.no_mask_embed.weight[:, :, None, None])
         self.register_buffer("_positions", prompt_encoder.get_dense_pe())
         self.embedding_shape = tuple(self._positions.shape[1:])
-        masks: int = self._decoder.num_mask_tokens
-        self.register_buffer("_is_single", torch.arange(masks) == 0)
         if options.gelu_approximate:
             approximate_gelu(self)
 
@@ -211,8 +209,8 @@ class OnnxDecoder(nn.Module):
         """(1,) index of the one mask to return."""
         # Counted by the graph: the length as a number would freeze the choice at export.
         unambiguous = torch.ones_like(labels).sum(1, keepdim=True) > MOST_POINTS_FOR_BEST
-        single = torch.where(unambiguous, torch.inf, -torch.inf)
-        return torch.where(self._is_single, single, scores).argmax(1)
+        first = torch.arange(scores.shape[1]) == 0
+        return torch.where(first, torch.where(unambiguous, torch.inf, -torch.inf), scores).argmax(1)
 
     def _at_original_size(self, logits: Tensor, size: Tensor) -> Tensor:
         """(1, M, H, W): to the padded square, cut to the image, then to the original size, as the engine does."""
@@ -337,7 +335,7 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

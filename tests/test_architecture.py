@@ -81,7 +81,8 @@ def test_imports__point_only_downward() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["auto-annotate", "--help"], ["status", "--help"], ["--version"]]
+    "arguments",
+    [["--help"], ["auto-annotate", "--help"], ["status", "--help"], ["export-onnx", "--help"], ["--version"]],
 )
 def test_help__imports_nothing_heavy(arguments) -> None:
     code = (
@@ -114,7 +115,7 @@ def test_every_option__is_in_the_docs(samcli_run) -> None:
     if not (root / "docs").is_dir():
         pytest.skip("the docs are in the repository only")
     documented = (root / "README.md").read_text() + (root / "docs" / "options.md").read_text()
-    for command in ("auto-annotate", "status", "preview", "checks"):
+    for command in ("auto-annotate", "status", "preview", "export-onnx", "checks"):
         text = samcli_run(command, "--help").stdout
         for flag in set(re.findall(r"--[a-z][a-z-]+", text)) - {"--no-resume"}:
             assert flag.replace("--no-", "--") in documented, f"{flag} of {command} is not documented"
