@@ -240,8 +240,10 @@ class ExportOnnxOptions(Options):
     return_extra_metrics: bool = option(False, "Return stability scores and areas of the masks too.")
     gelu_approximate: bool = option(False, "GELU by tanh, for runtimes whose erf is slow or missing.")
     opset: int = option(18, "Version of the ONNX operators.", low=17)
-    encoder: bool = option(False, "Write the image encoder too, to <name>.encoder.onnx.")
-    quantize: bool = option(False, "Write a twin of each file with eight-bit weights, to <name>.quantized.onnx.")
+    encoder: bool = option(False, "Write the image encoder too, to NAME.encoder.onnx beside.")
+    quantize: bool = option(
+        False, "Write a twin of each file with eight-bit weights, to NAME.quantized.onnx beside."
+    )
 
 
 def resolve(kind: type[O], given: Mapping[str, Any], config: Path | None = None) -> O:

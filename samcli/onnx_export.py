@@ -28,7 +28,7 @@ from samcli import __version__
 from samcli.config import ExportOnnxOptions
 from samcli.engine import Engine
 from samcli.errors import SamcliError, UsageError, WeightsError, one_line
-from samcli.files import move_atomic
+from samcli.files import move_atomic, storage_errors
 from samcli.networks import load_network
 from samcli.networks.sam import SamNetwork
 from samcli.onnx_check import (
@@ -92,7 +92,7 @@ def export_onnx(output: Path, options: ExportOnnxOptions) -> list[ExportedFile]:
     engine = Engine(network, weights.sha256, device="cpu", precision="fp32")
     trials = make_trials(decoder.embedding_shape, engine.side, weights.sha256)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".samcli-") as folder:
+    with storage_errors(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=".samcli-") as folder:
         writer = _Writer(Path(folder), options, engine.side, weights.sha256)
         written = writer.decoder(output.name, decoder, DecoderCheck(engine, options, trials))
         if encoder is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copy
@@ -280,6 +281,23 @@ def test_encoder__gives_the_engines_embedding(export, tiny) -> None:
     (embedding,) = tiny.encode([image])
     assert list(got) == ["image_embeddings"]
     np.testing.assert_allclose(got["image_embeddings"][0], embedding.features.numpy(), atol=1e-4)
+
+
+def test_page__has_a_snippet_that_cuts_out_the_clicked_shape(export, monkeypatch, tmp_path) -> None:
+    page = SHAPES.parents[1] / "docs" / "onnx.md"
+    if not page.is_file():
+        pytest.skip("the docs are in the repository only")
+    made = export(sam="tiny", encoder=True, quantize=True)
+    for name in ("decoder.onnx", "decoder.encoder.onnx"):
+        copy(made.with_name(name), tmp_path)
+    (tmp_path / "examples").symlink_to(SHAPES.parent)
+    monkeypatch.chdir(tmp_path)
+
+    exec(re.search(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[1], {})
+
+    truth = json.loads((SHAPES.parent / "shapes_truth" / "poster.png.json").read_text())["objects"][0]
+    mask = np.array(PillowImage.open("mask.png"))
+    assert iou(mask, Mask.from_coco(truth["rle"]).pixels()) > 0.8
 
 
 def test_file__says_what_it_is_and_nothing_of_the_machine_that_made_it(export, small_sam) -> None:
