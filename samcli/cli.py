@@ -24,6 +24,7 @@ from samcli.config import (
     AutoAnnotateOptions,
     EncodeOptions,
     EverythingOptions,
+    ExportOnnxOptions,
     Options,
     PromptOptions,
     default_of,
@@ -389,6 +390,25 @@ def info(
     from samcli.models import describe_model
 
     report.print_facts(describe_model(model), as_json=json)
+
+
+@command("export-onnx", ExportOnnxOptions)
+def export_onnx(
+    given: dict[str, Any],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The ONNX file to write.", metavar="FILE.onnx", show_default=False),
+    ],
+    config: Config = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write SAM's prompt encoder and mask decoder as ONNX, as segment-anything does; checked against torch."""
+    options = resolve(ExportOnnxOptions, given, config)
+    from samcli import report
+    from samcli.onnx_export import export_onnx
+
+    report.print_exported(export_onnx(output, options), as_json=json)
 
 
 @command("checks")

@@ -18,7 +18,8 @@ PACKAGE = Path(samcli.__file__).parent
 LAYERS = [
     ["cli", "__main__"],
     ["report"],
-    ["run", "status", "checks", "previews", "models"],
+    ["run", "status", "checks", "previews", "models", "onnx_export"],
+    ["onnx_check"],
     ["commands.auto_annotate", "commands.prompt", "commands.everything", "commands.encode"],
     ["commands.segmenting"],
     ["commands", "runners", "pipeline"],
@@ -47,6 +48,12 @@ LAYERS = [
 ]
 """From the door to the ground; the empty name is the package itself. A module imports only from below its
 layer, or from its own."""
+
+
+COMMANDS = [
+    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "checks", "export-onnx",
+    "models", "models fetch", "models verify", "models info",
+]  # fmt: skip
 
 
 def modules() -> dict[str, Path]:
@@ -96,7 +103,7 @@ def test_imports__point_only_downward() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["auto-annotate", "--help"], ["status", "--help"], ["models", "--help"], ["--version"]],
+    [["--version"], ["--help"], *([*command.split(), "--help"] for command in COMMANDS)],
 )
 def test_help__imports_nothing_heavy(arguments) -> None:
     code = (
@@ -129,8 +136,7 @@ def test_every_option__is_in_the_docs(samcli_run) -> None:
     if not (root / "docs").is_dir():
         pytest.skip("the docs are in the repository only")
     documented = (root / "README.md").read_text() + (root / "docs" / "options.md").read_text()
-    commands = ["auto-annotate", "status", "preview", "checks", "models"]
-    for command in (*commands, "models fetch", "models verify", "models info"):
+    for command in COMMANDS:
         text = samcli_run(*command.split(), "--help").stdout
         for flag in set(re.findall(r"--[a-z][a-z-]+", text)) - {"--no-resume"}:
             assert flag.replace("--no-", "--") in documented, f"{flag} of {command} is not documented"

@@ -8,9 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import iou
+from PIL import Image
 
 from samcli.config import AutoAnnotateOptions, resolve
+from samcli.masks import Mask
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -21,6 +25,27 @@ def test_boxes_to_masks__prints_a_line_for_each_object() -> None:
         [sys.executable, EXAMPLES / "boxes_to_masks.py"], capture_output=True, text=True, check=True
     )
     assert "predicted IoU" in result.stdout
+
+
+def test_onnx_decoder__writes_the_mask_of_the_clicked_shape(tmp_path, samcli_run) -> None:
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    decoder, written = tmp_path / "decoder.onnx", tmp_path / "mask.png"
+    assert samcli_run("export-onnx", "--sam", "tiny", "-o", decoder, "--return-single-mask").exit_code == 0
+    truth = Mask.from_coco(
+        json.loads((EXAMPLES / "shapes_truth" / "poster.png.json").read_text())["objects"][0]["rle"]
+    )
+    script, photo = EXAMPLES / "onnx_decoder.py", EXAMPLES / "shapes" / "poster.png"
+
+    result = subprocess.run(
+        [sys.executable, script, decoder, photo, "363,354", "tiny", written],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "predicted IoU" in result.stdout
+    assert iou(np.array(Image.open(written)), truth.pixels()) > 0.8
 
 
 def test_pipeline__labels_and_reports(tmp_path) -> None:
