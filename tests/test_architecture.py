@@ -18,6 +18,8 @@ PACKAGE = Path(samcli.__file__).parent
 LAYERS = [
     ["cli", "__main__"],
     ["report"],
+    ["review_page"],
+    ["review"],
     ["run", "status", "checks", "previews"],
     ["commands.auto_annotate", "commands.encode"],
     ["commands.segmenting"],
