@@ -1,7 +1,7 @@
 """The review page: one HTML file for a run, to look through its masks and mark them.
 
-Its data are made from records and journal alone. Masks travel as contours: a third of the size of their run lengths,
-and the browser fills them at any zoom. Marks come back through `review.apply_review`.
+Its data are made from records and journal alone. Masks travel as contours: a third of the size of their run
+lengths, and the browser fills them at any zoom. Marks come back through `review.apply_review`.
 """
 
 from __future__ import annotations
@@ -43,15 +43,13 @@ from samcli.review import (
 from samcli.types import Annotation, ImageRef, Instance
 
 _DETAIL = 1600
-_FINEST = 2.0
-"""Contour coordinates: steps along the longer side of an image, and the most in a pixel. A window seldom shows
-more of either."""
+"""Contours are exact to a pixel of the image at this longer side: a window seldom shows more."""
 
 _TOLERANCE = 0.6
-"""Of simplified contours, in these steps or in pixels, whichever is more: less would keep every pixel's stairs."""
+"""Of simplified contours, in pixels at that size: less would keep every stair of a slanted border."""
 
 _LEAST_AREA = 4
-"""Rings that enclose less (in squared steps) are left out where a mask has others."""
+"""Rings that enclose less (same pixels) are left out where a mask has others."""
 
 _FEW = 150
 _SIDE_OF_FEW, _SIDE_OF_MANY = 800, 360
@@ -119,16 +117,29 @@ def _page(
     for piece in re.split(r"(\{\{\w+\}\})", _asset("template.html")):
         name = piece[2:-2] if piece.startswith("{{") else ""
         if name == "data":
-            head = json.dumps(_head(layout, manifest, target), separators=(",", ":"))[:-1]
-            yield _embeddable(head + ',"images":[')
-            for number, key in enumerate(keys):
-                row = json.dumps(_row(layout, manifest, entries, key), separators=(",", ":"))
-                yield _embeddable((",\n" if number else "\n") + row)
-            yield b"]}"
+            yield from _data(layout, manifest, entries, keys, target)
         elif name == "pictures":
             yield from _pictures(layout, keys, embed=embed)
         else:
             yield fixed.get(name, piece).encode()
+
+
+def _data(
+    layout: Layout, manifest: Manifest, entries: Mapping[str, Entry], keys: Sequence[str], target: Path
+) -> Iterator[bytes]:
+    """One JSON object: what is known of the run, a row for each image, and the colours of the classes in them."""
+    yield _embeddable(_json(_head(layout, manifest, target))[:-1] + ',"images":[')
+    class_ids: set[int] = set()
+    for number, key in enumerate(keys):
+        row = _row(layout, manifest, entries, key)
+        class_ids.update(instance[0] for instance in row[3:] and row[3])
+        yield _embeddable((",\n" if number else "\n") + _json(row))
+    colors = {class_id: " ".join(map(str, class_color(class_id))) for class_id in sorted(class_ids)}
+    yield _embeddable('],"colors":' + _json(colors) + "}")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _asset(name: str) -> str:
@@ -162,7 +173,6 @@ def _head(layout: Layout, manifest: Manifest, target: Path) -> dict[str, Any]:
         "run": _identity(layout, manifest),
         "images_at": os.path.relpath(layout.input_root, target.parent).replace(os.sep, "/") + "/",
         "detail": _DETAIL,
-        "finest": _FINEST,
         "formula": DOUBT_FORMULA,
         "figures": _FIGURES,
         "names": {str(class_id): name for class_id, name in manifest.names.items()},
@@ -193,7 +203,7 @@ def _row(layout: Layout, manifest: Manifest, entries: Mapping[str, Entry], key: 
 
 def _unit(annotation: Annotation) -> float:
     """Contour coordinates per pixel of the image."""
-    return min(_FINEST, _DETAIL / max(annotation.image_size))
+    return min(1.0, _DETAIL / max(annotation.image_size))
 
 
 def _instance_row(instance: Instance, rejected: bool, unit: float) -> list[Any]:
@@ -214,14 +224,14 @@ def _instance_row(instance: Instance, rejected: bool, unit: float) -> list[Any]:
 def encode_contours(mask: Mask, unit: float = 1.0) -> str:
     """The borders of a mask, holes too (to be filled by the even-odd rule), as a short string.
 
-    They run through the centres of the outermost pixels, so a line drawn along them covers these. For each ring: the number of its points, then each point as the difference (x, y) to the one before, of
-    any ring; the first to (0, 0). Numbers are zigzag-coded, five bits a character, least significant first, the
-    sixth bit set while more follow. `unit`: coordinates per pixel.
+    They run along the edges of pixels; slits one pixel wide are closed. For each ring: the number of its points,
+    then each point as the difference (x, y) to the one before, of any ring; the first to (0, 0). Numbers are zigzag-coded, five bits a character, least significant first, the sixth bit set while
+    more follow. `unit`: coordinates per pixel.
     """
     pixels, (left, top, _, _) = mask.crop()
     if not pixels.size:
         return ""
-    found, _ = cv2.findContours(pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    found, _ = cv2.findContours(_corners(pixels), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     rings = [_ring(points, unit) for points in found]
     areas = [cv2.contourArea(points) * unit * unit for points in found]
     largest = areas.index(max(areas))
@@ -230,22 +240,27 @@ def encode_contours(mask: Mask, unit: float = 1.0) -> str:
     for index, ring in enumerate(rings):
         if index != largest and areas[index] < _LEAST_AREA:
             continue
-        ring = np.rint(ring + (left * unit, top * unit)).astype(np.int64)
-        steps = np.diff(np.concatenate([last, ring]), axis=0).ravel()
-        last = ring[-1:]
-        codes.append(_code(2 * len(ring)))
+        points = np.rint(ring + (left * unit, top * unit)).astype(np.int64)
+        steps = np.diff(np.concatenate([last, points]), axis=0).ravel()
+        last = points[-1:]
+        codes.append(_code(2 * len(points)))
         codes.extend(map(_code, (steps << 1 ^ steps >> 63).tolist()))
     return "".join(codes)
 
 
+def _corners(pixels: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The corners of the pixels of a mask, (h + 1, w + 1): OpenCV traces through pixels, and these lie on edges."""
+    padded = cv2.copyMakeBorder(pixels.astype(np.uint8), 0, 1, 0, 1, cv2.BORDER_CONSTANT)
+    return np.asarray(cv2.dilate(padded, np.ones((2, 2), np.uint8), anchor=(1, 1)))
+
+
 def _ring(points: NDArray[np.int32], unit: float) -> NDArray[np.float64]:
-    """(K, 2) simplified points of one border, from pixel centres; of specks, the box that holds their pixels."""
-    scaled = (points.reshape(-1, 2) + 0.5) * unit
-    simple = cv2.approxPolyDP(scaled.astype(np.float32), _TOLERANCE * max(1.0, unit), True).reshape(-1, 2)
+    """(K, 2) simplified points of one border; of specks, which that would flatten, their box."""
+    simple = cv2.approxPolyDP((points * unit).astype(np.float32), _TOLERANCE, True).reshape(-1, 2)
     if len(simple) > 2:
-        return simple.astype(np.float64)
-    x, y, width, height = cv2.boundingRect(points)
-    return np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)], np.float64) * unit
+        return np.asarray(simple, np.float64)
+    (left, top), (right, bottom) = points.reshape(-1, 2).min(0), points.reshape(-1, 2).max(0)
+    return np.asarray(np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) * unit)
 
 
 def _code(value: int) -> str:
@@ -267,7 +282,7 @@ def _pictures(layout: Layout, keys: Sequence[str], *, embed: bool) -> Iterator[b
         if not embed and _shown_by_browsers(ref):
             return None
         jpeg = _small_jpeg(ref, side)
-        return jpeg and f'"{number}":"{base64.b64encode(jpeg).decode()}"'
+        return f'"{number}":"{base64.b64encode(jpeg).decode()}"' if jpeg else None
 
     yield b"{"
     comma = ""

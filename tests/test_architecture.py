@@ -121,7 +121,7 @@ def test_every_option__is_in_the_docs(samcli_run) -> None:
     if not (root / "docs").is_dir():
         pytest.skip("the docs are in the repository only")
     documented = (root / "README.md").read_text() + (root / "docs" / "options.md").read_text()
-    for command in ("auto-annotate", "status", "preview", "checks"):
+    for command in ("auto-annotate", "status", "preview", "apply-review", "checks"):
         text = samcli_run(command, "--help").stdout
         for flag in set(re.findall(r"--[a-z][a-z-]+", text)) - {"--no-resume"}:
             assert flag.replace("--no-", "--") in documented, f"{flag} of {command} is not documented"

@@ -11,7 +11,7 @@ const FIGURES = data.figures.map(([name, title], index) => ({ name, title, index
 const images = data.images.map((row, position) => {
   if (row.length === 2) return { key: row[0], position, failed: row[1], instances: [], doubt: null };
   const [key, width, height, rows] = row;
-  const image = { key, position, width, height, failed: null, unit: Math.min(data.finest, data.detail / Math.max(width, height)) };
+  const image = { key, position, width, height, failed: null, unit: Math.min(1, data.detail / Math.max(width, height)) };
   image.instances = rows.map(([classId, rejected, hash, contours, box, ...figures], index) =>
     ({ image, index, classId, rejected: rejected === 1, hash, contours, box, figures, mark: null, shown: true, shape: null }));
   return image;
@@ -22,20 +22,7 @@ const className = (id) => data.names[id] || `class ${id}`;
 const isRejected = (instance) => instance.mark ? instance.mark === "reject" : instance.rejected;
 const shown = (image) => image.instances.filter((instance) => instance.shown);
 
-/** A class's colour: the same as previews.class_color. */
-function colorOf(classId) {
-  const hue = (((classId * 0.618034) % 1) + 1) % 1 * 6;
-  const channel = (n) => {
-    const k = (n + hue) % 6;
-    return Math.round(255 * (1 - 0.75 * Math.max(0, Math.min(k, 4 - k, 1))));
-  };
-  return `${channel(5)} ${channel(3)} ${channel(1)}`;
-}
-const colors = new Map();
-function color(classId) {
-  if (!colors.has(classId)) colors.set(classId, colorOf(classId));
-  return colors.get(classId);
-}
+const color = (classId) => data.colors[classId];
 
 /** The doubt of an image: the highest of its shown objects that are still labelled; null where none has any. */
 function doubtOf(image) {
@@ -541,7 +528,7 @@ let view = { scale: 1, x: 0, y: 0, fitted: true };
 
 function openViewer(index) {
   current = index;
-  if (!viewer.open) viewer.showModal();
+  if (!viewer.open) { viewer.showModal(); viewer.focus(); }
   showImage(visible[current]);
 }
 
