@@ -20,7 +20,17 @@ from typing import Annotated, Any
 import typer
 
 from samcli import __version__
-from samcli.config import AutoAnnotateOptions, EncodeOptions, Options, default_of, flag_of, resolve, variable_of
+from samcli.config import (
+    AutoAnnotateOptions,
+    EncodeOptions,
+    EverythingOptions,
+    Options,
+    PromptOptions,
+    default_of,
+    flag_of,
+    resolve,
+    variable_of,
+)
 from samcli.errors import SamcliError, UsageError, one_line
 
 if typing.TYPE_CHECKING:
@@ -213,6 +223,42 @@ def auto_annotate(
     from samcli.commands.auto_annotate import AutoAnnotate
 
     _run(AutoAnnotate(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
+
+
+@command("prompt", PromptOptions)
+def prompt(
+    given: dict[str, Any],
+    data: Data = None,
+    input: Input = None,
+    output: Output = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Masks for points and boxes: given here for one image, or for many in a file or YOLO labels (--prompts)."""
+    options = resolve(PromptOptions, given, config)
+    from samcli.commands.prompt import Prompt
+
+    _run(Prompt(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
+
+
+@command("everything", EverythingOptions)
+def everything(
+    given: dict[str, Any],
+    data: Data = None,
+    input: Input = None,
+    output: Output = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Masks of everything in each image: segment-anything's automatic mask generator, with amg.py's options."""
+    options = resolve(EverythingOptions, given, config)
+    from samcli.commands.everything import Everything
+
+    _run(Everything(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
 
 
 @command("encode", EncodeOptions)

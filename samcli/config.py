@@ -23,7 +23,7 @@ _OTHER_VARIABLES = {"SAMCLI_CACHE"}
 RECIPE_VERSION = 1
 """Part of every fingerprint: raised when the same options give other labels than before."""
 
-FORMAT_NAMES = ("yolo", "masks", "rle", "labelmap", "overlay", "cutouts", "logits", "edges")
+FORMAT_NAMES = ("yolo", "masks", "rle", "labelmap", "overlay", "cutouts", "logits", "edges", "proposals")
 """Of the formats that `--format` takes; a test holds them to be those of `samcli.formats`."""
 
 O = TypeVar("O", bound="Options")  # noqa: E741
@@ -74,7 +74,7 @@ class Options:
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
             values = getattr(self, entry.name)
-            if entry.metadata.get("many") and not values:
+            if entry.metadata.get("many") and not values and default_of(entry):
                 raise UsageError(f"{flag_of(entry)} is empty; expected at least one value")
             for value in values if entry.metadata.get("many") else (values,):
                 _check(entry, value)
@@ -264,6 +264,119 @@ class AutoAnnotateOptions(
 
 
 @dataclass(frozen=True)
+class MaskGeneratorOptions(Options):
+    """Everything mode: segment-anything's options by their names, and a few more."""
+
+    points_per_side: int | None = option(
+        None, "Clicks a side of the grid. Default: 32, or what suits the weights.", recipe=True, low=1,
+        panel="Masks", metavar="N",
+    )  # fmt: skip
+    points_per_batch: int = option(64, "Most clicks through the network at once.", low=1, panel="Masks")
+    pred_iou_thresh: float | None = option(
+        None, "Keep masks with a higher predicted IoU. Default: 0.88, or what suits the weights.",
+        recipe=True, panel="Masks", metavar="FLOAT",
+    )  # fmt: skip
+    stability_score_thresh: float | None = option(
+        None, "Keep masks that are at least as stable. Default: 0.95, or what suits the weights.",
+        recipe=True, panel="Masks", metavar="FLOAT",
+    )  # fmt: skip
+    stability_score_offset: float = option(
+        1.0, "How far the threshold is moved to see how stable a mask is, in logits.", recipe=True, low=0,
+        panel="Masks",
+    )  # fmt: skip
+    box_nms_thresh: float = option(
+        0.7, "Masks that overlap more are one.", recipe=True, low=0, high=1, panel="Masks"
+    )
+    nms: str = option(
+        "box", "Overlap of boxes, as Meta has it, or of masks.", recipe=True, choices=("box", "mask"), panel="Masks"
+    )
+    crop_n_layers: int = option(
+        0, "Look at crops too: 2^i by 2^i of them in layer i.", recipe=True, low=0, high=5, panel="Crops"
+    )
+    crop_nms_thresh: float = option(
+        0.7, "Masks of two crops that overlap more are one.", recipe=True, low=0, high=1, panel="Crops"
+    )
+    crop_overlap_ratio: float = option(
+        512 / 1500, "Share of the image's shorter side by which crops overlap.", recipe=True, low=0, high=0.95,
+        panel="Crops",
+    )  # fmt: skip
+    crop_n_points_downscale_factor: int = option(
+        1, "So many times fewer clicks a side in each further layer.", recipe=True, low=1, panel="Crops"
+    )
+    min_mask_region_area: int = option(
+        0, "Fill holes and remove parts of fewer pixels.", recipe=True, low=0, panel="Masks"
+    )
+    exclusive: bool = option(
+        False, "Each pixel to one mask at most: the smallest that has it.", recipe=True, panel="Masks"
+    )
+
+
+@dataclass(frozen=True)
+class EverythingOptions(
+    JobOptions, RunOptions, NamingOptions, LabelOptions, MaskGeneratorOptions, EmbeddingOptions, SamOptions,
+    InputOptions,
+):  # fmt: skip
+    """All options of `samcli everything`."""
+
+    format: tuple[str, ...] = option(
+        ("masks",),
+        "What is written; may be repeated. masks: amg.py's folder of PNGs; rle: its JSON.",
+        recipe=True,
+        choices=FORMAT_NAMES,
+        panel="Labels",
+        many=True,
+    )
+    convert_to_rle: bool = option(False, "amg.py's JSON instead of its PNGs.", recipe=True, panel="Labels")
+    edges: bool = option(False, "Also the SAM paper's edge map, as PNG.", recipe=True, panel="Labels")
+    proposals: bool = option(
+        False, "Also ranked object proposals of all images, as COCO results.", recipe=True, panel="Labels"
+    )
+    point_grid: str | None = option(
+        None, "File of points (0..1) to click instead of a grid: .npy, .json, or x,y lines.", recipe=True,
+        panel="Masks", metavar="FILE",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PromptOptions(
+    JobOptions, RunOptions, NamingOptions, LabelOptions, FilterOptions, EmbeddingOptions, SamOptions, InputOptions
+):
+    """All options of `samcli prompt`."""
+
+    point: tuple[str, ...] = option(
+        (), "A point in pixels; label 1 (object, the default) or 0 (background). All points are one object.",
+        recipe=True, panel="Prompts", many=True, metavar="x,y[,label]",
+    )  # fmt: skip
+    box: tuple[str, ...] = option(
+        (), "A box in pixels; each is an object.", recipe=True, panel="Prompts", many=True, metavar="x1,y1,x2,y2"
+    )
+    mask_input: str | None = option(
+        None, "Logits of an earlier answer (--save-logits) to start from.", recipe=True, panel="Prompts",
+        metavar="FILE.npy",
+    )  # fmt: skip
+    prompts: str | None = option(
+        None,
+        "Prompts of many images: .json, .jsonl, .csv, a COCO file, or a folder of YOLO labels.",
+        recipe=True,
+        panel="Prompts",
+        metavar="FILE|DIR",
+    )
+    multimask: bool = option(False, "All three masks that SAM has for each prompt.", recipe=True, panel="Masks")
+    best_mask: bool = option(
+        False, "Of the three masks the one with the highest predicted IoU.", recipe=True, panel="Masks"
+    )
+    refine: int = option(
+        0, "So many times, ask again with the mask itself as a further prompt.", recipe=True, low=0, high=20,
+        panel="Masks",
+    )  # fmt: skip
+    cutout: bool = option(False, "Also every object cut out on transparency, as PNG.", recipe=True, panel="Labels")
+    overlay: bool = option(False, "Also each image with its masks drawn on it.", recipe=True, panel="Labels")
+    save_logits: bool = option(
+        False, "Also low-resolution logits as .npy, for --mask-input.", recipe=True, panel="Labels"
+    )
+
+
+@dataclass(frozen=True)
 class EncodeOptions(JobOptions, RunOptions, NamingOptions, SamOptions, InputOptions):
     """All options of `samcli encode`."""
 
@@ -313,7 +426,7 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def _all_kinds() -> tuple[type[Options], ...]:
-    return (AutoAnnotateOptions, EncodeOptions)
+    return (AutoAnnotateOptions, EverythingOptions, PromptOptions, EncodeOptions)
 
 
 def variable_of(name: str) -> str:

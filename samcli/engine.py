@@ -10,7 +10,7 @@ import functools
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -125,6 +125,7 @@ class Engine:
         self.model = model
         self.family = network.family
         self.side = network.image_size
+        self.defaults = network.defaults
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self._dtype = DTYPES[self.precision]
@@ -193,14 +194,20 @@ class Engine:
         multimask: bool = False,
         stability_offset: float = 1.0,
         return_logits: bool = False,
+        above: float = -math.inf,
+        min_stability: float = -math.inf,
+        at_once: int | None = None,
     ) -> list[Segment]:
         """Masks at the original size for N prompts: one each, or with `multimask` all of the ambiguous ones.
 
         `stability_offset`: in logits, as Meta's. `return_logits`: keep each mask's low-resolution logits.
+        Only masks whose predicted IoU is above `above` and whose stability is at least `min_stability` are
+        returned; the former cost no more than the decoder. `at_once`: no more prompts than these together.
         Prompts go through in chunks, and each chunk's masks are finished before the next begins.
 
         Raises:
             UsageError: the embedding is another model's.
+            ImageError: the network's answer is not finite; no mask at all would be the wrong label.
         """
         if embedding.model != self.model:
             raise UsageError(
@@ -209,36 +216,50 @@ class Engine:
         segments: list[Segment] = []
         start = 0
         while start < len(prompts):
-            part = prompts[start : start + self._chunk]
-            work = functools.partial(self._segment_chunk, embedding, part, multimask, stability_offset)
-            decoded = self._within_memory(work)
-            if decoded is None:
+            part = prompts[start : start + min(self._chunk, at_once or self._chunk)]
+            work = functools.partial(self._segment_chunk, embedding, part, multimask)
+            work = functools.partial(work, stability_offset, return_logits, above, min_stability)
+            found = self._within_memory(work)
+            if found is None:
                 self._chunk = max(1, len(part) // 2)
                 log.warning("the GPU's memory is full: %d prompts at once from here on", self._chunk)
                 continue
-            logits, quality, flat = decoded
-            tokens = range(1, logits.shape[1] + 1) if multimask else range(1)
-            for index, (mask, stability) in enumerate(flat):
-                prompt, token = divmod(index, len(tokens))
-                kept = logits[prompt, token].float().cpu().numpy() if return_logits else None
-                iou = float(quality[prompt, token])
-                segments.append(Segment(start + prompt, tokens[token], mask, iou, stability, kept))
+            segments += (replace(segment, prompt=start + segment.prompt) for segment in found)
             start += len(part)
         return segments
 
     def _segment_chunk(
-        self, embedding: Embedding, prompts: Prompts, multimask: bool, offset: float
-    ) -> tuple[Tensor, Tensor, list[tuple[Mask, float]]]:
-        """Logits (N, M, h, w), predicted IoU (N, M) on the CPU, and the N x M finished masks.
-
-        Raises:
-            ImageError: the network's answer is not finite; no mask at all would be the wrong label.
-        """
+        self,
+        embedding: Embedding,
+        prompts: Prompts,
+        multimask: bool,
+        offset: float,
+        return_logits: bool,
+        above: float,
+        min_stability: float,
+    ) -> list[Segment]:
+        """The finished masks of a few prompts; what predicted IoU rules out is never upsampled."""
         logits, quality = self._decode(embedding, prompts, multimask)
         quality = quality.cpu()
         if not bool(torch.isfinite(quality).all() & torch.isfinite(logits).all()):
             raise ImageError(f"SAM's answer is not finite in {self.precision}; try --precision fp32")
-        return logits, quality, list(self._finish(embedding, logits.flatten(0, 1), offset))
+        tokens = logits.shape[1]
+        kept = (quality.flatten() > above).nonzero()[:, 0]
+        chosen = logits.flatten(0, 1)
+        chosen = chosen if len(kept) == len(chosen) else chosen[kept.to(chosen.device)]
+        finished = self._finish(embedding, chosen, offset, min_stability)
+        return [
+            Segment(
+                prompt=index // tokens,
+                token=index % tokens + (1 if multimask else 0),
+                mask=mask,
+                predicted_iou=float(quality.flatten()[index]),
+                stability=stability,
+                low_res_logits=chosen[place].cpu().numpy() if return_logits else None,
+            )
+            for place, (index, (mask, stability)) in enumerate(zip(kept.tolist(), finished, strict=True))
+            if mask is not None
+        ]
 
     def _decode(self, embedding: Embedding, prompts: Prompts, multimask: bool) -> tuple[Tensor, Tensor]:
         """Low-resolution logits (N, M, h, w) and predicted IoU (N, M), float32 on the device."""
@@ -262,11 +283,14 @@ class Engine:
         )
         return masks.float(), quality.float()
 
-    def _finish(self, embedding: Embedding, logits: Tensor, offset: float) -> Iterator[tuple[Mask, float]]:
+    def _finish(
+        self, embedding: Embedding, logits: Tensor, offset: float, min_stability: float
+    ) -> Iterator[tuple[Mask | None, float]]:
         """Masks at the original size and their stability, for logits (M, h, w), as Meta makes them.
 
         First to the padded square, cut to the image, then to the original size, threshold 0. The last step
         is done only where anything can come of it: bilinear values never exceed those they lie between.
+        No mask is made where the stability is too low.
         """
         height, width = embedding.input_size
         at_once = max(1, _SQUARE_BYTES // (4 * self.side**2))
@@ -274,10 +298,22 @@ class Engine:
             square = F.interpolate(part[:, None], (self.side, self.side), mode="bilinear", align_corners=False)
             for inside in square[:, 0, :height, :width]:
                 rows, columns = _span(inside.amax(1) > -offset), _span(inside.amax(0) > -offset)
-                if rows is None or columns is None:
+                if rows is not None and columns is not None:
+                    yield _threshold(inside, rows, columns, embedding.image_size, offset, min_stability)
+                elif min_stability > 0:
+                    yield None, 0.0
+                else:
                     yield Mask.from_pixels(np.zeros((0, 0), bool), size=embedding.image_size), 0.0
-                    continue
-                yield _threshold(inside, rows, columns, embedding.image_size, offset)
+
+    @torch.inference_mode()
+    def probabilities(self, embedding: Embedding, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One mask's probability at every pixel of the original image, (H, W), from its logits (h, w)."""
+        height, width = embedding.input_size
+        low = torch.from_numpy(logits)[None, None].to(self.device)
+        square = F.interpolate(low, (self.side, self.side), mode="bilinear", align_corners=False)
+        inside = square[..., :height, :width]
+        full = F.interpolate(inside, embedding.image_size, mode="bilinear", align_corners=False)
+        return full[0, 0].sigmoid().cpu().numpy()
 
     def _within_memory(self, work: Callable[..., T], *arguments: object) -> T | None:
         """What `work` returns, or None when the device ran out of memory and less at once may still do."""
@@ -299,8 +335,13 @@ def _span(present: Tensor) -> tuple[int, int] | None:
 
 
 def _threshold(
-    inside: Tensor, rows: tuple[int, int], columns: tuple[int, int], size: Size, offset: float
-) -> tuple[Mask, float]:
+    inside: Tensor,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    size: Size,
+    offset: float,
+    min_stability: float,
+) -> tuple[Mask | None, float]:
     """Mask and stability of one image's logits (h, w); outside the rows and columns they are all too low.
 
     In strips of bounded size, however large the image.
@@ -320,8 +361,11 @@ def _threshold(
         certain += int(torch.count_nonzero(full > offset))
         possible += int(torch.count_nonzero(full > -offset))
         pixels.append((full > 0).cpu().numpy())
-    mask = Mask.from_pixels(np.concatenate(pixels), (left, top), size)
-    return mask, certain / possible if possible else 0.0
+    # In float32, as the reference divides and compares: 0.95 itself has to fall on its side.
+    stability = np.float32(certain) / np.float32(possible) if possible else np.float32(0)
+    if stability < np.float32(min_stability):
+        return None, float(stability)
+    return Mask.from_pixels(np.concatenate(pixels), (left, top), size), float(stability)
 
 
 def _reach(span: tuple[int, int], old: int, new: int) -> tuple[int, int]:

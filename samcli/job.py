@@ -7,7 +7,7 @@ is the same for all of them (`plan`, `run`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -62,13 +62,13 @@ class Job(ABC):
         """What else the outcome of this one image depends on, as a short hash: its own prompts, say."""
         return ""
 
-    def check(self, keys: Collection[str]) -> None:
-        """Refuse what does not fit the images that were found.
+    def select(self, keys: Sequence[str]) -> Collection[str] | None:
+        """Which of the images that were found the job is about; None: all.
 
         Raises:
-            UsageError: it names the misfit.
+            UsageError: something does not fit these images.
         """
-        del keys  # everything fits
+        return None
 
     @abstractmethod
     def load(self, plan: Plan, models: Models) -> BaseWorker:

@@ -83,6 +83,11 @@ class Mask:
         whole[top:bottom, left:right] = part
         return whole
 
+    def placed(self, offset: tuple[int, int], size: tuple[int, int]) -> Mask:
+        """The same mask with its (left, top) corner at `offset` in an image of `size` (height, width)."""
+        pixels, (left, top, _, _) = self.crop()
+        return Mask.from_pixels(pixels, (left + offset[0], top + offset[1]), size)
+
     def to_coco(self) -> dict[str, Any]:
         """COCO's compressed RLE: `{"size": [height, width], "counts": str}`."""
         return {"size": [self.height, self.width], "counts": self.counts.decode("ascii")}

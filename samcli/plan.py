@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Plan:
     """Images that cannot have a label file of their own; the reasons are in `labels`."""
     changed: bool
     """The manifest on disk says something else or is not there, or a file for the whole data set is missing."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of what else the outcome of an image to do depends on, where there is something."""
 
     @property
     def total(self) -> int:
@@ -57,7 +59,9 @@ def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) 
     layout = make_layout(data, output, job.folder)
     source = data if data.is_file() else layout.input_root
     refs = find_images(source, exclude=[layout.output] if layout.output != layout.input_root else [])
-    job.check([ref.key for ref in refs])
+    selected = job.select([ref.key for ref in refs])
+    if selected is not None:
+        refs = [ref for ref in refs if ref.key in selected]
     found = None if options.overwrite else read_manifest(layout.manifest)
     manifest = _manifest(layout, job, models, found)
     if found is not None:
@@ -176,11 +180,14 @@ def _sort(
 ) -> Plan:
     listing = Listing()
     todo, done, failed, collisions = [], {}, {}, {}
+    digests = {}
     for ref in refs:
-        entry = journal.get(ref.key)
+        entry, digest = journal.get(ref.key), job.digest(ref.key)
+        if digest:
+            digests[ref.key] = digest
         if ref.key in labels.collisions:
             collisions[ref.key] = ref
-        elif entry is None or not entry.is_about(ref, manifest.run) or entry.digest != job.digest(ref.key):
+        elif entry is None or not entry.is_about(ref, manifest.run) or entry.digest != digest:
             todo.append(ref)
         elif not entry.done:
             if job.options.retry_failed:
@@ -191,7 +198,7 @@ def _sort(
             done[ref.key] = entry
         else:
             todo.append(ref)
-    return Plan(labels.layout, labels, manifest, tuple(todo), done, failed, collisions, changed)
+    return Plan(labels.layout, labels, manifest, tuple(todo), done, failed, collisions, changed, digests)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Wa
         def settle(outcome: Outcome) -> None:
             if outcome.status is not Status.DONE:
                 withdraw(plan.labels, outcome.ref.key)  # an earlier version's labels would be wrong now
-            journal.append(replace(outcome, digest=job.digest(outcome.ref.key)))
+            journal.append(replace(outcome, digest=plan.digests.get(outcome.ref.key, "")))
 
         def too_many_failures() -> bool:
             return options.max_failures is not None and summary.new_failures >= options.max_failures

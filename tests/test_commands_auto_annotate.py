@@ -13,6 +13,7 @@ import pytest
 from conftest import iou
 from PIL import Image
 
+from samcli.commands.auto_annotate import AutoAnnotate
 from samcli.formats.records import read_record
 from samcli.images import read_image
 from samcli.polygons import mask_to_polygons, normalise
@@ -138,7 +139,7 @@ def test_labels__are_rows_that_the_trainer_accepts_and_turns_into_the_masks(anno
 def test_finished_run__does_nothing_and_loads_no_model(annotate, photo_folder, monkeypatch) -> None:
     annotate(photo_folder)
     before = files(photo_folder.parent / "labels")
-    monkeypatch.setattr("samcli.commands.auto_annotate.AutoAnnotate.load", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(AutoAnnotate, "load", lambda *_: pytest.fail("a model was loaded"))
     result = annotate(photo_folder, "--json")
     assert result.exit_code == 0
     facts = json.loads(result.stdout)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from samcli.formats.amg import AmgMasks, AmgRle
 from samcli.formats.base import Files, LabelFormat, Rendering
 from samcli.formats.pictures import Cutouts, EdgeMap, LabelMap, Logits, Overlay
+from samcli.formats.proposals import Proposals
 from samcli.formats.yolo import YoloFormat
 
 __all__ = ["FORMATS", "Files", "LabelFormat", "Rendering"]
@@ -21,5 +22,6 @@ FORMATS: dict[str, LabelFormat] = {
     "cutouts": Cutouts(),
     "logits": Logits(),
     "edges": EdgeMap(),
+    "proposals": Proposals(),
 }
 """By the name that `--format` takes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -21,6 +21,7 @@ Tensors = Mapping[str, torch.Tensor]
 
 _DECODER_HEADS = 8
 _TINYVIT_IMAGE_SIZE = 1024
+_DEFAULTS = ("points_per_side", "pred_iou_thresh", "stability_score_thresh")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class SamNetwork:
     image_size: int
     """Side of the padded square that the image encoder takes, in pixels."""
     family: str
+    defaults: Mapping[str, float] = field(default_factory=dict)
+    """Thresholds of everything mode that suit these weights, where their file names any."""
 
 
 def is_sam(tensors: Tensors) -> bool:
@@ -94,7 +97,10 @@ def build_sam(tensors: Tensors, metadata: Mapping[str, str], name: str) -> SamNe
         reasons = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
         raise WeightsError(f"{name} does not fit its own architecture: {reasons[0][:300]}") from error
     network.eval().requires_grad_(False)
-    return SamNetwork(network.image_encoder, network.prompt_encoder, network.mask_decoder, image_size, family)
+    defaults = {key: float(metadata[key]) for key in _DEFAULTS if key in metadata}
+    return SamNetwork(
+        network.image_encoder, network.prompt_encoder, network.mask_decoder, image_size, family, defaults
+    )
 
 
 def _vit(tensors: Tensors) -> tuple[int, nn.Module]:

@@ -1,0 +1,53 @@
+"""Prompts: what to look for in each image, from the command line, a prompts file, COCO or YOLO labels.
+
+source = open_prompts(path).matched(keys)  # or command_line_prompts(points, boxes)
+objects = source.for_image(key, image_size)
+for indices, prompts in group(objects): ...  # prompts: as the engine takes them
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from samcli.errors import UsageError
+from samcli.prompts.coco import is_coco, read_coco
+from samcli.prompts.command_line import command_line_prompts
+from samcli.prompts.csv_files import read_csv
+from samcli.prompts.json_files import read_json, read_jsonl
+from samcli.prompts.json_text import read_text
+from samcli.prompts.objects import ObjectPrompt, PromptSource, fit_to_image, group, kept_mask
+from samcli.prompts.yolo import open_yolo_labels
+
+__all__ = [
+    "ObjectPrompt",
+    "PromptSource",
+    "command_line_prompts",
+    "fit_to_image",
+    "group",
+    "kept_mask",
+    "open_prompts",
+]
+
+
+def open_prompts(path: Path) -> PromptSource:
+    """Prompts from a file (.json: ours or COCO's; .jsonl, .csv) or a folder of YOLO label files.
+
+    A file is read and checked whole; label files are read when their image's turn comes.
+
+    Raises:
+        UsageError: it cannot be read, or something in it is not as it should be; names file and line.
+    """
+    if path.is_dir():
+        return open_yolo_labels(path)
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; expected a prompts file or a folder of YOLO labels")
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return read_csv(path)
+    if suffix in (".jsonl", ".ndjson"):
+        return read_jsonl(path)
+    if suffix == ".json":
+        text = read_text(path)
+        return read_coco(path, text) if is_coco(path, text) else read_json(path, text)
+    hint = "; for YOLO labels give the folder" if suffix == ".txt" else ""
+    raise UsageError(f"{path}: expected .json, .jsonl, .csv, or a folder of YOLO labels{hint}")

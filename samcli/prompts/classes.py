@@ -1,0 +1,95 @@
+"""Class ids and names, as prompts files say them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from samcli.errors import UsageError, nearest
+from samcli.prompts.matching import listed
+from samcli.prompts.table import TableBuilder
+
+MAX_CLASS_ID = 65_535
+"""More classes than anyone has: a larger number is in the wrong column."""
+
+
+def resolve_classes(
+    builder: TableBuilder, declared: dict[int, str] | None
+) -> tuple[dict[int, str], list[int], bool]:
+    """Names, the class id for each number in `builder.classes`, and whether the ids mean something by name only.
+
+    With declared names, each class is one of them. Without, classes are all ids, or all names, which are
+    numbered in the order in which they come.
+
+    Raises:
+        UsageError: an unknown class, or ids and names mixed.
+    """
+    if declared is not None:
+        return complete_names(declared), [_declared_id(builder, v, declared) for v in builder.classes], True
+    spoken = {value: line for value, (_, line) in builder.classes.items()}
+    by_name = [value for value in spoken if isinstance(value, str)]
+    if not by_name:
+        ids = [_checked_id(builder, value or 0, spoken[value]) for value in spoken]
+        return complete_names(dict.fromkeys(ids, "")), ids, False
+    if len(by_name) < len(spoken):
+        other = next(value for value in spoken if not isinstance(value, str))
+        what = "no class" if other is None else f"class {other}"
+        raise builder.error(
+            spoken[other],
+            f"{what}, but line {spoken[by_name[0]]} has class '{by_name[0]}'; expected names throughout",
+        )
+    return dict(enumerate(by_name)), list(range(len(by_name))), True
+
+
+def _declared_id(builder: TableBuilder, value: int | str | None, declared: dict[int, str]) -> int:
+    line = builder.classes[value][1]
+    if isinstance(value, str):
+        ids = {name: class_id for class_id, name in declared.items()}
+        if value not in ids:
+            raise builder.error(line, f"unknown class '{value}'.{nearest(value, ids)} names has: {listed(ids)}")
+        return ids[value]
+    if (value or 0) not in declared:
+        what = f"class {value}" if value is not None else "no class given, and class 0"
+        raise builder.error(line, f"{what} is not in names; it has {listed(map(str, sorted(declared)))}")
+    return value or 0
+
+
+def _checked_id(builder: TableBuilder, value: int | str, line: int) -> int:
+    if not isinstance(value, int) or not 0 <= value <= MAX_CLASS_ID:
+        raise builder.error(line, f"class {value}; expected a name or an id from 0 to {MAX_CLASS_ID}")
+    return value
+
+
+def complete_names(names: Mapping[int, str]) -> dict[int, str]:
+    """Names from 0 without gaps, as trainers need them; `{0: "object"}` where nothing has a name."""
+    if not any(names.values()) and max(names, default=0) == 0:
+        return {0: "object"}
+    return {i: names.get(i) or f"class{i}" for i in range(max(names) + 1)}
+
+
+def parse_names(value: Any, where: str) -> dict[int, str]:
+    """Class names from a list, or from an object of id to name.
+
+    Raises:
+        UsageError: ids are not numbers, names are not text, or two classes have one name.
+    """
+    pairs = list(enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ())
+    if not pairs:
+        raise UsageError(f'{where}: names is {_brief(value)}; expected e.g. {{"0": "cat", "1": "dog"}}')
+    names: dict[int, str] = {}
+    for key, name in pairs:
+        class_id = int(key) if re.fullmatch("[0-9]{1,9}", str(key)) else -1
+        name = str(name) if type(name) is int else name  # as in a data set of digits
+        if not 0 <= class_id <= MAX_CLASS_ID or not isinstance(name, str) or not name.strip():
+            raise UsageError(f"{where}: names has {key!r}: {_brief(name)}; expected a class id and its name")
+        if name in names.values():
+            raise UsageError(f"{where}: names has '{name}' twice")
+        names[class_id] = name
+    return names
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,101 @@
+"""Prompts from the command line: `--point`, `--box` and `--mask-input`, the same for every image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samcli.errors import UsageError
+from samcli.prompts.objects import XYXY, ObjectPrompt, fit_to_image, mask_identity
+from samcli.types import Size
+
+
+@dataclass(frozen=True)
+class CommandLinePrompts:
+    """The same objects in every image. See `PromptSource`."""
+
+    objects: tuple[ObjectPrompt, ...]
+    names: dict[int, str] = field(default_factory=lambda: {0: "object"})
+    notes: tuple[str, ...] = ()
+
+    def recipe(self) -> dict[str, Any]:
+        return {"prompts": "command line", "names": None, "objects": self._said()}
+
+    def matched(self, keys: Iterable[str]) -> CommandLinePrompts:
+        return self
+
+    def keys(self) -> None:
+        return None
+
+    def digest(self, key: str) -> str:
+        return hashlib.sha256(json.dumps(self._said()).encode()).hexdigest()[:16]
+
+    def _said(self) -> list[Any]:
+        return [
+            [o.box, o.points, o.point_labels, mask_identity(o.mask_input)] for o in self.objects
+        ]  # fmt: skip
+
+    def for_image(self, key: str, image_size: Size) -> list[ObjectPrompt]:
+        return [fit_to_image(prompt, image_size) for prompt in self.objects]
+
+
+def command_line_prompts(
+    points: Sequence[str], boxes: Sequence[str], mask_input: Path | None = None
+) -> CommandLinePrompts:
+    """All points belong to one object; each box is an object. One box and points are one object together.
+
+    `points`: `x,y` or `x,y,label` (1 object, 0 background). `boxes`: `x1,y1,x2,y2`. Both in pixels.
+    `mask_input`: goes with that one object.
+
+    Raises:
+        UsageError: nothing was given, it cannot be read, or it is not clear what belongs together.
+    """
+    if not points and not boxes and mask_input is None:
+        raise UsageError("no prompt: give --point x,y or --box x1,y1,x2,y2, or --prompts FILE for many images")
+    if len(boxes) > 1 and (points or mask_input):
+        other = "--point" if points else "--mask-input"
+        raise UsageError(
+            f"{len(boxes)} boxes and {other}: which box does it belong to? "
+            "Give one box with it, or put the objects into a file for --prompts"
+        )
+    parsed = [_point(text) for text in points]
+    prompt = {
+        "points": tuple((x, y) for x, y, _ in parsed),
+        "point_labels": tuple(label for _, _, label in parsed),
+        "mask_input": mask_input,
+    }
+    objects = [ObjectPrompt(box=_box(text), **prompt, where=f"--box {text}") for text in boxes]  # type: ignore[arg-type]
+    if not boxes:
+        objects = [ObjectPrompt(**prompt, where="--point" if points else "--mask-input")]  # type: ignore[arg-type]
+    return CommandLinePrompts(tuple(objects))
+
+
+def _point(text: str) -> tuple[float, float, int]:
+    values = _numbers(text)
+    if len(values) not in (2, 3) or (len(values) == 3 and values[2] not in (0, 1)):
+        raise UsageError(
+            f"--point {text}: expected x,y or x,y,label with label 1 (object) or 0 (background), "
+            "e.g. --point 320,240"
+        )
+    return values[0], values[1], int(values[2]) if len(values) == 3 else 1
+
+
+def _box(text: str) -> XYXY:
+    values = _numbers(text)
+    if len(values) != 4:
+        raise UsageError(f"--box {text}: expected x1,y1,x2,y2 in pixels, e.g. --box 10,20,110,220")
+    return values
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """The finite numbers between commas; none where one is not."""
+    try:
+        values = tuple(map(float, text.split(",")))
+    except ValueError:
+        return ()
+    return values if all(map(math.isfinite, values)) else ()

@@ -1,0 +1,145 @@
+"""COCO files: boxes, categories and file names as the format has them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samcli.errors import ImageError, UsageError
+from samcli.prompts import PromptSource, open_prompts
+
+SIZE = (480, 640)
+
+
+def annotation(
+    image_id: Any = 10, category_id: Any = 3, bbox: Any = (10, 20, 30, 40), **more: Any
+) -> dict[str, Any]:
+    return {"id": 1, "image_id": image_id, "category_id": category_id, "bbox": bbox, **more}
+
+
+def coco(*annotations: dict[str, Any], files: tuple[str, ...] = ("a.jpg", "b.jpg"), **more: Any) -> dict[str, Any]:
+    """Images 10, 11, ...; categories 3 dog, 1 person, 90 brush."""
+    return {
+        "info": {"year": 2017, "version": None},
+        "licenses": [{"id": 1}],
+        "images": [{"id": 10 + n, "file_name": name, "height": 480, "width": 640} for n, name in enumerate(files)],
+        "annotations": list(annotations),
+        "categories": [{"id": 3, "name": "dog"}, {"id": 1, "name": "person"}, {"id": 90, "name": "brush"}],
+        **more,
+    }
+
+
+def opened(folder: Path, content: object) -> PromptSource:
+    path = folder / "instances.json"
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return open_prompts(path)
+
+
+def test_boxes__become_corners_with_their_own_class_and_score(tmp_path) -> None:
+    content = coco(
+        annotation(), annotation(11, 90, [0, 0, 5.5, 6], score=0.5), annotation(10, 1, segmentation=[[1] * 6])
+    )
+    source = opened(tmp_path, content)
+    assert source.names == {0: "person", 1: "dog", 2: "brush"}
+    first, second = source.for_image("a.jpg", SIZE)
+    assert first.box == (10, 20, 40, 60)
+    assert [source.names[prompt.class_id] for prompt in (first, second)] == ["dog", "person"]
+    (third,) = source.for_image("b.jpg", SIZE)
+    assert (third.box, third.score, source.names[third.class_id]) == ((0, 0, 5.5, 6), 0.5, "brush")
+
+
+def test_parts__may_come_in_any_order(tmp_path) -> None:
+    content = coco(annotation(), annotation(11, 1))
+    forward = opened(tmp_path, content)
+    digests = [forward.digest(key) for key in ("a.jpg", "b.jpg")]
+    backward = opened(tmp_path, dict(reversed(list(content.items()))))
+    assert [backward.digest(key) for key in ("a.jpg", "b.jpg")] == digests
+    assert backward.names == forward.names
+
+
+def test_image_without_annotations__is_known_to_have_no_objects(tmp_path) -> None:
+    source = opened(tmp_path, coco(annotation())).matched(["a.jpg", "b.jpg"])
+    assert source.for_image("b.jpg", SIZE) == []
+    assert source.digest("b.jpg")
+
+
+def test_crowds_and_boxes_without_area__are_left_out_and_counted(tmp_path) -> None:
+    content = coco(annotation(iscrowd=1), annotation(bbox=[5, 5, 0, 10]), annotation(iscrowd=0))
+    source = opened(tmp_path, content)
+    assert len(source.for_image("a.jpg", SIZE)) == 1
+    assert [note.split(" of ")[0] for note in source.notes] == ["1 crowd regions", "1 boxes"]
+
+
+def test_file_names__that_are_keys_match_and_the_rest_is_counted(tmp_path) -> None:
+    source = opened(tmp_path, coco(annotation(), annotation(11), files=("x/a.jpg", "x/b.jpg", "x/c.jpg")))
+    source = source.matched(["x/a.jpg", "y/b.jpg"])
+    assert list(source.keys()) == ["x/a.jpg"]
+    assert len(source.for_image("x/a.jpg", SIZE)) == 1
+    notes = " ".join(source.notes)
+    assert "2 images of" in notes
+    assert "1 of 2 images are not in" in notes
+
+
+@pytest.mark.parametrize("name", ["train2017/a.jpg", "C:\\photos\\a.jpg", "a.jpg"])
+def test_file_names__match_by_base_name_where_none_is_a_key(tmp_path, name) -> None:
+    source = opened(tmp_path, coco(annotation(), files=(name, "other/b.jpg"))).matched(["deep/a.jpg", "deep/c.jpg"])
+    assert list(source.keys()) == ["deep/a.jpg"]
+    assert len(source.for_image("deep/a.jpg", SIZE)) == 1
+
+
+def test_file_names__that_fit_two_images_or_none_are_refused(tmp_path) -> None:
+    with pytest.raises(UsageError, match=r"'1/a.jpg' and '2/a.jpg' have the same"):
+        opened(tmp_path, coco(files=("a.jpg",))).matched(["1/a.jpg", "2/a.jpg"])
+    with pytest.raises(UsageError, match=r"'x/a.jpg' and 'y/a.jpg' have the same"):
+        opened(tmp_path, coco(files=("x/a.jpg", "y/a.jpg"))).matched(["1/a.jpg"])
+    with pytest.raises(UsageError, match=r"none of the images; its first is 'a.jpg'"):
+        opened(tmp_path, coco()).matched(["c.jpg"])
+
+
+def test_stated_size__that_is_not_the_images_fails_that_image(tmp_path) -> None:
+    source = opened(tmp_path, coco(annotation()))
+    with pytest.raises(ImageError, match="speaks of an image of 640 x 480 pixels; this one has 480 x 640, upright"):
+        source.for_image("a.jpg", (640, 480))
+    content = coco(annotation())
+    content["images"][0] |= {"height": None, "width": 0}
+    assert len(opened(tmp_path, content).for_image("a.jpg", (640, 480))) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (coco(annotation(image_id=99)), "image_id 99 is not among its images"),
+        (coco(annotation(category_id=2)), "category_id 2 is not among its categories"),
+        (coco(annotation(bbox=[1, 2, 3])), r"bbox is \[1, 2, 3\]; expected 4 numbers"),
+        (coco(annotation(bbox=None)), "bbox is null"),
+        (coco(annotation(category_id=None)), "needs an image_id and a category_id"),
+        (coco(annotation(score="x")), "score is"),
+        (coco(images=[]), "has no images"),
+        (coco(images=[{"id": 1}]), "needs an id and a file_name"),
+        (coco(images=[{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}]), "image id 1 is there twice"),
+        (coco(images=[{"id": 1, "file_name": "a"}, {"id": 2, "file_name": "a"}]), "'a' is there twice"),
+        (coco(categories=[{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]), "category id 1 is there twice"),
+        (coco(categories=[{"id": "1", "name": "a"}]), "a category needs"),
+        (coco(annotations=[7]), "annotations has 7"),
+    ],
+)
+def test_file__that_does_not_hold_together_is_refused(tmp_path, content, reason) -> None:
+    with pytest.raises(UsageError, match=rf"instances.json.*{reason}"):
+        opened(tmp_path, content)
+
+
+def test_wrong_annotation__is_named_by_its_line(tmp_path) -> None:
+    content = coco(annotation(), annotation(11, 2))
+    lines = json.dumps(content, indent=1).splitlines()
+    second = [number for number, line in enumerate(lines, 1) if line == "  {"][-5 + 1]
+    with pytest.raises(UsageError, match=rf"instances.json:{second}: category_id 2"):
+        opened(tmp_path, content)
+
+
+def test_results__are_refused_with_what_is_missing(tmp_path) -> None:
+    results = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
+    with pytest.raises(UsageError, match=r"list of COCO results, .* 'images' and 'categories'"):
+        opened(tmp_path, results)
