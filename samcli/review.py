@@ -143,12 +143,14 @@ def open_run(output: Path) -> tuple[Layout, Manifest]:
     """Where everything of the run in an output folder lies, and its manifest.
 
     Raises:
-        UsageError: no run was begun there.
+        UsageError: no run was begun there, or one without labels.
     """
     output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow links
     manifest = read_manifest(Layout(output, output).manifest)
     if manifest is None:
         raise UsageError(f"no run in {output}: give the folder that samcli wrote labels into")
+    if "format" not in manifest.recipe:
+        raise UsageError(f"the run in {output} has no labels to review: samcli encode wrote it")
     return Layout(Path(os.path.normpath(output / manifest.input_root)), output), manifest
 
 

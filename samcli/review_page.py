@@ -225,8 +225,9 @@ def encode_contours(mask: Mask, unit: float = 1.0) -> str:
     """The borders of a mask, holes too (to be filled by the even-odd rule), as a short string.
 
     They run along the edges of pixels; slits one pixel wide are closed. For each ring: the number of its points,
-    then each point as the difference (x, y) to the one before, of any ring; the first to (0, 0). Numbers are zigzag-coded, five bits a character, least significant first, the sixth bit set while
-    more follow. `unit`: coordinates per pixel.
+    then each point as the difference (x, y) to the one before, of any ring; the first to (0, 0). Numbers are
+    zigzag-coded, five bits a character, least significant first, the sixth bit set while more follow. `unit`:
+    coordinates per pixel.
     """
     pixels, (left, top, _, _) = mask.crop()
     if not pixels.size:
@@ -255,12 +256,13 @@ def _corners(pixels: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def _ring(points: NDArray[np.int32], unit: float) -> NDArray[np.float64]:
-    """(K, 2) simplified points of one border; of specks, which that would flatten, their box."""
-    simple = cv2.approxPolyDP((points * unit).astype(np.float32), _TOLERANCE, True).reshape(-1, 2)
-    if len(simple) > 2:
+    """(K, 2) simplified points of one border. What is too thin for that is a line; a speck is its box."""
+    scaled = points.reshape(-1, 2) * unit
+    simple = cv2.approxPolyDP(scaled.astype(np.float32), _TOLERANCE, True).reshape(-1, 2)
+    (left, top), (right, bottom) = scaled.min(0), scaled.max(0)
+    if len(simple) > 2 or max(right - left, bottom - top) > 2:
         return np.asarray(simple, np.float64)
-    (left, top), (right, bottom) = points.reshape(-1, 2).min(0), points.reshape(-1, 2).max(0)
-    return np.asarray(np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) * unit)
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 
 
 def _code(value: int) -> str:

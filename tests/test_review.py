@@ -53,7 +53,12 @@ def marks(folder: Path, verdicts: dict[int, str], key: str = KEY) -> list[dict[s
 
 
 def write_review(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> Path:
-    review = {"format": "samcli-review", "version": 1, "fingerprint": manifest_of(folder).fingerprint, "marks": rows}
+    review = {
+        "format": "samcli-review",
+        "version": 1,
+        "fingerprint": manifest_of(folder).fingerprint,
+        "marks": rows,
+    }
     path = folder / "review.json"
     path.write_text(json.dumps({**review, **changes}))
     return path
@@ -96,6 +101,13 @@ def test_doubt__is_what_its_formula_says() -> None:
     assert doubt(Quality(predicted_iou=0.9, stability=0.8, box_iou=0.5)) == pytest.approx(1 - 0.9 * 0.8 * 0.5)
 
 
+def test_doubt__is_documented_as_it_is() -> None:
+    page = Path(__file__).parents[1] / "docs" / "review.md"
+    if not page.is_file():
+        pytest.skip("the docs are in the repository only")
+    assert f"**Doubt = {DOUBT_FORMULA}**" in page.read_text(encoding="utf-8")
+
+
 def test_doubt__leaves_out_what_is_absent_and_cuts_what_lies_outside() -> None:
     assert doubt(Quality(detector_score=0.3)) is None
     assert doubt(Quality(predicted_iou=1.04)) == 0
@@ -125,7 +137,9 @@ def test_as_labelled__puts_rejected_instances_back_in_their_places() -> None:
 
 def test_as_labelled__refuses_places_that_do_not_exist() -> None:
     with pytest.raises(ValueError, match="damaged"):
-        as_labelled(Annotation("1.jpg", (20, 30), (), (Dropped(REASON, 0, instance=Instance(square(2), 0), index=3),)))
+        as_labelled(
+            Annotation("1.jpg", (20, 30), (), (Dropped(REASON, 0, instance=Instance(square(2), 0), index=3),))
+        )
 
 
 # Applying.
@@ -256,7 +270,9 @@ def test_interrupted_review__is_completed_by_applying_it_again(run_folder, apply
             original = getattr(samcli.review, name)
             patch.setattr(samcli.review, name, lambda path, data, write=original: write_some(path, data, write))
         with pytest.raises(KeyboardInterrupt):
-            samcli.review.apply_review(run_folder / "labels", write_review(run_folder, marks(run_folder, {1: "reject"})))
+            samcli.review.apply_review(
+                run_folder / "labels", write_review(run_folder, marks(run_folder, {1: "reject"}))
+            )
     assert files(run_folder) != once
     apply({1: "reject"})
     assert files(run_folder) == once
