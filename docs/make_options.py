@@ -28,8 +28,9 @@ fingerprint of a run, and an output folder keeps to one.
 Every command also has `--json` (the result as one JSON document on stdout), `--debug` (tracebacks) and
 `--help`. `auto-annotate`, `prompt`, `everything` and `encode` have `--input/-i` and `--output/-o`, `--config`,
 `--dry-run` and `--quiet/-q`; `export-onnx` has `--output/-o`, `--config` and `--quiet/-q`; `models fetch` has
-`--quiet/-q`; `status` has `--failures` (every failed image and why), `preview` has `--output/-o` (the PNG to
-write) and `--count/-n` (photos on the sheet); `samcli --version` prints the version.
+`--quiet/-q`; `status` has `--failures` (every failed image and why), `preview` has `--output/-o` (the file to
+write), `--count/-n` (how many photos), `--html` (a page to review the masks, see [review.md](review.md), with
+`--embed` to put small photos into it); `samcli --version` prints the version.
 """
 
 COMMANDS: dict[str, type[Options]] = {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from samcli.onnx_export import ExportedFile
+    from samcli.review import AppliedReview
 
 _LINE_EVERY = 10.0
 """Seconds between lines of progress where there is no terminal."""
@@ -302,6 +303,21 @@ def print_status(summary: Summary, *, failures: bool, as_json: bool) -> None:
                 "labels": summary.output,
             }
         )
+
+
+def print_review(applied: AppliedReview, *, as_json: bool) -> None:
+    """What a review has changed."""
+    if as_json:
+        print(json.dumps(asdict(applied)))
+        return
+    _print_rows(
+        {
+            "rejected": f"{applied.rejected} taken out of the labels",
+            "restored": f"{applied.restored} put back",
+            "accepted": f"{applied.accepted} stay as they were",
+            "images changed": f"{applied.images}",
+        }
+    )
 
 
 def print_checks(checks: Mapping[str, Any], *, as_json: bool) -> None:

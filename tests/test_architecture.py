@@ -18,6 +18,8 @@ PACKAGE = Path(samcli.__file__).parent
 LAYERS = [
     ["cli", "__main__"],
     ["report"],
+    ["review_page"],
+    ["review"],
     ["run", "status", "checks", "previews", "models", "onnx_export"],
     ["onnx_check"],
     ["commands.auto_annotate", "commands.prompt", "commands.everything", "commands.encode"],
@@ -51,7 +53,7 @@ layer, or from its own."""
 
 
 COMMANDS = [
-    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "checks", "export-onnx",
+    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "apply-review", "checks", "export-onnx",
     "models", "models fetch", "models verify", "models info",
 ]  # fmt: skip
 
