@@ -28,7 +28,7 @@ LAYERS = [
     ["plan", "summary"],
     ["job"],
     ["edges"],
-    ["everything"],
+    ["mask_generator"],
     ["engine", "detectors"],
     ["embeddings"],
     ["networks"],

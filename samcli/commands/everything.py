@@ -17,9 +17,9 @@ from samcli.edges import edge_map
 from samcli.embeddings import store_facts
 from samcli.engine import Engine
 from samcli.errors import UsageError
-from samcli.everything import everything
 from samcli.files import sha256_of
 from samcli.job import Job, Models
+from samcli.mask_generator import everything
 from samcli.pipeline import Finding, StageClock, Worker
 from samcli.plan import Plan
 from samcli.types import Annotation, Embedding, Image
