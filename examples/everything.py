@@ -16,7 +16,7 @@ from samcli.formats.pictures import label_map
 SHAPES = Path(__file__).parent / "shapes"
 
 
-def main(image_path: str = str(SHAPES / "sixteen_bit.png"), sam_name: str = "tiny", target: str = "") -> None:
+def main(image_path: str = str(SHAPES / "poster.png"), sam_name: str = "tiny", target: str = "") -> None:
     """A line for each object, best first; small ones lie on top in the picture."""
     sam = samcli.load_sam(sam_name)
     image = samcli.read_image(image_path)

@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 import samcli
 
 SHAPES = Path(__file__).parent / "shapes"
-REGION = (140, 60, 400, 320)
+REGION = (180, 200, 400, 320)
 """left, top, right, bottom in pixels."""
 
 
