@@ -129,7 +129,7 @@ def same(mask: np.ndarray, wanted: np.ndarray) -> bool:
     return iou(mask, wanted) >= 0.9999 or (mask != wanted).sum() <= 2
 
 
-ODD_NAMES = (os.fsdecode(b"caf\xe9 100%.jpg"), "<\"'&lt;/script>#?.jpg", "deep/<!--/</script>.jpg")
+ODD_NAMES = (os.fsdecode(b"caf\xe9 100%.jpg"), "<\"'&lt;/script>#?.jpg", "</script/<!--/<script/x.jpg")
 """A name that is no UTF-8, and names that would end or open a tag in a page."""
 
 

@@ -278,6 +278,20 @@ def test_interrupted_review__is_completed_by_applying_it_again(run_folder, apply
     assert files(run_folder) == once
 
 
+def test_interrupted_exchange_of_two_of_a_class__is_completed_too(run_folder, apply) -> None:
+    """The journal's counts are the same before and after: they cannot tell that the labels are the old ones."""
+    classes = [instance.class_id for instance in annotation_of(run_folder).instances]
+    first = next(i for i, class_id in enumerate(classes) if class_id in classes[i + 1 :])
+    second = classes.index(classes[first], first + 1)
+    apply({first: "reject"})
+    old = label_of(run_folder).read_bytes()
+    apply({first: "accept", second: "reject"})
+    once = files(run_folder)
+    label_of(run_folder).write_bytes(old)  # as if it had stopped after the record
+    apply({first: "accept", second: "reject"})
+    assert files(run_folder) == once
+
+
 def test_format_of_all_images__is_made_again(apply, run_folder, monkeypatch) -> None:
     from samcli.formats import FORMATS, LabelFormat
 
