@@ -1,0 +1,59 @@
+"""Linear layers by the fastest kernel at hand.
+
+On x86 CPUs oneDNN multiplies fp32 matrices twice as fast as the MKL that PyTorch calls (measured on AMD Zen 5
+with AVX-512), and applies GELU or adds a residual while the result is still in registers. PyTorch reaches it
+through the operators that its own compiler emits; they are private, so they are tried before they are trusted.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CACHE_BYTES = 2 << 20
+"""Size of a tile that stays in a CPU's cache while a few operators pass over it, in bytes."""
+
+
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool = False, add: Tensor | None = None
+) -> Tensor:
+    """x (..., K) times the transpose of a weight (N, K), plus bias (N,), then GELU or plus `add` (..., N)."""
+    if x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and _onednn_works():
+        return _onednn(x, weight, bias, gelu, add)
+    return _plain(x, weight, bias, gelu, add)
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool, add: Tensor | None) -> Tensor:
+    operator = torch.ops.mkldnn._linear_pointwise
+    weight = weight.contiguous()  # oneDNN multiplies other layouts by its reference kernel, a thousand times slower
+    x = x.contiguous()
+    if add is not None:
+        return operator.binary(x, add.contiguous(), weight, bias, "add")  # type: ignore[no-any-return]
+    return operator(x, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else "")  # type: ignore[no-any-return]
+
+
+def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool, add: Tensor | None) -> Tensor:
+    product = F.linear(x, weight, bias)
+    if gelu:
+        return F.gelu(product)
+    return product if add is None else product + add
+
+
+@functools.cache
+def _onednn_works() -> bool:
+    """Whether oneDNN's operators are there and agree with PyTorch's."""
+    if platform.machine().lower() not in ("x86_64", "amd64") or not torch.backends.mkldnn.is_available():
+        return False
+    values = torch.linspace(-2, 2, 24)
+    x, weight, bias, add = values.view(4, 6), values.view(4, 6).flip(0), values[:4], values[:16].view(4, 4)
+    cases = [(None, False, None), (bias, True, None), (bias, False, add)]
+    try:
+        return all(
+            torch.allclose(_onednn(x, weight, *case), _plain(x, weight, *case), atol=1e-5) for case in cases
+        )
+    except (AttributeError, RuntimeError, NotImplementedError, TypeError):
+        return False
