@@ -52,8 +52,6 @@ def _onednn_works() -> bool:
     x, weight, bias, add = values.view(4, 6), values.view(4, 6).flip(0), values[:4], values[:16].view(4, 4)
     cases = [(None, False, None), (bias, True, None), (bias, False, add)]
     try:
-        return all(
-            torch.allclose(_onednn(x, weight, *case), _plain(x, weight, *case), atol=1e-5) for case in cases
-        )
+        return all(torch.allclose(_onednn(x, weight, *case), _plain(x, weight, *case), atol=1e-5) for case in cases)
     except (AttributeError, RuntimeError, NotImplementedError, TypeError):
         return False
