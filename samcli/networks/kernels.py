@@ -22,14 +22,27 @@ def linear(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, *, gelu: bool = False, add: Tensor | None = None
 ) -> Tensor:
     """x (..., K) times the transpose of a weight (N, K), plus bias (N,), then GELU or plus `add` (..., N)."""
-    if x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and _onednn_works():
-        return _onednn(x, weight, bias, gelu, add)
-    return _plain(x, weight, bias, gelu, add)
+    multiply = _onednn if _use_onednn(x) else _plain
+    return multiply(x, weight, bias, gelu, add)
+
+
+def products(x: Tensor, y: Tensor) -> Tensor:
+    """Matrices (B, M, K) times the transposes of matrices (B, N, K), or of one (1, N, K) for all."""
+    if len(y) == 1:
+        return linear(x, y[0])
+    if x.dtype == torch.float32 and _use_onednn(x):  # oneDNN does the batches of other types
+        return torch.stack([linear(one, other) for one, other in zip(x, y, strict=True)])
+    return torch.bmm(x, y.transpose(1, 2))
+
+
+def _use_onednn(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and _onednn_works()
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool, add: Tensor | None) -> Tensor:
     operator = torch.ops.mkldnn._linear_pointwise
-    weight = weight.contiguous()  # oneDNN multiplies other layouts by its reference kernel, a thousand times slower
+    if not weight.t().is_contiguous():
+        weight = weight.contiguous()  # other layouts go through oneDNN's reference kernel, a thousand times slower
     x = x.contiguous()
     if add is not None:
         return operator.binary(x, add.contiguous(), weight, bias, "add")  # type: ignore[no-any-return]
