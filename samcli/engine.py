@@ -22,6 +22,7 @@ from torch import Tensor
 from samcli.errors import ImageError, UsageError
 from samcli.masks import Mask
 from samcli.networks import load_network
+from samcli.networks.fast import decoder_forward, encoder_forward
 from samcli.networks.sam import SamNetwork
 from samcli.types import Embedding, Image, Prompts, Segment, Size
 from samcli.weights import find_weights
@@ -34,9 +35,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
 _PIXEL_STD = (58.395, 57.12, 57.375)
 
-_GPU_CHUNK = 64
-_CPU_CHUNK_BYTES = 4 << 20
-"""On a CPU the decoder is bound by memory: prompts go through it in chunks whose image tokens fit the cache."""
+_CHUNK = 64
+"""Prompts whose logits are held at once, unless the device's memory says fewer."""
 
 _SQUARE_BYTES = 64 << 20
 """Logits held at the size of the network's square at once, in bytes."""
@@ -138,13 +138,9 @@ class Engine:
         self._position: Tensor = self._prompt_encoder.get_dense_pe().to(self._dtype)  # type: ignore[operator]
         self._mean = torch.tensor(_PIXEL_MEAN, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(_PIXEL_STD, device=self.device).view(3, 1, 1)
-        self._chunk = self._first_chunk()
+        self._embed, self._predict = encoder_forward(self._encoder), decoder_forward(self._decoder)
+        self._chunk = _CHUNK
         self._batch: int | None = None  # no limit known yet
-
-    def _first_chunk(self) -> int:
-        if self.device.type != "cpu":
-            return _GPU_CHUNK
-        return max(1, _CPU_CHUNK_BYTES // (self._position.numel() * self._position.element_size()))
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[Embedding]:
@@ -168,7 +164,7 @@ class Engine:
     def _encode_together(self, images: Sequence[Image]) -> list[Embedding]:
         frames = [Frame(image.image_size, self.side) for image in images]
         batch = torch.stack([self._preprocess(image, frame) for image, frame in zip(images, frames, strict=True)])
-        features = self._encoder(batch.to(self._dtype))
+        features = self._embed(batch.to(self._dtype))
         return [
             Embedding(one, frame.image_size, frame.input_size, self.model)
             for one, frame in zip(features, frames, strict=True)
@@ -253,12 +249,12 @@ class Engine:
         if prompts.mask_logits is not None:
             logits = torch.from_numpy(prompts.mask_logits)[:, None].to(self.device)
         sparse, dense = self._prompt_encoder(points=points, boxes=boxes, masks=logits)
-        masks, quality = self._decoder(
-            image_embeddings=embedding.features[None].to(self.device, self._dtype),
-            image_pe=self._position,
-            sparse_prompt_embeddings=sparse.to(self._dtype),
-            dense_prompt_embeddings=dense.to(self._dtype),
-            multimask_output=multimask,
+        masks, quality = self._predict(
+            embedding.features[None].to(self.device, self._dtype),
+            self._position,
+            sparse.to(self._dtype),
+            (dense[:1] if logits is None else dense).to(self._dtype),  # the same for all where no mask is given
+            multimask,
         )
         return masks.float(), quality.float()
 

@@ -26,6 +26,29 @@ def linear(
     return multiply(x, weight, bias, gelu, add)
 
 
+def convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+    gelu: bool = False,
+) -> Tensor:
+    """Convolution of x (B, h, w, C), channels last, then GELU: (B, h', w', D)."""
+    if weight.shape[2:] == (1, 1) and stride == groups == 1:
+        return linear(x, weight.flatten(1), bias, gelu=gelu)
+    maps = x.permute(0, 3, 1, 2)
+    if gelu and _use_onednn(x):
+        sizes = [padding] * 2, [stride] * 2, [1, 1], groups
+        out = torch.ops.mkldnn._convolution_pointwise(maps, weight, bias, *sizes, "gelu", [], "none")
+    else:
+        out = F.conv2d(maps, weight, bias, stride, padding, groups=groups)
+        out = F.gelu(out) if gelu else out
+    return out.permute(0, 2, 3, 1)  # type: ignore[no-any-return]
+
+
 def products(x: Tensor, y: Tensor) -> Tensor:
     """Matrices (B, M, K) times the transposes of matrices (B, N, K), or of one (1, N, K) for all."""
     if len(y) == 1:
