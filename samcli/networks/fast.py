@@ -17,7 +17,7 @@ def encoder_forward(encoder: nn.Module) -> Callable[[Tensor], Tensor]:
     from ultralytics.models.sam.modules.encoders import ImageEncoderViT
     from ultralytics.models.sam.modules.tiny_encoder import TinyViT
 
-    if type(encoder) is ImageEncoderViT and encoder.blocks[0].attn.use_rel_pos:
+    if type(encoder) is ImageEncoderViT and hasattr(encoder.get_submodule("blocks.0.attn"), "rel_pos_h"):
         return functools.partial(encode_vit, encoder)
     if type(encoder) is TinyViT:
         return functools.partial(encode_tinyvit, encoder)

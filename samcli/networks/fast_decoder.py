@@ -37,8 +37,9 @@ def decode_masks(
     if image.device.type == "cpu":
         at_once = max(1, _TILE_BYTES // (places.numel() * places.element_size()))
     shared = _tokens(image + dense) if len(dense) == 1 else None
-    masks, quality = [], []
-    for part in sparse.split(at_once):
+    masks: list[Tensor] = []
+    quality: list[Tensor] = []
+    for part in torch.split(sparse, at_once):
         own = dense[at_once * len(masks) :][: len(part)]
         tokens, seen = _transform(decoder, _tokens(image + own) if shared is None else shared, places, part)
         masks.append(_masks(decoder, tokens, seen, (height, width), wanted))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -71,7 +72,7 @@ def _attention(attn: Any, x: Tensor) -> Tensor:
     """Multi-head attention within each window (G, N, C), by distance as well."""
     groups, count, _ = x.shape
     qkv = linear(attn.norm(x), attn.qkv.weight, attn.qkv.bias).view(groups, count, attn.num_heads, -1)
-    q, k, v = qkv.transpose(1, 2).split([attn.key_dim, attn.key_dim, attn.d], dim=-1)
+    q, k, v = torch.split(qkv.transpose(1, 2), [attn.key_dim, attn.key_dim, attn.d], dim=-1)
     bias = attn.attention_biases[:, attn.attention_bias_idxs]
     at_once = groups
     if x.device.type == "cpu":

@@ -82,7 +82,8 @@ def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool, add: Tens
 @functools.cache
 def _onednn_works() -> bool:
     """Whether oneDNN's operators are there and agree with PyTorch's."""
-    if platform.machine().lower() not in ("x86_64", "amd64") or not torch.backends.mkldnn.is_available():
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not available or platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     values = torch.linspace(-2, 2, 24)
     x, weight, bias, add = values.view(4, 6), values.view(4, 6).flip(0), values[:4], values[:16].view(4, 4)
