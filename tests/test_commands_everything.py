@@ -15,17 +15,18 @@ from test_everything import generated, tiny_reference
 from samcli.commands.everything import read_grids
 from samcli.errors import UsageError
 from samcli.images import read_image
+from samcli.masks import Mask
 
+SHAPES = Path(__file__).parents[1] / "examples" / "shapes"
 SMALL = ("--sam", "tiny", "--points-per-side", 6, "--precision", "fp32")
 
 
 @pytest.fixture
 def scenes(tmp_path: Path) -> Path:
     """Two small scenes in two folders."""
-    shapes = Path(__file__).parents[1] / "examples" / "shapes"
     folder = tmp_path / "scenes"
     (folder / "more").mkdir(parents=True)
-    with PillowImage.open(shapes / "beads.jpg") as image:
+    with PillowImage.open(SHAPES / "beads.jpg") as image:
         image.resize((320, 240)).save(folder / "beads.png")
         image.crop((0, 0, 300, 200)).save(folder / "more" / "part.png")
     return folder
@@ -93,11 +94,19 @@ def test_other_formats__label_map_edges_and_proposals(samcli_run, scenes, tmp_pa
         numbers = np.unique(labels[coco.decode(row["segmentation"]) > 0])
         assert len(numbers) == 1
         assert numbers[0] > 0
-    # Strong edges lie where an object ends, not inside it or far away.
-    boundary = cv2.dilate(labels, np.ones((7, 7))) != cv2.erode(labels, np.ones((7, 7)))
-    strong = edges > 128
-    assert strong.sum() > 50
-    assert (strong & boundary).sum() > 0.7 * strong.sum()
+    # Strong edges lie where an object ends, not inside it or far away, and go round most of the objects.
+    truth = json.loads((SHAPES.with_name("shapes_truth") / "beads.jpg.json").read_text())
+    strong, covered = edges > 100, 0
+    near = np.zeros(strong.shape, bool)
+    for item in truth["objects"]:
+        mask = cv2.resize(
+            Mask.from_coco(item["rle"]).pixels().astype(np.uint8), (320, 240), interpolation=cv2.INTER_AREA
+        )
+        outline = cv2.dilate(mask, np.ones((5, 5))) != cv2.erode(mask, np.ones((5, 5)))
+        near |= outline
+        covered += (strong & outline).sum() > 10
+    assert (strong & near).sum() > 0.7 * strong.sum()
+    assert covered >= 0.7 * len(truth["objects"])
 
 
 def test_rerun__does_nothing_and_a_removed_folder_is_made_again(samcli_run, scenes, tmp_path) -> None:

@@ -12,11 +12,12 @@ from samcli.embeddings import NPY_SUFFIX, SUFFIX, write_embedding, write_npy
 from samcli.engine import Engine
 from samcli.errors import ImageError
 from samcli.files import write_atomic
+from samcli.formats.records import write_record
 from samcli.job import Job, Models
 from samcli.outputs import Labels
 from samcli.pipeline import BaseWorker
 from samcli.plan import Plan
-from samcli.types import Embedding, Image, ImageRef, Outcome, Status
+from samcli.types import Annotation, Embedding, Image, ImageRef, Outcome, Status
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,9 @@ class EncodeWorker(BaseWorker):
             data = [write_embedding(ref, result, self._options.dtype)]
             if self._options.npy:
                 data.append(write_npy(result))
+            # The record says no more than that the files beside it are ours.
+            record = write_record(Annotation(ref.key, result.image_size), {})
+            write_atomic(Path(self._labels.layout.record(ref.key)), record)
             for content, path in zip(data, self._labels.paths(ref.key), strict=True):
                 write_atomic(Path(path), content)
         return Outcome(ref, Status.DONE, whole_name=ref.key in self._labels.whole_names)
