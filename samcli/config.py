@@ -200,6 +200,11 @@ class FastSamOptions(Options):
     )
     trust_weights: bool = _trust_weights("FastSAM")
 
+    def recipe(self) -> dict[str, Any]:
+        """Without those of these options that were not given: they say nothing about a run with SAM."""
+        names = {entry.name for entry in dataclasses.fields(FastSamOptions)}
+        return {k: v for k, v in super().recipe().items() if v is not None or k not in names}
+
 
 @dataclass(frozen=True)
 class EmbeddingOptions(Options):

@@ -76,6 +76,11 @@ class FastSam:
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
 
+    @property
+    def names(self) -> dict[int, str]:
+        """Its one class."""
+        return self._detector.names
+
     def find(self, images: Sequence[Image]) -> list[Detections]:
         """Every object's box, score and mask, best first; boxes at the image's border end on it."""
         return [
@@ -99,12 +104,12 @@ def _with_masks(found: Detections, size: Size) -> Detections:
 def to_border(boxes: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
     """Boxes (N, 4) xyxy with the sides that are near the border of an image of `size` moved onto it."""
     height, width = size
-    adjusted = boxes.copy()
+    adjusted: NDArray[np.float32] = boxes.copy()
     adjusted[:, :2][boxes[:, :2] < _NEAR_BORDER] = 0
     for side, length in ((2, width), (3, height)):
         adjusted[boxes[:, side] > length - _NEAR_BORDER, side] = length
     whole = (0, 0, width, height)
-    adjusted[[box_iou(box, whole) > _WHOLE_IMAGE for box in adjusted.tolist()]] = whole
+    adjusted[np.array([box_iou(box, whole) > _WHOLE_IMAGE for box in adjusted.tolist()], bool)] = whole
     return adjusted
 
 

@@ -43,7 +43,8 @@ def cut_masks(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Siz
         for length, pad in zip((height, width), padding, strict=True)
     )
     at_once = max(1, _FLOATS // (factor**2 * height * width))
-    for part, corners in zip(coefficients.float().split(at_once), boxes.float().cpu().split(at_once), strict=True):
+    parts = torch.split(coefficients.float(), at_once), torch.split(boxes.float().cpu(), at_once)
+    for part, corners in zip(*parts, strict=True):
         logits = (part @ table).view(len(part), 1, height, width)
         if factor > 1:
             logits = F.interpolate(logits, scale_factor=factor, mode="bilinear")

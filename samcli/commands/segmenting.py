@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from samcli.config import FilterOptions, JobOptions, Options
+from samcli.config import FastSamOptions, FilterOptions, JobOptions, Options
 from samcli.embeddings import EmbeddingStore, open_store
 from samcli.engine import Engine, choose_device
 from samcli.errors import UsageError
-from samcli.fastsam import is_fastsam
+from samcli.fastsam import DEFAULTS, FastSam, is_fastsam, load_fastsam
 from samcli.job import Models
 from samcli.masks import box_iou
 from samcli.networks import load_network
@@ -58,6 +58,35 @@ def refuse(options: Options, names: Iterable[str], why: str) -> None:
         raise UsageError(f"{', '.join(flags)} {'does' if len(flags) == 1 else 'do'} not apply {why}")
 
 
+def check_family(sam: str, options: FastSamOptions, formats: Iterable[str], only_sam: Iterable[str]) -> None:
+    """Refuse what the segmenter named `sam` cannot do; `only_sam`: the options that FastSAM has no use for.
+
+    Raises:
+        UsageError: naming the options.
+    """
+    if not is_fastsam(sam):
+        refuse(options, DEFAULTS, "to SAM, only to FastSAM (--sam FastSAM-s.pt)")
+        return
+    refuse(options, only_sam, "to FastSAM; it has --conf, --iou, --imgsz and --max-det")
+    if impossible := sorted({"edges", "logits"}.intersection(formats)):
+        raise UsageError(f"--format {impossible[0]} does not apply to FastSAM: it gives masks, no logits")
+
+
+def find_fastsam(
+    plan: Plan, models: Models, options: JobOptions, fastsam: FastSamOptions
+) -> tuple[FastSam, torch.device] | None:
+    """FastSAM and where it runs, if that is what the checkpoint given as `--sam` is; None if it is not.
+
+    Raises:
+        WeightsError: the checkpoint is refused, damaged, or not what it should be.
+        UsageError: no such device.
+    """
+    if not is_fastsam(str(models["sam"].path)):
+        return None
+    device, half = detector_hardware(plan, options)
+    return load_fastsam(models["sam"], fastsam, device=str(device), half=half), device
+
+
 class Encoder:
     """Embeddings of images: from a store where it has them, else from the image encoder.
 
@@ -96,12 +125,15 @@ def reason_to_drop(instance: Instance, options: FilterOptions) -> str | None:
         return "empty mask"
     if mask.area < options.min_mask_area:
         return f"{mask.area} pixels, fewer than --min-mask-area {options.min_mask_area}"
-    predicted, stability = quality.predicted_iou, quality.stability
-    if None not in (options.min_predicted_iou, predicted) and predicted < options.min_predicted_iou:
-        return f"predicted IoU {predicted:.3f} below --min-predicted-iou {options.min_predicted_iou:g}"
-    if None not in (options.min_stability, stability) and stability < options.min_stability:
-        return f"stability {stability:.3f} below --min-stability {options.min_stability:g}"
+    if _below(quality.predicted_iou, options.min_predicted_iou):
+        return f"predicted IoU {quality.predicted_iou:.3f} below --min-predicted-iou {options.min_predicted_iou:g}"
+    if _below(quality.stability, options.min_stability):
+        return f"stability {quality.stability:.3f} below --min-stability {options.min_stability:g}"
     return None
+
+
+def _below(figure: float | None, limit: float | None) -> bool:
+    return figure is not None and limit is not None and figure < limit
 
 
 def to_instance(
