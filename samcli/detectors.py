@@ -91,13 +91,10 @@ def _load_model(path: Path, trusted: bool) -> Any:
         raise WeightsError(f"Ultralytics would load {taken} instead of {path}: rename the file")
     try:
         exported = path.suffix != ".pt"
-        model = YOLO(path, task="detect") if exported else YOLO(path)
+        model = YOLO(path, task=_exported_task(path)) if exported else YOLO(path)
         if not exported and "RTDETR" in type(model.model).__name__:
             model = RTDETR(path)
         names = model.names  # an exported model is opened only here
-        if exported and (task := getattr(model.predictor.model, "task", None)) not in (None, "detect"):
-            model = YOLO(path, task=task)
-            names = model.names
     except Exception as error:  # whatever unpickling a stranger's file can raise
         if isinstance(error.__cause__, pickle.UnpicklingError) and not trusted:
             raise WeightsError(
@@ -112,6 +109,13 @@ def _load_model(path: Path, trusted: bool) -> Any:
     if not names:
         raise WeightsError(f"{path.name} names no classes")
     return model
+
+
+def _exported_task(path: Path) -> str:
+    """What the exporter says that the model does: not every version of Ultralytics asks it."""
+    from ultralytics.nn.autobackend import AutoBackend
+
+    return getattr(AutoBackend(str(path)), "task", None) or "detect"
 
 
 def parse_classes(text: str, names: dict[int, str]) -> list[int]:
