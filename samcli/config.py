@@ -87,6 +87,12 @@ class Options:
             if entry.metadata.get("recipe")
         }
 
+    def changed(self, names: Iterable[str]) -> list[str]:
+        """Of the options of these names, the flags of those that are not at their defaults."""
+        entries = {entry.name: entry for entry in dataclasses.fields(self)}
+        defaults = type(self)()
+        return [flag_of(entries[n]) for n in names if n in entries and getattr(self, n) != getattr(defaults, n)]
+
 
 def _check(entry: dataclasses.Field[Any], value: Any) -> None:
     if value is None:
@@ -122,6 +128,11 @@ class InputOptions(Options):
     max_pixels: int = option(500_000_000, "Images of more pixels are recorded as failed.", low=1, panel="Input")
 
 
+def _trust_weights(panel: str) -> Any:
+    text = "Load a detector that is a full pickle: it can run any code. Only for files you made."
+    return option(False, text, panel=panel)
+
+
 @dataclass(frozen=True)
 class DetectorOptions(Options):
     """The detector whose boxes prompt SAM."""
@@ -144,11 +155,7 @@ class DetectorOptions(Options):
         panel="Detector",
         metavar="person,bus|0,5",
     )
-    trust_weights: bool = option(
-        False,
-        "Load a detector that is a full pickle: it can run any code. Only for files you made.",
-        panel="Detector",
-    )
+    trust_weights: bool = _trust_weights("Detector")
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,8 @@ class SamOptions(Options):
 
     sam: str = option(
         "sam_b.pt",
-        "SAM checkpoint: a known name, a path, or 'tiny' (embedded).",
+        "SAM checkpoint: a known name, a path, or 'tiny' (embedded). everything and prompt take FastSAM too, "
+        "auto-annotate 'none': the detector's own masks.",
         recipe=True,
         panel="SAM",
         metavar="NAME|PATH",
@@ -170,6 +178,32 @@ class SamOptions(Options):
         panel="SAM",
     )
     device: str = option("auto", "cpu, cuda, cuda:1, mps, or auto.", panel="SAM", metavar="DEVICE")
+
+
+@dataclass(frozen=True)
+class FastSamOptions(Options):
+    """How FastSAM, where it takes SAM's place, finds all objects of an image. Defaults: `fastsam.DEFAULTS`."""
+
+    conf: float | None = option(
+        None, "Least score. Default: 0.25.", recipe=True, low=0, high=1, panel="FastSAM", metavar="FLOAT"
+    )
+    iou: float | None = option(
+        None, "Boxes that overlap more are one. Default: 0.7.", recipe=True, low=0, high=1, panel="FastSAM",
+        metavar="FLOAT",
+    )  # fmt: skip
+    imgsz: int | None = option(
+        None, "Input size in pixels. Default: what it was trained with, 1024 for the published ones.", recipe=True,
+        low=32, panel="FastSAM", metavar="N",
+    )  # fmt: skip
+    max_det: int | None = option(
+        None, "Most objects in an image. Default: 300.", recipe=True, low=1, panel="FastSAM", metavar="N"
+    )
+    trust_weights: bool = _trust_weights("FastSAM")
+
+    def recipe(self) -> dict[str, Any]:
+        """Without those of these options that were not given: they say nothing about a run with SAM."""
+        names = {entry.name for entry in dataclasses.fields(FastSamOptions)}
+        return {k: v for k, v in super().recipe().items() if v is not None or k not in names}
 
 
 @dataclass(frozen=True)
@@ -313,8 +347,8 @@ class MaskGeneratorOptions(Options):
 
 @dataclass(frozen=True)
 class EverythingOptions(
-    JobOptions, RunOptions, NamingOptions, LabelOptions, MaskGeneratorOptions, EmbeddingOptions, SamOptions,
-    InputOptions,
+    JobOptions, RunOptions, NamingOptions, LabelOptions, MaskGeneratorOptions, EmbeddingOptions, FastSamOptions,
+    SamOptions, InputOptions,
 ):  # fmt: skip
     """All options of `samcli everything`."""
 
@@ -339,8 +373,9 @@ class EverythingOptions(
 
 @dataclass(frozen=True)
 class PromptOptions(
-    JobOptions, RunOptions, NamingOptions, LabelOptions, FilterOptions, EmbeddingOptions, SamOptions, InputOptions
-):
+    JobOptions, RunOptions, NamingOptions, LabelOptions, FilterOptions, EmbeddingOptions, FastSamOptions,
+    SamOptions, InputOptions,
+):  # fmt: skip
     """All options of `samcli prompt`."""
 
     point: tuple[str, ...] = option(

@@ -1,7 +1,8 @@
-"""Detectors: images to boxes, class ids and scores."""
+"""Detectors: images to boxes, class ids and scores, and from segmentation models to masks too."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import pickle
 from collections.abc import Sequence
@@ -34,19 +35,21 @@ def load_detector(
     *,
     conf: float = 0.25,
     iou: float = 0.45,
-    imgsz: int = 640,
+    imgsz: int | None = 640,
     max_det: int = 300,
     classes: str | None = None,
     device: str = "cpu",
     half: bool = False,
+    masks: bool = False,
     trust_weights: bool = False,
 ) -> UltralyticsDetector:
     """A detector out of any file that Ultralytics reads: YOLOv5u to YOLO26, RT-DETR, also exported ones.
 
-    `weights`: a file, or what `--det` takes: a known name, a path, or `tiny`. The rest as on the command line.
+    `weights`: a file, or what `--det` takes: a known name, a path, or `tiny`. `imgsz`: None for what the file
+    was trained with. `masks`: detections come with the model's own masks. The rest as on the command line.
 
     Raises:
-        WeightsError: the file is refused, damaged, or no detector.
+        WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
         UsageError: `classes` names a class that the detector does not know.
     """
     from samcli.ultralytics_setup import prepare_ultralytics
@@ -57,10 +60,18 @@ def load_detector(
         log.warning("%s may run any code while it is loaded (--trust-weights)", weights.path)
     prepare_ultralytics(trust_weights=trust_weights)
     model = _load_model(weights.path, trust_weights)
+    if masks and model.task != "segment":
+        raise WeightsError(
+            f"{weights.path.name} finds boxes without masks; expected a segmentation model, e.g. yolov8n-seg.pt"
+        )
     names = {int(key): str(value) for key, value in dict(model.names).items()}
-    settings = {"conf": conf, "iou": iou, "imgsz": imgsz, "max_det": max_det, "device": device, "half": half}
+    settings = {"conf": conf, "iou": iou, "max_det": max_det, "device": device, "half": half}
+    if imgsz is not None:
+        settings["imgsz"] = imgsz
     if classes is not None:
         settings["classes"] = parse_classes(classes, names)
+    if masks:
+        settings["predictor"] = _mask_predictor()
     return UltralyticsDetector(model, names, settings)
 
 
@@ -80,7 +91,7 @@ def _load_model(path: Path, trusted: bool) -> Any:
         raise WeightsError(f"Ultralytics would load {taken} instead of {path}: rename the file")
     try:
         exported = path.suffix != ".pt"
-        model = YOLO(path, task="detect") if exported else YOLO(path)
+        model = YOLO(path, task=_exported_task(path)) if exported else YOLO(path)
         if not exported and "RTDETR" in type(model.model).__name__:
             model = RTDETR(path)
         names = model.names  # an exported model is opened only here
@@ -98,6 +109,13 @@ def _load_model(path: Path, trusted: bool) -> Any:
     if not names:
         raise WeightsError(f"{path.name} names no classes")
     return model
+
+
+def _exported_task(path: Path) -> str:
+    """What the exporter says that the model does: not every version of Ultralytics asks it."""
+    from ultralytics.nn.autobackend import AutoBackend
+
+    return getattr(AutoBackend(str(path)), "task", None) or "detect"
 
 
 def parse_classes(text: str, names: dict[int, str]) -> list[int]:
@@ -153,10 +171,35 @@ class UltralyticsDetector:
         return [found[index] for index in range(len(images))]
 
 
+@functools.cache
+def _mask_predictor() -> Any:
+    """Ultralytics' predictor of masks, but for how they are made: see `prototypes`.
+
+    Its own would hold every mask at the size of the image, and leave out objects without saying so.
+    """
+    from ultralytics.engine.results import Results
+    from ultralytics.models.yolo.segment import SegmentationPredictor
+    from ultralytics.utils.ops import scale_boxes
+
+    from samcli.prototypes import cut_masks
+
+    class MaskPredictor(SegmentationPredictor):  # type: ignore[misc]
+        def construct_result(self, pred: Any, img: Any, orig_img: Any, img_path: str, proto: Any) -> Any:
+            pred[:, :4] = scale_boxes(img.shape[2:], pred[:, :4], orig_img.shape)
+            result = Results(orig_img, path=img_path, names=self.model.names, boxes=pred[:, :6])
+            result.own_masks = tuple(cut_masks(proto, pred[:, 6:], pred[:, :4], orig_img.shape[:2]))
+            return result
+
+    return MaskPredictor
+
+
 def _to_detections(result: Any, image: Image) -> Detections:
-    """Boxes inside the image, those without area left out."""
+    """Boxes inside the image, those without area left out; with their masks where the model made them."""
     table = result.boxes.data.float().cpu().numpy()
     height, width = image.image_size
     boxes = np.clip(table[:, :4], 0, (width, height, width, height))
     keep = np.isfinite(table).all(1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return Detections(boxes[keep], table[keep, 5], table[keep, 4])
+    masks = getattr(result, "own_masks", None)
+    if masks is not None:
+        masks = tuple(mask for mask, kept in zip(masks, keep, strict=True) if kept)
+    return Detections(boxes[keep], table[keep, 5], table[keep, 4], masks)

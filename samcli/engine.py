@@ -23,6 +23,7 @@ from samcli.errors import ImageError, UsageError
 from samcli.masks import Mask
 from samcli.networks import load_network
 from samcli.networks.base import PIXEL_MEAN, PIXEL_STD, Frame, PromptTensors, SamNetwork
+from samcli.resampling import bilinear_taps
 from samcli.types import Embedding, Image, Prompts, Segment, Size
 from samcli.weights import find_weights
 
@@ -299,8 +300,8 @@ class Engine:
         low = torch.from_numpy(logits)[None].to(self.device)
         insides, extent = self._network.inside(low, embedding.input_size)
         height, width = embedding.image_size
-        first, second, weight = _taps(0, width, extent[1], width, insides.shape[2], insides.device)
-        above, below, share = _taps(0, height, extent[0], height, insides.shape[1], insides.device)
+        first, second, weight = bilinear_taps(0, width, extent[1], width, insides.shape[2], insides.device)
+        above, below, share = bilinear_taps(0, height, extent[0], height, insides.shape[1], insides.device)
         wide = torch.lerp(insides[0][:, first], insides[0][:, second], weight)
         return torch.lerp(wide[above], wide[below], share[:, None]).sigmoid().cpu().numpy()
 
@@ -339,11 +340,11 @@ def _threshold(
     (top, bottom), (left, right) = (
         _reach(span, old, new) for span, old, new in zip((rows, columns), extent, size, strict=True)
     )
-    first, second, weight = _taps(left, right, extent[1], size[1], inside.shape[1], inside.device)
+    first, second, weight = bilinear_taps(left, right, extent[1], size[1], inside.shape[1], inside.device)
     strip = max(1, _STRIP_BYTES // (4 * (right - left)))
     pixels, certain, possible = [], 0, 0
     for start in range(top, bottom, strip):
-        above, below, share = _taps(
+        above, below, share = bilinear_taps(
             start, min(start + strip, bottom), extent[0], size[0], inside.shape[0], inside.device
         )
         base = int(above[0])
@@ -365,15 +366,3 @@ def _reach(span: tuple[int, int], old: float, new: int) -> tuple[int, int]:
     first = math.floor((span[0] - 0.5) * new / old - 0.5)
     last = math.ceil((span[1] + 1.5) * new / old - 0.5)
     return max(0, first), min(new, last + 1)
-
-
-def _taps(
-    start: int, end: int, old: float, new: int, length: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """For positions start..end of an axis resized bilinearly from the first `old` of `length` positions to
-    `new`: the two positions that each is read from and the weight of the second, as torch's `interpolate` has
-    them (align_corners=False)."""
-    at = torch.arange(start, end, dtype=torch.float32, device=device)
-    source = ((at + 0.5) * (old / new) - 0.5).clamp(min=0)
-    first = source.long().clamp(max=length - 1)
-    return first, (first + 1).clamp(max=length - 1), source - first

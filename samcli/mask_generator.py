@@ -99,7 +99,10 @@ def find_candidates(
         found = [found[i] for i in nms(found, [1 / _area(c.crop_box) for c in found], options.crop_nms_thresh)]
     if options.min_mask_region_area:
         found = _cleaned(found, options, nms)
-    return _exclusive(found) if options.exclusive else found
+    if options.exclusive:
+        owned = exclusive([candidate.mask for candidate in found])
+        found = [candidate.with_mask(mask) for candidate, mask in zip(found, owned, strict=True) if mask.area]
+    return found
 
 
 @dataclass(frozen=True)
@@ -285,16 +288,15 @@ def _drop_regions(
     return stays[regions], True
 
 
-def _exclusive(found: list[Candidate]) -> list[Candidate]:
-    """Each pixel to the smallest mask that has it; masks that lose all are gone."""
-    if not found:
-        return found
-    owner = np.full((found[0].mask.height, found[0].mask.width), -1, np.int32)
-    for index in sorted(range(len(found)), key=lambda i: -found[i].mask.area):
-        pixels, (left, top, right, bottom) = found[index].mask.crop()
+def exclusive(masks: Sequence[Mask]) -> list[Mask]:
+    """Each pixel to the smallest of the masks (of one image) that has it; one that loses all is empty."""
+    if not masks:
+        return []
+    owner = np.full((masks[0].height, masks[0].width), -1, np.int32)
+    for index in sorted(range(len(masks)), key=lambda i: -masks[i].area):
+        pixels, (left, top, right, bottom) = masks[index].crop()
         owner[top:bottom, left:right][pixels] = index
-    left_over = [c.with_mask(_owned(owner, index, c.mask)) for index, c in enumerate(found)]
-    return [candidate for candidate in left_over if candidate.mask.area]
+    return [_owned(owner, index, mask) for index, mask in enumerate(masks)]
 
 
 def _owned(owner: NDArray[np.int32], index: int, mask: Mask) -> Mask:

@@ -88,11 +88,15 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Detections:
-    """Boxes (N, 4) float32 xyxy, class ids (N,) int64, scores (N,) float32 of one image, in pixels."""
+    """Boxes (N, 4) float32 xyxy, class ids (N,) int64, scores (N,) float32 of one image, in pixels.
+
+    `masks`: the N objects' own, some maybe empty, from a detector that was asked for them.
+    """
 
     boxes: NDArray[np.float32]
     class_ids: NDArray[np.int64]
     scores: NDArray[np.float32]
+    masks: tuple[Mask, ...] | None = None
 
     def __post_init__(self) -> None:
         boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
@@ -100,6 +104,8 @@ class Detections:
         scores = np.asarray(self.scores, np.float32).reshape(-1)
         if not len(boxes) == len(class_ids) == len(scores):
             raise ValueError(f"{len(boxes)} boxes, {len(class_ids)} class ids, {len(scores)} scores: not one each")
+        if self.masks is not None and len(self.masks) != len(boxes):
+            raise ValueError(f"{len(self.masks)} masks for {len(boxes)} boxes: not one each")
         for name, value in (("boxes", boxes), ("class_ids", class_ids), ("scores", scores)):
             object.__setattr__(self, name, value)
 
@@ -184,6 +190,7 @@ class Segment:
     """One mask that SAM answered: for which prompt, from which output token, and how good it is.
 
     `predicted_iou`: SAM's own estimate. `stability`: IoU of the masks thresholded at +/- an offset.
+    FastSAM's: `token` is the mask's rank among its answers, `predicted_iou` its score, and stability is not known.
     `low_res_logits`: (h, w) float32, only when asked for; may be fed back as `Prompts.mask_logits`.
     """
 
@@ -191,7 +198,7 @@ class Segment:
     token: int
     mask: Mask
     predicted_iou: float
-    stability: float
+    stability: float | None
     low_res_logits: NDArray[np.float32] | None = None
 
 

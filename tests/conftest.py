@@ -54,6 +54,18 @@ def yolo(checkpoints: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def yolo_seg(checkpoints: Path) -> Path:
+    """YOLOv8n-seg with random weights, which gives its cats, dogs and birds masks."""
+    return weights.save_yolo_seg(checkpoints / "yolo_seg.pt")
+
+
+@pytest.fixture(scope="session")
+def fastsam(checkpoints: Path) -> Path:
+    """FastSAM's architecture, small, with random weights, for 320 pixels."""
+    return weights.save_fastsam(checkpoints / "fastsam.pt")
+
+
+@pytest.fixture(scope="session")
 def photos(cache: Path) -> list[Path]:
     """The photos that ship in the ultralytics package."""
     from samcli.ultralytics_setup import prepare_ultralytics

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 import weights
+from conftest import same
+from PIL import Image as PillowImage
 
 from samcli.detectors import load_detector, parse_classes
 from samcli.errors import UsageError, WeightsError
 from samcli.files import sha256_of
 from samcli.images import read_image
+from samcli.types import Image, ImageRef
 from samcli.weights import WeightsFile
 
 NAMES = {0: "cat", 1: "dog", 2: "bird"}
@@ -62,11 +65,76 @@ def test_detect__keeps_to_the_classes_asked_for(yolo, photos) -> None:
     assert set(only.class_ids.tolist()) == {wanted}
 
 
-def test_segmentation_model__is_accepted_for_its_boxes(checkpoints, photos) -> None:
-    path = weights.save_yolo(checkpoints / "yolo_seg.pt", task="segment")
-    (found,) = load(path, conf=0.001).detect([read_image(photos[0])])
+def test_segmentation_model__is_accepted_for_its_boxes(yolo_seg, photos) -> None:
+    (found,) = load(yolo_seg, conf=0.001).detect([read_image(photos[0])])
     assert found.boxes.shape[1] == 4
     assert len(found) > 0
+    assert found.masks is None
+
+
+SIZES = [(301, 403), (517, 64), (40, 57), (320, 320), (9, 1)]
+"""(width, height)."""
+
+
+def resized(path: Path, width: int, height: int) -> Image:
+    with PillowImage.open(path) as opened:
+        return Image(ImageRef(path.parent, path.name), np.asarray(opened.convert("RGB").resize((width, height))))
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("conf", [0.1, 0.9])
+def test_masks__are_those_of_ultralytics_with_retina_masks(yolo_seg, photos, width, height, conf) -> None:
+    from ultralytics import YOLO
+
+    image = resized(photos[0], width, height)
+    (wanted,) = YOLO(yolo_seg).predict(
+        np.ascontiguousarray(image.pixels[..., ::-1]), retina_masks=True, conf=conf, iou=0.7, imgsz=320,
+        max_det=300, verbose=False,
+    )  # fmt: skip
+    (found,) = load(yolo_seg, conf=conf, iou=0.7, imgsz=320, max_det=300, masks=True).detect([image])
+    full = [index for index, mask in enumerate(found.masks) if mask.area]
+    assert len(full) == len(wanted)
+    np.testing.assert_allclose(found.boxes[full], wanted.boxes.xyxy.numpy(), atol=1e-3)
+    np.testing.assert_array_equal(found.class_ids[full], wanted.boxes.cls.numpy().astype(int))
+    np.testing.assert_allclose(found.scores[full], wanted.boxes.conf.numpy(), atol=1e-4)
+    for index, theirs in zip(full, wanted.masks.data.numpy() if full else (), strict=True):
+        assert same(found.masks[index].pixels(), theirs.astype(bool))
+    if conf < 0.5 and min(width, height) > 9:
+        assert len(full) > 50
+
+
+def test_masks__do_not_depend_on_the_other_images(yolo_seg, photos) -> None:
+    detector = load(yolo_seg, imgsz=320, masks=True)
+    images = [resized(photos[0], 301, 403), resized(photos[1], 320, 180)]
+    alone = [detector.detect([image])[0].masks for image in images]
+    assert [found.masks for found in detector.detect([*images, images[0]])] == [*alone, alone[0]]
+
+
+def test_image_without_detections__has_no_masks(yolo_seg, photos) -> None:
+    (found,) = load(yolo_seg, conf=1.0, imgsz=320, masks=True).detect([resized(photos[0], 64, 48)])
+    assert len(found) == 0
+    assert found.masks == ()
+
+
+def test_detector_without_masks__is_refused_where_they_are_asked_for(yolo) -> None:
+    with pytest.raises(WeightsError, match=r"yolo\.pt finds boxes without masks.*yolov8n-seg\.pt"):
+        load(yolo, masks=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("masks", [False, True])
+def test_exported_segmentation_model__is_taken_as_what_it_is(yolo_seg, photos, tmp_path, masks) -> None:
+    from ultralytics import YOLO
+
+    original = tmp_path / "model.pt"
+    original.write_bytes(yolo_seg.read_bytes())
+    exported = Path(YOLO(original).export(format="torchscript", imgsz=320, verbose=False))
+    image = resized(photos[1], 320, 320)
+    (wanted,), (found,) = (load(path, imgsz=320, masks=masks).detect([image]) for path in (original, exported))
+    assert len(found) == len(wanted) > 0
+    np.testing.assert_array_equal(found.class_ids, wanted.class_ids)
+    if masks:
+        assert all(same(a.pixels(), b.pixels()) for a, b in zip(found.masks, wanted.masks, strict=True))
 
 
 @pytest.mark.slow

@@ -161,7 +161,9 @@ def _settle(model: torch.nn.Module) -> None:
             score.bias.copy_(-1 - (score.weight[..., 0, 0] @ channels.mean(1)))
 
 
-def save_yolo(path: Path, *, names: tuple[str, ...] = ("cat", "dog", "bird"), task: str = "detect") -> Path:
+def save_yolo(
+    path: Path, *, names: tuple[str, ...] = ("cat", "dog", "bird"), task: str = "detect", imgsz: int = 640
+) -> Path:
     """YOLOv8n with seeded random weights, its scores raised so that it finds boxes everywhere."""
     from samcli.ultralytics_setup import prepare_ultralytics
 
@@ -173,10 +175,20 @@ def save_yolo(path: Path, *, names: tuple[str, ...] = ("cat", "dog", "bird"), ta
     model = kind(f"yolov8n{'-seg' if task == 'segment' else ''}.yaml", nc=len(names), verbose=False)
     model.names = dict(enumerate(names))
     _settle(model)
-    model.args = {"task": task, "imgsz": 640}
+    model.args = {"task": task, "imgsz": imgsz}
     model.task = task
-    torch.save({"model": model.half().eval(), "train_args": {"task": task, "imgsz": 640}, "epoch": -1}, path)
+    torch.save({"model": model.half().eval(), "train_args": {"task": task, "imgsz": imgsz}, "epoch": -1}, path)
     return path
+
+
+def save_yolo_seg(path: Path) -> Path:
+    """YOLOv8n-seg with seeded random weights, of three classes."""
+    return save_yolo(path, task="segment")
+
+
+def save_fastsam(path: Path, imgsz: int = 320) -> Path:
+    """FastSAM's architecture (YOLOv8-seg of one class) at size n, seeded random weights, trained at `imgsz`."""
+    return save_yolo(path, names=("object",), task="segment", imgsz=imgsz)
 
 
 def save_mobile_sam(path: Path) -> Path:

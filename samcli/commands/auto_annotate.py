@@ -1,37 +1,57 @@
-"""The main job: a detector's boxes prompt SAM, its masks become labels."""
+"""The main job: a detector's boxes prompt SAM, its masks become labels; or the detector's own masks do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from samcli.commands.segmenting import Encoder, load_engine, open_encoder, reason_to_drop, to_instance
+from samcli.commands.segmenting import (
+    Encoder,
+    detector_hardware,
+    load_engine,
+    open_encoder,
+    reason_to_drop,
+    refuse,
+    to_instance,
+)
 from samcli.config import AutoAnnotateOptions
 from samcli.detectors import Detector, load_detector
 from samcli.embeddings import store_facts
 from samcli.engine import Engine
 from samcli.job import Job, Models
+from samcli.masks import box_iou
 from samcli.pipeline import Finding, StageClock, Worker
 from samcli.plan import Plan
-from samcli.types import Annotation, Detections, Dropped, Embedding, Image, Instance, Prompts
+from samcli.types import Annotation, Detections, Dropped, Embedding, Image, Instance, Prompts, Quality
 
 
 @dataclass(frozen=True)
 class AutoAnnotate(Job):
-    """A folder of images, a detector and SAM in; labels, records and a journal out."""
+    """A folder of images, a detector and SAM (or only the detector) in; labels, records and a journal out."""
 
     options: AutoAnnotateOptions
     command = "auto-annotate"
 
+    def __post_init__(self) -> None:
+        if not self._with_sam:
+            names = ("embeddings", "min_predicted_iou", "min_stability")
+            refuse(self.options, names, "to --sam none: the detector's masks are taken as they are")
+
+    @property
+    def _with_sam(self) -> bool:
+        return self.options.sam != "none"
+
     @property
     def checkpoints(self) -> dict[str, str]:
-        """The detector's and SAM's."""
-        return {"det": self.options.det, "sam": self.options.sam}
+        """The detector's, and SAM's if it takes part."""
+        return {"det": self.options.det, **({"sam": self.options.sam} if self._with_sam else {})}
 
     def recipe(self) -> dict[str, Any]:
         """Classes in any order and case are the same."""
         recipe = {**super().recipe(), **store_facts(self.options.embeddings)}
+        if not self._with_sam:
+            del recipe["sam"]
         if self.options.classes is not None:
             recipe["classes"] = sorted({word.strip().lower() for word in self.options.classes.split(",")} - {""})
         return recipe
@@ -39,7 +59,11 @@ class AutoAnnotate(Job):
     def load(self, plan: Plan, models: Models) -> Worker:
         """Detector and SAM on one device."""
         options, clock = self.options, StageClock()
-        engine = load_engine(plan, models, options)
+        segmenter: Segmenter = DetectorMasks()
+        if self._with_sam:
+            engine = load_engine(plan, models, options)
+            segmenter = SamMasks(engine, open_encoder(engine, options.embeddings, clock), clock)
+        device, half = detector_hardware(plan, options)
         detector = load_detector(
             models["det"],
             conf=options.conf,
@@ -47,32 +71,90 @@ class AutoAnnotate(Job):
             imgsz=options.imgsz,
             max_det=options.max_det,
             classes=options.classes,
-            device=str(engine.device),
-            half=engine.precision != "fp32" and engine.device.type == "cuda",
+            device=str(device),
+            half=half,
+            masks=not self._with_sam,
             trust_weights=options.trust_weights,
         )
-        encoder = open_encoder(engine, options.embeddings, clock)
-        annotator = BoxAnnotator(detector, engine, encoder, options, clock)
+        annotator = BoxAnnotator(detector, segmenter, options, clock, on_cpu=device.type == "cpu")
         return Worker(annotator, plan.labels, self.formats, options, max_pixels=options.max_pixels, clock=clock)
 
 
+class Segmenter(Protocol):
+    """Gives what a detector has found its masks."""
+
+    def segment(self, images: Sequence[Image], found: Sequence[Detections]) -> list[list[Instance]]:
+        """For each image an instance for each of its detections, in their order."""
+        ...
+
+
+class SamMasks:
+    """SAM's masks, prompted with the boxes."""
+
+    def __init__(self, engine: Engine, encoder: Encoder, clock: StageClock) -> None:
+        self._engine = engine
+        self._encoder = encoder
+        self._clock = clock
+
+    def segment(self, images: Sequence[Image], found: Sequence[Detections]) -> list[list[Instance]]:
+        """See Segmenter. Images without detections never see the encoder."""
+        with_objects = [index for index, detections in enumerate(found) if len(detections)]
+        encoded = self._encoder.encode([images[index] for index in with_objects]) if with_objects else []
+        embeddings = dict(zip(with_objects, encoded, strict=True))
+        return [
+            self._prompt(embeddings[index], detections) if len(detections) else []
+            for index, detections in enumerate(found)
+        ]
+
+    def _prompt(self, embedding: Embedding, detections: Detections) -> list[Instance]:
+        with self._clock.measure("segment"):
+            segments = self._engine.segment(embedding, Prompts(boxes=detections.boxes))
+        instances = []
+        for segment in segments:
+            class_id, score, box = _detection(detections, segment.prompt)
+            instances.append(to_instance(segment, class_id, score=score, box=box))
+        return instances
+
+
+class DetectorMasks:
+    """The masks that the detector itself has made (`--sam none`)."""
+
+    def segment(self, images: Sequence[Image], found: Sequence[Detections]) -> list[list[Instance]]:
+        """See Segmenter."""
+        return [self._instances(detections) for detections in found]
+
+    def _instances(self, detections: Detections) -> list[Instance]:
+        instances = []
+        for index, mask in enumerate(detections.masks or ()):
+            class_id, score, box = _detection(detections, index)
+            quality = Quality(detector_score=score, box_iou=box_iou(mask.box or (0, 0, 0, 0), box))
+            instances.append(Instance(mask, class_id, quality, box))
+        return instances
+
+
+def _detection(detections: Detections, index: int) -> tuple[int, float, tuple[float, float, float, float]]:
+    """Class id, score and box of one of them."""
+    x1, y1, x2, y2 = (float(value) for value in detections.boxes[index])
+    return int(detections.class_ids[index]), float(detections.scores[index]), (x1, y1, x2, y2)
+
+
 class BoxAnnotator:
-    """One mask for each box that the detector finds."""
+    """One mask for each object that the detector finds."""
 
     def __init__(
         self,
         detector: Detector,
-        engine: Engine,
-        encoder: Encoder,
+        segmenter: Segmenter,
         options: AutoAnnotateOptions,
         clock: StageClock,
+        *,
+        on_cpu: bool,
     ) -> None:
         self._detector = detector
-        self._engine = engine
-        self._encoder = encoder
+        self._segmenter = segmenter
         self._options = options
         self._clock = clock
-        self.on_cpu = engine.device.type == "cpu"
+        self.on_cpu = on_cpu
 
     @property
     def names(self) -> Mapping[int, str]:
@@ -80,37 +162,26 @@ class BoxAnnotator:
         return self._detector.names
 
     def annotate(self, images: Sequence[Image]) -> list[Finding]:
-        """The annotation of each image. Images without detections never see the encoder."""
+        """The annotation of each image."""
         with self._clock.measure("detect"):
             found = self._detector.detect(images)
-        with_objects = [index for index, detections in enumerate(found) if len(detections)]
-        encoded = self._encoder.encode([images[index] for index in with_objects]) if with_objects else []
-        embeddings = dict(zip(with_objects, encoded, strict=True))
-        return [
-            Finding(self._segment(image, detections, embeddings.get(index)))
-            for index, (image, detections) in enumerate(zip(images, found, strict=True))
-        ]
+        instances = self._segmenter.segment(images, found)
+        return [Finding(self._annotation(image, those)) for image, those in zip(images, instances, strict=True)]
 
-    def _segment(self, image: Image, detections: Detections, embedding: Embedding | None) -> Annotation:
-        """One mask for each box. A mask that is dropped takes its own class with it, never another's."""
-        annotation = Annotation(image.ref.key, image.image_size)
-        if embedding is None:
-            return annotation
-        with self._clock.measure("segment"):
-            segments = self._engine.segment(embedding, Prompts(boxes=detections.boxes))
-        instances: list[Instance] = []
+    def _annotation(self, image: Image, instances: Sequence[Instance]) -> Annotation:
+        """Without what is not worth a label. A mask that is dropped takes its own class with it."""
+        kept: list[Instance] = []
         dropped: list[Dropped] = []
         seen: set[tuple[int, bytes]] = set()
-        for segment in segments:
-            class_id = int(detections.class_ids[segment.prompt])
-            x1, y1, x2, y2 = (float(value) for value in detections.boxes[segment.prompt])
-            score = float(detections.scores[segment.prompt])
-            reason = reason_to_drop(segment, self._options)
-            if reason is None and (class_id, segment.mask.counts) in seen:
+        for instance in instances:
+            identity = instance.class_id, instance.mask.counts
+            reason = reason_to_drop(instance, self._options)
+            if reason is None and identity in seen:
                 reason = "same class and mask as an object with a better score"  # a trainer rejects such rows
             if reason is not None:
-                dropped.append(Dropped(reason, class_id, (x1, y1, x2, y2), score))
+                score = instance.quality.detector_score
+                dropped.append(Dropped(reason, instance.class_id, instance.prompt_box, score))
                 continue
-            seen.add((class_id, segment.mask.counts))
-            instances.append(to_instance(segment, class_id, score=score, box=(x1, y1, x2, y2)))
-        return replace(annotation, instances=tuple(instances), dropped=tuple(dropped))
+            seen.add(identity)
+            kept.append(instance)
+        return Annotation(image.ref.key, image.image_size, tuple(kept), tuple(dropped))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.commands.segmenting import Encoder, load_engine, open_encoder
-from samcli.config import EverythingOptions
+from samcli.commands.segmenting import Encoder, check_family, find_fastsam, load_engine, open_encoder
+from samcli.config import EverythingOptions, MaskGeneratorOptions
 from samcli.edges import edge_map
 from samcli.embeddings import store_facts
 from samcli.engine import Engine
 from samcli.errors import UsageError
+from samcli.fastsam import FastSam
 from samcli.files import sha256_of
 from samcli.job import Job, Models
-from samcli.mask_generator import everything
-from samcli.pipeline import Finding, StageClock, Worker
+from samcli.mask_generator import everything, exclusive, without_small_regions
+from samcli.masks import Mask, box_iou
+from samcli.pipeline import Annotator, Finding, StageClock, Worker
 from samcli.plan import Plan
-from samcli.types import Annotation, Embedding, Image
+from samcli.types import Annotation, Detections, Embedding, Image, Instance, Quality
 
 Grids = list[NDArray[np.float64]]
+
+_FOR_ANY_MASK = ("min_mask_region_area", "exclusive")
+_ONLY_SAM = (
+    *(entry.name for entry in dataclasses.fields(MaskGeneratorOptions) if entry.name not in _FOR_ANY_MASK),
+    "point_grid",
+    "edges",
+    "embeddings",
+)
+"""Options that FastSAM, which is not clicked at, has no use for."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +47,12 @@ class Everything(Job):
     command = "everything"
     folder = "masks"
 
+    def __post_init__(self) -> None:
+        check_family(self.options.sam, self.options, self.format_names, _ONLY_SAM)
+
     @property
     def checkpoints(self) -> dict[str, str]:
-        """SAM's."""
+        """SAM's, or FastSAM's."""
         return {"sam": self.options.sam}
 
     @property
@@ -58,12 +73,17 @@ class Everything(Job):
         return recipe
 
     def load(self, plan: Plan, models: Models) -> Worker:
-        """SAM and the grid."""
+        """SAM and the grid, or FastSAM."""
         options, clock = self.options, StageClock()
-        grids = read_grids(options.point_grid, options.crop_n_layers) if options.point_grid else None
-        engine = load_engine(plan, models, options)
-        encoder = open_encoder(engine, options.embeddings, clock)
-        annotator = GridAnnotator(engine, encoder, options, grids, clock, edges="edges" in self.format_names)
+        annotator: Annotator
+        if found := find_fastsam(plan, models, options, options):
+            fastsam, device = found
+            annotator = FastSamAnnotator(fastsam, options, clock, on_cpu=device.type == "cpu")
+        else:
+            grids = read_grids(options.point_grid, options.crop_n_layers) if options.point_grid else None
+            engine = load_engine(plan, models, options)
+            encoder = open_encoder(engine, options.embeddings, clock)
+            annotator = GridAnnotator(engine, encoder, options, grids, clock, edges="edges" in self.format_names)
         return Worker(annotator, plan.labels, self.formats, options, max_pixels=options.max_pixels, clock=clock)
 
 
@@ -103,6 +123,46 @@ class GridAnnotator:
             instances = everything(self._engine, image, self._options, grids=self._grids, encode=encoded)
             edges = edge_map(self._engine, image, encoded) if self._edges else None
         return Finding(Annotation(image.ref.key, image.image_size, tuple(instances)), edges=edges)
+
+
+class FastSamAnnotator:
+    """All that FastSAM finds, images of one size together."""
+
+    def __init__(self, fastsam: FastSam, options: MaskGeneratorOptions, clock: StageClock, *, on_cpu: bool) -> None:
+        self._fastsam = fastsam
+        self._options = options
+        self._clock = clock
+        self.on_cpu = on_cpu
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """FastSAM's one class."""
+        return self._fastsam.names
+
+    def annotate(self, images: Sequence[Image]) -> list[Finding]:
+        """The annotation of each image, best objects first."""
+        with self._clock.measure("segment"):
+            found = self._fastsam.find(images)
+        return [
+            Finding(Annotation(image.ref.key, image.image_size, self._instances(detections)))
+            for image, detections in zip(images, found, strict=True)
+        ]
+
+    def _instances(self, found: Detections) -> tuple[Instance, ...]:
+        """The box that each mask was cut to counts as its prompt, the score as its predicted IoU."""
+        instances = []
+        for mask, box, score in zip(
+            self._tidied(found.masks or ()), found.boxes.tolist(), found.scores.tolist(), strict=True
+        ):
+            if mask.box is not None:
+                quality = Quality(predicted_iou=score, box_iou=box_iou(mask.box, box))
+                instances.append(Instance(mask, 0, quality, tuple(box)))
+        return tuple(instances)
+
+    def _tidied(self, masks: Sequence[Mask]) -> Sequence[Mask]:
+        if self._options.min_mask_region_area:
+            masks = [without_small_regions(mask, self._options.min_mask_region_area) for mask in masks]
+        return exclusive(masks) if self._options.exclusive else masks
 
 
 def read_grids(name: str, layers: int) -> Grids:

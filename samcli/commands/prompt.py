@@ -5,24 +5,36 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.commands.segmenting import Encoder, load_engine, open_encoder, reason_to_drop, to_instance
+from samcli.commands.segmenting import (
+    Encoder,
+    check_family,
+    find_fastsam,
+    load_engine,
+    open_encoder,
+    reason_to_drop,
+    to_instance,
+)
 from samcli.config import PromptOptions
 from samcli.embeddings import store_facts
 from samcli.engine import Engine
 from samcli.errors import ImageError, UsageError
+from samcli.fastsam import FastSam, choose
 from samcli.job import Job, Models
 from samcli.pipeline import Finding, StageClock, Worker
 from samcli.plan import Plan
 from samcli.prompts import ObjectPrompt, PromptSource, command_line_prompts, group, kept_mask, open_prompts
-from samcli.types import Annotation, Dropped, Embedding, Image, Instance, Prompts, Segment
+from samcli.types import Annotation, Detections, Dropped, Embedding, Image, Instance, PromptPoint, Prompts, Segment
 
 _SWITCHES = {"cutout": "cutouts", "overlay": "overlay", "save_logits": "logits"}
 """Options that are short for a format."""
+
+_ONLY_SAM = ("mask_input", "multimask", "refine", "min_stability", "embeddings", "save_logits")
+"""Options that FastSAM has no use for."""
 
 
 class Prompt(Job):
@@ -35,12 +47,13 @@ class Prompt(Job):
         self.options = options
         if options.multimask and (options.refine or options.best_mask):
             raise UsageError("--multimask keeps all three masks, --best-mask and --refine one: give either")
+        check_family(options.sam, options, self.format_names, _ONLY_SAM)
         self._source = open_source(options)
         self._keys: list[str] | None = None
 
     @property
     def checkpoints(self) -> dict[str, str]:
-        """SAM's."""
+        """SAM's, or FastSAM's."""
         return {"sam": self.options.sam}
 
     @property
@@ -73,13 +86,20 @@ class Prompt(Job):
             return "unreadable"
 
     def load(self, plan: Plan, models: Models) -> Worker:
-        """SAM, and the prompts."""
+        """SAM or FastSAM, and the prompts."""
         options, clock = self.options, StageClock()
-        engine = load_engine(plan, models, options)
-        encoder = open_encoder(engine, options.embeddings, clock)
-        annotator = PromptAnnotator(
-            engine, encoder, self._source, options, clock, logits="logits" in self.format_names
-        )
+        logits = "logits" in self.format_names
+        segmenter: Segmenter
+        if found := find_fastsam(plan, models, options, options):
+            fastsam, device = found
+            segmenter = FastSamSegmenter(fastsam, options, clock)
+        else:
+            engine = load_engine(plan, models, options)
+            device = engine.device
+            encoder = open_encoder(engine, options.embeddings, clock)
+            segmenter = SamSegmenter(engine, encoder, options, clock, logits=logits)
+        on_cpu = device.type == "cpu"
+        annotator = PromptAnnotator(segmenter, self._source, options, logits=logits, on_cpu=on_cpu)
         return Worker(annotator, plan.labels, self.formats, options, max_pixels=options.max_pixels, clock=clock)
 
     def notes(self, output: Path) -> list[str]:
@@ -112,26 +132,96 @@ class _Answer:
     logits: NDArray[np.float32] | None = None
 
 
+Objects = Sequence[ObjectPrompt]
+Answers = list[list[Segment]]
+"""For each object of an image, in their order, its masks, best first; none for a polygon that is kept."""
+
+
+class Segmenter(Protocol):
+    """Finds the masks of the objects that are asked for."""
+
+    def segment(self, images: Sequence[Image], wanted: Sequence[Objects]) -> list[Answers]:
+        """The answers for each image."""
+        ...
+
+
+class SamSegmenter:
+    """SAM, prompted with each object."""
+
+    def __init__(
+        self, engine: Engine, encoder: Encoder, options: PromptOptions, clock: StageClock, *, logits: bool
+    ) -> None:
+        self._engine = engine
+        self._encoder = encoder
+        self._options = options
+        self._clock = clock
+        self._logits = logits
+
+    def segment(self, images: Sequence[Image], wanted: Sequence[Objects]) -> list[Answers]:
+        """See Segmenter. Images for which SAM has nothing to do never see the encoder."""
+        groups = [group(objects) for objects in wanted]
+        asking = [index for index, each in enumerate(groups) if each]
+        encoded = self._encoder.encode([images[index] for index in asking]) if asking else []
+        embeddings = dict(zip(asking, encoded, strict=True))
+        answers: list[Answers] = [[[] for _ in objects] for objects in wanted]
+        for index, embedding in embeddings.items():
+            for members, prompts in groups[index]:
+                with self._clock.measure("segment"):
+                    segments = ask(self._engine, embedding, prompts, self._options, return_logits=self._logits)
+                for segment in segments:
+                    answers[index][members[segment.prompt]].append(segment)
+        return answers
+
+
+class FastSamSegmenter:
+    """FastSAM's masks of everything, among which the prompts choose."""
+
+    def __init__(self, fastsam: FastSam, options: PromptOptions, clock: StageClock) -> None:
+        self._fastsam = fastsam
+        self._options = options
+        self._clock = clock
+
+    def segment(self, images: Sequence[Image], wanted: Sequence[Objects]) -> list[Answers]:
+        """See Segmenter.
+
+        Raises:
+            ImageError: an object has a mask to start from.
+        """
+        for prompt in (prompt for objects in wanted for prompt in objects if prompt.mask_input):
+            where = f"{prompt.where}: " if prompt.where else ""
+            raise ImageError(f"{where}mask_input does not apply to FastSAM; expected a box or points")
+        asking = [index for index, objects in enumerate(wanted) if not all(prompt.rings for prompt in objects)]
+        with self._clock.measure("segment"):
+            found = self._fastsam.find([images[index] for index in asking]) if asking else []
+        answers: list[Answers] = [[[] for _ in objects] for objects in wanted]
+        for index, detections in zip(asking, found, strict=True):
+            answers[index] = self._answers(detections, wanted[index])
+        return answers
+
+    def _answers(self, found: Detections, objects: Objects) -> Answers:
+        masks = found.masks or ()
+        most = 1 if self._options.best_mask else len(masks)
+        asking = [index for index, prompt in enumerate(objects) if not prompt.rings]
+        answers: Answers = [[] for _ in objects]
+        for index, chosen in zip(asking, choose(masks, [objects[index] for index in asking]), strict=True):
+            answers[index] = [
+                Segment(index, rank, masks[number], float(found.scores[number]), None)
+                for rank, number in enumerate(chosen[:most])
+            ]
+        return answers
+
+
 class PromptAnnotator:
     """The masks of the objects that are asked for, in their order."""
 
     def __init__(
-        self,
-        engine: Engine,
-        encoder: Encoder,
-        source: PromptSource,
-        options: PromptOptions,
-        clock: StageClock,
-        *,
-        logits: bool,
+        self, segmenter: Segmenter, source: PromptSource, options: PromptOptions, *, logits: bool, on_cpu: bool
     ) -> None:
-        self._engine = engine
-        self._encoder = encoder
+        self._segmenter = segmenter
         self._source = source
         self._options = options
-        self._clock = clock
         self._logits = logits
-        self.on_cpu = engine.device.type == "cpu"
+        self.on_cpu = on_cpu
 
     @property
     def names(self) -> Mapping[int, str]:
@@ -139,35 +229,20 @@ class PromptAnnotator:
         return self._source.names
 
     def annotate(self, images: Sequence[Image]) -> list[Finding]:
-        """The annotation of each image. Images for which SAM has nothing to do never see the encoder."""
+        """The annotation of each image."""
         wanted = [self._source.for_image(image.ref.key, image.image_size) for image in images]
-        groups = [group(objects) for objects in wanted]
-        asking = [index for index, each in enumerate(groups) if each]
-        encoded = self._encoder.encode([images[index] for index in asking]) if asking else []
-        embeddings = dict(zip(asking, encoded, strict=True))
-        return [
-            self._finding(image, objects, grouped, embeddings.get(index))
-            for index, (image, objects, grouped) in enumerate(zip(images, wanted, groups, strict=True))
-        ]
+        found = self._segmenter.segment(images, wanted)
+        return [self._finding(*each) for each in zip(images, wanted, found, strict=True)]
 
-    def _finding(
-        self,
-        image: Image,
-        objects: Sequence[ObjectPrompt],
-        groups: Sequence[tuple[list[int], Prompts]],
-        embedding: Embedding | None,
-    ) -> Finding:
-        answers: list[list[_Answer]] = [
-            [_Answer(Instance(kept_mask(prompt, image.image_size), prompt.class_id))] if prompt.rings else []
-            for prompt in objects
-        ]
-        for members, prompts in groups if embedding is not None else ():
-            with self._clock.measure("segment"):
-                segments = ask(self._engine, embedding, prompts, self._options, return_logits=self._logits)  # type: ignore[arg-type]
-            for segment in segments:
-                index = members[segment.prompt]
-                answers[index].append(self._answer(segment, objects[index]))
-        flat = [answer for each in answers for answer in each]
+    def _finding(self, image: Image, objects: Objects, found: Answers) -> Finding:
+        flat: list[_Answer] = []
+        for prompt, segments in zip(objects, found, strict=True):
+            if prompt.rings:
+                flat.append(_Answer(Instance(kept_mask(prompt, image.image_size), prompt.class_id)))
+            elif segments:
+                flat += [self._answer(segment, prompt) for segment in segments]
+            else:
+                flat.append(_Answer(dropped=_dropped("nothing was found there", prompt)))
         kept = [answer for answer in flat if answer.instance is not None]
         annotation = Annotation(
             image.ref.key,
@@ -178,11 +253,10 @@ class PromptAnnotator:
         return Finding(annotation, self._stacked(kept) if self._logits else None)
 
     def _answer(self, segment: Segment, prompt: ObjectPrompt) -> _Answer:
-        points = tuple((x, y, label) for (x, y), label in zip(prompt.points, prompt.point_labels, strict=True))
-        reason = reason_to_drop(segment, self._options)
+        instance = to_instance(segment, prompt.class_id, score=prompt.score, box=prompt.box, points=_points(prompt))
+        reason = reason_to_drop(instance, self._options)
         if reason is not None:
-            return _Answer(dropped=Dropped(reason, prompt.class_id, prompt.box, prompt.score, points))
-        instance = to_instance(segment, prompt.class_id, score=prompt.score, box=prompt.box, points=points)
+            return _Answer(dropped=_dropped(reason, prompt))
         return _Answer(instance, logits=segment.low_res_logits)
 
     def _stacked(self, answers: Sequence[_Answer]) -> NDArray[np.float32]:
@@ -191,6 +265,14 @@ class PromptAnnotator:
         nothing = np.full(shape, np.nan, np.float32)
         stacked = [nothing if answer.logits is None else answer.logits for answer in answers]
         return np.stack(stacked) if stacked else np.zeros((0, *shape), np.float32)
+
+
+def _points(prompt: ObjectPrompt) -> tuple[PromptPoint, ...]:
+    return tuple((x, y, label) for (x, y), label in zip(prompt.points, prompt.point_labels, strict=True))
+
+
+def _dropped(reason: str, prompt: ObjectPrompt) -> Dropped:
+    return Dropped(reason, prompt.class_id, prompt.box, prompt.score, _points(prompt))
 
 
 def ask(

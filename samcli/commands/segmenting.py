@@ -1,12 +1,16 @@
-"""What commands that ask SAM for masks share: embeddings, and segments that become instances or are dropped."""
+"""What commands that ask for masks share: networks, embeddings, segments that become instances or are dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from samcli.config import FilterOptions, JobOptions
+import torch
+
+from samcli.config import FastSamOptions, FilterOptions, JobOptions, Options
 from samcli.embeddings import EmbeddingStore, open_store
-from samcli.engine import Engine
+from samcli.engine import Engine, choose_device
+from samcli.errors import UsageError
+from samcli.fastsam import DEFAULTS, FastSam, is_fastsam, load_fastsam
 from samcli.job import Models
 from samcli.masks import box_iou
 from samcli.networks import load_network
@@ -20,11 +24,67 @@ def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
 
     Raises:
         WeightsError: the checkpoint is refused, damaged, or not what it should be.
-        UsageError: no such device.
+        UsageError: no such device, or the checkpoint is FastSAM.
     """
     precision = plan.manifest.recipe["precision"]
     sam = models["sam"]
+    if is_fastsam(str(sam.path)):
+        raise UsageError(
+            f"--sam {options.sam} is no SAM but finds objects by itself, as FastSAM does: "
+            "auto-annotate takes it as --det with --sam none, everything and prompt as --sam"
+        )
     return Engine(load_network(sam.path), sam.sha256, device=options.device, precision=precision)
+
+
+def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, bool]:
+    """The device, and whether in half precision, of a detector that works without SAM.
+
+    Raises:
+        UsageError: no such device.
+    """
+    device, exact = choose_device(options.device), plan.manifest.recipe["precision"] == "fp32"
+    if exact:
+        torch.backends.cudnn.allow_tf32 = False  # else convolutions keep ten bits of mantissa: not exact
+    return device, device.type == "cuda" and not exact
+
+
+def refuse(options: Options, names: Iterable[str], why: str) -> None:
+    """Say that options do not apply.
+
+    Raises:
+        UsageError: one of them is not at its default.
+    """
+    if flags := options.changed(names):
+        raise UsageError(f"{', '.join(flags)} {'does' if len(flags) == 1 else 'do'} not apply {why}")
+
+
+def check_family(sam: str, options: FastSamOptions, formats: Iterable[str], only_sam: Iterable[str]) -> None:
+    """Refuse what the segmenter named `sam` cannot do; `only_sam`: the options that FastSAM has no use for.
+
+    Raises:
+        UsageError: naming the options.
+    """
+    if not is_fastsam(sam):
+        refuse(options, DEFAULTS, "to SAM, only to FastSAM (--sam FastSAM-s.pt)")
+        return
+    refuse(options, only_sam, "to FastSAM; it has --conf, --iou, --imgsz and --max-det")
+    if impossible := sorted({"edges", "logits"}.intersection(formats)):
+        raise UsageError(f"--format {impossible[0]} does not apply to FastSAM: it gives masks, no logits")
+
+
+def find_fastsam(
+    plan: Plan, models: Models, options: JobOptions, fastsam: FastSamOptions
+) -> tuple[FastSam, torch.device] | None:
+    """FastSAM and where it runs, if that is what the checkpoint given as `--sam` is; None if it is not.
+
+    Raises:
+        WeightsError: the checkpoint is refused, damaged, or not what it should be.
+        UsageError: no such device.
+    """
+    if not is_fastsam(str(models["sam"].path)):
+        return None
+    device, half = detector_hardware(plan, options)
+    return load_fastsam(models["sam"], fastsam, device=str(device), half=half), device
 
 
 class Encoder:
@@ -58,18 +118,22 @@ def open_encoder(engine: Engine, folder: str | None, clock: StageClock) -> Encod
     return Encoder(engine, open_store(folder, engine.model, engine.precision) if folder else None, clock)
 
 
-def reason_to_drop(segment: Segment, options: FilterOptions) -> str | None:
+def reason_to_drop(instance: Instance, options: FilterOptions) -> str | None:
     """None to keep it. A limit that was not given drops nothing: predictions can lie outside 0..1."""
-    mask = segment.mask
+    mask, quality = instance.mask, instance.quality
     if not mask.area:
         return "empty mask"
     if mask.area < options.min_mask_area:
         return f"{mask.area} pixels, fewer than --min-mask-area {options.min_mask_area}"
-    if options.min_predicted_iou is not None and segment.predicted_iou < options.min_predicted_iou:
-        return f"predicted IoU {segment.predicted_iou:.3f} below --min-predicted-iou {options.min_predicted_iou:g}"
-    if options.min_stability is not None and segment.stability < options.min_stability:
-        return f"stability {segment.stability:.3f} below --min-stability {options.min_stability:g}"
+    if _below(quality.predicted_iou, options.min_predicted_iou):
+        return f"predicted IoU {quality.predicted_iou:.3f} below --min-predicted-iou {options.min_predicted_iou:g}"
+    if _below(quality.stability, options.min_stability):
+        return f"stability {quality.stability:.3f} below --min-stability {options.min_stability:g}"
     return None
+
+
+def _below(figure: float | None, limit: float | None) -> bool:
+    return figure is not None and limit is not None and figure < limit
 
 
 def to_instance(

@@ -1,0 +1,99 @@
+"""Masks of YOLO segmentation models: each is a weighted sum of the image's prototypes, inside its own box.
+
+Bolya et al. 2019, "YOLACT". The arithmetic is that of Ultralytics' `retina_masks=True` (`process_mask_native`):
+the sum is resized to the original image before it is cut at 0. Here only the pixels of the box are made, so that
+memory does not grow with the number of objects times the size of the image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from samcli.masks import Mask
+from samcli.resampling import bilinear_taps
+from samcli.types import Size
+
+_STRIDE = 4
+"""Pixels of the network's input for each pixel of a prototype."""
+
+_FLOATS = 16 << 20
+"""Logits held at once, whatever the number of objects and pixels."""
+
+
+def cut_masks(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Size) -> Iterator[Mask]:
+    """The masks of N objects at the size of the original image, which may be empty.
+
+    `prototypes`: (C, h, w) of the padded input. `coefficients`: (N, C). `boxes`: (N, 4) xyxy in pixels of the
+    original image, whose (height, width) is `size`; nothing outside an object's box is in its mask.
+    """
+    if not len(boxes):
+        return
+    channels, height, width = prototypes.shape
+    padding = _padding((_STRIDE * height, _STRIDE * width), size)
+    factor = _magnification(padding)
+    table = prototypes.float().reshape(channels, -1)
+    (top, bottom), (left, right) = (
+        _content(factor * length, pad * factor / _STRIDE)
+        for length, pad in zip((height, width), padding, strict=True)
+    )
+    at_once = max(1, _FLOATS // (factor**2 * height * width))
+    parts = torch.split(coefficients.float(), at_once), torch.split(boxes.float().cpu(), at_once)
+    for part, corners in zip(*parts, strict=True):
+        logits = (part @ table).view(len(part), 1, height, width)
+        if factor > 1:
+            logits = F.interpolate(logits, scale_factor=factor, mode="bilinear")
+        for one, box in zip(logits[:, 0, top:bottom, left:right], corners.tolist(), strict=True):
+            yield _cut(one, box, size)
+
+
+def _padding(padded: Size, size: Size) -> tuple[int, int]:
+    """How many pixels of the network's input, above and below, left and right together, are not the image."""
+    gain = min(padded[0] / size[0], padded[1] / size[1])
+    down, across = (side - max(round(length * gain), 1) for side, length in zip(padded, size, strict=True))
+    return down, across
+
+
+def _magnification(padding: tuple[int, int]) -> int:
+    """By how much prototypes are enlarged first, so that the padding is a whole number of pixels on each side."""
+    for factor in (1, 2):
+        if all(pad % (2 * _STRIDE // factor) == 0 for pad in padding):
+            return factor
+    return _STRIDE
+
+
+def _content(length: int, padding: float) -> tuple[int, int]:
+    """Where the image begins and ends on an axis that is padded by so much in all."""
+    start = round(padding / 2 - 0.1)  # an odd one has less before than after: as the image was padded
+    return start, start + round(length - padding)
+
+
+def _cut(logits: Tensor, box: list[float], size: Size) -> Mask:
+    """The mask of the logits (h, w) of the whole image: where they are above 0 inside a box."""
+    left, right = _span(box[0], box[2], size[1])
+    top, bottom = _span(box[1], box[3], size[0])
+    if left >= right or top >= bottom:
+        return Mask.from_pixels(np.zeros((0, 0), bool), size=size)
+    height, width = logits.shape
+    first, second, weight = bilinear_taps(left, right, width, size[1], width, logits.device)
+    strip = max(1, _FLOATS // (right - left))
+    pixels = []
+    for start in range(top, bottom, strip):
+        end = min(start + strip, bottom)
+        above, below, share = bilinear_taps(start, end, height, size[0], height, logits.device)
+        base = int(above[0])
+        needed = logits[base : int(below[-1]) + 1]
+        wide = torch.lerp(needed[:, first], needed[:, second], weight)
+        full = torch.lerp(wide[above - base], wide[below - base], share[:, None])
+        pixels.append((full > 0).cpu().numpy())
+    return Mask.from_pixels(np.concatenate(pixels), (left, top), size)
+
+
+def _span(start: float, end: float, length: int) -> tuple[int, int]:
+    """The pixels from `start` to before `end`, no others than 0..length."""
+    return max(0, math.ceil(start)), min(length, math.ceil(end))
