@@ -24,6 +24,7 @@ class AmgMasks(LabelFormat):
     """A folder for each image: one black and white PNG a mask, and `metadata.csv`."""
 
     suffix = ""
+    loses = frozenset({"classes"})
 
     def render(self, rendering: Rendering) -> dict[str, bytes]:
         """The folder's files by name."""
@@ -44,6 +45,7 @@ class AmgRle(LabelFormat):
     """A JSON file for each image: masks as COCO run lengths, with amg.py's figures."""
 
     suffix = ".json"
+    loses = frozenset({"classes"})
 
     def render(self, rendering: Rendering) -> bytes:
         """The list as amg.py dumps it."""
