@@ -203,7 +203,8 @@ class _Writer:
 
     def _claim(self, key: str) -> bool:
         """Whether the image's files bear its whole name, because another image has the plain one."""
-        name = stem_of(key) if self._format.suffixes else key
+        by_stem = bool(self._format.suffixes) or self._format.one_per_stem
+        name = stem_of(key) if by_stem else key
         if self._options.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
             name = key
         owner = self._taken.get(name.casefold())
@@ -212,4 +213,4 @@ class _Writer:
         if owner is not None:
             raise ValueError(f"its label file would be that of {owner}: rename one, or use --on-collision suffix")
         self._taken[name.casefold()] = key
-        return name == key and bool(self._format.suffixes)
+        return name == key and by_stem

@@ -11,8 +11,14 @@ from samcli.errors import UsageError
 from samcli.formats.amg import AmgMasks, AmgRle
 from samcli.formats.base import Files, LabelFormat, Rendering
 from samcli.formats.coco import Coco
+from samcli.formats.cvat import Cvat
+from samcli.formats.labelme import Labelme
+from samcli.formats.labelstudio import LabelStudio
 from samcli.formats.pictures import Cutouts, EdgeMap, LabelMap, Logits, Overlay
+from samcli.formats.png import IndexMaps
 from samcli.formats.proposals import Proposals
+from samcli.formats.sa1b import Sa1b
+from samcli.formats.voc import Voc
 from samcli.formats.yolo import YoloBox, YoloFormat
 
 __all__ = ["FORMATS", "Files", "LabelFormat", "Rendering", "check_formats"]
@@ -21,6 +27,12 @@ FORMATS: dict[str, LabelFormat] = {
     "yolo": YoloFormat(),
     "yolo-box": YoloBox(),
     "coco": Coco(),
+    "voc": Voc(),
+    "png": IndexMaps(),
+    "labelme": Labelme(),
+    "labelstudio": LabelStudio(),
+    "cvat": Cvat(),
+    "sa1b": Sa1b(),
     "masks": AmgMasks(),
     "rle": AmgRle(),
     "labelmap": LabelMap(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -49,7 +50,9 @@ class Rendering:
     def image_path(self) -> str:
         """The image as seen from the folder of its label file."""
         key = self.annotation.key
-        return posixpath.relpath(posixpath.join(self.images, key), posixpath.dirname(key) or ".")
+        if self.images in ("", "."):
+            return posixpath.basename(key)
+        return posixpath.normpath("../" * key.count("/") + f"{self.images}/{key}")
 
     @cached_property
     def label_map(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -73,6 +76,11 @@ class Rendering:
 def polygon_options(options: LabelOptions) -> PolygonOptions:
     """The options that are about polygons."""
     return PolygonOptions(options.holes, options.parts, options.min_polygon_iou)  # type: ignore[arg-type]
+
+
+def plain_text(text: str) -> str:
+    """Text that XML and UTF-8 can hold: other characters, as in names that are no UTF-8, become U+FFFD."""
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
 
 
 def given(value: NDArray[T] | None) -> NDArray[T]:
@@ -103,6 +111,9 @@ class LabelFormat:
 
     loses: frozenset[str] = frozenset()
     """What it cannot hold of a mask; the words are those of `losses`."""
+
+    one_per_stem = False
+    """Whether images that differ in their suffix alone are in each other's way within the file for all."""
 
     is_read = False
     """Whether `read` is there."""

@@ -40,7 +40,11 @@ def _of_text(path: Path) -> dict[int, str]:
     return dict(enumerate(line.strip() for line in lines if line.strip()))
 
 
+def complete(names: Mapping[int, str]) -> dict[int, str]:
+    """Names from 0 on without gaps; a number stands for a missing one."""
+    return {index: names.get(index, str(index)) for index in range(max(names, default=-1) + 1)}
+
+
 def write_class_names(names: Mapping[int, str]) -> bytes:
     """A name a line, the first of class 0; numbers where there is no name."""
-    lines = [names.get(index, str(index)) for index in range(max(names, default=-1) + 1)]
-    return "".join(" ".join(line.split()) + "\n" for line in lines).encode()
+    return "".join(" ".join(name.split()) + "\n" for name in complete(names).values()).encode()

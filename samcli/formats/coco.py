@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from samcli.errors import UsageError, one_line
 from samcli.formats.base import LabelFormat, Rendering
-from samcli.formats.json_items import Item, JsonFile
+from samcli.formats.json_items import Item, JsonFile, beginning
 from samcli.formats.sources import Failure, LabelSet, Source, box_mask, guarded
 from samcli.masks import Mask
 from samcli.types import Annotation, Instance, Quality, Size
@@ -72,12 +72,8 @@ class Coco(LabelFormat):
         file = _file_in(path)
         if file is None:
             return False
-        for item in JsonFile(file).items():
-            if item.name in ("images", "annotations", "categories"):
-                return True
-            if item.name not in ("info", "licenses"):
-                return False
-        return False
+        names = [item.name for item in beginning(file, 40)]  # after those of the licences
+        return names[:1] != ["image"] and not {"images", "annotations", "categories"}.isdisjoint(names)
 
     def read(self, source: Source) -> LabelSet:
         """Categories become classes 0, 1, ... in the order of their ids; crowd regions are left out.

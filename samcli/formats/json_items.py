@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import mmap
 import re
@@ -29,6 +30,14 @@ class Item:
     end: int
     rough: Any
     """Its value, but with text as if it were Latin-1: for numbers and names in ASCII alone."""
+
+
+def beginning(path: Path, count: int = 4) -> list[Item]:
+    """The first items of a JSON file; none of what is no JSON."""
+    try:
+        return list(itertools.islice(JsonFile(path).items(), count))
+    except UsageError:
+        return []
 
 
 class JsonFile:

@@ -13,6 +13,7 @@ SENTENCES = {
     "masks": "masks, of which {format} holds only the boxes",
     "overlaps": "masks lie partly or wholly under others: {format} has one object a pixel",
     "borders": "masks are not within --min-polygon-iou of their polygons in {format}",
+    "crowded": "objects are beyond the 254th of their image, and have only boxes in {format}",
     "empty": "objects have no pixels, and {format} leaves them out",
     "repeated": "masks have the same pixels and class as another, and {format} holds one of them",
     "classes": "objects lose their class, which {format} cannot hold",
@@ -34,6 +35,8 @@ def losses(fmt: LabelFormat, rendering: Rendering) -> Counter[str]:
         lost["empty"] = sum(not instance.mask.area for instance in instances)
     if "repeated" in fmt.loses:
         lost["repeated"] = len(instances) - len({(i.class_id, i.mask.counts) for i in instances})
+    if "crowded" in fmt.loses:
+        lost["crowded"] = max(0, len(instances) - 254)
     if "overlaps" in fmt.loses:
         left = np.bincount(rendering.label_map.ravel(), minlength=len(instances) + 1)[1:]
         lost["overlaps"] = sum(int(n) < i.mask.area for n, i in zip(left, instances, strict=True))

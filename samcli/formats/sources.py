@@ -7,6 +7,7 @@ file never ends the reading of the others.
 from __future__ import annotations
 
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -94,6 +95,25 @@ class Source:
             raise UsageError(f"{self.path} speaks of an image '{name}'; expected a path below the images' folder")
         return key
 
+    def key_for(self, relative: str, name: str) -> str:
+        """The key of the image that a label file at `relative` names: beside it, or else of the same stem.
+
+        Raises:
+            UsageError: it leads out of the images' folder.
+        """
+        key = self.key_of(posixpath.join(posixpath.dirname(relative), posixpath.basename(name)))
+        if key in self.refs:
+            return key
+        alike = self._by_stem.get(posixpath.splitext(relative)[0], [])
+        return alike[0] if len(alike) == 1 else key
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for key in self.refs:
+            found.setdefault(posixpath.splitext(key)[0], []).append(key)
+        return found
+
     @cached_property
     def _by_base_name(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -155,15 +175,16 @@ def guarded(key: str, file: str, parse: Callable[[str, str], Annotation]) -> Ann
 def label_files(folder: Path, suffix: str) -> Iterator[tuple[str, str]]:
     """(path below the tree of labels, whole path) of each file with that suffix, in order; hidden ones left out.
 
-    As in `Layout.label`, a suffix may begin with a folder. `""` means folders that hold files.
+    As in `Layout.label`, a suffix may begin with a folder. `""` means folders with amg.py's `metadata.csv`.
     """
     above, slash, ending = suffix.rpartition("/")
     top = f"{folder}/{above}{slash}".rstrip("/")
     for place, folders, names in os.walk(top):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found = folders if not ending else [name for name in names if name.endswith(ending)]
-        for name in sorted(found):
-            if not name.startswith("."):
+        if not ending and "metadata.csv" in names and place != top:
+            yield place[len(top) + 1 :], place
+        for name in sorted(names):
+            if ending and name.endswith(ending) and not name.startswith("."):
                 file = f"{place}/{name}"
                 yield file[len(top) + 1 :], file
 
