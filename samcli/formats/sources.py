@@ -152,8 +152,8 @@ class Source:
     def of_files(
         self, suffix: str, parse: Callable[[str, str], Annotation], folder: Path | None = None
     ) -> Iterator[Annotation | Failure]:
-        """`parse(path relative to the labels, label file)` of each label file that there is."""
-        for relative, file in label_files(folder or self.folder, suffix):
+        """`parse(path relative to the labels, label file)` of each label file that there is, in order."""
+        for relative, file in sorted(label_files(folder or self.folder, suffix)):
             yield guarded(relative, file, parse)
 
 
