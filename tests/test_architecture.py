@@ -20,7 +20,7 @@ LAYERS = [
     ["report"],
     ["review_page"],
     ["review"],
-    ["run", "status", "checks", "previews", "models", "onnx_export"],
+    ["run", "convert", "status", "checks", "previews", "models", "onnx_export"],
     ["onnx_check"],
     ["commands.auto_annotate", "commands.prompt", "commands.everything", "commands.encode"],
     ["commands.segmenting"],
@@ -41,11 +41,15 @@ LAYERS = [
     ["prompts.classes"],
     ["prompts.table"],
     ["prompts.matching", "prompts.json_text", "prompts.objects"],
-    ["ultralytics_setup", "formats", "journal", "outputs"],
-    ["formats.yolo", "formats.amg", "formats.pictures", "formats.proposals", "formats.records"],
-    ["formats.base"],
+    ["formats.reading"],
+    ["ultralytics_setup", "formats", "journal"],
+    ["formats.labelme", "formats.labelstudio", "formats.cvat", "formats.sa1b", "formats.voc", "formats.png"],
+    ["formats.yolo", "formats.amg", "formats.coco", "formats.pictures", "formats.proposals", "formats.records"],
+    ["formats.index_maps"],
+    ["formats.losses", "formats.base"],
+    ["formats.sources", "formats.json_items", "formats.class_names", "formats.brush"],
     ["prototypes"],
-    ["drawing", "polygons", "images", "weights", "config"],
+    ["drawing", "polygons", "images", "weights", "config", "outputs"],
     ["types"],
     ["masks", "files", "pickles", "resampling"],
     ["errors"],
@@ -56,7 +60,8 @@ layer, or from its own."""
 
 
 COMMANDS = [
-    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "apply-review", "checks", "export-onnx",
+    "auto-annotate", "prompt", "everything", "encode", "convert", "status", "preview", "apply-review", "checks",
+    "export-onnx",
     "models", "models fetch", "models verify", "models info",
 ]  # fmt: skip
 

@@ -64,7 +64,8 @@ def assert_same(engine: Engine, predictor: object, image: Image, at_least: int, 
             assert facts[name] == theirs[name]
         assert np.allclose(facts["point_coords"], theirs["point_coords"], atol=1e-9)
         assert facts["predicted_iou"] == pytest.approx(theirs["predicted_iou"], abs=1e-4)
-        assert facts["stability_score"] == pytest.approx(np.nan_to_num(theirs["stability_score"]), abs=1e-4)
+        stability = np.nan_to_num(theirs["stability_score"])  # two pixels of it may fall on the other side
+        assert facts["stability_score"] == pytest.approx(stability, abs=1e-4 + 2 / max(1, facts["area"]))
         assert same(mine.mask.pixels(), theirs["segmentation"])
 
 
