@@ -14,8 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CACHE_BYTES = 2 << 20
-"""Size of a tile that stays in a CPU's cache while a few operators pass over it, in bytes."""
+CACHE_BYTES = 4 << 20
+"""Size of a tile that stays in a CPU's cache while a few operators pass over it, in bytes.
+
+Half of it costs the same on one thread, but doubles how often the threads wait for each other.
+"""
 
 
 def linear(
