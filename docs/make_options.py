@@ -5,9 +5,18 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from samcli.config import AutoAnnotateOptions, Options, default_of, flag_of
+from samcli.config import (
+    AutoAnnotateOptions,
+    EncodeOptions,
+    EverythingOptions,
+    ExportOnnxOptions,
+    Options,
+    PromptOptions,
+    default_of,
+    flag_of,
+)
 
-INTRODUCTION = """# Options of `samcli auto-annotate`
+INTRODUCTION = """# Options
 
 Made by `python docs/make_options.py` from the dataclasses in `samcli/config.py`, where each default lives once.
 
@@ -17,10 +26,20 @@ error that says which known one is nearest. Options marked *recipe* change what 
 fingerprint of a run, and an output folder keeps to one.
 
 Every command also has `--json` (the result as one JSON document on stdout), `--debug` (tracebacks) and
-`--help`; `auto-annotate` has `--input/-i` and `--output/-o`, `--config`, `--dry-run` and `--quiet/-q`;
-`models fetch` has `--quiet/-q`; `status` has `--failures` (every failed image and why), `preview` has
-`--output/-o` (the PNG to write) and `--count/-n` (photos on the sheet); `samcli --version` prints the version.
+`--help`. `auto-annotate`, `prompt`, `everything` and `encode` have `--input/-i` and `--output/-o`, `--config`,
+`--dry-run` and `--quiet/-q`; `export-onnx` has `--output/-o`, `--config` and `--quiet/-q`; `models fetch` has
+`--quiet/-q`; `status` has `--failures` (every failed image and why), `preview` has `--output/-o` (the file to
+write), `--count/-n` (how many photos), `--html` (a page to review the masks, see [review.md](review.md), with
+`--embed` to put small photos into it); `samcli --version` prints the version.
 """
+
+COMMANDS: dict[str, type[Options]] = {
+    "auto-annotate": AutoAnnotateOptions,
+    "prompt": PromptOptions,
+    "everything": EverythingOptions,
+    "encode": EncodeOptions,
+    "export-onnx": ExportOnnxOptions,
+}
 
 
 def table(kind: type[Options]) -> str:
@@ -29,7 +48,7 @@ def table(kind: type[Options]) -> str:
     for entry in dataclasses.fields(kind):
         groups.setdefault(entry.metadata["panel"], []).append(row(entry))
     head = "| option | default | what it does |\n| --- | --- | --- |\n"
-    return "\n".join(f"## {name}\n\n{head}" + "".join(rows) for name, rows in groups.items())
+    return "\n".join(f"### {name}\n\n{head}" + "".join(rows) for name, rows in groups.items())
 
 
 def row(entry: dataclasses.Field[object]) -> str:
@@ -45,7 +64,8 @@ def row(entry: dataclasses.Field[object]) -> str:
 
 def text() -> str:
     """The whole page."""
-    return INTRODUCTION + "\n" + table(AutoAnnotateOptions)
+    sections = [f"## samcli {name}\n\n{table(kind)}" for name, kind in COMMANDS.items()]
+    return "\n".join([INTRODUCTION, *sections])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ The command line is the main door (`samcli --help`). The same in Python:
 >>> embedding = sam.encode([image])[0]                     # doctest: +SKIP
 >>> prompts = samcli.Prompts(boxes=[[10, 20, 300, 400]])   # doctest: +SKIP
 >>> segments = sam.segment(embedding, prompts)             # doctest: +SKIP
+>>> instances = samcli.everything(sam, image)              # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _PUBLIC = {
     "Prompts": "samcli.types",
     "SamcliError": "samcli.errors",
     "Segment": "samcli.types",
+    "MaskGeneratorOptions": "samcli.config",
+    "everything": "samcli.mask_generator",
     "load_detector": "samcli.detectors",
     "load_sam": "samcli.engine",
     "read_image": "samcli.images",
@@ -37,11 +40,13 @@ _PUBLIC = {
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
+    from samcli.config import MaskGeneratorOptions as MaskGeneratorOptions
     from samcli.detectors import load_detector as load_detector
     from samcli.engine import Engine as Engine
     from samcli.engine import load_sam as load_sam
     from samcli.errors import SamcliError as SamcliError
     from samcli.images import read_image as read_image
+    from samcli.mask_generator import everything as everything
     from samcli.masks import Mask as Mask
     from samcli.types import Annotation as Annotation
     from samcli.types import Detections as Detections

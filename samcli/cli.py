@@ -24,6 +24,7 @@ from samcli.config import (
     AutoAnnotateOptions,
     EncodeOptions,
     EverythingOptions,
+    ExportOnnxOptions,
     Options,
     PromptOptions,
     default_of,
@@ -324,14 +325,51 @@ def status(
 def preview(
     labels: Annotated[Path, typer.Argument(help="The output folder of a run.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The PNG to write.", show_default=False)
+        Path | None, typer.Option("--output", "-o", help="The PNG or HTML file to write.", show_default=False)
     ] = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=400, help="Photos on the sheet.")] = 12,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count",
+            "-n",
+            min=1,
+            help=r"So many photos, evenly spread. [dim]\[default: 12; with --html all][/]",
+            show_default=False,
+        ),
+    ] = None,
+    as_html: Annotated[
+        bool, typer.Option("--html", help="A page to review all masks in a browser (see apply-review).")
+    ] = False,
+    embed: Annotated[
+        bool, typer.Option("--embed", help="With --html: small photos in the page, so that it can be sent.")
+    ] = False,
 ) -> None:
-    """Put photos of a run with their masks on one sheet (PNG), to look at."""
+    """Look at what a run has written: photos with their masks on one sheet (PNG), or a page to review them."""
+    if embed and not as_html:
+        raise UsageError("--embed is for the page: give --html too")
+    if not as_html and (count or 0) > 400:
+        raise UsageError(f"--count {count} is too many for one sheet: at most 400, or --html")
+    if as_html:
+        from samcli.review_page import write_review_page
+
+        print(write_review_page(labels, output, count=count, embed=embed))
+        return
     from samcli.previews import write_contact_sheet
 
-    print(write_contact_sheet(labels, output, count))
+    print(write_contact_sheet(labels, output, count or 12))
+
+
+@command("apply-review")
+def apply_review(
+    labels: Annotated[Path, typer.Argument(help="The output folder of the run that was reviewed.")],
+    review: Annotated[Path, typer.Argument(help="The JSON file that the review page downloads.")],
+    json: AsJson = False,
+) -> None:
+    """Take rejected objects out of a run's labels, and put back those accepted again; no network runs."""
+    from samcli import report
+    from samcli.review import apply_review
+
+    report.print_review(apply_review(labels, review), as_json=json)
 
 
 @command(None, group=models_app)
@@ -389,6 +427,25 @@ def info(
     from samcli.models import describe_model
 
     report.print_facts(describe_model(model), as_json=json)
+
+
+@command("export-onnx", ExportOnnxOptions)
+def export_onnx(
+    given: dict[str, Any],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The ONNX file to write.", metavar="FILE.onnx", show_default=False),
+    ],
+    config: Config = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write SAM's prompt encoder and mask decoder as ONNX, as segment-anything does; checked against torch."""
+    options = resolve(ExportOnnxOptions, given, config)
+    from samcli import report
+    from samcli.onnx_export import export_onnx
+
+    report.print_exported(export_onnx(output, options), as_json=json)
 
 
 @command("checks")

@@ -430,6 +430,24 @@ class EncodeOptions(JobOptions, RunOptions, NamingOptions, SamOptions, InputOpti
     )
 
 
+@dataclass(frozen=True)
+class ExportOnnxOptions(Options):
+    """All options of `samcli export-onnx`."""
+
+    sam: str = option(
+        SamOptions.sam, "SAM 1 checkpoint: a known name, a path, or 'tiny' (embedded).", metavar="NAME|PATH"
+    )
+    return_single_mask: bool = option(False, "Return only the best mask instead of all four.")
+    use_stability_score: bool = option(False, "Score masks by their stability instead of the predicted IoU.")
+    return_extra_metrics: bool = option(False, "Return stability scores and areas of the masks too.")
+    gelu_approximate: bool = option(False, "GELU by tanh, for runtimes whose erf is slow or missing.")
+    opset: int = option(18, "Version of the ONNX operators.", low=17)
+    encoder: bool = option(False, "Write the image encoder too, to NAME.encoder.onnx beside.")
+    quantize: bool = option(
+        False, "Write a twin of each file with eight-bit weights, to NAME.quantized.onnx beside."
+    )
+
+
 def resolve(kind: type[O], given: Mapping[str, Any], config: Path | None = None) -> O:
     """Options from what was given (command line or environment), else the YAML file, else the defaults.
 
@@ -461,7 +479,7 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def _all_kinds() -> tuple[type[Options], ...]:
-    return (AutoAnnotateOptions, EverythingOptions, PromptOptions, EncodeOptions)
+    return (AutoAnnotateOptions, EverythingOptions, PromptOptions, EncodeOptions, ExportOnnxOptions)
 
 
 def variable_of(name: str) -> str:

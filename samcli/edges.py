@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from samcli.config import MaskGeneratorOptions
 from samcli.engine import Engine
-from samcli.everything import Encode, find_candidates
+from samcli.mask_generator import Encode, find_candidates
 from samcli.types import Image
 
 EDGE_OPTIONS = MaskGeneratorOptions(points_per_side=16, pred_iou_thresh=0.0, stability_score_thresh=0.0)

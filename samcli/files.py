@@ -94,6 +94,22 @@ def write_folder_atomic(path: Path, files: Mapping[str, bytes]) -> None:
         sync_folder(path.parent)
 
 
+def move_atomic(source: Path, target: Path) -> None:
+    """Give a finished file in the same file system its name, as `write_atomic` would: for files too large to
+    hold in memory.
+
+    Raises:
+        StorageError: the disk is full, read-only or over quota.
+        OSError: anything else that concerns this one file.
+    """
+    with storage_errors(target):
+        with source.open("rb") as file:
+            os.fchmod(file.fileno(), ordinary_mode())
+            os.fsync(file.fileno())
+        source.replace(target)
+        sync_folder(target.parent)
+
+
 def remove(path: Path) -> None:
     """Remove a label file, or a folder of label files; folders within it stay, they are not ours."""
     if not path.is_dir():

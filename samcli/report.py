@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import time
@@ -20,6 +21,9 @@ from samcli.types import Outcome, Status
 if TYPE_CHECKING:
     from rich.table import Table
     from tqdm import tqdm
+
+    from samcli.onnx_export import ExportedFile
+    from samcli.review import AppliedReview
 
 _LINE_EVERY = 10.0
 """Seconds between lines of progress where there is no terminal."""
@@ -301,6 +305,21 @@ def print_status(summary: Summary, *, failures: bool, as_json: bool) -> None:
         )
 
 
+def print_review(applied: AppliedReview, *, as_json: bool) -> None:
+    """What a review has changed."""
+    if as_json:
+        print(json.dumps(asdict(applied)))
+        return
+    _print_rows(
+        {
+            "rejected": f"{applied.rejected} taken out of the labels",
+            "restored": f"{applied.restored} put back",
+            "accepted": f"{applied.accepted} stay as they were",
+            "images changed": f"{applied.images}",
+        }
+    )
+
+
 def print_checks(checks: Mapping[str, Any], *, as_json: bool) -> None:
     """What a bug report needs."""
     if as_json:
@@ -344,6 +363,19 @@ def show_dry_run(job: Job, data: Path, output: Path | None, *, as_json: bool) ->
     for name, reasons in details.items():
         for key, reason in list(reasons.items())[:_SHOWN_FAILURES]:
             print(f"{name.replace('_', ' ')}: {_printable(key)}: {_printable(reason)}")
+
+
+def print_exported(files: Sequence[ExportedFile], *, as_json: bool) -> None:
+    """What was written, and how near onnxruntime's answers with it are to torch's."""
+    if as_json:
+        facts = [{"file": str(f.path), "bytes": f.bytes, **dataclasses.asdict(f.agreement)} for f in files]
+        print(json.dumps(facts))
+        return
+    for file in files:
+        near = f"differs from torch by at most {file.agreement.max_difference:.1e}"
+        if file.agreement.mask_iou is not None:
+            near += f", mask IoU {file.agreement.mask_iou:.5f}"
+        print(f"{_printable(str(file.path))}  {file.bytes / 1e6:.1f} MB  {near}")
 
 
 def _short(value: Any) -> str:

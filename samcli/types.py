@@ -237,6 +237,10 @@ class Dropped:
     prompt_box: tuple[float, float, float, float] | None = None
     detector_score: float | None = None
     prompt_points: tuple[PromptPoint, ...] = ()
+    instance: Instance | None = None
+    """The whole of it, where a person rejected what was labelled: a later review may restore it."""
+    index: int | None = None
+    """With `instance`: its place among the instances as the run labelled them."""
 
 
 @dataclass(frozen=True)

@@ -139,3 +139,38 @@ def iou(first: np.ndarray, second: np.ndarray) -> float:
 def same(mask: np.ndarray, wanted: np.ndarray) -> bool:
     """IoU of .9999, or two pixels of a small mask: where a logit is 1e-6, rounding decides."""
     return iou(mask, wanted) >= 0.9999 or (mask != wanted).sum() <= 2
+
+
+ODD_NAMES = (os.fsdecode(b"caf\xe9 100%.jpg"), "<\"'&lt;/script>#?.jpg", "</script/<!--/<script/x.jpg")
+"""A name that is no UTF-8, and names that would end or open a tag in a page."""
+
+
+@pytest.fixture(scope="session")
+def finished_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of six images (one a TIFF, one empty, one broken, odd names), labelled by the tiny models.
+
+    `images` and `labels`, the latter in the formats yolo, masks and overlay. Use the copy that `run_folder` gives.
+    """
+    from typer.testing import CliRunner
+
+    from samcli.cli import app
+
+    shapes = Path(__file__).parents[1] / "examples" / "shapes"
+    folder = tmp_path_factory.mktemp("run")
+    names = dict(zip(ODD_NAMES, ("beads.jpg", "grey.jpg", "tiles.webp"), strict=True))
+    for name, source in {**names, "stones.tif": "stones.tif", "nothing.jpg": "nothing.jpg"}.items():
+        target = folder / "images" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(shapes / source, target)
+    (folder / "images" / "broken.jpg").write_bytes(b"no image")
+    formats = [word for name in ("yolo", "masks", "overlay") for word in ("--format", name)]
+    models = ["--det", "tiny", "--sam", "tiny", "--precision", "fp32"]
+    result = CliRunner().invoke(app, ["auto-annotate", str(folder / "images"), *models, *formats])
+    assert result.exit_code == 3, result.output
+    return folder
+
+
+@pytest.fixture
+def run_folder(finished_run: Path, tmp_path: Path) -> Path:
+    """The test's own copy of `finished_run`."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))

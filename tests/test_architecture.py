@@ -18,14 +18,17 @@ PACKAGE = Path(samcli.__file__).parent
 LAYERS = [
     ["cli", "__main__"],
     ["report"],
-    ["run", "status", "checks", "previews", "models"],
+    ["review_page"],
+    ["review"],
+    ["run", "status", "checks", "previews", "models", "onnx_export"],
+    ["onnx_check"],
     ["commands.auto_annotate", "commands.prompt", "commands.everything", "commands.encode"],
     ["commands.segmenting"],
     ["commands", "runners", "pipeline"],
     ["plan", "summary"],
     ["job"],
     ["edges"],
-    ["everything", "fastsam"],
+    ["mask_generator", "fastsam"],
     ["engine", "detectors"],
     ["embeddings"],
     ["networks"],
@@ -48,6 +51,12 @@ LAYERS = [
 ]
 """From the door to the ground; the empty name is the package itself. A module imports only from below its
 layer, or from its own."""
+
+
+COMMANDS = [
+    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "apply-review", "checks", "export-onnx",
+    "models", "models fetch", "models verify", "models info",
+]  # fmt: skip
 
 
 def modules() -> dict[str, Path]:
@@ -97,7 +106,7 @@ def test_imports__point_only_downward() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["auto-annotate", "--help"], ["status", "--help"], ["models", "--help"], ["--version"]],
+    [["--version"], ["--help"], *([*command.split(), "--help"] for command in COMMANDS)],
 )
 def test_help__imports_nothing_heavy(arguments) -> None:
     code = (
@@ -130,8 +139,7 @@ def test_every_option__is_in_the_docs(samcli_run) -> None:
     if not (root / "docs").is_dir():
         pytest.skip("the docs are in the repository only")
     documented = (root / "README.md").read_text() + (root / "docs" / "options.md").read_text()
-    commands = ["auto-annotate", "status", "preview", "checks", "models"]
-    for command in (*commands, "models fetch", "models verify", "models info"):
+    for command in COMMANDS:
         text = samcli_run(*command.split(), "--help").stdout
         for flag in set(re.findall(r"--[a-z][a-z-]+", text)) - {"--no-resume"}:
             assert flag.replace("--no-", "--") in documented, f"{flag} of {command} is not documented"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 from pycocotools import mask as coco
-from test_everything import generated, tiny_reference
+from test_mask_generator import generated, tiny_reference
 
 from samcli.commands.everything import read_grids
 from samcli.errors import UsageError

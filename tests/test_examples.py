@@ -8,9 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import iou
+from PIL import Image
 
 from samcli.config import AutoAnnotateOptions, resolve
+from samcli.masks import Mask
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -21,6 +25,110 @@ def test_boxes_to_masks__prints_a_line_for_each_object() -> None:
         [sys.executable, EXAMPLES / "boxes_to_masks.py"], capture_output=True, text=True, check=True
     )
     assert "predicted IoU" in result.stdout
+
+
+def test_onnx_decoder__writes_the_mask_of_the_clicked_shape(tmp_path, samcli_run) -> None:
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    decoder, written = tmp_path / "decoder.onnx", tmp_path / "mask.png"
+    assert samcli_run("export-onnx", "--sam", "tiny", "-o", decoder, "--return-single-mask").exit_code == 0
+    truth = Mask.from_coco(
+        json.loads((EXAMPLES / "shapes_truth" / "poster.png.json").read_text())["objects"][0]["rle"]
+    )
+    script, photo = EXAMPLES / "onnx_decoder.py", EXAMPLES / "shapes" / "poster.png"
+
+    result = subprocess.run(
+        [sys.executable, script, decoder, photo, "363,354", "tiny", written],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "predicted IoU" in result.stdout
+    assert iou(np.array(Image.open(written)), truth.pixels()) > 0.8
+
+
+def run(*command: object, cwd: Path | None = None, typed: str = "") -> str:
+    """An example's standard output."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    words = [str(word) for word in command]
+    if words[0].endswith(".py"):
+        words = [sys.executable, *words]
+    result = subprocess.run(words, cwd=cwd, env=environment, input=typed, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def truths(name: str) -> list[np.ndarray]:
+    content = json.loads((EXAMPLES / "shapes_truth" / f"{name}.json").read_text())
+    return [Mask.from_coco(item["rle"]).pixels() for item in content["objects"]]
+
+
+def test_segment_prompts__gives_three_answers_to_a_click_and_one_to_a_box() -> None:
+    lines = run(EXAMPLES / "segment_prompts.py").splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "click, answer 1", "click, answer 2", "click, answer 3", "box without a corner",
+    ]  # fmt: skip
+
+
+def test_everything__paints_a_label_for_each_line(tmp_path) -> None:
+    lines = run(EXAMPLES / "everything.py", EXAMPLES / "shapes" / "poster.png", "tiny", tmp_path / "l.png")
+    labels = np.asarray(Image.open(tmp_path / "l.png"))
+    assert len(lines.splitlines()) == labels.max() > 1
+    assert iou(labels > 0, np.any(truths("poster.png"), axis=0)) > 0.5
+
+
+def test_cutouts__are_the_objects_on_transparency(tmp_path) -> None:
+    paths = run(EXAMPLES / "cutouts.py", EXAMPLES / "shapes" / "beads.jpg", tmp_path / "cut").splitlines()
+    assert len(paths) > 3
+    for path in paths:
+        alpha = np.asarray(Image.open(path))[..., 3]
+        assert set(np.unique(alpha)) <= {0, 255}
+        assert alpha.any(0).all()
+        assert alpha.any(1).all()
+
+
+def test_region_of_interest__finds_nothing_outside_it(tmp_path) -> None:
+    run(EXAMPLES / "region_of_interest.py", EXAMPLES / "shapes" / "sixteen_bit.png", "tiny", tmp_path / "m.png")
+    mask = np.asarray(Image.open(tmp_path / "m.png"))
+    assert mask.any()
+    assert not mask[:200].any()
+    assert not mask[:, :180].any()
+    rings = truths("sixteen_bit.png")[2:]
+    assert max(iou(mask & ring, ring) for ring in rings) > 0.5
+
+
+def test_click_loop__answers_from_the_cache_and_refines(tmp_path, samcli_run) -> None:
+    shapes = EXAMPLES / "shapes"
+    assert samcli_run("encode", shapes / "poster.png", "-o", tmp_path, "--sam", "tiny").exit_code == 0
+    clicks = "363 354\n5 5 0\nnew\n363 354\n"
+    first, second, again = run(
+        EXAMPLES / "click_loop.py", tmp_path, shapes, "poster.png", "tiny", typed=clicks
+    ).splitlines()
+    assert first == again
+    assert "predicted IoU" in second
+
+
+def test_encode_once__prompts_from_the_stored_embeddings(tmp_path) -> None:
+    run(EXAMPLES / "encode_once.sh", EXAMPLES / "shapes", tmp_path)
+    prompts = json.loads((EXAMPLES / "prompts" / "shapes.json").read_text())["images"]
+    for key, objects in prompts.items():
+        assert bool((tmp_path / "masks" / f"{Path(key).stem}.txt").read_text()) == bool(objects)
+        assert (tmp_path / "masks" / f"{Path(key).stem}.overlay.jpg").is_file()
+
+
+def test_boxes_become_polygons__with_their_classes(tmp_path) -> None:
+    truth = json.loads((EXAMPLES / "shapes_truth" / "beads.jpg.json").read_text())
+    boxes = tmp_path / "boxes"
+    boxes.mkdir()
+    with (boxes / "beads.txt").open("w") as file:
+        for item in truth["objects"]:
+            x1, y1, x2, y2 = np.divide(item["box"], [truth["width"], truth["height"]] * 2)
+            file.write(f"{item['class_id']} {(x1 + x2) / 2} {(y1 + y2) / 2} {x2 - x1} {y2 - y1}\n")
+    run(EXAMPLES / "boxes_become_polygons.sh", EXAMPLES / "shapes", boxes, tmp_path / "out")
+    rows = [row.split() for row in (tmp_path / "out" / "beads.txt").read_text().splitlines()]
+    assert {int(row[0]) for row in rows} == {item["class_id"] for item in truth["objects"]}
+    assert all(len(row) >= 7 for row in rows)
 
 
 def test_pipeline__labels_and_reports(tmp_path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from samcli.errors import StorageError
-from samcli.files import fit_name, sha256_of, storage_errors, write_atomic
+from samcli.files import fit_name, move_atomic, sha256_of, storage_errors, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -31,6 +31,17 @@ def test_write_atomic__writes_and_replaces_and_makes_the_folders(tmp_path: Path)
 def test_write_atomic__an_empty_file_is_a_file(tmp_path: Path) -> None:
     write_atomic(tmp_path / "label.txt", b"")
     assert (tmp_path / "label.txt").read_bytes() == b""
+
+
+def test_move_atomic__replaces_with_the_permissions_of_any_other_file(tmp_path: Path) -> None:
+    (tmp_path / "label.txt").write_bytes(b"old")
+    (tmp_path / "other").touch()
+    (tmp_path / "made").write_bytes(b"new")
+    (tmp_path / "made").chmod(0o600)
+    move_atomic(tmp_path / "made", tmp_path / "label.txt")
+    assert (tmp_path / "label.txt").read_bytes() == b"new"
+    assert (tmp_path / "label.txt").stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert names(tmp_path) == ["label.txt", "other"]
 
 
 @pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])

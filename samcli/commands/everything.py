@@ -18,10 +18,10 @@ from samcli.edges import edge_map
 from samcli.embeddings import store_facts
 from samcli.engine import Engine
 from samcli.errors import UsageError
-from samcli.everything import everything, exclusive, without_small_regions
 from samcli.fastsam import FastSam
 from samcli.files import sha256_of
 from samcli.job import Job, Models
+from samcli.mask_generator import everything, exclusive, without_small_regions
 from samcli.masks import Mask, box_iou
 from samcli.pipeline import Annotator, Finding, StageClock, Worker
 from samcli.plan import Plan

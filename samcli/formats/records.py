@@ -26,18 +26,7 @@ def write_record(annotation: Annotation, names: Mapping[int, str]) -> bytes:
         "key": annotation.key,
         "height": height,
         "width": width,
-        "instances": [
-            {
-                "class_id": instance.class_id,
-                "class_name": names.get(instance.class_id),
-                "prompt_box": _rounded(instance.prompt_box),
-                **_origin(instance),
-                "area": instance.mask.area,
-                "mask": instance.mask.to_coco(),
-                "quality": {name: _rounded(value) for name, value in asdict(instance.quality).items()},
-            }
-            for instance in annotation.instances
-        ],
+        "instances": [_instance_row(instance, names) for instance in annotation.instances],
         "dropped": [
             {
                 "reason": dropped.reason,
@@ -46,11 +35,25 @@ def write_record(annotation: Annotation, names: Mapping[int, str]) -> bytes:
                 "prompt_box": _rounded(dropped.prompt_box),
                 "detector_score": _rounded(dropped.detector_score),
                 **_origin(dropped),
+                **({"index": dropped.index} if dropped.index is not None else {}),
+                **({"instance": _instance_row(dropped.instance, names)} if dropped.instance else {}),
             }
             for dropped in annotation.dropped
         ],
     }
     return json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _instance_row(instance: Instance, names: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "class_id": instance.class_id,
+        "class_name": names.get(instance.class_id),
+        "prompt_box": _rounded(instance.prompt_box),
+        **_origin(instance),
+        "area": instance.mask.area,
+        "mask": instance.mask.to_coco(),
+        "quality": {name: _rounded(value) for name, value in asdict(instance.quality).items()},
+    }
 
 
 def _origin(found: Instance | Dropped) -> dict[str, Any]:
@@ -81,21 +84,30 @@ def _annotation(record: Mapping[str, Any]) -> Annotation:
     return Annotation(
         key=record["key"],
         image_size=(record["height"], record["width"]),
-        instances=tuple(
-            Instance(
-                mask=Mask.from_coco(item["mask"]),
-                class_id=item["class_id"],
-                quality=Quality(**item["quality"]),
-                prompt_box=_box(item),
-                prompt_points=_points(item),
-                crop_box=tuple(item["crop_box"]) if "crop_box" in item else None,
-            )
-            for item in record["instances"]
-        ),
+        instances=tuple(_instance(item) for item in record["instances"]),
         dropped=tuple(
-            Dropped(item["reason"], item["class_id"], _box(item), item["detector_score"], _points(item))
+            Dropped(
+                reason=item["reason"],
+                class_id=item["class_id"],
+                prompt_box=_box(item),
+                detector_score=item["detector_score"],
+                prompt_points=_points(item),
+                instance=_instance(item["instance"]) if "instance" in item else None,
+                index=item.get("index"),
+            )
             for item in record["dropped"]
         ),
+    )
+
+
+def _instance(item: Mapping[str, Any]) -> Instance:
+    return Instance(
+        mask=Mask.from_coco(item["mask"]),
+        class_id=item["class_id"],
+        quality=Quality(**item["quality"]),
+        prompt_box=_box(item),
+        prompt_points=_points(item),
+        crop_box=tuple(item["crop_box"]) if "crop_box" in item else None,
     )
 
 

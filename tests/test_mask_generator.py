@@ -12,8 +12,8 @@ from test_engine import photo, reference, same
 
 from samcli.config import MaskGeneratorOptions
 from samcli.engine import Engine, load_sam
-from samcli.everything import Candidate, Settings, box_nms, everything, mask_nms, without_small_regions
 from samcli.formats.amg import amg_facts
+from samcli.mask_generator import Candidate, Settings, box_nms, everything, mask_nms, without_small_regions
 from samcli.masks import Mask
 from samcli.types import Annotation, Image, Segment
 
