@@ -36,7 +36,7 @@ def plain(x1: int, y1: int, x2: int, y2: int) -> Mask:
 HOLED = Mask.from_pixels(pixels((5, 5, 35, 40), without=((12, 12, 25, 30),)))
 PARTED = Mask.from_pixels(pixels((45, 5, 60, 20), (62, 5, 85, 20)))
 APART = Mask.from_pixels(pixels((2, 45, 12, 58), (70, 45, 88, 58)))
-DISC = Mask.from_pixels((np.hypot(*(np.mgrid[:60, :90] - np.array([[[40]], [[55]]]))) < 9.5))
+DISC = Mask.from_pixels(np.hypot(*(np.mgrid[:60, :90] - np.array([[[40]], [[55]]]))) < 9.5)
 
 ANNOTATIONS = [
     Annotation("a b/two words.png", SIZE, (Instance(HOLED, 2, FIGURES), Instance(PARTED, 0, FIGURES))),

@@ -77,7 +77,8 @@ def test_ultralytics__accepts_every_row(name: str, tmp_path: Path, images: Path,
         assert len(segments) == (len(boxes) if name == "yolo" else 0)
     apart = name == "yolo"  # the parts of one mask are rows of their own
     assert rows == {
-        a.key: [i.class_id for i in a.instances] + ([2] if apart and a.key == "x.y.png" else []) for a in ANNOTATIONS
+        a.key: [i.class_id for i in a.instances] + ([2] if apart and a.key == "x.y.png" else [])
+        for a in ANNOTATIONS
     }
 
 
@@ -153,7 +154,8 @@ def test_supervision__reads_yolo(name: str, tmp_path: Path) -> None:
     found = supervision.DetectionDataset.from_yolo(str(images), str(labels), str(labels / "data.yaml"))
     by_name = {Path(path).name: detections.class_id for path, detections in found.annotations.items()}
     assert {key: ids.tolist() for key, ids in by_name.items()} == {
-        a.key: [i.class_id for i in a.instances] + ([2] if name == "yolo" and a.key == "3.png" else []) for a in flat
+        a.key: [i.class_id for i in a.instances] + ([2] if name == "yolo" and a.key == "3.png" else [])
+        for a in flat
     }
 
 
