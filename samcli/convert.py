@@ -64,7 +64,7 @@ def convert(
     _check_output(output, options)
     conversion = Conversion(output, name, tuple(formats))
     for format_name, fmt in formats.items():
-        source = Source(path, _image_folder(path, options, manifest), options.max_pixels)
+        source = Source(path, _image_folder(path, options, manifest, name), options.max_pixels)
         labels = _read_run(source, manifest) if manifest else read_labels(name, source)
         writer = _Writer(fmt, options, source, labels, output, watch)
         writer.write()
@@ -96,14 +96,14 @@ def _check_output(output: Path, options: ConvertOptions) -> None:
         raise UsageError(f"{output} is not empty; choose another --output, or --overwrite to replace labels there")
 
 
-def _image_folder(path: Path, options: ConvertOptions, manifest: Manifest | None) -> Path | None:
+def _image_folder(path: Path, options: ConvertOptions, manifest: Manifest | None, name: str) -> Path | None:
     if options.images is not None:
         folder = Path(os.path.abspath(Path(options.images).expanduser()))  # noqa: PTH100
         if not folder.is_dir():
             raise UsageError(f"--images {options.images} is no folder; expected that of the images")
         return folder
     if manifest is None:
-        return find_image_folder(path)
+        return find_image_folder(path, itself=not (name in FORMATS and FORMATS[name].has_pictures))
     folder = Path(os.path.normpath(path / manifest.input_root))
     return folder if folder.is_dir() else None
 

@@ -27,6 +27,7 @@ FORMATS: dict[str, LabelFormat] = {
     "yolo": YoloFormat(),
     "yolo-box": YoloBox(),
     "coco": Coco(),
+    "coco-polygon": Coco(polygons=True),
     "voc": Voc(),
     "png": IndexMaps(),
     "labelme": Labelme(),

@@ -32,6 +32,7 @@ class AmgMasks(LabelFormat):
     """A folder for each image: one black and white PNG a mask, and `metadata.csv`."""
 
     suffix = ""
+    has_pictures = True
     is_read = True
     loses = frozenset({"classes"})
 

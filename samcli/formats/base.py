@@ -115,6 +115,9 @@ class LabelFormat:
     one_per_stem = False
     """Whether images that differ in their suffix alone are in each other's way within the file for all."""
 
+    has_pictures = False
+    """Whether its labels are pictures themselves, which must not be taken for the images."""
+
     is_read = False
     """Whether `read` is there."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +19,7 @@ from samcli.errors import UsageError, one_line
 from samcli.formats.base import LabelFormat, Rendering
 from samcli.formats.json_items import Item, JsonFile, beginning
 from samcli.formats.sources import Failure, LabelSet, Source, box_mask, guarded
-from samcli.masks import Mask
+from samcli.masks import Mask, mask_iou
 from samcli.types import Annotation, Instance, Quality, Size
 
 _SPOOL = 1 << 24
@@ -38,8 +39,12 @@ class Coco(LabelFormat):
     """`annotations.json`: `images` (numbered from 1, by key), `annotations` and `categories`.
 
     Category ids are class ids + 1: COCO's begin with 1. Segmentations are run lengths with `iscrowd` 0, which
-    pycocotools and what is built on it take; a polygon could hold neither holes nor the exact border.
+    pycocotools and what is built on it take: polygons could hold neither holes nor, at this size, the border.
+    `polygons`: polygons wherever they are within `min_polygon_iou`, for readers that know nothing else.
     """
+
+    def __init__(self, *, polygons: bool = False) -> None:
+        self._polygons = polygons
 
     folded_name = "annotations.json"
     is_read = True
@@ -58,7 +63,10 @@ class Coco(LabelFormat):
                 for instance in annotation.instances:
                     annotation_id += 1
                     classes.setdefault(instance.class_id, str(instance.class_id))
-                    rows.append(_dump(coco_annotation(instance, annotation_id, number)))
+                    row = coco_annotation(instance, annotation_id, number)
+                    if self._polygons:
+                        row["segmentation"] = edge_polygons(instance.mask, rendering.polygon_options.min_iou)
+                    rows.append(_dump(row))
                 if rows:
                     yield (b"\n" if annotation_id == len(rows) else b",\n") + b",\n".join(rows)
             yield b'\n],"images":['
@@ -70,7 +78,7 @@ class Coco(LabelFormat):
     def finds(self, path: Path) -> bool:
         """A file of COCO's, or a folder with `annotations.json`."""
         file = _file_in(path)
-        if file is None:
+        if file is None or self._polygons:  # one name is enough for files that are read alike
             return False
         names = [item.name for item in beginning(file, 40)]  # after those of the licences
         return names[:1] != ["image"] and not {"images", "annotations", "categories"}.isdisjoint(names)
@@ -100,6 +108,27 @@ def coco_annotation(instance: Instance, annotation_id: int, image_id: int) -> di
         "iscrowd": 0,
         **figures(instance.quality),
     }
+
+
+def edge_polygons(mask: Mask, min_iou: float) -> list[list[float]] | dict[str, Any]:
+    """COCO's polygons of a mask, one a part: along the edges of pixels, as COCO has it, not through their centres.
+
+    They have as few points as `min_iou` allows, as pycocotools rasterises them. Holes are filled. Where that
+    costs too much, and for a mask without pixels, its run lengths.
+    """
+    pixels, (left, top, _, _) = mask.crop()
+    if not pixels.size:
+        return mask.to_coco()
+    # In an image of twice the size the outermost pixels tell which edge of a pixel they lie at.
+    twice = np.repeat(np.repeat(pixels.astype(np.uint8), 2, 0), 2, 1)
+    contours, _ = cv2.findContours(twice, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    edges = [(contour.reshape(-1, 2) + 1) // 2 + (left, top) for contour in contours]
+    for tolerance in (2.0, 1.0, 0.5, 0.0):
+        simple = [cv2.approxPolyDP(edge.astype(np.int32), tolerance, True).reshape(-1, 2) for edge in edges]
+        rings: list[list[float]] = [ring.ravel().tolist() for ring in simple if len(ring) >= 3]
+        if rings and mask_iou(_polygon_mask(rings, (mask.height, mask.width)), mask) >= min_iou:
+            return rings
+    return mask.to_coco()
 
 
 def figures(quality: Quality) -> dict[str, float]:

@@ -15,6 +15,9 @@ from samcli.errors import UsageError
 
 _WINDOW = 1 << 20
 _DECODER = json.JSONDecoder()
+_OF_NUMBERS = ("", *".eE+-0123456789")
+"""What may follow the first part of a number that a window has cut."""
+
 _SPACE = re.compile(rb"[ \t\n\r]*")
 
 
@@ -73,31 +76,43 @@ class JsonFile:
         """
         at = self._skip(3 if self._data[:3] == b"\xef\xbb\xbf" else 0)
         if self._data[at : at + 1] == b"[":
-            yield from self._list("", at)
-            return
-        at = self._after(at, b"{")
-        while self._data[at : at + 1] != b"}":
+            at = yield from self._list("", at)
+        else:
+            at = yield from self._members(self._after(at, b"{"))
+        if at < len(self._data):
+            raise self._error(at, "more after the end")
+
+    def _members(self, at: int) -> Generator[Item, None, int]:
+        """Yields what the root object has, from its first name on; returns where it ends."""
+        if self._data[at : at + 1] == b"}":
+            return self._skip(at + 1)
+        while True:
+            if self._data[at : at + 1] != b'"':
+                raise self._error(at, "expecting a name in double quotes")
             name, end = self._decode(at)
             at = self._after(self._skip(end), b":")
             if self._data[at : at + 1] == b"[":
-                at = yield from self._list(str(name), at)
+                at = yield from self._list(name, at)
             else:
                 value, end = self._decode(at)
-                yield Item(str(name), at, end, value)
+                yield Item(name, at, end, value)
                 at = self._skip(end)
-            if self._data[at : at + 1] != b"}":
-                at = self._after(at, b",")
+            if self._data[at : at + 1] == b"}":
+                return self._skip(at + 1)
+            at = self._after(at, b",")
 
     def _list(self, name: str, at: int) -> Generator[Item, None, int]:
         """Yields the items of the list at `at`; returns where the next thing begins."""
         at = self._skip(at + 1)
-        while self._data[at : at + 1] != b"]":
+        if self._data[at : at + 1] == b"]":
+            return self._skip(at + 1)
+        while True:
             value, end = self._decode(at)
             yield Item(name, at, end, value)
             at = self._skip(end)
-            if self._data[at : at + 1] != b"]":
-                at = self._after(at, b",")
-        return self._skip(at + 1)
+            if self._data[at : at + 1] == b"]":
+                return self._skip(at + 1)
+            at = self._after(at, b",")
 
     def _decode(self, at: int) -> tuple[Any, int]:
         """The value at a byte, and where it ends. Latin-1 makes a character of every byte, so places are bytes."""
@@ -109,7 +124,7 @@ class JsonFile:
             whole = self._base + len(self._text) >= len(self._data)
             try:
                 value, end = _DECODER.raw_decode(self._text, at - self._base)
-                if end < len(self._text) or whole:  # else it may be a number that goes on
+                if whole or self._text[end : end + 1] not in _OF_NUMBERS:
                     return value, self._base + end
             except json.JSONDecodeError as error:
                 if whole:

@@ -26,6 +26,7 @@ class IndexMaps(LabelFormat):
 
     loses = frozenset({"overlaps", "empty", "scores"})
     data_set_names = (_NAMES,)
+    has_pictures = True
     is_read = True
 
     @property

@@ -9,6 +9,11 @@ from samcli.formats import FORMATS
 from samcli.formats.sources import LabelSet, Source
 
 
+def _sources() -> list[str]:
+    """What `--from` takes."""
+    return ["records", *readable_formats()]
+
+
 def readable_formats() -> list[str]:
     """Names of the formats that can be read."""
     return [name for name, fmt in FORMATS.items() if fmt.is_read]
@@ -26,7 +31,7 @@ def detect_format(path: Path) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UsageError(f"no labels found in {path}; say what they are with --from {'|'.join(readable_formats())}")
+        raise UsageError(f"no labels found in {path}; say what they are with --from {'|'.join(_sources())}")
     raise UsageError(f"{path} could be {' or '.join(found)}; say which with --from")
 
 
@@ -38,8 +43,7 @@ def read_labels(name: str, source: Source) -> LabelSet:
     """
     if name not in readable_formats():
         raise UsageError(
-            f"--from is '{name}'; expected one of {', '.join(readable_formats())}."
-            + nearest(name, readable_formats())
+            f"--from is '{name}'; expected one of {', '.join(_sources())}.{nearest(name, readable_formats())}"
         )
     if not source.path.exists():
         raise UsageError(f"{source.path} does not exist; expected labels of the format {name}")

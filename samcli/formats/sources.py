@@ -213,10 +213,11 @@ def box_mask(box: tuple[float, float, float, float], image_size: Size) -> Mask:
     return Mask.from_pixels(np.ones((bottom - top, right - left), bool), (left, top), image_size)
 
 
-def find_image_folder(path: Path) -> Path | None:
+def find_image_folder(path: Path, *, itself: bool) -> Path | None:
     """Where the images of a file or folder of labels lie, if that is a usual place; None otherwise.
 
-    `labels` in the path exchanged for `images`; `images` or `JPEGImages` in it or beside it; the folder itself.
+    `labels` in the path exchanged for `images`; `images` or `JPEGImages` in it or beside it; the folder itself,
+    unless labels are images too.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
     folder = path if path.is_dir() else path.parent
@@ -226,7 +227,7 @@ def find_image_folder(path: Path) -> Path | None:
         index = len(parts) - 1 - parts[::-1].index("labels")
         places.append(Path(*parts[:index], "images", *parts[index + 1 :]))
     places += [parent / name for parent in (folder, folder.parent) for name in ("images", "JPEGImages")]
-    for place in (*places, folder):
+    for place in (*places, folder) if itself else places:
         if place.is_dir():
             try:
                 find_images(place)

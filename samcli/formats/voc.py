@@ -30,6 +30,7 @@ class Voc(LabelFormat):
     loses = frozenset({"overlaps", "empty", "scores", "crowded"})
     data_set_names = (_LABEL_MAP,)
     folded_name = "ImageSets/Segmentation/train.txt"
+    has_pictures = True
     is_read = True
 
     @property
