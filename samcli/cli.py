@@ -26,6 +26,7 @@ from samcli.config import (
     EverythingOptions,
     Options,
     PromptOptions,
+    VerifyOptions,
     default_of,
     flag_of,
     resolve,
@@ -150,7 +151,7 @@ def _parameters(kind: type[Options]) -> Iterator[inspect.Parameter]:
         names = [f"{flag}/--no-{flag[2:]}"] if hint is bool else [flag]
         option = typer.Option(
             *names,
-            help=rules["help"] + ("" if default is None else rf" [dim]\[default: {default}][/]"),
+            help=rules["help"] + ("" if not default else rf" [dim]\[default: {default}][/]"),
             show_default=False,
             envvar=variable_of(entry.name),
             show_envvar=False,
@@ -332,6 +333,45 @@ def preview(
     from samcli.previews import write_contact_sheet
 
     print(write_contact_sheet(labels, output, count))
+
+
+@command("verify", VerifyOptions)
+def verify_labels(
+    given: dict[str, Any],
+    labels: Annotated[Path, typer.Argument(help="A folder of YOLO labels, or of a data set with labels in it.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            help=r"The images of these labels, the same tree. [dim]\[default: where a trainer looks][/]",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help=r"The data.yaml that goes with them. [dim]\[default: in the labels' folder or above][/]",
+            show_default=False,
+        ),
+    ] = None,
+    fix: Annotated[
+        bool,
+        typer.Option("--fix", help="Mend what is safe to mend; the files as they were go into a backup folder."),
+    ] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="Every finding, not only the table.")] = False,
+    config: Config = None,
+    json: AsJson = False,
+) -> None:
+    """Find what a YOLO trainer would reject or stumble over. Exit status 3: there is something, 0: clean."""
+    options = resolve(VerifyOptions, given, config)
+    from samcli.report.verification import finding_printer, print_verification
+    from samcli.verify import verify_labels
+
+    watch = finding_printer(listed=list_all, as_json=json)
+    result = verify_labels(labels, options, images=images, data=data, fix=fix, watch=watch)
+    print_verification(result, as_json=json)
+    raise typer.Exit(result.exit_status)
 
 
 @command(None, group=models_app)

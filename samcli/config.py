@@ -395,6 +395,19 @@ class EncodeOptions(JobOptions, RunOptions, NamingOptions, SamOptions, InputOpti
     )
 
 
+@dataclass(frozen=True)
+class VerifyOptions(Options):
+    """All options of `samcli verify`."""
+
+    min_area: float = option(
+        1e-6, "Polygons of a smaller share of the image are slivers; 0: none are.", low=0, high=1
+    )
+    min_fill: float = option(0.1, "Masks that fill less of the box that prompted them are doubtful.", low=0, high=1)
+    ignore: tuple[str, ...] = option(
+        (), "Leave out findings of this kind; may be repeated.", many=True, metavar="KIND"
+    )
+
+
 def resolve(kind: type[O], given: Mapping[str, Any], config: Path | None = None) -> O:
     """Options from what was given (command line or environment), else the YAML file, else the defaults.
 
@@ -426,7 +439,7 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def _all_kinds() -> tuple[type[Options], ...]:
-    return (AutoAnnotateOptions, EverythingOptions, PromptOptions, EncodeOptions)
+    return (AutoAnnotateOptions, EverythingOptions, PromptOptions, EncodeOptions, VerifyOptions)
 
 
 def variable_of(name: str) -> str:

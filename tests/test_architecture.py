@@ -18,7 +18,9 @@ PACKAGE = Path(samcli.__file__).parent
 LAYERS = [
     ["cli", "__main__"],
     ["report"],
-    ["run", "status", "checks", "previews", "models"],
+    ["report.verification"],
+    ["report.text"],
+    ["run", "status", "checks", "previews", "models", "verify"],
     ["commands.auto_annotate", "commands.prompt", "commands.everything", "commands.encode"],
     ["commands.segmenting"],
     ["commands", "runners", "pipeline"],
@@ -33,6 +35,8 @@ LAYERS = [
     ["networks.base"],
     ["prompts"],
     ["prompts.coco", "prompts.command_line", "prompts.csv_files", "prompts.json_files", "prompts.yolo"],
+    ["class_map"],
+    ["data_yaml"],
     ["prompts.classes"],
     ["prompts.table"],
     ["prompts.matching", "prompts.json_text", "prompts.objects"],
@@ -41,7 +45,7 @@ LAYERS = [
     ["formats.base"],
     ["drawing", "polygons", "images", "weights", "config"],
     ["types"],
-    ["masks", "files", "pickles"],
+    ["masks", "files", "pickles", "yolo_rows"],
     ["errors"],
     [""],
 ]
