@@ -71,7 +71,9 @@ def read_class_map(path: Path) -> ClassMap:
     """
     content = load_yaml(path)
     if not isinstance(content, dict) or not content:
-        raise UsageError(f"--class-map {path}: expected lines of 'old: new', e.g. 'lorry: truck', or 'bird:' to drop")
+        raise UsageError(
+            f"--class-map {path}: expected lines of 'old: new', e.g. 'lorry: truck', or 'bird:' to drop"
+        )
     rules: dict[str | int, str | None] = {}
     for old, new in content.items():
         if type(old) not in (str, int) or not (new is None or (type(new) in (str, int) and str(new).strip())):

@@ -23,6 +23,7 @@ from samcli import __version__
 from samcli.config import (
     AutoAnnotateOptions,
     EncodeOptions,
+    EvalOptions,
     EverythingOptions,
     Options,
     PromptOptions,
@@ -87,6 +88,14 @@ Config = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what is in the way.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")]
+ClassMapFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--class-map",
+        help="YAML file of 'old: new' lines: classes are renamed, merged, or dropped ('old:').",
+        show_default=False,
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and say more.")]
 
 
@@ -371,6 +380,68 @@ def verify_labels(
     watch = finding_printer(listed=list_all, as_json=json)
     result = verify_labels(labels, options, images=images, data=data, fix=fix, watch=watch)
     print_verification(result, as_json=json)
+    raise typer.Exit(result.exit_status)
+
+
+@command("eval", EvalOptions)
+def evaluate(
+    given: dict[str, Any],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PRED", help="A run's output folder, YOLO labels, or a COCO .json.")
+    ],
+    truth: Annotated[
+        Path, typer.Option("--truth", help="What is right: COCO .json, YOLO labels, or a run.", show_default=False)
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            help="Evaluate just these images; those without a prediction count as missed.",
+            show_default=False,
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option("--names", help="PRED's class names: a data.yaml, or a name a line.", show_default=False),
+    ] = None,
+    truth_names: Annotated[
+        Path | None, typer.Option("--truth-names", help="The truth's class names.", show_default=False)
+    ] = None,
+    class_map: ClassMapFile = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Also a plot of the figures: .png, .svg or .pdf.", show_default=False),
+    ] = None,
+    worst: Annotated[
+        Path | None,
+        typer.Option(
+            "--worst",
+            metavar="FILE.png",
+            help="Also a sheet of the worst images: the truth in green, PRED in magenta.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Config = None,
+    json: AsJson = False,
+) -> None:
+    """Hold labels against the truth: IoU, boundary IoU, precision, recall, COCO's AP, and the worst images."""
+    options = resolve(EvalOptions, given, config)
+    from samcli.class_map import read_class_map
+    from samcli.evaluation import evaluate
+    from samcli.evaluation_pictures import check_plot, write_plot, write_worst
+    from samcli.ground_truth import open_labels
+    from samcli.report.evaluation import print_evaluation
+
+    if plot:
+        check_plot(plot)
+    predicted, true = open_labels(predictions, names), open_labels(truth, truth_names)
+    mapping = read_class_map(class_map) if class_map else None
+    result = evaluate(predicted, true, options, images=images, class_map=mapping)
+    print_evaluation(result, worst_count=options.worst_count, as_json=json)
+    if plot:
+        write_plot(result, plot)
+    if worst and not write_worst(result, worst, options.worst_count):
+        log.info("no image has a mistake: %s is not written", worst)
     raise typer.Exit(result.exit_status)
 
 

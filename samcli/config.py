@@ -408,6 +408,22 @@ class VerifyOptions(Options):
     )
 
 
+@dataclass(frozen=True)
+class EvalOptions(Options):
+    """All options of `samcli eval`."""
+
+    class_agnostic: bool = option(False, "All classes count as one: only places are looked at.")
+    match_classes: str = option(
+        "auto", "Classes are the same by name or by id; auto: by name where both sides have names.",
+        choices=("auto", "name", "id"),
+    )  # fmt: skip
+    match: str = option(
+        "auto", "Who chooses first: the surest prediction, as COCO has it, or the best pair (iou); auto: by score "
+        "where all predictions have one.", choices=("auto", "score", "iou"),
+    )  # fmt: skip
+    worst_count: int = option(12, "Images on the sheet of the worst (--worst), and in the list.", low=1, high=400)
+
+
 def resolve(kind: type[O], given: Mapping[str, Any], config: Path | None = None) -> O:
     """Options from what was given (command line or environment), else the YAML file, else the defaults.
 
@@ -439,7 +455,7 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def _all_kinds() -> tuple[type[Options], ...]:
-    return (AutoAnnotateOptions, EverythingOptions, PromptOptions, EncodeOptions, VerifyOptions)
+    return (AutoAnnotateOptions, EverythingOptions, PromptOptions, EncodeOptions, VerifyOptions, EvalOptions)
 
 
 def variable_of(name: str) -> str:

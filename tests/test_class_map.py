@@ -43,7 +43,12 @@ def test_identity__closes_gaps_between_ids() -> None:
 
 
 def test_swapping_two_names__swaps_them_and_no_more() -> None:
-    assert ClassMap({"car": "bird", "bird": "car"}).apply(NAMES).names == {0: "bird", 1: "lorry", 2: "truck", 3: "car"}
+    assert ClassMap({"car": "bird", "bird": "car"}).apply(NAMES).names == {
+        0: "bird",
+        1: "lorry",
+        2: "truck",
+        3: "car",
+    }
 
 
 @pytest.mark.parametrize(
