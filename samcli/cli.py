@@ -22,6 +22,7 @@ import typer
 from samcli import __version__
 from samcli.config import (
     AutoAnnotateOptions,
+    DatasetOptions,
     EncodeOptions,
     EvalOptions,
     EverythingOptions,
@@ -442,6 +443,43 @@ def evaluate(
         write_plot(result, plot)
     if worst and not write_worst(result, worst, options.worst_count):
         log.info("no image has a mistake: %s is not written", worst)
+    raise typer.Exit(result.exit_status)
+
+
+@command("dataset", DatasetOptions)
+def dataset(
+    given: dict[str, Any],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The data set's folder; it must not be there yet.")],
+    images: Annotated[Path, typer.Option("--images", help="The images.", show_default=False)],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            help=r"Their YOLO labels, the same tree. [dim]\[default: where a trainer looks][/]",
+            show_default=False,
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            "--names",
+            help=r"Class names: a data.yaml, or a name a line. [dim]\[default: data.yaml with the labels][/]",
+            show_default=False,
+        ),
+    ] = None,
+    class_map: ClassMapFile = None,
+    config: Config = None,
+    json: AsJson = False,
+) -> None:
+    """Build a data set to train on: train, val and test with links to the images, balanced by classes."""
+    options = resolve(DatasetOptions, given, config)
+    from samcli.class_map import read_class_map
+    from samcli.dataset import build_dataset
+    from samcli.report.dataset import print_dataset
+
+    mapping = read_class_map(class_map) if class_map else None
+    result = build_dataset(output, images, options, labels=labels, names=names, class_map=mapping)
+    print_dataset(result, as_json=json)
     raise typer.Exit(result.exit_status)
 
 

@@ -424,6 +424,27 @@ class EvalOptions(Options):
     worst_count: int = option(12, "Images on the sheet of the worst (--worst), and in the list.", low=1, high=400)
 
 
+@dataclass(frozen=True)
+class DatasetOptions(Options):
+    """All options of `samcli dataset`."""
+
+    split: str = option(
+        "0.8/0.1/0.1", "Shares of train, val and test; two numbers: no test.", metavar="TRAIN/VAL[/TEST]"
+    )
+    seed: int = option(0, "Another seed, another split; the same, the same.", low=0)
+    group_by: str | None = option(
+        None, "Images whose keys agree in the first group of this pattern stay together.", metavar="REGEX"
+    )
+    link: str = option(
+        "hard", "How images get there; where hard links cannot be made they are copied.",
+        choices=("hard", "symlink", "copy"),
+    )  # fmt: skip
+    unlabelled: str = option(
+        "skip", "Images without a label file: left out, or taken as showing nothing.",
+        choices=("skip", "background"),
+    )  # fmt: skip
+
+
 def resolve(kind: type[O], given: Mapping[str, Any], config: Path | None = None) -> O:
     """Options from what was given (command line or environment), else the YAML file, else the defaults.
 
@@ -455,7 +476,15 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def _all_kinds() -> tuple[type[Options], ...]:
-    return (AutoAnnotateOptions, EverythingOptions, PromptOptions, EncodeOptions, VerifyOptions, EvalOptions)
+    return (
+        AutoAnnotateOptions,
+        EverythingOptions,
+        PromptOptions,
+        EncodeOptions,
+        VerifyOptions,
+        EvalOptions,
+        DatasetOptions,
+    )
 
 
 def variable_of(name: str) -> str:

@@ -72,6 +72,11 @@ class Problem:
     line: int | None
     detail: str
 
+    @property
+    def is_error(self) -> bool:
+        """Whether the trainer goes on without the image because of it."""
+        return ROW_KINDS[self.kind].severity == "error"
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -85,7 +90,7 @@ class Judgement:
     @property
     def rejected(self) -> bool:
         """Whether the trainer goes on without the image."""
-        return any(ROW_KINDS[problem.kind].severity == "error" for problem in self.problems)
+        return any(problem.is_error for problem in self.problems)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ PACKAGE = Path(samcli.__file__).parent
 LAYERS = [
     ["cli", "__main__"],
     ["report"],
-    ["report.verification", "report.evaluation"],
+    ["report.verification", "report.evaluation", "report.dataset"],
     ["report.text"],
     ["evaluation_pictures"],
-    ["run", "status", "checks", "previews", "models", "verify"],
+    ["run", "status", "checks", "previews", "models", "verify", "dataset"],
+    ["splits"],
     ["evaluation"],
     ["metrics"],
     ["ground_truth"],

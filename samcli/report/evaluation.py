@@ -45,9 +45,9 @@ def _legend(result: Evaluation) -> str:
     by = {"name": "name", "id": "id", "nothing": "nothing: --class-agnostic"}[result.classes_matched_by]
     first = {"score": "by score, as COCO does", "iou": "best IoU first"}[result.matched_by]
     return (
-        f"{len(result.images)} images; classes matched by {by}; objects matched {first}. IoU, bIoU: of pairs matched "
-        f"at IoU .5 (bIoU: boundary IoU, {DILATION_RATIO:.0%} of the diagonal). P, R, F1: at IoU .5. F1@75: at .75. "
-        "AP: COCO's, over IoU .5 to .95"
+        f"{len(result.images)} images; classes matched by {by}; objects matched {first}. IoU, bIoU: of pairs "
+        f"matched at IoU .5 (bIoU: boundary IoU, {DILATION_RATIO:.0%} of the diagonal). P, R, F1: at IoU .5. "
+        "F1@75: at .75. AP: COCO's, over IoU .5 to .95"
     )
 
 
