@@ -252,7 +252,7 @@ def _write(
                 _count(result.splits[split], member, classes)
             (building / FILE_NAME).write_text(_data_yaml(result), encoding="utf-8")
             (building / SPLITS_FILE).write_bytes(_splits_csv(members, placed, targets))
-            building.chmod(0o777 & ~_umask_of(building / FILE_NAME))
+            building.chmod((building / "images").stat().st_mode)  # a temporary one is for its owner alone
             if output.is_dir():
                 output.rmdir()  # empty: looked at before
             building.replace(output)
@@ -320,8 +320,3 @@ def _splits_csv(members: list[_Member], placed: Mapping[str, str], targets: Mapp
         split = placed[member.key]
         writer.writerow([member.key, split, f"images/{split}/{targets[member.key]}", member.group])
     return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-def _umask_of(file: Path) -> int:
-    """The umask, as a new file shows it: a temporary folder is for its owner alone."""
-    return ~file.stat().st_mode & 0o077

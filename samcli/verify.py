@@ -77,13 +77,13 @@ class Tally:
     examples: list[str] = field(default_factory=list)
     _last: str | None = None
 
-    def add(self, file: str) -> None:
+    def add(self, file: str, detail: str = "") -> None:
         """Count one more; findings of one file come together."""
         self.count += 1
         if file != self._last:
             self.files, self._last = self.files + 1, file
             if len(self.examples) < _EXAMPLES:
-                self.examples.append(file)
+                self.examples.append(f"{file}: {detail}" if detail else file)
 
 
 @dataclass
@@ -235,7 +235,9 @@ class _Verifier:
     def _find(self, kind: str, file: str, line: int | None = None, detail: str = "") -> None:
         if kind in self.options.ignore:
             return
-        self.result.tallies.setdefault(kind, Tally()).add(file)
+        self.result.tallies.setdefault(kind, Tally()).add(
+            file, "" if line else detail
+        )  # of a row it would be no use
         self.watch(Finding(kind, file, line, detail))
 
     def _data_yaml(self) -> None:

@@ -137,8 +137,9 @@ def test_every_option__is_in_the_docs(samcli_run) -> None:
     root = PACKAGE.parent
     if not (root / "docs").is_dir():
         pytest.skip("the docs are in the repository only")
-    documented = (root / "README.md").read_text() + (root / "docs" / "options.md").read_text()
-    commands = ["auto-annotate", "status", "preview", "checks", "models"]
+    pages = ("README.md", "docs/options.md", "docs/verify-eval.md")
+    documented = "".join((root / page).read_text(encoding="utf-8") for page in pages)
+    commands = ["auto-annotate", "status", "preview", "checks", "models", "verify", "eval", "dataset"]
     for command in (*commands, "models fetch", "models verify", "models info"):
         text = samcli_run(*command.split(), "--help").stdout
         for flag in set(re.findall(r"--[a-z][a-z-]+", text)) - {"--no-resume"}:

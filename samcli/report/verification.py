@@ -61,13 +61,16 @@ def _table(result: Verification) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, justify in (("kind", "left"), ("count", "right"), ("files", "right")):
-        table.add_column(name, no_wrap=True, justify="right" if justify == "right" else "left")
+    table.add_column("")
+    table.add_column("kind", no_wrap=True)
+    for name in ("count", "files"):
+        table.add_column(name, no_wrap=True, justify="right")
     table.add_column("what it is, and the first files", overflow="fold")
     for kind, rule in KINDS.items():
         if (tally := result.tallies.get(kind)) is not None:
             style = _STYLES[rule.severity]
-            table.add_row(f"[{style}]{kind}[/]", f"{tally.count}", f"{tally.files}", _told(rule.meaning, tally))
+            counts = f"{tally.count}", f"{tally.files}"
+            table.add_row(f"[{style}]{rule.severity}[/]", kind, *counts, _told(rule.meaning, tally))
     return table
 
 
