@@ -23,11 +23,14 @@ from samcli import __version__
 from samcli.config import (
     AutoAnnotateOptions,
     ConvertOptions,
+    DatasetOptions,
     EncodeOptions,
+    EvalOptions,
     EverythingOptions,
     ExportOnnxOptions,
     Options,
     PromptOptions,
+    VerifyOptions,
     default_of,
     flag_of,
     resolve,
@@ -88,6 +91,14 @@ Config = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what is in the way.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")]
+ClassMapFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--class-map",
+        help="YAML file of 'old: new' lines: classes are renamed, merged, or dropped ('old:').",
+        show_default=False,
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and say more.")]
 
 
@@ -152,7 +163,7 @@ def _parameters(kind: type[Options]) -> Iterator[inspect.Parameter]:
         names = [f"{flag}/--no-{flag[2:]}"] if hint is bool else [flag]
         option = typer.Option(
             *names,
-            help=rules["help"] + ("" if default is None else rf" [dim]\[default: {default}][/]"),
+            help=rules["help"] + ("" if not default else rf" [dim]\[default: {default}][/]"),
             show_default=False,
             envvar=variable_of(entry.name),
             show_envvar=False,
@@ -397,6 +408,144 @@ def convert(
         conversion = convert(labels, output, options, counter.update)
     report.print_conversion(conversion, as_json=json)
     raise typer.Exit(conversion.exit_status)
+
+
+@command("verify", VerifyOptions)
+def verify_labels(
+    given: dict[str, Any],
+    labels: Annotated[Path, typer.Argument(help="A folder of YOLO labels, or of a data set with labels in it.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            help=r"The images of these labels, the same tree. [dim]\[default: where a trainer looks][/]",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help=r"The data.yaml that goes with them. [dim]\[default: in the labels' folder or above][/]",
+            show_default=False,
+        ),
+    ] = None,
+    fix: Annotated[
+        bool,
+        typer.Option("--fix", help="Mend what is safe to mend; the files as they were go into a backup folder."),
+    ] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="Every finding, not only the table.")] = False,
+    config: Config = None,
+    json: AsJson = False,
+) -> None:
+    """Find what a YOLO trainer would reject or stumble over. Exit status 3: there is something, 0: clean."""
+    options = resolve(VerifyOptions, given, config)
+    from samcli.report.verification import finding_printer, print_verification
+    from samcli.verify import verify_labels
+
+    watch = finding_printer(listed=list_all, as_json=json)
+    result = verify_labels(labels, options, images=images, data=data, fix=fix, watch=watch)
+    print_verification(result, as_json=json)
+    raise typer.Exit(result.exit_status)
+
+
+@command("eval", EvalOptions)
+def evaluate(
+    given: dict[str, Any],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PRED", help="A run's output folder, YOLO labels, or a COCO .json.")
+    ],
+    truth: Annotated[
+        Path, typer.Option("--truth", help="What is right: COCO .json, YOLO labels, or a run.", show_default=False)
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            help="Evaluate just these images; those without a prediction count as missed.",
+            show_default=False,
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option("--names", help="PRED's class names: a data.yaml, or a name a line.", show_default=False),
+    ] = None,
+    truth_names: Annotated[
+        Path | None, typer.Option("--truth-names", help="The truth's class names.", show_default=False)
+    ] = None,
+    class_map: ClassMapFile = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Also a plot of the figures: .png, .svg or .pdf.", show_default=False),
+    ] = None,
+    worst: Annotated[
+        Path | None,
+        typer.Option(
+            "--worst",
+            metavar="FILE.png",
+            help="Also a sheet of the worst images: the truth in green, PRED in magenta.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Config = None,
+    json: AsJson = False,
+) -> None:
+    """Hold labels against the truth: IoU, boundary IoU, precision, recall, COCO's AP, and the worst images."""
+    options = resolve(EvalOptions, given, config)
+    from samcli.class_map import read_class_map
+    from samcli.evaluation import evaluate
+    from samcli.evaluation_pictures import check_plot, write_plot, write_worst
+    from samcli.ground_truth import open_labels
+    from samcli.report.evaluation import print_evaluation
+
+    if plot:
+        check_plot(plot)
+    predicted, true = open_labels(predictions, names), open_labels(truth, truth_names)
+    mapping = read_class_map(class_map) if class_map else None
+    result = evaluate(predicted, true, options, images=images, class_map=mapping)
+    print_evaluation(result, worst_count=options.worst_count, as_json=json)
+    if plot:
+        write_plot(result, plot)
+    if worst and not write_worst(result, worst, options.worst_count):
+        log.info("no image has a mistake: %s is not written", worst)
+    raise typer.Exit(result.exit_status)
+
+
+@command("dataset", DatasetOptions)
+def dataset(
+    given: dict[str, Any],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The data set's folder; it must not be there yet.")],
+    images: Annotated[Path, typer.Option("--images", help="The images.", show_default=False)],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            help=r"Their YOLO labels, the same tree. [dim]\[default: where a trainer looks][/]",
+            show_default=False,
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            "--names",
+            help=r"Class names: a data.yaml, or a name a line. [dim]\[default: data.yaml with the labels][/]",
+            show_default=False,
+        ),
+    ] = None,
+    class_map: ClassMapFile = None,
+    config: Config = None,
+    json: AsJson = False,
+) -> None:
+    """Build a data set to train on: train, val and test with links to the images, balanced by classes."""
+    options = resolve(DatasetOptions, given, config)
+    from samcli.class_map import read_class_map
+    from samcli.dataset import build_dataset
+    from samcli.report.dataset import print_dataset
+
+    mapping = read_class_map(class_map) if class_map else None
+    result = build_dataset(output, images, options, labels=labels, names=names, class_map=mapping)
+    print_dataset(result, as_json=json)
+    raise typer.Exit(result.exit_status)
 
 
 @command(None, group=models_app)

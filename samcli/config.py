@@ -452,6 +452,19 @@ class ExportOnnxOptions(Options):
 
 
 @dataclass(frozen=True)
+class VerifyOptions(Options):
+    """All options of `samcli verify`."""
+
+    min_area: float = option(
+        1e-6, "Polygons of a smaller share of the image are slivers; 0: none are.", low=0, high=1
+    )
+    min_fill: float = option(0.1, "Masks that fill less of the box that prompted them are doubtful.", low=0, high=1)
+    ignore: tuple[str, ...] = option(
+        (), "Leave out findings of this kind; may be repeated.", many=True, metavar="KIND"
+    )
+
+
+@dataclass(frozen=True)
 class ConvertOptions(NamingOptions, LabelOptions, InputOptions):
     """All options of `samcli convert`."""
 
@@ -467,6 +480,43 @@ class ConvertOptions(NamingOptions, LabelOptions, InputOptions):
         metavar="DIR",
     )  # fmt: skip
     overwrite: bool = option(False, "Write into a folder that is not empty.", panel="Labels")
+
+
+@dataclass(frozen=True)
+class EvalOptions(Options):
+    """All options of `samcli eval`."""
+
+    class_agnostic: bool = option(False, "All classes count as one: only places are looked at.")
+    match_classes: str = option(
+        "auto", "Classes are the same by name or by id; auto: by name where both sides have names.",
+        choices=("auto", "name", "id"),
+    )  # fmt: skip
+    match: str = option(
+        "auto", "Who chooses first: the surest prediction, as COCO has it, or the best pair (iou); auto: by score "
+        "where all predictions have one.", choices=("auto", "score", "iou"),
+    )  # fmt: skip
+    worst_count: int = option(12, "Images on the sheet of the worst (--worst), and in the list.", low=1, high=400)
+
+
+@dataclass(frozen=True)
+class DatasetOptions(Options):
+    """All options of `samcli dataset`."""
+
+    split: str = option(
+        "0.8/0.1/0.1", "Shares of train, val and test; two numbers: no test.", metavar="TRAIN/VAL[/TEST]"
+    )
+    seed: int = option(0, "Another seed, another split; the same, the same.", low=0)
+    group_by: str | None = option(
+        None, "Images whose keys agree in the first group of this pattern stay together.", metavar="REGEX"
+    )
+    link: str = option(
+        "hard", "How images get there; where hard links cannot be made they are copied.",
+        choices=("hard", "symlink", "copy"),
+    )  # fmt: skip
+    unlabelled: str = option(
+        "skip", "Images without a label file: left out, or taken as showing nothing.",
+        choices=("skip", "background"),
+    )  # fmt: skip
 
 
 def resolve(kind: type[O], given: Mapping[str, Any], config: Path | None = None) -> O:
@@ -501,8 +551,16 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 def _all_kinds() -> tuple[type[Options], ...]:
     return (
-        AutoAnnotateOptions, EverythingOptions, PromptOptions, EncodeOptions, ExportOnnxOptions, ConvertOptions
-    )  # fmt: skip
+        AutoAnnotateOptions,
+        EverythingOptions,
+        PromptOptions,
+        EncodeOptions,
+        ConvertOptions,
+        VerifyOptions,
+        EvalOptions,
+        DatasetOptions,
+        ExportOnnxOptions,
+    )
 
 
 def variable_of(name: str) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samcli.masks import Mask
 from samcli.types import Annotation, Instance
+
+Color = tuple[int, int, int]
+"""RGB, 0 to 255."""
 
 _OPACITY = 0.45
 _TEXT_HEIGHT = 13
@@ -68,3 +72,38 @@ def class_color(class_id: int) -> tuple[int, int, int]:
     """A bright RGB colour, always the same for a class, far from its neighbours' (golden ratio round the hues)."""
     red, green, blue = colorsys.hsv_to_rgb(class_id * _GOLDEN % 1, 0.75, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def outlined(
+    pixels: NDArray[np.uint8], shapes: Sequence[tuple[Mask | Sequence[float], Color, int]], side: int
+) -> NDArray[np.uint8]:
+    """Outlines of masks and boxes (xyxy) over an image, uint8 (H, W, 3) RGB; later ones over earlier ones.
+
+    `shapes`: each with its RGB colour and the width of its line in pixels of the result. `side`: the longer
+    side of the result.
+    """
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    canvas = np.array(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))
+    for shape, color, line in shapes:
+        if isinstance(shape, Mask):
+            cv2.polylines(canvas, _contours(shape, scale), True, color, line, cv2.LINE_AA)
+        else:
+            x1, y1, x2, y2 = (round(value * scale) for value in shape)
+            cv2.rectangle(canvas, (x1, y1), (x2, y2), color, line, cv2.LINE_AA)
+    return canvas
+
+
+def _contours(mask: Mask, scale: float) -> list[NDArray[np.int32]]:
+    """Borders of a mask, at the scale of the canvas."""
+    part, (left, top, _, _) = mask.crop()
+    if not part.size:
+        return []
+    found, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    return [np.round((ring + (left + 0.5, top + 0.5)) * scale - 0.5).astype(np.int32) for ring in found]
+
+
+def caption(canvas: NDArray[np.uint8], text: str) -> None:
+    """Write a line into the upper left corner."""
+    _write(canvas, text, 0, _TEXT_HEIGHT + 2)

@@ -18,10 +18,17 @@ PACKAGE = Path(samcli.__file__).parent
 LAYERS = [
     ["cli", "__main__"],
     ["report"],
+    ["report.verification", "report.evaluation", "report.dataset"],
+    ["report.text"],
+    ["evaluation_pictures"],
     ["review_page"],
     ["review"],
-    ["run", "convert", "status", "checks", "previews", "models", "onnx_export"],
+    ["run", "convert", "status", "checks", "previews", "models", "onnx_export", "verify", "dataset"],
     ["onnx_check"],
+    ["splits"],
+    ["evaluation"],
+    ["metrics"],
+    ["ground_truth"],
     ["commands.auto_annotate", "commands.prompt", "commands.everything", "commands.encode"],
     ["commands.segmenting"],
     ["commands", "runners", "pipeline"],
@@ -38,6 +45,8 @@ LAYERS = [
     ["networks.kernels"],
     ["prompts"],
     ["prompts.coco", "prompts.command_line", "prompts.csv_files", "prompts.json_files", "prompts.yolo"],
+    ["class_map"],
+    ["data_yaml"],
     ["prompts.classes"],
     ["prompts.table"],
     ["prompts.matching", "prompts.json_text", "prompts.objects"],
@@ -51,7 +60,7 @@ LAYERS = [
     ["prototypes"],
     ["drawing", "polygons", "images", "weights", "config", "outputs"],
     ["types"],
-    ["masks", "files", "pickles", "resampling"],
+    ["masks", "files", "pickles", "resampling", "yolo_rows"],
     ["errors"],
     [""],
 ]
@@ -60,9 +69,8 @@ layer, or from its own."""
 
 
 COMMANDS = [
-    "auto-annotate", "prompt", "everything", "encode", "convert", "status", "preview", "apply-review", "checks",
-    "export-onnx",
-    "models", "models fetch", "models verify", "models info",
+    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "apply-review", "convert", "verify",
+    "eval", "dataset", "export-onnx", "checks", "models", "models fetch", "models verify", "models info",
 ]  # fmt: skip
 
 
@@ -145,7 +153,8 @@ def test_every_option__is_in_the_docs(samcli_run) -> None:
     root = PACKAGE.parent
     if not (root / "docs").is_dir():
         pytest.skip("the docs are in the repository only")
-    documented = (root / "README.md").read_text() + (root / "docs" / "options.md").read_text()
+    pages = ("README.md", "docs/options.md", "docs/verify-eval.md")
+    documented = "".join((root / page).read_text(encoding="utf-8") for page in pages)
     for command in COMMANDS:
         text = samcli_run(*command.split(), "--help").stdout
         for flag in set(re.findall(r"--[a-z][a-z-]+", text)) - {"--no-resume"}:

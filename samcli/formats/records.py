@@ -124,3 +124,18 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_rounded(item) for item in value]
     return round(float(value), _DIGITS) if value is not None else None
+
+
+def read_areas(data: bytes) -> list[tuple[tuple[float, ...] | None, int]]:
+    """The prompt box (xyxy; None: no box) and the mask's pixels of each instance: quicker than all of a record.
+
+    Raises:
+        ValueError: it is no record.
+    """
+    try:
+        return [
+            (tuple(item["prompt_box"]) if item["prompt_box"] else None, int(item["area"]))
+            for item in json.loads(data)["instances"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the record is damaged: {type(error).__name__} {error}") from error

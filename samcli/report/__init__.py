@@ -16,6 +16,7 @@ from samcli.convert import Conversion
 from samcli.job import Job
 from samcli.models import KnownModel, ModelFacts, Verdict
 from samcli.plan import Plan
+from samcli.report.text import print_rows, printable
 from samcli.summary import Summary
 from samcli.types import Outcome, Status
 
@@ -119,12 +120,12 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
     to = " and ".join(conversion.formats)
     print(f"{conversion.images} images, {conversion.instances} objects: {conversion.source_format} -> {to}")
     for note in conversion.notes:
-        print(_printable(note))
+        print(printable(note))
     for key, reason in list(conversion.failures.items())[:_SHOWN_FAILURES]:
-        print(f"failed {_printable(key)}: {_printable(reason)}")
+        print(f"failed {printable(key)}: {printable(reason)}")
     if (more := len(conversion.failures) - _SHOWN_FAILURES) > 0:
         print(f"... and {more} more failed (--json lists all)")
-    print(_printable(f"written to {conversion.output}"))
+    print(printable(f"written to {conversion.output}"))
 
 
 def print_summary(summary: Summary) -> None:
@@ -137,7 +138,7 @@ def print_summary(summary: Summary) -> None:
         console.print(f"All {summary.total} images were done before; nothing was left to do.", highlight=False)
     console.print(_summary_table(summary))
     for key, reason in list(summary.failures.items())[:_SHOWN_FAILURES]:
-        console.print(f"[red]failed[/] {escape(_printable(key))}: {escape(_printable(reason))}", highlight=False)
+        console.print(f"[red]failed[/] {escape(printable(key))}: {escape(printable(reason))}", highlight=False)
     if len(summary.failures) > _SHOWN_FAILURES:
         more = len(summary.failures) - _SHOWN_FAILURES
         console.print(
@@ -242,7 +243,7 @@ def print_verdicts(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
         print(json.dumps([asdict(verdict) for verdict in verdicts]))
         return
     for verdict in verdicts:
-        print(f"{verdict.state:<8}{verdict.name}: {_printable(verdict.path)} ({verdict.reason})")
+        print(f"{verdict.state:<8}{verdict.name}: {printable(verdict.path)} ({verdict.reason})")
 
 
 def print_paths(paths: Sequence[Path], *, as_json: bool) -> None:
@@ -267,23 +268,23 @@ def print_facts(models: Sequence[ModelFacts], *, as_json: bool) -> None:
         for name, value in rows.items():
             print(f"{name:<{width}}  {value}")  # no table: it would cut a hash short
         for note in model.notes:
-            print(f"{'note':<{width}}  {_printable(note)}")
+            print(f"{'note':<{width}}  {printable(note)}")
 
 
 def _fact_rows(model: ModelFacts) -> dict[str, str]:
     files = f" in {model.files} files" if model.files > 1 else ""
-    classes = ", ".join(_printable(name) for name in list(model.classes.values())[:_SHOWN_CLASSES])
+    classes = ", ".join(printable(name) for name in list(model.classes.values())[:_SHOWN_CLASSES])
     more = ", ..." if len(model.classes) > _SHOWN_CLASSES else ""
     rows = {
-        "file": _printable(model.path),
+        "file": printable(model.path),
         "known as": model.known_as or "no known checkpoint",
-        "family": _printable(model.family) if model.family else "not known",
+        "family": printable(model.family) if model.family else "not known",
         "image size": f"{model.image_size} px" if model.image_size else None,
         "parameters": f"{model.parameters:,}" if model.parameters else None,
         "tensors": f"{model.tensors:,}" if model.tensors else None,
         "dtype": ", ".join(f"{count} {name}" for name, count in model.dtypes.items()),
         "classes": f"{len(model.classes)}: {classes}{more}" if model.classes else None,
-        **{key: _printable(str(value)) for key, value in model.details.items()},
+        **{key: printable(str(value)) for key, value in model.details.items()},
         "size": f"{model.bytes / 1e6:,.2f} MB ({model.bytes:,} bytes{files})",
         "SHA-256": model.sha256,
     }
@@ -337,11 +338,11 @@ def print_status(summary: Summary, *, failures: bool, as_json: bool) -> None:
         print(summary.as_json())
     elif failures:
         for key, reason in summary.failures.items():
-            print(f"{_printable(key)}: {_printable(reason)}")
+            print(f"{printable(key)}: {printable(reason)}")
     else:
         known = summary.done + len(summary.failures)
         share = f"{known / summary.total:.0%}" if summary.total else ""
-        _print_rows(
+        print_rows(
             {
                 "images": f"{known} of {summary.total} {share}",
                 "done": f"{summary.done}, {summary.empty} of them without objects",
@@ -357,7 +358,7 @@ def print_review(applied: AppliedReview, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(applied)))
         return
-    _print_rows(
+    print_rows(
         {
             "rejected": f"{applied.rejected} taken out of the labels",
             "restored": f"{applied.restored} put back",
@@ -377,7 +378,7 @@ def print_checks(checks: Mapping[str, Any], *, as_json: bool) -> None:
         if isinstance(value, dict):
             value = ", ".join(f"{key} {item}" for key, item in value.items())
         rows[name] = ", ".join(value) if isinstance(value, list) else value
-    _print_rows(rows)
+    print_rows(rows)
 
 
 def show_dry_run(job: Job, data: Path, output: Path | None, *, as_json: bool) -> None:
@@ -406,10 +407,10 @@ def show_dry_run(job: Job, data: Path, output: Path | None, *, as_json: bool) ->
         print(json.dumps(facts))
         return
     details = {name: value for name, value in facts.items() if isinstance(value, dict) and value}
-    _print_rows({name.replace("_", " "): _short(value) for name, value in facts.items()})
+    print_rows({name.replace("_", " "): _short(value) for name, value in facts.items()})
     for name, reasons in details.items():
         for key, reason in list(reasons.items())[:_SHOWN_FAILURES]:
-            print(f"{name.replace('_', ' ')}: {_printable(key)}: {_printable(reason)}")
+            print(f"{name.replace('_', ' ')}: {printable(key)}: {printable(reason)}")
 
 
 def print_exported(files: Sequence[ExportedFile], *, as_json: bool) -> None:
@@ -422,7 +423,7 @@ def print_exported(files: Sequence[ExportedFile], *, as_json: bool) -> None:
         near = f"differs from torch by at most {file.agreement.max_difference:.1e}"
         if file.agreement.mask_iou is not None:
             near += f", mask IoU {file.agreement.mask_iou:.5f}"
-        print(f"{_printable(str(file.path))}  {file.bytes / 1e6:.1f} MB  {near}")
+        print(f"{printable(str(file.path))}  {file.bytes / 1e6:.1f} MB  {near}")
 
 
 def _short(value: Any) -> str:
@@ -430,26 +431,9 @@ def _short(value: Any) -> str:
     if isinstance(value, dict):
         return str(len(value))
     if isinstance(value, list):
-        first = ", ".join(_printable(str(item)) for item in value[:3])
+        first = ", ".join(printable(str(item)) for item in value[:3])
         return f"{len(value)}" + (f" ({first}{', ...' if len(value) > 3 else ''})" if value else "")
     return str(value)
-
-
-def _print_rows(rows: Mapping[str, Any]) -> None:
-    """Two plain columns."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, value in rows.items():
-        table.add_row(name, escape(str(value)))
-    Console(soft_wrap=True, highlight=False).print(table)
-
-
-def _printable(key: str) -> str:
-    """A key on one line, whatever its bytes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in key)
 
 
 def _duration(seconds: float) -> str:
