@@ -22,6 +22,7 @@ import typer
 from samcli import __version__
 from samcli.config import (
     AutoAnnotateOptions,
+    ConvertOptions,
     EncodeOptions,
     EverythingOptions,
     ExportOnnxOptions,
@@ -370,6 +371,32 @@ def apply_review(
     from samcli.review import apply_review
 
     report.print_review(apply_review(labels, review), as_json=json)
+
+
+@command("convert", ConvertOptions)
+def convert(
+    given: dict[str, Any],
+    labels: Annotated[
+        Path,
+        typer.Argument(metavar="LABELS", help="A run's output folder, or labels in a format that is read."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write. Default: beside the labels.", show_default=False),
+    ] = None,
+    config: Config = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write labels in other formats: those of a run, or from elsewhere. Says what a format cannot hold."""
+    options = resolve(ConvertOptions, given, config)
+    from samcli import report
+    from samcli.convert import convert
+
+    with report.ImageCounter(quiet=quiet) as counter:
+        conversion = convert(labels, output, options, counter.update)
+    report.print_conversion(conversion, as_json=json)
+    raise typer.Exit(conversion.exit_status)
 
 
 @command(None, group=models_app)

@@ -23,7 +23,10 @@ _OTHER_VARIABLES = {"SAMCLI_CACHE"}
 RECIPE_VERSION = 1
 """Part of every fingerprint: raised when the same options give other labels than before."""
 
-FORMAT_NAMES = ("yolo", "masks", "rle", "labelmap", "overlay", "cutouts", "logits", "edges", "proposals")
+FORMAT_NAMES = (
+    "yolo", "yolo-box", "coco", "coco-polygon", "voc", "png", "labelme", "labelstudio", "cvat", "sa1b", "masks",
+    "rle", "labelmap", "overlay", "cutouts", "logits", "edges", "proposals",
+)  # fmt: skip
 """Of the formats that `--format` takes; a test holds them to be those of `samcli.formats`."""
 
 O = TypeVar("O", bound="Options")  # noqa: E741
@@ -448,6 +451,24 @@ class ExportOnnxOptions(Options):
     )
 
 
+@dataclass(frozen=True)
+class ConvertOptions(NamingOptions, LabelOptions, InputOptions):
+    """All options of `samcli convert`."""
+
+    format: tuple[str, ...] = option(
+        (), "Format to write; may be repeated.", choices=FORMAT_NAMES, panel="Labels", many=True, flag="--to"
+    )
+    source_format: str | None = option(
+        None, "Format of the labels. Default: a run's records, or what they look like.", panel="Input",
+        flag="--from", metavar="FORMAT",
+    )  # fmt: skip
+    images: str | None = option(
+        None, "Folder of the images. Default: where a run had them, or images/ beside labels/.", panel="Input",
+        metavar="DIR",
+    )  # fmt: skip
+    overwrite: bool = option(False, "Write into a folder that is not empty.", panel="Labels")
+
+
 def resolve(kind: type[O], given: Mapping[str, Any], config: Path | None = None) -> O:
     """Options from what was given (command line or environment), else the YAML file, else the defaults.
 
@@ -479,7 +500,9 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def _all_kinds() -> tuple[type[Options], ...]:
-    return (AutoAnnotateOptions, EverythingOptions, PromptOptions, EncodeOptions, ExportOnnxOptions)
+    return (
+        AutoAnnotateOptions, EverythingOptions, PromptOptions, EncodeOptions, ExportOnnxOptions, ConvertOptions
+    )  # fmt: skip
 
 
 def variable_of(name: str) -> str:

@@ -32,9 +32,11 @@ T = TypeVar("T")
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-_GPU_CHUNK = 64
+_CHUNK = 64
+"""Prompts whose logits are held at once, unless the device's memory says fewer."""
+
 _CPU_CHUNK_BYTES = 4 << 20
-"""On a CPU the decoder is bound by memory: prompts go through it in chunks whose image tokens fit the cache."""
+"""On a CPU a decoder that does not mind its cache gets chunks whose image tokens fit it, in bytes."""
 
 _SQUARE_BYTES = 64 << 20
 """Logits held at the size of the network's square at once, in bytes."""
@@ -124,8 +126,8 @@ class Engine:
         self._batch: int | None = None  # no limit known yet
 
     def _first_chunk(self) -> int:
-        if self.device.type != "cpu":
-            return _GPU_CHUNK
+        if self.device.type != "cpu" or self._network.minds_the_cache:
+            return _CHUNK
         return max(1, _CPU_CHUNK_BYTES // (self._position.numel() * self._position.element_size()))
 
     @torch.inference_mode()

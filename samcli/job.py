@@ -52,7 +52,7 @@ class Job(ABC):
     @property
     def suffixes(self) -> list[str]:
         """Of the files that each image gets."""
-        return [fmt.suffix for fmt in self.formats if fmt.suffix is not None]
+        return [suffix for fmt in self.formats for suffix in fmt.suffixes]
 
     def recipe(self) -> dict[str, Any]:
         """Every option that changes what is written, but for models and precision, as plain values by name."""

@@ -31,6 +31,7 @@ from samcli.errors import SamcliError, UsageError, WeightsError, one_line
 from samcli.files import move_atomic, storage_errors
 from samcli.networks import load_network
 from samcli.networks.base import SamNetwork
+from samcli.networks.sam import Sam
 from samcli.onnx_check import (
     APPROXIMATE,
     ENCODER_INPUT,
@@ -106,13 +107,13 @@ def _require_packages() -> None:
         raise SamcliError(f"export-onnx needs {', '.join(missing)}: pip install 'samcli[onnx]'")
 
 
-def _sam_1(network: SamNetwork, name: str) -> SamNetwork:
+def _sam_1(network: SamNetwork, name: str) -> Sam:
     """The network, if it is one whose parts this export knows.
 
     Raises:
         WeightsError: it is of another family.
     """
-    if not network.family.startswith("sam-"):
+    if not isinstance(network, Sam):
         raise WeightsError(
             f"{name} is of the family {network.family}; export-onnx takes SAM 1 (sam_b.pt, sam_l.pt, "
             "mobile_sam.pt, sam_vit_*.pth, tiny)"
@@ -145,7 +146,7 @@ class OnnxDecoder(nn.Module):
     _no_mask: Tensor
     _positions: Tensor
 
-    def __init__(self, network: SamNetwork, options: ExportOnnxOptions) -> None:
+    def __init__(self, network: Sam, options: ExportOnnxOptions) -> None:
         super().__init__()
         prompt_encoder: Any = copy.deepcopy(network.prompt_encoder)
         self._decoder: Any = copy.deepcopy(network.mask_decoder)

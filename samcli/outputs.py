@@ -43,10 +43,19 @@ class Layout:
         return f"{self.run_folder}/records/{folder}{fit_name(name + '.json')}"
 
     def label(self, key: str, suffix: str, *, whole_name: bool = False) -> str:
-        """Path of the label file: the image's name with another suffix, or with `suffix` added to the whole."""
+        """Path of the label file: the image's name with another suffix, or with `suffix` added to the whole.
+
+        A suffix may begin with a folder (`Annotations/.xml`), below which the tree is mirrored then.
+        """
         folder, name = _split(key)
+        above, slash, suffix = suffix.rpartition("/")
         stem = name if whole_name else stem_of(name)
-        return f"{self.output}/{folder}{fit_name(stem + suffix)}"
+        return f"{self.output}/{above}{slash}{folder}{fit_name(stem + suffix)}"
+
+    @functools.cached_property
+    def images_from_output(self) -> str:
+        """The input root as seen from the output folder, POSIX."""
+        return Path(os.path.relpath(self.input_root, self.output)).as_posix()
 
     def splits_from_output(self) -> dict[str, str]:
         """Image folders for training and validation as seen from the output; none where no trainer would look.
@@ -56,7 +65,7 @@ class Layout:
         """
         if default_output(self.input_root) != self.output or "images" not in self.input_root.parts:
             return {}
-        images = Path(os.path.relpath(self.input_root, self.output)).as_posix()
+        images = self.images_from_output
         splits = [name for name in ("train", "val", "test") if (self.input_root / name).is_dir()]
         if {"train", "val"} <= set(splits):
             return {name: f"{images}/{name}" for name in splits}

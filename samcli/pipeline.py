@@ -22,10 +22,11 @@ from samcli.config import LabelOptions
 from samcli.errors import ImageError, StorageError
 from samcli.files import write_atomic, write_folder_atomic
 from samcli.formats import LabelFormat, Rendering
+from samcli.formats.base import polygon_options
 from samcli.formats.records import write_record
 from samcli.images import read_image
 from samcli.outputs import Labels
-from samcli.polygons import PolygonOptions, Polygons
+from samcli.polygons import Polygons
 from samcli.types import Annotation, Image, ImageRef, Instance, Outcome, Status
 
 
@@ -136,9 +137,9 @@ class Worker(BaseWorker):
         super().__init__(max_pixels, on_cpu=annotator.on_cpu, clock=clock)
         self._annotator = annotator
         self._labels = labels
-        self._formats = [fmt for fmt in formats if fmt.suffix is not None]
+        self._formats = [fmt for fmt in formats if fmt.suffixes]
         self._keeps_pixels = any("pixels" in fmt.needs for fmt in formats)
-        self._polygon_options = PolygonOptions(options.holes, options.parts, options.min_polygon_iou)  # type: ignore[arg-type]
+        self._polygon_options = polygon_options(options)
 
     @property
     def names(self) -> Mapping[int, str]:
@@ -157,9 +158,10 @@ class Worker(BaseWorker):
         with self.clock.measure("write"):
             annotation = result.annotation
             rendering = Rendering(
-                annotation, self.names, self._polygon_options, result.pixels, result.logits, result.edges
-            )
-            rendered = [fmt.render(rendering) for fmt in self._formats]
+                annotation, self.names, self._polygon_options, result.pixels, result.logits, result.edges,
+                images=self._labels.layout.images_from_output,
+            )  # fmt: skip
+            rendered = [files for fmt in self._formats for files in fmt.render_all(rendering)]
             if "polygons" in vars(rendering):  # a format has made them
                 instances = _with_polygon_iou(annotation.instances, rendering.polygons)
                 annotation = replace(annotation, instances=instances)

@@ -16,6 +16,7 @@ from typing import Any
 import samcli
 from samcli.config import JobOptions, fingerprint
 from samcli.errors import ImageError, UsageError
+from samcli.formats import check_formats
 from samcli.images import Probe, find_images, probe_image
 from samcli.job import Job, Models
 from samcli.journal import Entry, Manifest, check_same_run, read_journal, read_manifest
@@ -56,6 +57,7 @@ def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) 
         UsageError: no images, another recipe or input in the output folder, or labels there that are not ours.
     """
     options = job.options
+    check_formats(job.format_names)
     layout = make_layout(data, output, job.folder)
     source = data if data.is_file() else layout.input_root
     refs = find_images(source, exclude=[layout.output] if layout.output != layout.input_root else [])
@@ -76,7 +78,7 @@ def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) 
     journal = {} if options.overwrite else read_journal(layout.journal)
     owned = {key: e.whole_name for key, e in journal.items() if e.done and e.run == manifest.run}
     labels = assign_labels(layout, refs, job.suffixes, options.on_collision, owned)
-    files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.data_set_names]
+    files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
     if not options.overwrite:
         labels = _spare_foreign_files(labels, refs, owned, files, begun=found is not None)
     manifest = replace(manifest, total=len(refs), collisions=labels.collisions)
@@ -84,8 +86,7 @@ def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) 
         manifest = replace(
             manifest, total=max(found.total, len(refs)), collisions={**found.collisions, **labels.collisions}
         )
-    folded = [f"{layout.output}/{fmt.folded_name}" for fmt in job.formats if fmt.folded_name]
-    changed = manifest != found or not all(Path(file).exists() for file in (*files, *folded))
+    changed = manifest != found or not all(Path(file).exists() for file in files)
     return _sort(refs, labels, manifest, journal, job, changed=changed)
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from samcli.convert import Conversion
 from samcli.job import Job
 from samcli.models import KnownModel, ModelFacts, Verdict
 from samcli.plan import Plan
@@ -78,6 +79,52 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+class ImageCounter:
+    """Images done where nobody knows how many there are: one line on a terminal, else one every so often."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: tqdm[Any] | None = None
+        self._last = time.monotonic()
+
+    def update(self, count: int) -> None:
+        """Show how many are done."""
+        if self._quiet:
+            return
+        if sys.stderr.isatty():
+            if self._bar is None:
+                from tqdm import tqdm
+
+                self._bar = tqdm(unit="img", dynamic_ncols=True)
+            self._bar.update(count - self._bar.n)
+        elif time.monotonic() - self._last >= _LINE_EVERY:
+            self._last = time.monotonic()
+            print(f"{count} images", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> ImageCounter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
+    """What was converted, what a format could not hold, and what failed."""
+    if as_json:
+        print(json.dumps({**asdict(conversion), "output": str(conversion.output)}))
+        return
+    to = " and ".join(conversion.formats)
+    print(f"{conversion.images} images, {conversion.instances} objects: {conversion.source_format} -> {to}")
+    for note in conversion.notes:
+        print(_printable(note))
+    for key, reason in list(conversion.failures.items())[:_SHOWN_FAILURES]:
+        print(f"failed {_printable(key)}: {_printable(reason)}")
+    if (more := len(conversion.failures) - _SHOWN_FAILURES) > 0:
+        print(f"... and {more} more failed (--json lists all)")
+    print(_printable(f"written to {conversion.output}"))
 
 
 def print_summary(summary: Summary) -> None:

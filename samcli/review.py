@@ -281,9 +281,10 @@ class _Publisher:
                 journal.append(_outcome(self._layout, verdict))
         for fmt in self._formats:
             if fmt.folded_name is not None:
+                names, images = self._manifest.names, self._layout.images_from_output
                 annotations = read_annotations(self._layout, self._manifest.run)
-                pieces = fmt.fold(annotations, self._manifest.names)
-                write_atomic_pieces(self._layout.output / fmt.folded_name, pieces)
+                renderings = (Rendering(one, names, self._polygon_options, images=images) for one in annotations)
+                write_atomic_pieces(self._layout.output / fmt.folded_name, fmt.fold(renderings, names))
 
     def _write(self, annotation: Annotation, entry: Entry) -> None:
         """Everything is rendered before anything is written: an image that is gone changes nothing."""

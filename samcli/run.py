@@ -9,14 +9,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from samcli.config import LabelOptions
 from samcli.errors import UsageError
 from samcli.files import remove, write_atomic, write_atomic_pieces
+from samcli.formats import Rendering, check_formats
+from samcli.formats.base import polygon_options
 from samcli.formats.records import read_record
 from samcli.job import Job, Models
 from samcli.journal import Journal, read_journal, read_manifest, write_manifest
 from samcli.outputs import Labels, Layout, locked, make_layout
 from samcli.pipeline import BaseWorker
 from samcli.plan import Plan, make_plan
+from samcli.polygons import PolygonOptions
 from samcli.runners import StopSignals, run_local
 from samcli.summary import Summary
 from samcli.types import Annotation, ImageRef, Outcome, Status
@@ -76,6 +80,7 @@ def run_job(
     Raises:
         SamcliError: it could not be begun, or the output cannot be written any more.
     """
+    check_formats(job.format_names)
     if not data.exists():
         raise UsageError(f"{data} does not exist; expected an image or a folder of images")
     check_models(make_layout(data, output, job.folder), job)
@@ -154,10 +159,13 @@ def _write_data_set_files(plan: Plan, job: Job) -> None:
 
 def _fold(plan: Plan, job: Job) -> None:
     """Write the files that hold all images, from the records of all that are done, in the order of keys."""
+    names, images = plan.manifest.names, plan.layout.images_from_output
+    shapes = polygon_options(job.options) if isinstance(job.options, LabelOptions) else PolygonOptions()
     for fmt in job.formats:
         if fmt.folded_name is not None:
             annotations = read_annotations(plan.layout, plan.manifest.run)
-            write_atomic_pieces(plan.layout.output / fmt.folded_name, fmt.fold(annotations, plan.manifest.names))
+            renderings = (Rendering(annotation, names, shapes, images=images) for annotation in annotations)
+            write_atomic_pieces(plan.layout.output / fmt.folded_name, fmt.fold(renderings, names))
 
 
 def read_annotations(layout: Layout, run: str) -> Iterator[Annotation]:

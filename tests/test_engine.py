@@ -275,14 +275,10 @@ def test_bf16__masks_stay_close_to_exact_ones(small_sam, engine, photos) -> None
     assert all(iou(a.mask.pixels(), b.mask.pixels()) > 0.9 for a, b in zip(exact, rounded, strict=True))
 
 
-def test_mobile_sam__gives_the_masks_of_the_same_network_in_segment_anythings_predictor(
-    checkpoints, photos
-) -> None:
-    path = weights.save_mobile_sam(checkpoints / "mobile.pt")
+def mobile_reference(path: Path) -> object:
+    """A MobileSAM checkpoint in segment-anything's own network, but for the encoder, which it does not have."""
     from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-    network = load_network(path)
-    assert (network.family, network.image_size) == ("sam-tinyvit", 1024)
     sam = Sam(
         load_network(path).image_encoder,
         PromptEncoder(256, (64, 64), (1024, 1024), 16),
@@ -293,7 +289,16 @@ def test_mobile_sam__gives_the_masks_of_the_same_network_in_segment_anythings_pr
     )  # fmt: skip
     missing = sam.load_state_dict(read_checkpoint(path).tensors, strict=True)
     assert not missing.missing_keys
-    predictor = segment_anything.SamPredictor(sam.eval())
+    return segment_anything.SamPredictor(sam.eval())
+
+
+def test_mobile_sam__gives_the_masks_of_the_same_network_in_segment_anythings_predictor(
+    checkpoints, photos
+) -> None:
+    path = weights.save_mobile_sam(checkpoints / "mobile.pt")
+    network = load_network(path)
+    assert (network.family, network.image_size) == ("sam-tinyvit", 1024)
+    predictor = mobile_reference(path)
     image = read_image(photos[0])
     predictor.set_image(image.pixels)
     boxes = boxes_in(image)[:1]

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 import torch
 import weights
-from conftest import iou
+from conftest import iou, same
 from PIL import Image as PillowImage
 
+from samcli.config import MaskGeneratorOptions
 from samcli.engine import Engine, load_sam
 from samcli.errors import WeightsError
+from samcli.mask_generator import everything
 from samcli.networks import load_network
 from samcli.networks.hugging_face import check_config, is_hugging_face_sam, to_meta_names
 from samcli.types import Image, ImageRef, Prompts, Segment
@@ -385,3 +387,37 @@ def test_shards__that_hold_one_tensor_twice_are_an_error(forms, tmp_path) -> Non
     shutil.copy(first, second)
     with pytest.raises(WeightsError, match="in two of its files"):
         load_network(copy)
+
+
+@pytest.mark.parametrize("crops", [0, 1])
+def test_mask_generation_pipeline__agrees_with_everything_mode(engine, hugging_face_sam, image, crops: int) -> None:
+    """Without crops: as many masks, in the same order, the same pixels. With crops it differs from Meta, and so
+    from samcli: there is one NMS over all crops instead of one in each and another between them, so that of two
+    alike masks another one may stay; what it finds is still the same.
+    """
+    reference = Reference(hugging_face_sam)
+    generator = transformers.pipelines.MaskGenerationPipeline(
+        model=reference.model, image_processor=reference.processor.image_processor
+    )
+    # Random weights give weak logits: only these thresholds let their masks through.
+    wanted = generator(
+        PillowImage.fromarray(image.pixels), points_per_crop=3, crops_n_layers=crops, pred_iou_thresh=-9.0,
+        stability_score_thresh=0.01, stability_score_offset=0.01, crops_nms_thresh=1.0,
+    )  # fmt: skip
+    found = everything(
+        engine,
+        image,
+        MaskGeneratorOptions(
+            points_per_side=3, crop_n_layers=crops, pred_iou_thresh=-9.0, stability_score_thresh=0.01,
+            stability_score_offset=0.01, box_nms_thresh=1.0, crop_nms_thresh=1.0,
+        ),
+    )  # fmt: skip
+    masks = [np.asarray(mask) for mask in wanted["masks"]]
+    assert len(found) == len(masks) >= 20
+    if crops == 0:
+        for mine, mask, score in zip(found, masks, wanted["scores"], strict=True):
+            assert same(mine.mask.pixels(), mask)
+            assert mine.quality.predicted_iou == pytest.approx(float(score), abs=1e-4)
+    else:
+        for mine in found:
+            assert any(same(mine.mask.pixels(), mask) for mask in masks)

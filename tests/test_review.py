@@ -298,8 +298,8 @@ def test_format_of_all_images__is_made_again(apply, run_folder, monkeypatch) -> 
     class Counts(LabelFormat):
         folded_name = "counts.txt"
 
-        def fold(self, annotations, names):
-            yield from (f"{len(annotation.instances)} ".encode() for annotation in annotations)
+        def fold(self, renderings, names):
+            yield from (f"{len(rendering.annotation.instances)} ".encode() for rendering in renderings)
 
     monkeypatch.setitem(FORMATS, "counts", Counts())
     manifest = manifest_of(run_folder)

@@ -5,16 +5,35 @@ The lossless record (`records`) is the truth; every other format can be made fro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from samcli.errors import UsageError
 from samcli.formats.amg import AmgMasks, AmgRle
 from samcli.formats.base import Files, LabelFormat, Rendering
+from samcli.formats.coco import Coco
+from samcli.formats.cvat import Cvat
+from samcli.formats.labelme import Labelme
+from samcli.formats.labelstudio import LabelStudio
 from samcli.formats.pictures import Cutouts, EdgeMap, LabelMap, Logits, Overlay
+from samcli.formats.png import IndexMaps
 from samcli.formats.proposals import Proposals
-from samcli.formats.yolo import YoloFormat
+from samcli.formats.sa1b import Sa1b
+from samcli.formats.voc import Voc
+from samcli.formats.yolo import YoloBox, YoloFormat
 
-__all__ = ["FORMATS", "Files", "LabelFormat", "Rendering"]
+__all__ = ["FORMATS", "Files", "LabelFormat", "Rendering", "check_formats"]
 
 FORMATS: dict[str, LabelFormat] = {
     "yolo": YoloFormat(),
+    "yolo-box": YoloBox(),
+    "coco": Coco(),
+    "coco-polygon": Coco(polygons=True),
+    "voc": Voc(),
+    "png": IndexMaps(),
+    "labelme": Labelme(),
+    "labelstudio": LabelStudio(),
+    "cvat": Cvat(),
+    "sa1b": Sa1b(),
     "masks": AmgMasks(),
     "rle": AmgRle(),
     "labelmap": LabelMap(),
@@ -25,3 +44,24 @@ FORMATS: dict[str, LabelFormat] = {
     "proposals": Proposals(),
 }
 """By the name that `--format` takes."""
+
+
+def check_formats(names: Sequence[str]) -> None:
+    """Refuse formats that would write the same files.
+
+    Raises:
+        UsageError: names two of them, and a file.
+    """
+    owners: dict[str, str] = {}
+    for name in names:
+        fmt = FORMATS[name]
+        for file in (
+            *(suffix.replace(".", "<image>.", 1) or "<image>/" for suffix in fmt.suffixes),
+            *fmt.own_files,
+        ):
+            if file in owners:
+                raise UsageError(
+                    f"{owners[file]} and {name} both write {file}; give each an --output of its own, or write one "
+                    "and make the other from it with samcli convert"
+                )
+            owners[file] = name

@@ -5,14 +5,22 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
 from samcli.formats.base import LabelFormat, Rendering
-from samcli.types import Annotation, Instance
+from samcli.formats.index_maps import read_map
+from samcli.formats.json_items import beginning
+from samcli.formats.sources import LabelSet, Source, first_file, label_files
+from samcli.masks import Mask
+from samcli.types import Annotation, Instance, Quality
 
 _HEADER = (
     "id,area,bbox_x0,bbox_y0,bbox_w,bbox_h,point_input_x,point_input_y,"
@@ -24,6 +32,9 @@ class AmgMasks(LabelFormat):
     """A folder for each image: one black and white PNG a mask, and `metadata.csv`."""
 
     suffix = ""
+    has_pictures = True
+    is_read = True
+    loses = frozenset({"classes"})
 
     def render(self, rendering: Rendering) -> dict[str, bytes]:
         """The folder's files by name."""
@@ -39,11 +50,42 @@ class AmgMasks(LabelFormat):
             rows.append(",".join("" if value is None else str(value) for value in values))
         return {**files, "metadata.csv": "\n".join(rows).encode()}  # amg.py ends its last row without a newline
 
+    def finds(self, path: Path) -> bool:
+        """A folder of folders with `metadata.csv`."""
+        return path.is_dir() and first_file(path, "") is not None
+
+    def read(self, source: Source) -> LabelSet:
+        """All objects are of one class."""
+
+        def parse(key: str, folder: str) -> Annotation:
+            size, instances = source.size(key), []
+            with (Path(folder) / "metadata.csv").open(newline="") as file:
+                for row in csv.DictReader(file):
+                    pixels = read_map(Path(folder) / f"{int(row['id'])}.png") > 0
+                    instances.append(amg_instance(_facts_of(row), Mask.from_pixels(pixels)))
+            return Annotation(key, size, tuple(instances))
+
+        return LabelSet({0: "object"}, source.of_images(self.suffix, parse))
+
+
+def _facts_of(row: Mapping[str, str]) -> dict[str, Any]:
+    """Of a row of `metadata.csv`, where an empty cell stands for what is not known."""
+    point = [row["point_input_x"], row["point_input_y"]]
+    crop = [row[f"crop_box_{side}"] for side in ("x0", "y0", "w", "h")]
+    return {
+        "predicted_iou": row["predicted_iou"] or None,
+        "stability_score": row["stability_score"] or None,
+        "point_coords": [[float(value) for value in point]] if all(point) else [],
+        "crop_box": [float(value) for value in crop] if all(crop) else None,
+    }
+
 
 class AmgRle(LabelFormat):
     """A JSON file for each image: masks as COCO run lengths, with amg.py's figures."""
 
     suffix = ".json"
+    is_read = True
+    loses = frozenset({"classes"})
 
     def render(self, rendering: Rendering) -> bytes:
         """The list as amg.py dumps it."""
@@ -53,6 +95,22 @@ class AmgRle(LabelFormat):
             for instance in annotation.instances
         ]
         return json.dumps(facts).encode()
+
+    def finds(self, path: Path) -> bool:
+        """A folder of JSON files with lists of masks; those of images without masks tell nothing."""
+        files = itertools.islice(label_files(path, self.suffix), 100) if path.is_dir() else ()
+        first = next((items[0] for _, file in files if (items := beginning(Path(file), 1))), None)
+        return first is not None and not first.name and "segmentation" in (first.rough or ())
+
+    def read(self, source: Source) -> LabelSet:
+        """All objects are of one class."""
+
+        def parse(key: str, file: str) -> Annotation:
+            facts = json.loads(Path(file).read_bytes())
+            masks = [amg_instance(fact, Mask.from_coco(fact["segmentation"])) for fact in facts]
+            return Annotation(key, source.size(key), tuple(masks))
+
+        return LabelSet({0: "object"}, source.of_images(self.suffix, parse))
 
 
 def amg_facts(instance: Instance, annotation: Annotation) -> dict[str, Any]:
@@ -68,6 +126,23 @@ def amg_facts(instance: Instance, annotation: Annotation) -> dict[str, Any]:
         "stability_score": _single(instance.quality.stability),
         "crop_box": [crop[0], crop[1], crop[2] - crop[0], crop[3] - crop[1]],
     }
+
+
+def amg_instance(facts: Mapping[str, Any], mask: Mask) -> Instance:
+    """An instance out of the facts that amg.py and SA-1B have of a mask."""
+    predicted_iou, stability = facts.get("predicted_iou"), facts.get("stability_score")
+    left, top, width, height = (int(value) for value in facts.get("crop_box") or (0, 0, mask.width, mask.height))
+    whole = (left, top, width, height) == (0, 0, mask.width, mask.height)
+    return Instance(
+        mask,
+        0,
+        Quality(
+            predicted_iou=None if predicted_iou is None else float(predicted_iou),
+            stability=None if stability is None else float(stability),
+        ),
+        prompt_points=tuple((float(x), float(y), 1) for x, y in facts.get("point_coords") or ()),
+        crop_box=None if whole else (left, top, left + width, top + height),
+    )
 
 
 def _single(value: float | None) -> float | None:

@@ -7,12 +7,10 @@ import re
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from samcli.drawing import overlay
 from samcli.formats.amg import png
 from samcli.formats.base import LabelFormat, Rendering, given
-from samcli.types import Annotation
 
 _JPEG_QUALITY = 92
 
@@ -21,20 +19,11 @@ class LabelMap(LabelFormat):
     """One PNG an image: 0 is background, i + 1 the i-th instance."""
 
     suffix = ".png"
+    loses = frozenset({"classes", "overlaps", "scores"})
 
     def render(self, rendering: Rendering) -> bytes:
         """8 bits, or 16 where an image has more than 255 instances."""
-        return png(label_map(rendering.annotation))
-
-
-def label_map(annotation: Annotation) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Instance numbers (from 1) by pixel; painted largest first, so that small ones lie on top."""
-    count = len(annotation.instances)
-    labels = np.zeros(annotation.image_size, np.uint8 if count <= 255 else np.uint16)
-    for index in sorted(range(count), key=lambda i: -annotation.instances[i].mask.area):
-        pixels, (left, top, right, bottom) = annotation.instances[index].mask.crop()
-        labels[top:bottom, left:right][pixels] = index + 1
-    return labels
+        return png(rendering.label_map)
 
 
 class Overlay(LabelFormat):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from samcli.formats.base import LabelFormat
+from samcli.formats.base import LabelFormat, Rendering
 from samcli.types import Annotation, Instance
 
 
@@ -19,11 +19,12 @@ class Proposals(LabelFormat):
 
     folded_name = "proposals.json"
 
-    def fold(self, annotations: Iterable[Annotation], names: Mapping[int, str]) -> Iterator[bytes]:
+    def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterator[bytes]:
         """One row a line, images in the order of their keys, best first in each."""
         yield b"["
         separator = b"\n"
-        for number, annotation in enumerate(annotations, 1):
+        for number, rendering in enumerate(renderings, 1):
+            annotation = rendering.annotation
             for instance in sorted(annotation.instances, key=_rank, reverse=True):
                 yield separator + json.dumps(_row(annotation, instance, number)).encode()
                 separator = b",\n"

@@ -74,6 +74,9 @@ class SamNetwork(abc.ABC):
     padding: ClassVar[tuple[float, float, float]]
     """RGB of the square's pixels that are not the image."""
 
+    minds_the_cache: ClassVar[bool] = False
+    """Its `decode` takes any number of prompts and holds no more at once than a CPU's cache does."""
+
     @abc.abstractmethod
     def frame(self, image_size: Size) -> Frame:
         """Where an image of that size lies in the square."""

@@ -7,8 +7,8 @@ published checkpoint) and, for TinyViT, the image size (1024, or what the file's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+import functools
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samcli.networks.base import PIXEL_MEAN, Frame, PromptTensors, SamNetwork, Tensors, count, first_shape, fitting
+from samcli.networks.fast import decoder_forward, encoder_forward
 from samcli.types import Size
 
 _DECODER_HEADS = 8
@@ -38,15 +39,27 @@ class Sam(SamNetwork):
 
         return np.asarray(PIL.Image.fromarray(pixels).resize(size[::-1], PIL.Image.Resampling.BILINEAR))
 
+    minds_the_cache = True
+
+    # Made at first use: by then the modules are where, and in the precision, they stay.
+
+    @functools.cached_property
+    def _embed(self) -> Callable[[Tensor], Tensor]:
+        return encoder_forward(self.image_encoder)
+
+    @functools.cached_property
+    def _predict(self) -> Callable[..., tuple[Tensor, Tensor]]:
+        return decoder_forward(self.mask_decoder)
+
     def encode(self, batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Features only."""
-        return self.image_encoder(batch), ()
+        return self._embed(batch), ()
 
     def embed_prompts(self, prompts: PromptTensors) -> tuple[Tensor, Tensor]:
         """See SamNetwork."""
         points = None if prompts.points is None else (prompts.points, prompts.labels)
         sparse, dense = self.prompt_encoder(points=points, boxes=prompts.boxes, masks=prompts.mask_logits)
-        return sparse, dense
+        return sparse, dense if prompts.mask_logits is not None else dense[:1]  # without masks, the same for all
 
     def decode(
         self,
@@ -57,14 +70,7 @@ class Sam(SamNetwork):
         multimask: bool,
     ) -> tuple[Tensor, Tensor]:
         """See SamNetwork; there are no finer levels."""
-        masks, quality = self.mask_decoder(
-            image_embeddings=features,
-            image_pe=position,
-            sparse_prompt_embeddings=embedded[0],
-            dense_prompt_embeddings=embedded[1],
-            multimask_output=multimask,
-        )
-        return masks, quality
+        return self._predict(features, position, *embedded, multimask)
 
     def inside(self, logits: Tensor, input_size: Size) -> tuple[Tensor, tuple[float, float]]:
         """First to the padded square, then cut to the image: masks are resized twice, as Meta does."""
@@ -161,7 +167,7 @@ def _vit(tensors: Tensors) -> tuple[int, nn.Module]:
         num_heads=dim // tensors[encoder + "blocks.0.attn.rel_pos_h"].shape[1],
         mlp_ratio=tensors[encoder + "blocks.0.mlp.lin1.weight"].shape[0] / dim,
         out_chans=tensors[encoder + "neck.0.weight"].shape[0],
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        norm_layer=functools.partial(nn.LayerNorm, eps=1e-6),
         qkv_bias=encoder + "blocks.0.attn.qkv.bias" in tensors,
         use_rel_pos=True,
         window_size=min(windows) if windows else 0,
