@@ -141,6 +141,8 @@ class _Writer:
         self._shapes = polygon_options(options)
         self._layout = Layout(source.images or output, output)
         self._watch = watch
+        own = (name for target in options.format for name in FORMATS[target].own_files)
+        self._reserved = {output / name for name in own}
         self._taken: dict[str, str] = {}
         """Label name -> the image that has it."""
 
@@ -196,6 +198,8 @@ class _Writer:
         suffixes = self._format.suffixes
         for suffix, data in zip(suffixes, self._format.render_all(rendering), strict=True):
             path = Path(self._layout.label(key, suffix, whole_name=whole))
+            if path in self._reserved:
+                raise ValueError(f"its label file would be the {path.name} of all images: rename the image")
             if isinstance(data, dict):
                 write_folder_atomic(path, data)
             else:

@@ -20,7 +20,7 @@ from samcli.formats import check_formats
 from samcli.images import Probe, find_images, probe_image
 from samcli.job import Job, Models
 from samcli.journal import Entry, Manifest, check_same_run, read_journal, read_manifest
-from samcli.outputs import Labels, Layout, Listing, assign_labels, make_layout
+from samcli.outputs import Labels, Layout, Listing, assign_labels, make_layout, stem_of
 from samcli.types import ImageRef
 
 
@@ -79,6 +79,7 @@ def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) 
     owned = {key: e.whole_name for key, e in journal.items() if e.done and e.run == manifest.run}
     labels = assign_labels(layout, refs, job.suffixes, options.on_collision, owned)
     files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
+    labels = _spare_own_files(labels, refs, files)
     if not options.overwrite:
         labels = _spare_foreign_files(labels, refs, owned, files, begun=found is not None)
     manifest = replace(manifest, total=len(refs), collisions=labels.collisions)
@@ -123,6 +124,19 @@ def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[s
 def recipe_fingerprint(recipe: dict[str, Any]) -> str:
     """The fingerprint of a recipe: a model counts by its content, not by its name."""
     return fingerprint({k: v.get("sha256", v) if isinstance(v, dict) else v for k, v in recipe.items()})
+
+
+def _spare_own_files(labels: Labels, refs: Iterable[ImageRef], files: Iterable[str]) -> Labels:
+    """No image's label may be a file for the whole data set: `annotations.json`, say, of an `annotations.jpg`."""
+    own = {os.path.relpath(file, labels.layout.output).casefold() for file in files}
+    stems = {name.rpartition(".")[0] for name in own}
+    reasons = {}
+    for ref in refs:
+        if stem_of(ref.key).casefold() in stems and ref.key not in labels.collisions:
+            paths = {os.path.relpath(path, labels.layout.output).casefold() for path in labels.paths(ref.key)}
+            for name in sorted(paths & own):
+                reasons[ref.key] = f"its label file would be the {name} of all images: rename the image"
+    return replace(labels, collisions={**labels.collisions, **reasons}) if reasons else labels
 
 
 def _spare_foreign_files(

@@ -576,3 +576,60 @@ def test_trust__in_one_file_does_not_extend_to_the_next(tmp_path, yolo) -> None:
 def test_classes__in_another_order_are_the_same_recipe(annotate, photo_folder) -> None:
     annotate(photo_folder, "--classes", "cat,dog")
     assert annotate(photo_folder, "--classes", "Dog, cat").exit_code == 0
+
+
+# Several formats at once
+
+
+def test_formats__several_at_once_are_all_written_and_kept_in_step(photo_folder: Path, annotate) -> None:
+    from pycocotools.coco import COCO
+
+    formats = ["--format", "yolo", "--format", "coco", "--format", "voc", "--format", "labelstudio"]
+    done = annotate(photo_folder, *formats)
+    assert done.exit_code == 0, done.stderr
+    labels = photo_folder.parent / "labels"
+    coco = COCO(labels / "annotations.json")
+    keys = [image["file_name"] for image in coco.dataset["images"]]
+    assert keys == ["bus.jpg", "more/bus.jpg", "more/copy.jpg", "zidane.jpg"]
+    assert (labels / "SegmentationObject" / "more" / "copy.png").is_file()
+    assert (labels / "ImageSets/Segmentation/train.txt").read_text().split() == [key[:-4] for key in keys]
+    count = len(coco.dataset["annotations"])
+    assert count == sum(row["instances"] for row in statuses(labels))
+    (labels / "annotations.json").unlink()
+    assert annotate(photo_folder, *formats).exit_code == 0  # a finished run makes it again, from its records
+    assert len(COCO(labels / "annotations.json").dataset["annotations"]) == count
+
+
+def statuses(labels: Path) -> list[dict[str, int]]:
+    rows = [json.loads(line) for line in (labels / ".samcli" / "journal.jsonl").read_text().splitlines()]
+    return [{"instances": sum(row["instances"].values())} for row in rows]
+
+
+def test_formats__that_write_the_same_file_are_refused_before_anything_is_done(
+    photo_folder: Path, annotate
+) -> None:
+    for pair in (["yolo", "yolo-box"], ["rle", "labelme"], ["sa1b", "rle"], ["coco", "coco-polygon"]):
+        for more in ([], ["--dry-run"]):
+            done = annotate(photo_folder, "--format", pair[0], "--format", pair[1], *more)
+            assert done.exit_code == 2
+            assert done.stderr.startswith(f"samcli: {pair[0]} and {pair[1]} both write ")
+            assert done.stderr.count("\n") == 1
+    assert not (photo_folder.parent / "labels").exists()
+
+
+def test_formats__spare_a_file_for_all_images_that_somebody_else_wrote(photo_folder: Path, annotate) -> None:
+    mine = photo_folder.parent / "labels" / "annotations.json"
+    mine.parent.mkdir()
+    mine.write_text("my work")
+    done = annotate(photo_folder, "--format", "coco")
+    assert done.exit_code == 2
+    assert "1 in the way" in done.stderr
+    assert mine.read_text() == "my work"
+
+
+def test_formats__an_image_whose_label_would_be_the_file_for_all_images_fails(photo_folder: Path, annotate) -> None:
+    (photo_folder / "bus.jpg").rename(photo_folder / "annotations.jpg")
+    done = annotate(photo_folder, "--format", "coco", "--format", "sa1b")
+    assert done.exit_code == 3
+    assert "annotations.jpg: its label file would be the annotations.json of all images" in done.stdout
+    assert '"categories"' in (photo_folder.parent / "labels" / "annotations.json").read_text()

@@ -207,6 +207,13 @@ def test_two_images_with_one_label_name__the_second_fails_or_gets_its_whole_name
     assert convert(labels, tmp_path / "again", to("coco")).failures == {}
 
 
+def test_an_image_whose_label_would_be_the_file_for_all_images__fails(tmp_path: Path) -> None:
+    labels = write_labels("voc", tmp_path, [Annotation("annotations.jpg", SIZE), Annotation("b.jpg", SIZE)])
+    conversion = convert(labels, tmp_path / "out", to("coco", "sa1b"))
+    assert list(conversion.failures) == ["annotations.jpg"]
+    assert "the annotations.json of all images" in conversion.failures["annotations.jpg"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -27,7 +27,8 @@ from pathlib import Path
 import cv2
 from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
 photos, sam, out, points, keep = sys.argv[1:]
-kept = {"pred_iou_thresh": -9.0, "stability_score_thresh": 0.01, "stability_score_offset": 0.01} if keep == "1" else {}
+low = {"pred_iou_thresh": -9.0, "stability_score_thresh": 0.01, "stability_score_offset": 0.01}
+kept = low if keep == "1" else {}
 generator = SamAutomaticMaskGenerator(
     sam_model_registry["vit_b"](checkpoint=sam), points_per_side=int(points), output_mode="coco_rle", **kept
 )
