@@ -14,7 +14,7 @@ from samcli.prototypes import cut_masks
 def lively(seed: int, size: tuple[int, int], grid: tuple[int, int], count: int) -> tuple[torch.Tensor, ...]:
     """Smooth random prototypes (8, h, w), coefficients, and boxes of which some reach over the border."""
     random = torch.Generator().manual_seed(seed)
-    coarse = torch.randn(1, 8, 6, 6, generator=random)
+    coarse = torch.randn(1, 8, 24, 24, generator=random)
     smooth = torch.nn.functional.interpolate(coarse, grid, mode="bicubic")[0]
     corners = torch.rand(count, 2, 2, generator=random) * 1.2 - 0.1
     corners = corners.sort(dim=1).values * torch.tensor([size[1], size[0]])
@@ -27,6 +27,8 @@ def lively(seed: int, size: tuple[int, int], grid: tuple[int, int], count: int) 
         ((480, 640), (60, 80)),  # no padding
         ((403, 301), (80, 64)),
         ((300, 301), (80, 80)),  # an odd padding on one axis
+        ((298, 301), (80, 80)),
+        ((632, 640), (80, 80)),  # a padding of half a prototype on each side
         ((64, 517), (16, 80)),
         ((31, 1000), (8, 80)),  # far more padding than image
         ((1, 9), (8, 16)),
@@ -37,10 +39,10 @@ def lively(seed: int, size: tuple[int, int], grid: tuple[int, int], count: int) 
 def test_masks__are_ultralytics_for_any_size_and_padding(size, grid) -> None:
     from ultralytics.utils.ops import process_mask_native
 
-    smooth, coefficients, boxes = lively(sum(size), size, grid, 12)
+    smooth, coefficients, boxes = lively(sum(size), size, grid, 60)
     wanted = process_mask_native(smooth, coefficients, boxes.clone(), size).numpy().astype(bool)
     found = list(cut_masks(smooth, coefficients, boxes, size))
-    assert len(found) == 12
+    assert len(found) == 60
     assert wanted.any()
     for mine, theirs in zip(found, wanted, strict=True):
         assert (mine.height, mine.width) == size

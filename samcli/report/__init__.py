@@ -192,7 +192,7 @@ def _summary_table(summary: Summary) -> Table:
 
 _GROUPS = {
     "sam": "SAM: masks from boxes, points or everything (--sam)",
-    "fastsam": "FastSAM: a detector of everything, in one class (--sam of everything and prompt, --det)",
+    "fastsam": "FastSAM: a detector of everything, in one class (--sam, --det)",
     "det": "Detectors (--det)",
 }
 
