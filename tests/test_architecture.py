@@ -36,8 +36,8 @@ LAYERS = [
     ["prompts.classes"],
     ["prompts.table"],
     ["prompts.matching", "prompts.json_text", "prompts.objects"],
-    ["ultralytics_setup", "formats", "journal"],
     ["formats.reading"],
+    ["ultralytics_setup", "formats", "journal"],
     ["formats.labelme", "formats.labelstudio", "formats.cvat", "formats.sa1b", "formats.voc", "formats.png"],
     ["formats.yolo", "formats.amg", "formats.coco", "formats.pictures", "formats.proposals", "formats.records"],
     ["formats.index_maps"],
@@ -132,7 +132,8 @@ def test_every_option__is_in_the_docs(samcli_run) -> None:
     root = PACKAGE.parent
     if not (root / "docs").is_dir():
         pytest.skip("the docs are in the repository only")
-    documented = (root / "README.md").read_text() + (root / "docs" / "options.md").read_text()
+    pages = [root / "README.md", root / "docs" / "options.md", root / "docs" / "formats.md"]
+    documented = "".join(page.read_text(encoding="utf-8") for page in pages)
     commands = ["auto-annotate", "status", "preview", "checks", "models"]
     for command in (*commands, "models fetch", "models verify", "models info"):
         text = samcli_run(*command.split(), "--help").stdout
