@@ -153,7 +153,7 @@ def test_every_option__is_in_the_docs(samcli_run) -> None:
     root = PACKAGE.parent
     if not (root / "docs").is_dir():
         pytest.skip("the docs are in the repository only")
-    pages = ("README.md", "docs/options.md", "docs/verify-eval.md")
+    pages = ("README.md", "docs/options.md", "docs/verify-eval.md", "docs/formats.md")
     documented = "".join((root / page).read_text(encoding="utf-8") for page in pages)
     for command in COMMANDS:
         text = samcli_run(*command.split(), "--help").stdout

@@ -178,3 +178,12 @@ def test_polygon_options__bound_what_is_lost(name: str, tmp_path: Path) -> None:
     exact = write_labels(name, tmp_path, ANNOTATIONS[:2], PolygonOptions(min_iou=1.0))
     _, found = read_all(name, exact, images)
     assert all(least_iou(a, b) == 1.0 for a, b in zip(ANNOTATIONS[1:2], found[1:], strict=True))
+
+
+def test_docs__name_every_format_and_what_can_be_read() -> None:
+    page = Path(__file__).parents[1] / "docs" / "formats.md"
+    if not page.is_file():
+        pytest.skip("the docs are in the repository only")
+    table, command = page.read_text(encoding="utf-8").split("## samcli convert")
+    assert [name for name in FORMATS if f"`{name}`" not in table] == []
+    assert [name for name in readable_formats() if name != "coco-polygon" and f"`{name}`" not in command] == []

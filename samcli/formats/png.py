@@ -64,4 +64,6 @@ class IndexMaps(LabelFormat):
             return Annotation(key, (labels.shape[0], labels.shape[1]), tuple(instances))
 
         names = find_class_names(source.folder, (_NAMES,))
+        if not names:
+            source.remarks[f"folder of labels has no {_NAMES}: numbers stand for class names"] += 1
         return LabelSet(names, source.of_images(_INSTANCES, parse))

@@ -23,9 +23,6 @@ from samcli.types import Annotation, ImageRef, Size
 _NO_LABELS = {"classes.txt", "labels.txt", "labelmap.txt", "train.txt", "val.txt", "test.txt"}
 """Text files that lie among labels and are none."""
 
-_DAMAGE = (ImageError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
-"""What parsing a damaged file may raise."""
-
 
 @dataclass(frozen=True)
 class Failure:
@@ -167,7 +164,7 @@ def guarded(key: str, file: str, parse: Callable[[str, str], Annotation]) -> Ann
                 own = f"{instance.mask.width} x {instance.mask.height}"
                 raise ValueError(f"a mask of {own} pixels in an image of {width} x {height}")
         return annotation
-    except _DAMAGE as error:
+    except Exception as error:  # a damaged file may make a parser raise anything
         text = f"no {error}" if isinstance(error, KeyError) else one_line(error)
         return Failure(key, f"{file}: {text}")
 

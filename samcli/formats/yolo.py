@@ -45,6 +45,8 @@ class _Yolo(LabelFormat):
         """
         folder = _label_folder(source.path)
         names = find_class_names(folder)
+        if not names:
+            source.remarks["folder of labels has no data.yaml or classes.txt: numbers stand for class names"] += 1
 
         def parse(key: str, file: str) -> Annotation:
             size = source.size(key)
