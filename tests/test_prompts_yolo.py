@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from samcli.errors import ImageError, UsageError
+from samcli.formats import Rendering
 from samcli.formats.yolo import YoloFormat
 from samcli.images import find_images, probe_image
 from samcli.polygons import Polygons
@@ -186,7 +187,9 @@ def test_kept_polygon__is_drawn_as_the_trainer_does_and_written_as_it_was(tmp_pa
     assert mask.box == (40, 40, 245, 181)
     shape = Polygons(tuple(map(np.array, prompt.rings)), 1.0)
     annotation = Annotation("a/1.jpg", SIZE, (Instance(mask, prompt.class_id),))
-    assert YoloFormat().render(annotation, [shape]).decode() == row + "\n"
+    rendering = Rendering(annotation)
+    vars(rendering)["polygons"] = [shape]  # where the cached property keeps them
+    assert YoloFormat().render(rendering).decode() == row + "\n"
     assert group([prompt]) == []
 
 
