@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 import samcli
-from samcli.formats.pictures import label_map
+from samcli.formats import Rendering
 
 SHAPES = Path(__file__).parent / "shapes"
 
@@ -26,8 +26,8 @@ def main(image_path: str = str(SHAPES / "poster.png"), sam_name: str = "tiny", t
         quality = instance.quality
         print(f"{number:3} {instance.mask.area:7} pixels  predicted IoU {quality.predicted_iou:.2f}")
     if target:
-        labels = label_map(samcli.Annotation(image.ref.key, image.image_size, tuple(instances)))
-        Image.fromarray(labels).save(target)
+        annotation = samcli.Annotation(image.ref.key, image.image_size, tuple(instances))
+        Image.fromarray(Rendering(annotation).label_map).save(target)
 
 
 if __name__ == "__main__":

@@ -87,21 +87,21 @@ class EmbeddingStore:
 
     def read(self, ref: ImageRef) -> Embedding | None:
         """The embedding of this very version of the image, or None where there is none."""
+        state = "missing"
         for whole_name in (False, True):
             path = Path(self._layout.label(ref.key, SUFFIX, whole_name=whole_name))
             found = _read(path)
             if isinstance(found, str):
-                state = found
+                state = state if found == "missing" else found
                 continue
             facts, embedding = found
             if facts.key != ref.key:
-                state = "missing"
-            elif (facts.bytes, facts.mtime_ns, facts.model) != (ref.size, ref.mtime_ns, self._model):
+                continue
+            if (facts.bytes, facts.mtime_ns, facts.model) != (ref.size, ref.mtime_ns, self._model):
                 state = "stale"
                 break
-            else:
-                self.counts["read"] += 1
-                return embedding
+            self.counts["read"] += 1
+            return embedding
         self.counts[state] += 1
         return None
 

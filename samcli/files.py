@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +18,9 @@ _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 """What makes every further write pointless: a full disk, a quota, a read-only or broken file system."""
 
 _NAME_MAX = 255
+_LABEL_FILE = re.compile(r"metadata\.csv|\d+(_[\w-]*)?\.png")
+"""In an image's folder of labels: masks, cut-outs, and amg.py's table."""
+
 _PREFIX, _SUFFIX = ".samcli-", ".tmp"
 """Of temporary files."""
 
@@ -69,9 +73,11 @@ def _write(path: Path, pieces: Iterable[bytes]) -> None:
 def write_folder_atomic(path: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder of files so that `path` holds either its old content or all of the new.
 
-    Between the two there may be a moment without any: no folder can be renamed over another.
+    Between the two there is a moment without any: no folder can be renamed over another. A folder with anything in
+    it that is no label file of ours is left alone.
 
     Raises:
+        FileExistsError: there is such a folder.
         StorageError: the disk is full, read-only or over quota.
         OSError: anything else that concerns this one folder.
     """
@@ -86,8 +92,16 @@ def write_folder_atomic(path: Path, files: Mapping[str, bytes]) -> None:
                     os.fsync(file.fileno())
             temporary.chmod(0o777 & ~_umask())
             sync_folder(temporary)
-            remove(path)
-            temporary.replace(path)
+            if path.is_symlink() or path.is_file():
+                path.unlink()
+            elif path.is_dir():
+                if foreign := next((entry.name for entry in path.iterdir() if not _is_ours(entry)), None):
+                    raise FileExistsError(f"{path} holds {foreign}, which samcli did not write: move it away")
+                path.replace(old := temporary.with_name(temporary.name.replace(_SUFFIX, f"-old{_SUFFIX}")))
+                temporary.replace(path)
+                shutil.rmtree(old, ignore_errors=True)
+            if temporary.exists():
+                temporary.replace(path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -111,15 +125,20 @@ def move_atomic(source: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a label file, or a folder of label files; folders within it stay, they are not ours."""
-    if not path.is_dir():
+    """Remove a label file, or a folder of label files; what is in it and not ours stays."""
+    if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
     for file in path.iterdir():
-        if not file.is_dir():
+        if _is_ours(file):
             file.unlink()
-    with contextlib.suppress(OSError):  # somebody's folders are in it
+    with contextlib.suppress(OSError):  # somebody's files are in it
         path.rmdir()
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a file has a name that formats give to those in an image's folder."""
+    return bool(_LABEL_FILE.fullmatch(file.name)) and not file.is_dir()
 
 
 def write_atomic_pieces(path: Path, pieces: Iterable[bytes]) -> None:

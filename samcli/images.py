@@ -62,6 +62,8 @@ def _walk(root: Path, excluded: set[Path]) -> Iterator[ImageRef]:
         if (own.st_dev, own.st_ino) in seen or (excluded and folder.resolve() in excluded):
             continue
         seen.add((own.st_dev, own.st_ino))
+        if relative and (folder / ".samcli" / "run.json").is_file():
+            continue  # the output of a run: its pictures are no images of the input
         # Ordinary folders before linked ones, so that a folder keeps its own name, not a link's.
         linked: list[tuple[Path, str]] = []
         real: list[tuple[Path, str]] = []

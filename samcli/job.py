@@ -32,6 +32,9 @@ class Job(ABC):
     folder: ClassVar[str] = "labels"
     """Name of the output folder where none is given."""
 
+    provides: ClassVar[frozenset[str]] = frozenset({"pixels"})
+    """What its formats may need beside the annotation (see `Rendering`)."""
+
     options: JobOptions
 
     @property

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from samcli.config import MaskGeneratorOptions
 from samcli.engine import Engine
+from samcli.errors import UsageError
 from samcli.masks import Mask
 from samcli.types import Embedding, Image, Instance, Prompts, Quality, Segment, Size
 
@@ -122,9 +123,19 @@ class Settings:
 
 
 def layer_grids(points_per_side: int, options: MaskGeneratorOptions) -> list[NDArray[np.float64]]:
-    """Evenly spaced points for each layer of crops, fewer a side in deeper ones."""
+    """Evenly spaced points for each layer of crops, fewer a side in deeper ones.
+
+    Raises:
+        UsageError: none are left in the deepest.
+    """
     factor = options.crop_n_points_downscale_factor
-    return [point_grid(int(points_per_side / factor**layer)) for layer in range(options.crop_n_layers + 1)]
+    sides = [int(points_per_side / factor**layer) for layer in range(options.crop_n_layers + 1)]
+    if sides[-1] < 1:
+        raise UsageError(
+            f"--points-per-side {points_per_side} with --crop-n-points-downscale-factor {factor} leaves no point "
+            f"in layer {options.crop_n_layers} of the crops: give more points, or fewer layers"
+        )
+    return [point_grid(side) for side in sides]
 
 
 def point_grid(side: int) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import os
@@ -32,6 +33,11 @@ class Layout:
     @property
     def journal(self) -> Path:
         return self.run_folder / "journal.jsonl"
+
+    @property
+    def unfolded(self) -> Path:
+        """A mark: the files for all images do not hold what the records do."""
+        return self.run_folder / "unfolded"
 
     @property
     def manifest(self) -> Path:
@@ -73,8 +79,9 @@ class Layout:
 
 
 def stem_of(name: str) -> str:
-    """A file's name without its last suffix."""
-    return name.rpartition(".")[0]
+    """A file's name (or path) without its last suffix; one that has none is its own stem."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + (last.rpartition(".")[0] or last)
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -163,7 +170,7 @@ def assign_labels(
         if on_collision == "suffix" and name in owners and not _is_gone(layout, owners[name], owned):
             name = _label_name(ref.key, True)
             whole_names.add(ref.key)
-        owner = owners.get(name)
+        owner = owners.get(name) or (_owner_above(ref.key, owners) if "" in suffixes else None)
         if owner is not None and _is_gone(layout, owner, owned):
             released.append(owner)
             owner = None
@@ -173,7 +180,29 @@ def assign_labels(
         else:
             owners[name] = ref.key
     whole_names -= set(collisions)
-    return Labels(layout, suffixes, frozenset(whole_names), collisions, tuple(released))
+    labels = Labels(layout, suffixes, frozenset(whole_names), collisions, tuple(released))
+    return _with_paths_apart(labels, refs) if len(suffixes) > 1 else labels
+
+
+def _owner_above(key: str, owners: Mapping[str, str]) -> str | None:
+    """The image whose folder of labels one of the folders of `key` would be."""
+    folders = itertools.accumulate(key.casefold().split("/")[:-1], "{}/{}".format)
+    return next((owner for folder in folders if not (owner := owners.get(folder, "/")).endswith("/")), None)
+
+
+def _with_paths_apart(labels: Labels, refs: Iterable[ImageRef]) -> Labels:
+    """Of two images whose files of different formats would be one (`a.png`, `a.edges.png`), the second fails."""
+    takers: dict[str, str] = {}
+    reasons = {}
+    for ref in refs:
+        if ref.key in labels.collisions:
+            continue
+        paths = [path.casefold() for path in labels.paths(ref.key)]
+        if other := next((takers[path] for path in paths if path in takers), None):
+            reasons[ref.key] = f"a file of its labels would be one of {other}: rename one"
+        else:
+            takers.update(dict.fromkeys(paths, ref.key))
+    return dataclasses.replace(labels, collisions={**labels.collisions, **reasons}) if reasons else labels
 
 
 def _folders(refs: Iterable[ImageRef]) -> dict[str, str]:
@@ -183,7 +212,7 @@ def _folders(refs: Iterable[ImageRef]) -> dict[str, str]:
 
 
 def _label_name(key: str, whole: bool) -> str:
-    return (key if whole else key.rpartition(".")[0]).casefold()
+    return (key if whole else stem_of(key)).casefold()
 
 
 def _is_gone(layout: Layout, key: str, owned: Mapping[str, bool]) -> bool:

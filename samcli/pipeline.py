@@ -10,7 +10,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -79,6 +79,10 @@ class BaseWorker(ABC):
                     ) from None
                 raise
 
+    def notes(self) -> list[str]:
+        """What the user should hear of when the work is done."""
+        return []
+
     @abstractmethod
     def annotate(self, images: Sequence[Image]) -> list[Any]:
         """What the networks make of each image; `publish` gets it."""
@@ -133,8 +137,10 @@ class Worker(BaseWorker):
         *,
         max_pixels: int,
         clock: StageClock | None = None,
+        notes: Callable[[], list[str]] = list,
     ) -> None:
         super().__init__(max_pixels, on_cpu=annotator.on_cpu, clock=clock)
+        self._notes = notes
         self._annotator = annotator
         self._labels = labels
         self._formats = [fmt for fmt in formats if fmt.suffixes]
@@ -145,6 +151,10 @@ class Worker(BaseWorker):
     def names(self) -> Mapping[int, str]:
         """Class id to class name."""
         return self._annotator.names
+
+    def notes(self) -> list[str]:
+        """What the annotator's sources say."""
+        return self._notes()
 
     def annotate(self, images: Sequence[Image]) -> list[Finding]:
         """The annotation of each image, with its pixels where a format draws on them."""

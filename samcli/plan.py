@@ -23,6 +23,9 @@ from samcli.journal import Entry, Manifest, check_same_run, read_journal, read_m
 from samcli.outputs import Labels, Layout, Listing, assign_labels, make_layout, stem_of
 from samcli.types import ImageRef
 
+_PICTURES = (".png", ".jpg", ".cutouts")
+"""Ends of label files that are, or hold, pictures."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -58,7 +61,9 @@ def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) 
     """
     options = job.options
     check_formats(job.format_names)
+    _check_provided(job)
     layout = make_layout(data, output, job.folder)
+    _check_apart(layout, job)
     source = data if data.is_file() else layout.input_root
     refs = find_images(source, exclude=[layout.output] if layout.output != layout.input_root else [])
     selected = job.select([ref.key for ref in refs])
@@ -87,8 +92,28 @@ def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) 
         manifest = replace(
             manifest, total=max(found.total, len(refs)), collisions={**found.collisions, **labels.collisions}
         )
-    changed = manifest != found or not all(Path(file).exists() for file in files)
+    folds = any(fmt.folded_name for fmt in job.formats)
+    changed = (
+        manifest != found or not all(Path(file).exists() for file in files) or (folds and layout.unfolded.exists())
+    )
     return _sort(refs, labels, manifest, journal, job, changed=changed)
+
+
+def _check_provided(job: Job) -> None:
+    for name, fmt in zip(job.format_names, job.formats, strict=True):
+        if missing := fmt.needs - job.provides:
+            raise UsageError(
+                f"--format {name} needs {', '.join(missing)}, which samcli {job.command} does not make"
+            )
+
+
+def _check_apart(layout: Layout, job: Job) -> None:
+    """Pictures and folders among the images would be taken for images, or take an image's place."""
+    pictures = [
+        suffix or "a folder for each image" for suffix in job.suffixes if not suffix or suffix.endswith(_PICTURES)
+    ]
+    if layout.output == layout.input_root and pictures:
+        raise UsageError(f"--output is the input folder, and what is written ({pictures[0]}) does not belong there")
 
 
 def _manifest(layout: Layout, job: Job, models: Models | None, found: Manifest | None) -> Manifest:
@@ -108,6 +133,8 @@ def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[s
     another machine stays of one piece.
     """
     options, recipe = job.options, job.recipe()
+    if "format" in recipe:  # in any order they are the same
+        recipe["format"] = sorted(recipe["format"])
     for role, weights in (models or {}).items():
         recipe[role] = {"name": job.checkpoints[role], "sha256": weights.sha256}
     if options.precision == "auto" and found is not None:

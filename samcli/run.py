@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from samcli.config import LabelOptions
-from samcli.errors import UsageError
+from samcli.embeddings import NPY_SUFFIX, SUFFIX
+from samcli.errors import UsageError, one_line
 from samcli.files import remove, write_atomic, write_atomic_pieces
-from samcli.formats import Rendering, check_formats
+from samcli.formats import FORMATS, Rendering, check_formats
 from samcli.formats.base import polygon_options
 from samcli.formats.records import read_record
 from samcli.job import Job, Models
@@ -90,13 +92,17 @@ def run_job(
         return _summary(plan, job)
     worker = job.load(plan, models) if plan.todo else None  # before anything is written
     with locked(plan.layout):
-        plan = make_plan(data, output, job, models)  # what another run did before we had the lock counts
+        now = make_plan(data, output, job, models)  # what another run did before we had the lock counts
+        if worker is not None and (now.labels != plan.labels or not set(now.todo) <= set(plan.todo)):
+            worker = job.load(now, models)  # images have come that the first plan did not know
+        plan = now
         if worker is None or not plan.todo:
             write_manifest(plan.layout.manifest, plan.manifest)
+            summary = _summary(plan, job)
             if plan.manifest.names:
                 _write_data_set_files(plan, job)
-                _fold(plan, job)
-            return _summary(plan, job)
+                _fold(plan, job, summary)
+            return summary
         return _run(replace(plan, manifest=replace(plan.manifest, names=dict(worker.names))), job, worker, starting)
 
 
@@ -106,6 +112,7 @@ def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Wa
         _remove_earlier_run(plan)
     write_manifest(plan.layout.manifest, plan.manifest)
     _write_data_set_files(plan, job)
+    plan.layout.unfolded.touch()  # until the fold is done, whatever ends the run before
     summary, watch = _summary(plan, job), starting(plan)
     begun = time.perf_counter()
     with StopSignals() as signals, Journal(journal_path, plan.manifest.run) as journal:
@@ -137,9 +144,10 @@ def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Wa
             summary.stopped_by = signals.received.name
         elif too_many_failures() and summary.remaining:
             summary.stopped_by = f"--max-failures {options.max_failures}"
-    if summary.stopped_by is None:
-        with worker.clock.measure("fold"):
-            _fold(plan, job)
+        if summary.stopped_by is None:
+            with worker.clock.measure("fold"):
+                _fold(plan, job, summary)
+    summary.notes += worker.notes()
     summary.seconds = time.perf_counter() - begun
     summary.stages = {name: seconds for name, seconds in worker.clock.seconds.items() if seconds >= 0.001}
     return summary
@@ -157,22 +165,36 @@ def _write_data_set_files(plan: Plan, job: Job) -> None:
                 write_atomic(layout.output / file, data)
 
 
-def _fold(plan: Plan, job: Job) -> None:
+def _fold(plan: Plan, job: Job, summary: Summary) -> None:
     """Write the files that hold all images, from the records of all that are done, in the order of keys."""
     names, images = plan.manifest.names, plan.layout.images_from_output
     shapes = polygon_options(job.options) if isinstance(job.options, LabelOptions) else PolygonOptions()
     for fmt in job.formats:
         if fmt.folded_name is not None:
-            annotations = read_annotations(plan.layout, plan.manifest.run)
+            annotations = read_annotations(plan.layout, plan.manifest.run, summary.failures)
             renderings = (Rendering(annotation, names, shapes, images=images) for annotation in annotations)
             write_atomic_pieces(plan.layout.output / fmt.folded_name, fmt.fold(renderings, names))
+    plan.layout.unfolded.unlink(missing_ok=True)
 
 
-def read_annotations(layout: Layout, run: str) -> Iterator[Annotation]:
-    """The annotations of all images that a run has done, in the order of their keys, one at a time."""
+def read_annotations(layout: Layout, run: str, failures: dict[str, str] | None = None) -> Iterator[Annotation]:
+    """The annotations of all images that a run has done and that are still there, in the order of their keys.
+
+    `failures`: takes the keys whose record cannot be read, and why.
+    """
     journal = read_journal(layout.journal)
     for key in sorted(key for key, entry in journal.items() if entry.done and entry.run == run):
-        yield read_record(Path(layout.record(key)).read_bytes())
+        if not os.path.lexists(layout.input_root / key):
+            continue  # labels of an image that is gone lead a trainer to a missing file
+        path = Path(layout.record(key))
+        try:
+            annotation = read_record(path.read_bytes())
+        except (OSError, ValueError) as error:
+            if failures is None:
+                raise
+            failures[key] = f"its record {path} cannot be read ({one_line(error)}): delete it, and run again"
+            continue
+        yield annotation
 
 
 def withdraw(labels: Labels, key: str) -> None:
@@ -187,9 +209,16 @@ def _remove_earlier_run(plan: Plan) -> None:
     """Labels, records and journal of the run that `--overwrite` replaces: no label of another recipe may stay."""
     earlier = {key: entry for key, entry in read_journal(plan.layout.journal).items() if entry.done}
     whole_names = frozenset(key for key, entry in earlier.items() if entry.whole_name)
-    labels = replace(plan.labels, whole_names=whole_names)
+    found = read_manifest(plan.layout.manifest)
+    formats = [FORMATS[name] for name in (found.recipe.get("format", ()) if found else ()) if name in FORMATS]
+    suffixes = {*plan.labels.suffixes, *(suffix for fmt in formats for suffix in fmt.suffixes)}
+    if found is not None and found.recipe.get("command") == "encode":
+        suffixes |= {SUFFIX, NPY_SUFFIX}
+    labels = replace(plan.labels, suffixes=tuple(sorted(suffixes)), whole_names=whole_names)
     for key in earlier:
         withdraw(labels, key)
+    for file in {file for fmt in formats for file in fmt.own_files}:
+        (plan.layout.output / file).unlink(missing_ok=True)
     plan.layout.journal.unlink(missing_ok=True)
 
 

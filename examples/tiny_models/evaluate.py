@@ -236,7 +236,7 @@ def _grid_part(segmenter: Segmenter, points: NDArray[np.float32], scene: Scene, 
         quality=quality[keep].double().numpy(),
         stability=np.array(stability, np.float64),
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
-        overlap=np.array(overlap, np.float64).reshape(-1, len(scene.classes)).T,
+        overlap=np.array(overlap, np.float64).reshape(len(overlap), len(scene.classes)).T,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -59,10 +59,13 @@ class AutoAnnotate(Job):
     def load(self, plan: Plan, models: Models) -> Worker:
         """Detector and SAM on one device."""
         options, clock = self.options, StageClock()
+        notes: Callable[[], list[str]] = list
         segmenter: Segmenter = DetectorMasks()
         if self._with_sam:
             engine = load_engine(plan, models, options)
-            segmenter = SamMasks(engine, open_encoder(engine, options.embeddings, clock), clock)
+            encoder = open_encoder(engine, options.embeddings, clock)
+            notes = encoder.notes
+            segmenter = SamMasks(engine, encoder, clock)
         device, half = detector_hardware(plan, options)
         detector = load_detector(
             models["det"],
@@ -77,7 +80,15 @@ class AutoAnnotate(Job):
             trust_weights=options.trust_weights,
         )
         annotator = BoxAnnotator(detector, segmenter, options, clock, on_cpu=device.type == "cpu")
-        return Worker(annotator, plan.labels, self.formats, options, max_pixels=options.max_pixels, clock=clock)
+        return Worker(
+            annotator,
+            plan.labels,
+            self.formats,
+            options,
+            max_pixels=options.max_pixels,
+            clock=clock,
+            notes=notes,
+        )
 
 
 class Segmenter(Protocol):

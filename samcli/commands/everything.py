@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class Everything(Job):
 
     options: EverythingOptions
     command = "everything"
+    provides = frozenset({"pixels", "edges"})
     folder = "masks"
 
     def __post_init__(self) -> None:
@@ -75,6 +76,7 @@ class Everything(Job):
     def load(self, plan: Plan, models: Models) -> Worker:
         """SAM and the grid, or FastSAM."""
         options, clock = self.options, StageClock()
+        notes: Callable[[], list[str]] = list
         annotator: Annotator
         if found := find_fastsam(plan, models, options, options):
             fastsam, device = found
@@ -83,8 +85,17 @@ class Everything(Job):
             grids = read_grids(options.point_grid, options.crop_n_layers) if options.point_grid else None
             engine = load_engine(plan, models, options)
             encoder = open_encoder(engine, options.embeddings, clock)
+            notes = encoder.notes
             annotator = GridAnnotator(engine, encoder, options, grids, clock, edges="edges" in self.format_names)
-        return Worker(annotator, plan.labels, self.formats, options, max_pixels=options.max_pixels, clock=clock)
+        return Worker(
+            annotator,
+            plan.labels,
+            self.formats,
+            options,
+            max_pixels=options.max_pixels,
+            clock=clock,
+            notes=notes,
+        )
 
 
 class GridAnnotator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,6 +42,7 @@ class Prompt(Job):
 
     options: PromptOptions
     command = "prompt"
+    provides = frozenset({"pixels", "logits"})
 
     def __init__(self, options: PromptOptions) -> None:
         self.options = options
@@ -88,6 +89,7 @@ class Prompt(Job):
     def load(self, plan: Plan, models: Models) -> Worker:
         """SAM or FastSAM, and the prompts."""
         options, clock = self.options, StageClock()
+        notes: Callable[[], list[str]] = list
         logits = "logits" in self.format_names
         segmenter: Segmenter
         if found := find_fastsam(plan, models, options, options):
@@ -97,10 +99,19 @@ class Prompt(Job):
             engine = load_engine(plan, models, options)
             device = engine.device
             encoder = open_encoder(engine, options.embeddings, clock)
+            notes = encoder.notes
             segmenter = SamSegmenter(engine, encoder, options, clock, logits=logits)
         on_cpu = device.type == "cpu"
         annotator = PromptAnnotator(segmenter, self._source, options, logits=logits, on_cpu=on_cpu)
-        return Worker(annotator, plan.labels, self.formats, options, max_pixels=options.max_pixels, clock=clock)
+        return Worker(
+            annotator,
+            plan.labels,
+            self.formats,
+            options,
+            max_pixels=options.max_pixels,
+            clock=clock,
+            notes=notes,
+        )
 
     def notes(self, output: Path) -> list[str]:
         """What the prompts leave out, too."""

@@ -98,6 +98,14 @@ class Encoder:
         self._store = store
         self._clock = clock
 
+    def notes(self) -> list[str]:
+        """How many embeddings the store had."""
+        if self._store is None:
+            return []
+        counts = self._store.counts
+        anew = ", ".join(f"{counts[state]} {state}" for state in ("missing", "stale", "damaged") if counts[state])
+        return [f"Embeddings: {counts['read']} read" + (f"; encoded anew: {anew}" if anew else "")]
+
     def encode(self, images: Sequence[Image]) -> list[Embedding]:
         """One for each image."""
         with self._clock.measure("encode"):
