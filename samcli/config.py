@@ -235,6 +235,29 @@ class FilterOptions(Options):
 
 
 @dataclass(frozen=True)
+class AnswerOptions(Options):
+    """Which of SAM's answers to a prompt is taken, and whether it is asked again."""
+
+    best_mask: bool = option(
+        False, "Of the three masks the one with the highest predicted IoU.", recipe=True, panel="Masks"
+    )
+    refine: int = option(
+        0, "So many times, ask again with the mask itself as a further prompt.", recipe=True, low=0, high=20,
+        panel="Masks",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BoxPromptOptions(AnswerOptions):
+    """How a detector's boxes prompt SAM."""
+
+    box_padding: float = option(
+        0.0, "Grow boxes by this share of their sides, on each side, before they prompt SAM; negative: shrink.",
+        recipe=True, low=-0.45, high=2, panel="Masks",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class LabelOptions(Options):
     """What is written, and how."""
 
@@ -259,6 +282,20 @@ class LabelOptions(Options):
         0.98, "Polygons are as simple as this IoU with the mask allows.", recipe=True, low=0.5, high=1,
         panel="Labels",
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClassMapOptions(Options):
+    """What classes are called."""
+
+    class_map: str | None = option(
+        None, "YAML file of 'old: new' lines: classes are renamed, merged, or dropped ('old:').", recipe=True,
+        panel="Labels", metavar="FILE",
+    )  # fmt: skip
+
+    def recipe(self) -> dict[str, Any]:
+        """Without the file's name: what counts is what is in it (`class_map_facts`)."""
+        return {name: value for name, value in super().recipe().items() if name != "class_map"}
 
 
 @dataclass(frozen=True)
@@ -294,8 +331,8 @@ class JobOptions(RunOptions, NamingOptions, SamOptions, InputOptions):
 
 @dataclass(frozen=True)
 class AutoAnnotateOptions(
-    JobOptions, RunOptions, NamingOptions, LabelOptions, FilterOptions, EmbeddingOptions, SamOptions,
-    DetectorOptions, InputOptions,
+    JobOptions, RunOptions, NamingOptions, LabelOptions, ClassMapOptions, FilterOptions, BoxPromptOptions,
+    EmbeddingOptions, SamOptions, DetectorOptions, InputOptions,
 ):  # fmt: skip
     """All options of `samcli auto-annotate` (a dataclass takes its fields from the last base first)."""
 
@@ -376,8 +413,8 @@ class EverythingOptions(
 
 @dataclass(frozen=True)
 class PromptOptions(
-    JobOptions, RunOptions, NamingOptions, LabelOptions, FilterOptions, EmbeddingOptions, FastSamOptions,
-    SamOptions, InputOptions,
+    JobOptions, RunOptions, NamingOptions, LabelOptions, ClassMapOptions, FilterOptions, AnswerOptions,
+    EmbeddingOptions, FastSamOptions, SamOptions, InputOptions,
 ):  # fmt: skip
     """All options of `samcli prompt`."""
 
@@ -400,13 +437,6 @@ class PromptOptions(
         metavar="FILE|DIR",
     )
     multimask: bool = option(False, "All three masks that SAM has for each prompt.", recipe=True, panel="Masks")
-    best_mask: bool = option(
-        False, "Of the three masks the one with the highest predicted IoU.", recipe=True, panel="Masks"
-    )
-    refine: int = option(
-        0, "So many times, ask again with the mask itself as a further prompt.", recipe=True, low=0, high=20,
-        panel="Masks",
-    )  # fmt: skip
     cutout: bool = option(False, "Also every object cut out on transparency, as PNG.", recipe=True, panel="Labels")
     overlay: bool = option(False, "Also each image with its masks drawn on it.", recipe=True, panel="Labels")
     save_logits: bool = option(
@@ -465,7 +495,7 @@ class VerifyOptions(Options):
 
 
 @dataclass(frozen=True)
-class ConvertOptions(NamingOptions, LabelOptions, InputOptions):
+class ConvertOptions(NamingOptions, LabelOptions, ClassMapOptions, InputOptions):
     """All options of `samcli convert`."""
 
     format: tuple[str, ...] = option(

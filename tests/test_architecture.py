@@ -30,7 +30,7 @@ LAYERS = [
     ["metrics"],
     ["ground_truth"],
     ["commands.auto_annotate", "commands.prompt", "commands.everything", "commands.encode"],
-    ["commands.segmenting"],
+    ["commands.segmenting", "commands.class_mapping"],
     ["commands", "runners", "pipeline"],
     ["plan", "summary"],
     ["job"],
