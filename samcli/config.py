@@ -293,10 +293,6 @@ class ClassMapOptions(Options):
         panel="Labels", metavar="FILE",
     )  # fmt: skip
 
-    def recipe(self) -> dict[str, Any]:
-        """Without the file's name: what counts is what is in it (`class_map_facts`)."""
-        return {name: value for name, value in super().recipe().items() if name != "class_map"}
-
 
 @dataclass(frozen=True)
 class NamingOptions(Options):
@@ -529,6 +525,37 @@ class EvalOptions(Options):
 
 
 @dataclass(frozen=True)
+class TuneOptions(
+    ClassMapOptions, FilterOptions, SamOptions, DetectorOptions, InputOptions,
+):  # fmt: skip
+    """All options of `samcli tune`. Those that are tuned bear auto-annotate's names, and take values to try."""
+
+    conf: str = option(  # type: ignore[assignment]  # a list here
+        "0.05,0.1,0.15,0.2,0.25,0.3,0.4,0.5,0.6,0.7", "Least detector scores to try.", panel="Tried",
+        metavar="FLOAT,...",
+    )  # fmt: skip
+    box_padding: str = option(
+        "0,0.05,0.1", "Shares by which boxes grow to try.", panel="Tried", metavar="FLOAT,..."
+    )
+    best_mask: str = option(
+        "no,yes", "SAM's single mask, the best of three, or both.", panel="Tried", metavar="no,yes"
+    )
+    refine: str = option("0,1", "Numbers of refining steps to try.", panel="Tried", metavar="N,...")
+    min_polygon_iou: str = option(
+        "0.8,0.85,0.9,0.95,0.98,0.99", "Fidelities of polygons to try, with the best of the rest.", panel="Tried",
+        metavar="FLOAT,...",
+    )  # fmt: skip
+    objective: str = option(
+        "quality", "What is to be high, at IoU .5: panoptic quality (IoU times F1) of all objects, its mean over "
+        "the truth's classes, or F1 alone.", choices=("quality", "class-quality", "f1"), panel="Objective",
+    )  # fmt: skip
+    tolerance: float = option(
+        0.002, "Take the polygons with the fewest points whose objective is at most this below the best.",
+        low=0, high=1, panel="Objective",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class DatasetOptions(Options):
     """All options of `samcli dataset`."""
 
@@ -588,6 +615,7 @@ def _all_kinds() -> tuple[type[Options], ...]:
         ConvertOptions,
         VerifyOptions,
         EvalOptions,
+        TuneOptions,
         DatasetOptions,
         ExportOnnxOptions,
     )

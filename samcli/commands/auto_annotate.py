@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from samcli.class_map import ClassMap
@@ -31,6 +32,7 @@ from samcli.masks import box_iou
 from samcli.pipeline import Finding, StageClock, Worker
 from samcli.plan import Plan
 from samcli.types import Annotation, Detections, Dropped, Embedding, Image, Instance, Prompts, Quality, Size
+from samcli.weights import WeightsFile
 
 _ON_PROMPTING = tuple(entry.name for entry in fields(BoxPromptOptions))
 
@@ -63,7 +65,9 @@ class AutoAnnotate(Job):
 
     def recipe(self) -> dict[str, Any]:
         """Classes in any order and case are the same; a class map counts by its content."""
-        recipe = {**super().recipe(), **store_facts(self.options.embeddings), **class_map_facts(self._class_map)}
+        recipe = {**super().recipe(), **store_facts(self.options.embeddings)}
+        del recipe["class_map"]
+        recipe |= class_map_facts(self._class_map)
         if not self._with_sam:
             del recipe["sam"]
         for entry in fields(BoxPromptOptions):
@@ -81,22 +85,38 @@ class AutoAnnotate(Job):
             engine = load_engine(plan, models, options)
             segmenter = SamMasks(engine, open_encoder(engine, options.embeddings, clock), options, clock)
         device, half = detector_hardware(plan, options)
-        detector: Detector = load_detector(
-            models["det"],
-            conf=options.conf,
-            iou=options.iou,
-            imgsz=options.imgsz,
-            max_det=options.max_det,
-            classes=options.classes,
-            device=str(device),
-            half=half,
-            masks=not self._with_sam,
-            trust_weights=options.trust_weights,
-        )
-        if self._class_map is not None:
-            detector = MappedDetector(detector, self._class_map)
+        detector = open_detector(models["det"], options, device, half=half, class_map=self._class_map)
         annotator = BoxAnnotator(detector, segmenter, options, clock, on_cpu=device.type == "cpu")
         return Worker(annotator, plan.labels, self.formats, options, max_pixels=options.max_pixels, clock=clock)
+
+
+def open_detector(
+    weights: WeightsFile,
+    options: AutoAnnotateOptions,
+    device: torch.device,
+    *,
+    half: bool,
+    class_map: ClassMap | None,
+) -> Detector:
+    """The detector that the options describe, with the classes that the map gives it.
+
+    Raises:
+        WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
+        UsageError: `--classes` or the class map speaks of a class that the detector does not know.
+    """
+    detector = load_detector(
+        weights,
+        conf=options.conf,
+        iou=options.iou,
+        imgsz=options.imgsz,
+        max_det=options.max_det,
+        classes=options.classes,
+        device=str(device),
+        half=half,
+        masks=options.sam == "none",
+        trust_weights=options.trust_weights,
+    )
+    return detector if class_map is None else MappedDetector(detector, class_map)
 
 
 class Segmenter(Protocol):
@@ -196,6 +216,10 @@ class BoxAnnotator:
         """The annotation of each image."""
         with self._clock.measure("detect"):
             found = self._detector.detect(images)
+        return self.label(images, found)
+
+    def label(self, images: Sequence[Image], found: Sequence[Detections]) -> list[Finding]:
+        """The annotation of each image, given what the detector has found."""
         instances = self._segmenter.segment(images, found)
         return [Finding(self._annotation(image, those)) for image, those in zip(images, instances, strict=True)]
 

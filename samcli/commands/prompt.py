@@ -81,7 +81,7 @@ class Prompt(Job):
     def recipe(self) -> dict[str, Any]:
         """What the prompts say about every image belongs to it; what they say about one is in its `digest`."""
         recipe = {**super().recipe(), "format": list(self.format_names), **store_facts(self.options.embeddings)}
-        for name in (*_SWITCHES, "point", "box", "mask_input", "prompts"):
+        for name in (*_SWITCHES, "point", "box", "mask_input", "prompts", "class_map"):
             recipe.pop(name, None)
         return {**recipe, **self._source.recipe()}
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from samcli.config import AnswerOptions, FastSamOptions, FilterOptions, JobOptions, Options
+from samcli.config import AnswerOptions, FastSamOptions, FilterOptions, JobOptions, Options, SamOptions
 from samcli.embeddings import EmbeddingStore, open_store
 from samcli.engine import Engine, choose_device
 from samcli.errors import UsageError
@@ -19,6 +19,7 @@ from samcli.networks import load_network
 from samcli.pipeline import StageClock
 from samcli.plan import Plan
 from samcli.types import Embedding, Image, Instance, PromptPoint, Prompts, Quality, Segment
+from samcli.weights import WeightsFile
 
 
 def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
@@ -28,8 +29,11 @@ def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
         WeightsError: the checkpoint is refused, damaged, or not what it should be.
         UsageError: no such device, or the checkpoint is FastSAM.
     """
-    precision = plan.manifest.recipe["precision"]
-    sam = models["sam"]
+    return open_engine(models["sam"], options, plan.manifest.recipe["precision"])
+
+
+def open_engine(sam: WeightsFile, options: SamOptions, precision: str) -> Engine:
+    """SAM in that precision. Raises what `load_engine` raises."""
     if is_fastsam(str(sam.path)):
         raise UsageError(
             f"--sam {options.sam} is no SAM but finds objects by itself, as FastSAM does: "
@@ -44,7 +48,12 @@ def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, bo
     Raises:
         UsageError: no such device.
     """
-    device, exact = choose_device(options.device), plan.manifest.recipe["precision"] == "fp32"
+    return hardware_of(options, plan.manifest.recipe["precision"])
+
+
+def hardware_of(options: SamOptions, precision: str) -> tuple[torch.device, bool]:
+    """See `detector_hardware`."""
+    device, exact = choose_device(options.device), precision == "fp32"
     if exact:
         torch.backends.cudnn.allow_tf32 = False  # else convolutions keep ten bits of mantissa: not exact
     return device, device.type == "cuda" and not exact
