@@ -167,30 +167,11 @@ def test_tolerance__lets_coarse_polygons_win(shapes, truth) -> None:
     assert lenient.recipe["min_polygon_iou"] == 0.6
 
 
-class FoundEverything:
-    """A truth that holds exactly what a run with these values finds."""
-
-    image_root, notes = None, ()
-
-    def __init__(self, trial_folder: Path) -> None:
-        self._labels = open_labels(trial_folder)
-        self.names = self._labels.names
-
-    def keys(self):
-        return self._labels.keys()
-
-    def image_size(self, key):
-        return self._labels.image_size(key)
-
-    def objects(self, key, size):
-        return self._labels.objects(key, size)
-
-
 def test_best__is_the_recipe_that_the_truth_was_made_with(samcli_run, shapes, tmp_path) -> None:
     flags = ["--conf", 0.6, "--box-padding", 0.1, "--refine", 1, *FLAGS]
     samcli_run("auto-annotate", shapes, "-o", tmp_path / "made", *flags)
     grid = options(box_padding="0,0.1", refine="0,1")
-    result = tune(shapes, FoundEverything(tmp_path / "made"), grid)
+    result = tune(shapes, open_labels(tmp_path / "made"), grid)
     assert result.best.values == {"conf": 0.6, "box_padding": 0.1, "best_mask": False, "refine": 1}
     assert result.best.objective == pytest.approx(1, abs=1e-3)
     assert result.trials[1].objective < 0.99
