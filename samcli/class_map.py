@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from samcli.data_yaml import load_yaml
-from samcli.errors import UsageError, nearest
+from samcli.errors import ImageError, UsageError, nearest
+from samcli.types import Annotation, Dropped, Instance
 
 _ALL_OTHERS = "*"
+T = TypeVar("T", Instance, Dropped)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,24 @@ class MappedClasses:
     """New class id -> name, from 0 without gaps."""
     ids: dict[int, int | None]
     """Old class id -> new one; None: dropped."""
+
+    def annotation(self, annotation: Annotation) -> Annotation:
+        """With the new class ids, without the objects of dropped classes.
+
+        Raises:
+            ImageError: an object's class has no name.
+        """
+        instances = self._mapped(annotation.instances)
+        return replace(annotation, instances=instances, dropped=self._mapped(annotation.dropped))
+
+    def _mapped(self, objects: Iterable[T]) -> tuple[T, ...]:
+        new = [(one, self._new_id(one.class_id)) for one in objects]
+        return tuple(replace(one, class_id=class_id) for one, class_id in new if class_id is not None)
+
+    def _new_id(self, old: int) -> int | None:
+        if old not in self.ids:
+            raise ImageError(f"class {old} has no name, which --class-map needs; named are {len(self.ids)} classes")
+        return self.ids[old]
 
 
 def read_class_map(path: Path) -> ClassMap:

@@ -30,6 +30,7 @@ from samcli.config import (
     ExportOnnxOptions,
     Options,
     PromptOptions,
+    TuneOptions,
     VerifyOptions,
     default_of,
     flag_of,
@@ -508,6 +509,47 @@ def evaluate(
         write_plot(result, plot)
     if worst and not write_worst(result, worst, options.worst_count):
         log.info("no image has a mistake: %s is not written", worst)
+    raise typer.Exit(result.exit_status)
+
+
+@command("tune", TuneOptions)
+def tune(
+    given: dict[str, Any],
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder of images, some of them labelled.")],
+    truth: Annotated[
+        Path, typer.Option("--truth", help="What is right: COCO .json, YOLO labels, or a run.", show_default=False)
+    ],
+    truth_names: Annotated[
+        Path | None, typer.Option("--truth-names", help="The truth's class names.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.yaml",
+            help="Write the best recipe to this file too.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Config = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Try auto-annotate's options on images whose truth is known; print the best as YAML for its --config."""
+    options = resolve(TuneOptions, given, config)
+    from samcli import report
+    from samcli.ground_truth import open_labels
+    from samcli.report.tuning import print_tuning
+    from samcli.tuning import check_output, tune, write_recipe
+
+    if output:
+        check_output(output)
+    with report.ImageCounter(quiet=quiet) as counter:
+        result = tune(images, open_labels(truth, truth_names), options, counter.update)
+    print_tuning(result, as_json=json, quiet=quiet)
+    if output:
+        write_recipe(result, output)
     raise typer.Exit(result.exit_status)
 
 

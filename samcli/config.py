@@ -235,6 +235,29 @@ class FilterOptions(Options):
 
 
 @dataclass(frozen=True)
+class AnswerOptions(Options):
+    """Which of SAM's answers to a prompt is taken, and whether it is asked again."""
+
+    best_mask: bool = option(
+        False, "Of the three masks the one with the highest predicted IoU.", recipe=True, panel="Masks"
+    )
+    refine: int = option(
+        0, "So many times, ask again with the mask itself as a further prompt.", recipe=True, low=0, high=20,
+        panel="Masks",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BoxPromptOptions(AnswerOptions):
+    """How a detector's boxes prompt SAM."""
+
+    box_padding: float = option(
+        0.0, "Grow boxes by this share of their sides, on each side, before they prompt SAM; negative: shrink.",
+        recipe=True, low=-0.45, high=2, panel="Masks",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class LabelOptions(Options):
     """What is written, and how."""
 
@@ -258,6 +281,16 @@ class LabelOptions(Options):
     min_polygon_iou: float = option(
         0.98, "Polygons are as simple as this IoU with the mask allows.", recipe=True, low=0.5, high=1,
         panel="Labels",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClassMapOptions(Options):
+    """What classes are called."""
+
+    class_map: str | None = option(
+        None, "YAML file of 'old: new' lines: classes are renamed, merged, or dropped ('old:').", recipe=True,
+        panel="Labels", metavar="FILE",
     )  # fmt: skip
 
 
@@ -294,8 +327,8 @@ class JobOptions(RunOptions, NamingOptions, SamOptions, InputOptions):
 
 @dataclass(frozen=True)
 class AutoAnnotateOptions(
-    JobOptions, RunOptions, NamingOptions, LabelOptions, FilterOptions, EmbeddingOptions, SamOptions,
-    DetectorOptions, InputOptions,
+    JobOptions, RunOptions, NamingOptions, LabelOptions, ClassMapOptions, FilterOptions, BoxPromptOptions,
+    EmbeddingOptions, SamOptions, DetectorOptions, InputOptions,
 ):  # fmt: skip
     """All options of `samcli auto-annotate` (a dataclass takes its fields from the last base first)."""
 
@@ -376,8 +409,8 @@ class EverythingOptions(
 
 @dataclass(frozen=True)
 class PromptOptions(
-    JobOptions, RunOptions, NamingOptions, LabelOptions, FilterOptions, EmbeddingOptions, FastSamOptions,
-    SamOptions, InputOptions,
+    JobOptions, RunOptions, NamingOptions, LabelOptions, ClassMapOptions, FilterOptions, AnswerOptions,
+    EmbeddingOptions, FastSamOptions, SamOptions, InputOptions,
 ):  # fmt: skip
     """All options of `samcli prompt`."""
 
@@ -400,13 +433,6 @@ class PromptOptions(
         metavar="FILE|DIR",
     )
     multimask: bool = option(False, "All three masks that SAM has for each prompt.", recipe=True, panel="Masks")
-    best_mask: bool = option(
-        False, "Of the three masks the one with the highest predicted IoU.", recipe=True, panel="Masks"
-    )
-    refine: int = option(
-        0, "So many times, ask again with the mask itself as a further prompt.", recipe=True, low=0, high=20,
-        panel="Masks",
-    )  # fmt: skip
     cutout: bool = option(False, "Also every object cut out on transparency, as PNG.", recipe=True, panel="Labels")
     overlay: bool = option(False, "Also each image with its masks drawn on it.", recipe=True, panel="Labels")
     save_logits: bool = option(
@@ -465,7 +491,7 @@ class VerifyOptions(Options):
 
 
 @dataclass(frozen=True)
-class ConvertOptions(NamingOptions, LabelOptions, InputOptions):
+class ConvertOptions(NamingOptions, LabelOptions, ClassMapOptions, InputOptions):
     """All options of `samcli convert`."""
 
     format: tuple[str, ...] = option(
@@ -496,6 +522,37 @@ class EvalOptions(Options):
         "where all predictions have one.", choices=("auto", "score", "iou"),
     )  # fmt: skip
     worst_count: int = option(12, "Images on the sheet of the worst (--worst), and in the list.", low=1, high=400)
+
+
+@dataclass(frozen=True)
+class TuneOptions(
+    ClassMapOptions, FilterOptions, SamOptions, DetectorOptions, InputOptions,
+):  # fmt: skip
+    """All options of `samcli tune`. Those that are tuned bear auto-annotate's names, and take values to try."""
+
+    conf: str = option(  # type: ignore[assignment]  # a list here
+        "0.05,0.1,0.15,0.2,0.25,0.3,0.4,0.5,0.6,0.7", "Least detector scores to try.", panel="Tried",
+        metavar="FLOAT,...",
+    )  # fmt: skip
+    box_padding: str = option(
+        "0,0.05,0.1", "Shares by which boxes grow to try.", panel="Tried", metavar="FLOAT,..."
+    )
+    best_mask: str = option(
+        "no,yes", "SAM's single mask, the best of three, or both.", panel="Tried", metavar="no,yes"
+    )
+    refine: str = option("0,1", "Numbers of refining steps to try.", panel="Tried", metavar="N,...")
+    min_polygon_iou: str = option(
+        "0.8,0.85,0.9,0.95,0.98,0.99", "Fidelities of polygons to try, with the best of the rest.", panel="Tried",
+        metavar="FLOAT,...",
+    )  # fmt: skip
+    objective: str = option(
+        "quality", "What is to be high, at IoU .5: panoptic quality (IoU times F1) of all objects, its mean over "
+        "the truth's classes, or F1 alone.", choices=("quality", "class-quality", "f1"), panel="Objective",
+    )  # fmt: skip
+    tolerance: float = option(
+        0.002, "Take the polygons with the fewest points whose objective is at most this below the best.",
+        low=0, high=1, panel="Objective",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -558,6 +615,7 @@ def _all_kinds() -> tuple[type[Options], ...]:
         ConvertOptions,
         VerifyOptions,
         EvalOptions,
+        TuneOptions,
         DatasetOptions,
         ExportOnnxOptions,
     )

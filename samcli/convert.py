@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from samcli.class_map import ClassMap, read_class_map
 from samcli.config import ConvertOptions
 from samcli.errors import ImageError, UsageError, one_line
 from samcli.files import write_atomic, write_atomic_pieces, write_folder_atomic
@@ -54,6 +55,7 @@ def convert(
         UsageError: nothing that can be read, nothing said to write, or files are in the way.
     """
     formats = _targets(options)
+    class_map = read_class_map(Path(options.class_map).expanduser()) if options.class_map else None
     path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
     may_be_run = path.is_dir() and options.source_format in (None, "records")
     manifest = read_manifest(Layout(path, path).manifest) if may_be_run else None
@@ -66,6 +68,7 @@ def convert(
     for format_name, fmt in formats.items():
         source = Source(path, _image_folder(path, options, manifest, name), options.max_pixels)
         labels = _read_run(source, manifest) if manifest else read_labels(name, source)
+        labels = _with_new_classes(labels, class_map) if class_map else labels
         writer = _Writer(fmt, options, source, labels, output, watch)
         writer.write()
         conversion.images, conversion.instances = writer.images, writer.instances
@@ -120,6 +123,19 @@ def _read_run(source: Source, manifest: Manifest) -> LabelSet:
             yield guarded(key, layout.record(key), lambda _, file: read_record(Path(file).read_bytes()))
 
     return LabelSet(manifest.names, annotations())
+
+
+def _with_new_classes(labels: LabelSet, class_map: ClassMap) -> LabelSet:
+    mapped = class_map.apply(labels.names)
+
+    def annotations() -> Iterator[Annotation | Failure]:
+        for item in labels.annotations:
+            try:
+                yield item if isinstance(item, Failure) else mapped.annotation(item)
+            except ImageError as error:
+                yield Failure(item.key, str(error))
+
+    return LabelSet(mapped.names, annotations())
 
 
 class _Writer:

@@ -197,6 +197,21 @@ def evaluate(
     Raises:
         UsageError: the two have no image in common, or the classes cannot be matched as asked for.
     """
+    found = pair_objects(predictions, truth, options, images=images, class_map=class_map)
+    for kind in kinds_of(found):
+        found.kinds[kind] = _kind_scores(found, kind)
+    return found
+
+
+def pair_objects(
+    predictions: LabelSet,
+    truth: LabelSet,
+    options: EvalOptions,
+    *,
+    images: Path | None = None,
+    class_map: ClassMap | None = None,
+) -> Evaluation:
+    """The objects of both sides, image by image, with classes that both share; no figures yet. See `evaluate`."""
     classes = _make_classes(predictions, truth, options, class_map)
     found = Evaluation({}, classes.matched_by, "", image_root=images or predictions.image_root)
     found.notes += [*predictions.notes, *truth.notes]
@@ -215,8 +230,6 @@ def evaluate(
     found.names = classes.names
     found.notes += classes.notes()
     found.matched_by = _matched_by(found, options)
-    for kind in _kinds(found):
-        found.kinds[kind] = _kind_scores(found, kind)
     return found
 
 
@@ -354,7 +367,7 @@ def _matched_by(found: Evaluation, options: EvalOptions) -> str:
     return "score" if scored == len(predicted) else "iou"
 
 
-def _kinds(found: Evaluation) -> list[Kind]:
+def kinds_of(found: Evaluation) -> list[Kind]:
     """Masks and boxes, or boxes alone where one side knows no more."""
     for side, objects in (
         ("truth has", [one for image in found.images for one in image.truth]),
@@ -439,7 +452,19 @@ def _kind_scores(found: Evaluation, kind: Kind) -> KindScores:
     )
 
 
-def _events(image: EvaluatedImage, kind: Kind, *, by_score: bool) -> Iterator[_Event]:
+def plain_scores(
+    images: Sequence[EvaluatedImage], kind: Kind, *, by_score: bool
+) -> tuple[Scores, dict[int, Scores]]:
+    """Figures of all objects, and by class id, without those that take long: boundary IoU and AP."""
+    overall, by_class = _Sums(), defaultdict[int, _Sums](_Sums)
+    for image in images:
+        for event in _events(image, kind, by_score=by_score, boundaries=False):
+            overall.add(event)
+            by_class[event.class_id].add(event)
+    return overall.scores("box"), {class_id: sums.scores("box") for class_id, sums in by_class.items()}
+
+
+def _events(image: EvaluatedImage, kind: Kind, *, by_score: bool, boundaries: bool = True) -> Iterator[_Event]:
     """What the objects of an image turn out to be; each class is looked at alone."""
     for class_id in sorted({one.class_id for one in (*image.truth, *image.predicted)}):
         truth = [one for one in image.truth if one.class_id == class_id]
@@ -449,7 +474,7 @@ def _events(image: EvaluatedImage, kind: Kind, *, by_score: bool) -> Iterator[_E
         scores = [one.score or 0.0 for one in predicted] if by_score else None
         for threshold in THRESHOLDS:
             matches = match_objects(ious, crowd, threshold, scores)
-            with_boundary = kind == "mask" and threshold == THRESHOLDS[0]
+            with_boundary = boundaries and kind == "mask" and threshold == THRESHOLDS[0]
             for p, t in matches.pairs:
                 boundary = boundary_iou(mask_of(predicted[p]), mask_of(truth[t])) if with_boundary else 0.0
                 size = size_of(truth_area(truth[t]))

@@ -124,7 +124,7 @@ class RunLabels:
         return self._sizes[key]
 
     def objects(self, key: str, image_size: Size) -> list[LabelledObject]:
-        return [_of_instance(instance) for instance in self._read(key)] if self._done[key] else []
+        return [object_of(instance) for instance in self._read(key)] if self._done[key] else []
 
     def _read(self, key: str) -> tuple[Instance, ...]:
         try:
@@ -135,7 +135,8 @@ class RunLabels:
         return annotation.instances
 
 
-def _of_instance(instance: Instance) -> LabelledObject:
+def object_of(instance: Instance) -> LabelledObject:
+    """What a run has found, as it is evaluated: the mask's own box, the detector's score or else SAM's."""
     quality = instance.quality
     score = quality.detector_score if quality.detector_score is not None else quality.predicted_iou
     return LabelledObject(instance.class_id, _box_of(instance.mask), instance.mask, score)
@@ -183,11 +184,11 @@ def _label_keys(folder: Path) -> Iterator[str]:
 def _of_row(prompt: ObjectPrompt, image_size: Size) -> LabelledObject:
     if prompt.box is not None:
         return LabelledObject(prompt.class_id, prompt.box, score=prompt.score)
-    mask = _of_rings([np.array(ring) for ring in prompt.rings], image_size)
+    mask = mask_of_rings([np.array(ring) for ring in prompt.rings], image_size)
     return LabelledObject(prompt.class_id, _box_of(mask), mask, prompt.score)
 
 
-def _of_rings(rings: list[Ring], image_size: Size) -> Mask:
+def mask_of_rings(rings: list[Ring], image_size: Size) -> Mask:
     """The pixels of rings as a YOLO trainer draws them; only the part of the image that they lie in."""
     height, width = image_size
     points = np.concatenate(rings)

@@ -18,19 +18,19 @@ PACKAGE = Path(samcli.__file__).parent
 LAYERS = [
     ["cli", "__main__"],
     ["report"],
-    ["report.verification", "report.evaluation", "report.dataset"],
+    ["report.verification", "report.evaluation", "report.dataset", "report.tuning"],
     ["report.text"],
     ["evaluation_pictures"],
     ["review_page"],
     ["review"],
-    ["run", "convert", "status", "checks", "previews", "models", "onnx_export", "verify", "dataset"],
+    ["run", "convert", "status", "checks", "previews", "models", "onnx_export", "verify", "dataset", "tuning"],
     ["onnx_check"],
     ["splits"],
     ["evaluation"],
     ["metrics"],
     ["ground_truth"],
     ["commands.auto_annotate", "commands.prompt", "commands.everything", "commands.encode"],
-    ["commands.segmenting"],
+    ["commands.segmenting", "commands.class_mapping"],
     ["commands", "runners", "pipeline"],
     ["plan", "summary"],
     ["job"],
@@ -70,7 +70,7 @@ layer, or from its own."""
 
 COMMANDS = [
     "auto-annotate", "prompt", "everything", "encode", "status", "preview", "apply-review", "convert", "verify",
-    "eval", "dataset", "export-onnx", "checks", "models", "models fetch", "models verify", "models info",
+    "eval", "tune", "dataset", "export-onnx", "checks", "models", "models fetch", "models verify", "models info",
 ]  # fmt: skip
 
 

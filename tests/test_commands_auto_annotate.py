@@ -13,9 +13,11 @@ import pytest
 from conftest import iou
 from PIL import Image
 
-from samcli.commands.auto_annotate import AutoAnnotate
+from samcli.commands.auto_annotate import AutoAnnotate, padded
+from samcli.engine import Engine
 from samcli.formats.records import read_record
 from samcli.images import read_image
+from samcli.masks import mask_iou
 from samcli.polygons import mask_to_polygons, normalise
 
 
@@ -633,3 +635,78 @@ def test_formats__an_image_whose_label_would_be_the_file_for_all_images_fails(ph
     assert done.exit_code == 3
     assert "annotations.jpg: its label file would be the annotations.json of all images" in done.stdout
     assert '"categories"' in (photo_folder.parent / "labels" / "annotations.json").read_text()
+
+
+# how boxes prompt SAM
+
+
+def records(folder: Path) -> dict[str, tuple]:
+    root = folder / ".samcli" / "records"
+    return {
+        path.relative_to(root).as_posix(): read_record(path.read_bytes()).instances
+        for path in sorted(root.rglob("*.json"))
+    }
+
+
+def test_padding_0_and_no_refining__change_no_byte_and_no_fingerprint(annotate, photo_folder, tmp_path) -> None:
+    annotate(photo_folder, "-o", tmp_path / "plain")
+    flags = ["--box-padding", 0, "--refine", 0, "--no-best-mask"]
+    annotate(photo_folder, "-o", tmp_path / "said", *flags)
+    assert files(tmp_path / "plain") == files(tmp_path / "said")
+    again = annotate(photo_folder, "-o", tmp_path / "plain", *flags, "--json")
+    assert json.loads(again.stdout)["skipped"] == 4
+    assert "refine" not in json.loads((tmp_path / "plain/.samcli/run.json").read_text())["recipe"]
+
+
+def test_padding__grows_the_prompt_and_not_the_box_in_the_record(
+    annotate, photo_folder, tmp_path, monkeypatch
+) -> None:
+    asked = []
+    segment = Engine.segment
+    monkeypatch.setattr(Engine, "segment", lambda s, e, p, **m: asked.append((e, p)) or segment(s, e, p, **m))
+    annotate(photo_folder, "-o", tmp_path / "plain")
+    plain = [prompts.boxes for _, prompts in asked]
+    asked.clear()
+    annotate(photo_folder, "-o", tmp_path / "padded", "--box-padding", 0.25)
+    for before, (embedding, prompts) in zip(plain, asked, strict=True):
+        height, width = embedding.image_size
+        for old, new in zip(before.tolist(), prompts.boxes.tolist(), strict=True):
+            w, h = old[2] - old[0], old[3] - old[1]
+            assert new[:2] == pytest.approx([max(old[0] - w / 4, 0), max(old[1] - h / 4, 0)], abs=1e-3)
+            assert new[2:] == pytest.approx([min(old[2] + w / 4, width), min(old[3] + h / 4, height)], abs=1e-3)
+    for key, instances in records(tmp_path / "padded").items():
+        assert {i.prompt_box for i in instances} <= {i.prompt_box for i in records(tmp_path / "plain")[key]}
+    result = annotate(photo_folder, "-o", tmp_path / "plain", "--box-padding", 0.25)
+    assert "box-padding: null -> 0.25" in result.stderr
+
+
+def test_padding__that_is_negative_shrinks() -> None:
+    boxes = np.array([[10, 20, 30, 60]], np.float32)
+    assert padded(boxes, -0.1, (100, 100)).tolist() == [[12, 24, 28, 56]]
+    assert padded(boxes, 1, (70, 45)).tolist() == [[0, 0, 45, 70]]
+
+
+def test_best_mask_and_refine__give_the_masks_of_prompt(
+    annotate, samcli_run, photo_folder, small_sam, tmp_path
+) -> None:
+    """`samcli prompt` with the boxes that the detector had found."""
+    flags = ["--best-mask", "--refine", 2]
+    annotate(photo_folder, "-o", tmp_path / "refined", *flags)
+    wanted = records(tmp_path / "refined")["bus.jpg.json"]
+    boxes = [word for one in wanted for word in ("--box", ",".join(map(repr, one.prompt_box)))]
+    image = photo_folder / "bus.jpg"
+    samcli_run(
+        "prompt", image, "-o", tmp_path / "asked", "--sam", small_sam, "--precision", "fp32", *flags, *boxes
+    )  # fmt: skip
+    found = records(tmp_path / "asked")["bus.jpg.json"]
+    annotate(photo_folder, "-o", tmp_path / "plain")
+    plain = records(tmp_path / "plain")["bus.jpg.json"]
+    assert min(mask_iou(a.mask, b.mask) for a, b in zip(found, wanted, strict=True)) > 0.995  # boxes were rounded
+    assert min(mask_iou(a.mask, b.mask) for a, b in zip(plain, wanted, strict=True)) < 0.9
+
+
+@pytest.mark.parametrize("flags", [["--box-padding", 0.1], ["--best-mask"], ["--refine", 1]])
+def test_without_sam__there_is_nothing_to_prompt(annotate, photo_folder, yolo_seg, flags) -> None:
+    result = annotate(photo_folder, "--det", yolo_seg, "--sam", "none", *flags)
+    assert result.exit_code == 2
+    assert f"{flags[0]} does not apply to --sam none" in result.stderr

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as PillowImage
 from test_engine import reference, same
 
-from samcli.commands.prompt import best_of_each
+from samcli.commands.segmenting import best_of_each
 from samcli.engine import Engine
 from samcli.formats.records import read_record
 from samcli.images import read_image

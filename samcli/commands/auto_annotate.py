@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from samcli.class_map import ClassMap
+from samcli.commands.class_mapping import MappedDetector, class_map_facts, open_class_map
 from samcli.commands.segmenting import (
     Encoder,
+    ask,
     detector_hardware,
     load_engine,
     open_encoder,
@@ -15,7 +23,7 @@ from samcli.commands.segmenting import (
     refuse,
     to_instance,
 )
-from samcli.config import AutoAnnotateOptions
+from samcli.config import AutoAnnotateOptions, BoxPromptOptions
 from samcli.detectors import Detector, load_detector
 from samcli.embeddings import store_facts
 from samcli.engine import Engine
@@ -23,7 +31,10 @@ from samcli.job import Job, Models
 from samcli.masks import box_iou
 from samcli.pipeline import Finding, StageClock, Worker
 from samcli.plan import Plan
-from samcli.types import Annotation, Detections, Dropped, Embedding, Image, Instance, Prompts, Quality
+from samcli.types import Annotation, Detections, Dropped, Embedding, Image, Instance, Prompts, Quality, Size
+from samcli.weights import WeightsFile
+
+_ON_PROMPTING = tuple(entry.name for entry in fields(BoxPromptOptions))
 
 
 @dataclass(frozen=True)
@@ -35,8 +46,13 @@ class AutoAnnotate(Job):
 
     def __post_init__(self) -> None:
         if not self._with_sam:
-            names = ("embeddings", "min_predicted_iou", "min_stability")
+            names = ("embeddings", "min_predicted_iou", "min_stability", *_ON_PROMPTING)
             refuse(self.options, names, "to --sam none: the detector's masks are taken as they are")
+        _ = self._class_map  # read once: what is labelled is what the recipe says
+
+    @cached_property
+    def _class_map(self) -> ClassMap | None:
+        return open_class_map(self.options)
 
     @property
     def _with_sam(self) -> bool:
@@ -48,10 +64,15 @@ class AutoAnnotate(Job):
         return {"det": self.options.det, **({"sam": self.options.sam} if self._with_sam else {})}
 
     def recipe(self) -> dict[str, Any]:
-        """Classes in any order and case are the same."""
+        """Classes in any order and case are the same; a class map counts by its content."""
         recipe = {**super().recipe(), **store_facts(self.options.embeddings)}
+        del recipe["class_map"]
+        recipe |= class_map_facts(self._class_map)
         if not self._with_sam:
             del recipe["sam"]
+        for entry in fields(BoxPromptOptions):
+            if recipe[entry.name] == entry.default:  # so that runs begun before there were these options go on
+                del recipe[entry.name]
         if self.options.classes is not None:
             recipe["classes"] = sorted({word.strip().lower() for word in self.options.classes.split(",")} - {""})
         return recipe
@@ -65,20 +86,9 @@ class AutoAnnotate(Job):
             engine = load_engine(plan, models, options)
             encoder = open_encoder(engine, options.embeddings, clock)
             notes = encoder.notes
-            segmenter = SamMasks(engine, encoder, clock)
+            segmenter = SamMasks(engine, encoder, options, clock)
         device, half = detector_hardware(plan, options)
-        detector = load_detector(
-            models["det"],
-            conf=options.conf,
-            iou=options.iou,
-            imgsz=options.imgsz,
-            max_det=options.max_det,
-            classes=options.classes,
-            device=str(device),
-            half=half,
-            masks=not self._with_sam,
-            trust_weights=options.trust_weights,
-        )
+        detector = open_detector(models["det"], options, device, half=half, class_map=self._class_map)
         annotator = BoxAnnotator(detector, segmenter, options, clock, on_cpu=device.type == "cpu")
         return Worker(
             annotator,
@@ -91,6 +101,35 @@ class AutoAnnotate(Job):
         )
 
 
+def open_detector(
+    weights: WeightsFile,
+    options: AutoAnnotateOptions,
+    device: torch.device,
+    *,
+    half: bool,
+    class_map: ClassMap | None,
+) -> Detector:
+    """The detector that the options describe, with the classes that the map gives it.
+
+    Raises:
+        WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
+        UsageError: `--classes` or the class map speaks of a class that the detector does not know.
+    """
+    detector = load_detector(
+        weights,
+        conf=options.conf,
+        iou=options.iou,
+        imgsz=options.imgsz,
+        max_det=options.max_det,
+        classes=options.classes,
+        device=str(device),
+        half=half,
+        masks=options.sam == "none",
+        trust_weights=options.trust_weights,
+    )
+    return detector if class_map is None else MappedDetector(detector, class_map)
+
+
 class Segmenter(Protocol):
     """Gives what a detector has found its masks."""
 
@@ -100,11 +139,12 @@ class Segmenter(Protocol):
 
 
 class SamMasks:
-    """SAM's masks, prompted with the boxes."""
+    """SAM's masks, prompted with the boxes; an instance keeps the detector's own box."""
 
-    def __init__(self, engine: Engine, encoder: Encoder, clock: StageClock) -> None:
+    def __init__(self, engine: Engine, encoder: Encoder, options: BoxPromptOptions, clock: StageClock) -> None:
         self._engine = engine
         self._encoder = encoder
+        self._options = options
         self._clock = clock
 
     def segment(self, images: Sequence[Image], found: Sequence[Detections]) -> list[list[Instance]]:
@@ -119,12 +159,23 @@ class SamMasks:
 
     def _prompt(self, embedding: Embedding, detections: Detections) -> list[Instance]:
         with self._clock.measure("segment"):
-            segments = self._engine.segment(embedding, Prompts(boxes=detections.boxes))
+            boxes = padded(detections.boxes, self._options.box_padding, embedding.image_size)
+            segments = ask(self._engine, embedding, Prompts(boxes=boxes), self._options)
         instances = []
         for segment in segments:
             class_id, score, box = _detection(detections, segment.prompt)
             instances.append(to_instance(segment, class_id, score=score, box=box))
         return instances
+
+
+def padded(boxes: NDArray[np.float32], share: float, image_size: Size) -> NDArray[np.float32]:
+    """Boxes (N, 4) xyxy, each side moved outwards by a share of the box's width or height, cut to the image."""
+    if not share:
+        return boxes
+    width_height = boxes[:, 2:] - boxes[:, :2]
+    grown = np.concatenate([boxes[:, :2] - share * width_height, boxes[:, 2:] + share * width_height], 1)
+    height, width = image_size
+    return np.asarray(np.clip(grown, 0, (width, height, width, height)), np.float32)
 
 
 class DetectorMasks:
@@ -176,6 +227,10 @@ class BoxAnnotator:
         """The annotation of each image."""
         with self._clock.measure("detect"):
             found = self._detector.detect(images)
+        return self.label(images, found)
+
+    def label(self, images: Sequence[Image], found: Sequence[Detections]) -> list[Finding]:
+        """The annotation of each image, given what the detector has found."""
         instances = self._segmenter.segment(images, found)
         return [Finding(self._annotation(image, those)) for image, those in zip(images, instances, strict=True)]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from samcli.commands.class_mapping import MappedSource, open_class_map
 from samcli.commands.segmenting import (
     Encoder,
+    ask,
     check_family,
     find_fastsam,
     load_engine,
@@ -28,7 +30,7 @@ from samcli.job import Job, Models
 from samcli.pipeline import Finding, StageClock, Worker
 from samcli.plan import Plan
 from samcli.prompts import ObjectPrompt, PromptSource, command_line_prompts, group, kept_mask, open_prompts
-from samcli.types import Annotation, Detections, Dropped, Embedding, Image, Instance, PromptPoint, Prompts, Segment
+from samcli.types import Annotation, Detections, Dropped, Image, Instance, PromptPoint, Segment
 
 _SWITCHES = {"cutout": "cutouts", "overlay": "overlay", "save_logits": "logits"}
 """Options that are short for a format."""
@@ -49,8 +51,13 @@ class Prompt(Job):
         if options.multimask and (options.refine or options.best_mask):
             raise UsageError("--multimask keeps all three masks, --best-mask and --refine one: give either")
         check_family(options.sam, options, self.format_names, _ONLY_SAM)
-        self._source = open_source(options)
+        self._class_map = open_class_map(options)
+        self._source = self._open_source()
         self._keys: list[str] | None = None
+
+    def _open_source(self) -> PromptSource:
+        source = open_source(self.options)
+        return source if self._class_map is None else MappedSource(source, self._class_map)
 
     @property
     def checkpoints(self) -> dict[str, str]:
@@ -67,7 +74,7 @@ class Prompt(Job):
         """Only images that the prompts speak of."""
         if self._keys != keys:
             if self._keys is not None:  # images have come or gone since
-                self._source = open_source(self.options)
+                self._source = self._open_source()
             self._source = self._source.matched(keys)
             self._keys = list(keys)
         return self._source.keys()
@@ -75,7 +82,7 @@ class Prompt(Job):
     def recipe(self) -> dict[str, Any]:
         """What the prompts say about every image belongs to it; what they say about one is in its `digest`."""
         recipe = {**super().recipe(), "format": list(self.format_names), **store_facts(self.options.embeddings)}
-        for name in (*_SWITCHES, "point", "box", "mask_input", "prompts"):
+        for name in (*_SWITCHES, "point", "box", "mask_input", "prompts", "class_map"):
             recipe.pop(name, None)
         return {**recipe, **self._source.recipe()}
 
@@ -178,7 +185,14 @@ class SamSegmenter:
         for index, embedding in embeddings.items():
             for members, prompts in groups[index]:
                 with self._clock.measure("segment"):
-                    segments = ask(self._engine, embedding, prompts, self._options, return_logits=self._logits)
+                    segments = ask(
+                        self._engine,
+                        embedding,
+                        prompts,
+                        self._options,
+                        multimask=self._options.multimask,
+                        return_logits=self._logits,
+                    )
                 for segment in segments:
                     answers[index][members[segment.prompt]].append(segment)
         return answers
@@ -284,35 +298,3 @@ def _points(prompt: ObjectPrompt) -> tuple[PromptPoint, ...]:
 
 def _dropped(reason: str, prompt: ObjectPrompt) -> Dropped:
     return Dropped(reason, prompt.class_id, prompt.box, prompt.score, _points(prompt))
-
-
-def ask(
-    engine: Engine, embedding: Embedding, prompts: Prompts, options: PromptOptions, *, return_logits: bool = False
-) -> list[Segment]:
-    """The masks of N objects: one each, the best of three, or all three; refined if asked for.
-
-    To refine is to ask again with the same prompt and the logits of the best mask so far, for a single mask: the
-    SAM paper's extra iteration.
-    """
-    three = options.multimask or options.best_mask
-    segments = engine.segment(
-        embedding, prompts, multimask=three, return_logits=return_logits or options.refine > 0
-    )
-    if options.best_mask:
-        segments = best_of_each(segments)
-    for step in range(options.refine):
-        logits = np.stack([segment.low_res_logits for segment in segments if segment.low_res_logits is not None])
-        last = step == options.refine - 1
-        segments = engine.segment(
-            embedding, replace(prompts, mask_logits=logits), return_logits=return_logits or not last
-        )
-    return segments
-
-
-def best_of_each(segments: Sequence[Segment]) -> list[Segment]:
-    """Of each prompt's segments the one with the highest predicted IoU, the first of equals."""
-    best: dict[int, Segment] = {}
-    for segment in segments:
-        if segment.prompt not in best or segment.predicted_iou > best[segment.prompt].predicted_iou:
-            best[segment.prompt] = segment
-    return [best[prompt] for prompt in sorted(best)]

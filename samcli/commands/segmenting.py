@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 
-from samcli.config import FastSamOptions, FilterOptions, JobOptions, Options
+from samcli.config import AnswerOptions, FastSamOptions, FilterOptions, JobOptions, Options, SamOptions
 from samcli.embeddings import EmbeddingStore, open_store
 from samcli.engine import Engine, choose_device
 from samcli.errors import UsageError
@@ -16,7 +18,8 @@ from samcli.masks import box_iou
 from samcli.networks import load_network
 from samcli.pipeline import StageClock
 from samcli.plan import Plan
-from samcli.types import Embedding, Image, Instance, PromptPoint, Quality, Segment
+from samcli.types import Embedding, Image, Instance, PromptPoint, Prompts, Quality, Segment
+from samcli.weights import WeightsFile
 
 
 def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
@@ -26,8 +29,11 @@ def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
         WeightsError: the checkpoint is refused, damaged, or not what it should be.
         UsageError: no such device, or the checkpoint is FastSAM.
     """
-    precision = plan.manifest.recipe["precision"]
-    sam = models["sam"]
+    return open_engine(models["sam"], options, plan.manifest.recipe["precision"])
+
+
+def open_engine(sam: WeightsFile, options: SamOptions, precision: str) -> Engine:
+    """SAM in that precision. Raises what `load_engine` raises."""
     if is_fastsam(str(sam.path)):
         raise UsageError(
             f"--sam {options.sam} is no SAM but finds objects by itself, as FastSAM does: "
@@ -42,7 +48,12 @@ def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, bo
     Raises:
         UsageError: no such device.
     """
-    device, exact = choose_device(options.device), plan.manifest.recipe["precision"] == "fp32"
+    return hardware_of(options, plan.manifest.recipe["precision"])
+
+
+def hardware_of(options: SamOptions, precision: str) -> tuple[torch.device, bool]:
+    """See `detector_hardware`."""
+    device, exact = choose_device(options.device), precision == "fp32"
     if exact:
         torch.backends.cudnn.allow_tf32 = False  # else convolutions keep ten bits of mantissa: not exact
     return device, device.type == "cuda" and not exact
@@ -124,6 +135,44 @@ def open_encoder(engine: Engine, folder: str | None, clock: StageClock) -> Encod
         UsageError: there is no store, or it is another model's.
     """
     return Encoder(engine, open_store(folder, engine.model, engine.precision) if folder else None, clock)
+
+
+def ask(
+    engine: Engine,
+    embedding: Embedding,
+    prompts: Prompts,
+    options: AnswerOptions,
+    *,
+    multimask: bool = False,
+    return_logits: bool = False,
+) -> list[Segment]:
+    """The masks of N objects: one each, the best of three, or all three; refined if asked for.
+
+    To refine is to ask again with the same prompt and the logits of the best mask so far, for a single mask: the
+    SAM paper's extra iteration.
+    """
+    three = multimask or options.best_mask
+    segments = engine.segment(
+        embedding, prompts, multimask=three, return_logits=return_logits or options.refine > 0
+    )
+    if options.best_mask:
+        segments = best_of_each(segments)
+    for step in range(options.refine):
+        logits = np.stack([segment.low_res_logits for segment in segments if segment.low_res_logits is not None])
+        last = step == options.refine - 1
+        segments = engine.segment(
+            embedding, replace(prompts, mask_logits=logits), return_logits=return_logits or not last
+        )
+    return segments
+
+
+def best_of_each(segments: Sequence[Segment]) -> list[Segment]:
+    """Of each prompt's segments the one with the highest predicted IoU, the first of equals."""
+    best: dict[int, Segment] = {}
+    for segment in segments:
+        if segment.prompt not in best or segment.predicted_iou > best[segment.prompt].predicted_iou:
+            best[segment.prompt] = segment
+    return [best[prompt] for prompt in sorted(best)]
 
 
 def reason_to_drop(instance: Instance, options: FilterOptions) -> str | None:

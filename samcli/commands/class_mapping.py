@@ -1,0 +1,96 @@
+"""Class maps where objects come from: a detector, or prompts. All that follows knows the new classes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samcli.class_map import ClassMap, MappedClasses, read_class_map
+from samcli.config import ClassMapOptions
+from samcli.detectors import Detector
+from samcli.prompts import ObjectPrompt, PromptSource
+from samcli.types import Detections, Image, Size
+
+
+def open_class_map(options: ClassMapOptions) -> ClassMap | None:
+    """The class map that the options name; None where they name none.
+
+    Raises:
+        UsageError: it cannot be read, or holds something else.
+    """
+    return read_class_map(Path(options.class_map).expanduser()) if options.class_map is not None else None
+
+
+def class_map_facts(class_map: ClassMap | None) -> dict[str, Any]:
+    """What a recipe says of a class map: its content; not the file's name, nor the order of its lines."""
+    if class_map is None:
+        return {}
+    return {"class_map": sorted(([old, new] for old, new in class_map.rules.items()), key=repr)}
+
+
+class MappedDetector:
+    """A detector whose classes go by other names; what it finds of dropped classes it has not found."""
+
+    def __init__(self, detector: Detector, class_map: ClassMap) -> None:
+        """Raises UsageError where the map does not fit the detector's classes."""
+        self._detector = detector
+        mapped = class_map.apply(detector.names)
+        self.names = mapped.names
+        self._ids = mapped.ids
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """See Detector."""
+        return [self._mapped(found) for found in self._detector.detect(images)]
+
+    def _mapped(self, found: Detections) -> Detections:
+        new = [self._ids[old] for old in found.class_ids.tolist()]
+        kept = np.flatnonzero([class_id is not None for class_id in new])
+        masks = None if found.masks is None else tuple(found.masks[index] for index in kept)
+        ids = np.array([new[index] for index in kept], np.int64)
+        return Detections(found.boxes[kept], ids, found.scores[kept], masks)
+
+
+@dataclass(frozen=True)
+class MappedSource:
+    """Prompts whose classes go by other names; objects of dropped classes are not asked for. See `PromptSource`."""
+
+    source: PromptSource
+    class_map: ClassMap
+
+    @cached_property
+    def _mapped(self) -> MappedClasses:
+        return self.class_map.apply(self.source.names)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The new ones.
+
+        Raises:
+            UsageError: the map does not fit the source's classes.
+        """
+        return self._mapped.names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.source.notes
+
+    def recipe(self) -> dict[str, Any]:
+        return {**self.source.recipe(), **class_map_facts(self.class_map)}
+
+    def matched(self, keys: Iterable[str]) -> MappedSource:
+        return MappedSource(self.source.matched(keys), self.class_map)
+
+    def keys(self) -> Collection[str] | None:
+        return self.source.keys()
+
+    def digest(self, key: str) -> str:
+        return self.source.digest(key)
+
+    def for_image(self, key: str, image_size: Size) -> list[ObjectPrompt]:
+        asked = [(prompt, self._mapped.ids[prompt.class_id]) for prompt in self.source.for_image(key, image_size)]
+        return [replace(prompt, class_id=new) for prompt, new in asked if new is not None]
