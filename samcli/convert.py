@@ -166,11 +166,7 @@ class _Writer:
                 try:
                     rendering = self._rendering(item)
                     self._publish(rendering)
-                except (
-                    ImageError,
-                    ValueError,
-                    OSError,
-                ) as error:  # a StorageError ends it: no image can be written
+                except (ImageError, ValueError, OSError) as error:  # but a StorageError would befall all
                     failure = Failure(item.key, one_line(error))
             if failure is not None:
                 self.failures[failure.key] = failure.reason
