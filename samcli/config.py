@@ -639,12 +639,19 @@ def _read_yaml(kind: type[Options], path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise UsageError(f"--config {path} holds a {type(content).__name__}; expected 'option: value' lines")
-    types, entries = get_type_hints(kind), {entry.name: entry for entry in dataclasses.fields(kind)}
+    types, entries = get_type_hints(kind), dataclasses.fields(kind)
+    fields = {flag_of(entry)[2:].replace("-", "_"): entry.name for entry in entries}  # e.g. `to` is `format`
+    fields |= {entry.name: entry.name for entry in entries}
+    keys: dict[str, Any] = {}
     values = {}
     for key, value in content.items():
-        name = str(key).replace("-", "_")
-        if name not in entries:
-            raise UsageError(f"unknown option '{key}' in {path}.{nearest(name, entries)}")
+        word = str(key).replace("-", "_")
+        if word not in fields:
+            raise UsageError(f"unknown option '{key}' in {path}.{nearest(word, fields)}")
+        name = fields[word]
+        if name in keys:
+            raise UsageError(f"'{keys[name]}' and '{key}' in {path} are the same option; give one")
+        keys[name] = key
         values[name] = _typed(value, types[name], f"'{key}' in {path}")
     return values
 

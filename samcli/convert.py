@@ -11,7 +11,7 @@ from pathlib import Path
 from samcli.class_map import ClassMap, read_class_map
 from samcli.config import ConvertOptions
 from samcli.errors import ImageError, UsageError, one_line
-from samcli.files import write_atomic, write_atomic_pieces, write_folder_atomic
+from samcli.files import write_atomic, write_atomic_pieces
 from samcli.formats import FORMATS, LabelFormat, Rendering, check_formats
 from samcli.formats.base import polygon_options
 from samcli.formats.losses import describe, losses
@@ -21,6 +21,7 @@ from samcli.formats.sources import Failure, LabelSet, Source, find_image_folder,
 from samcli.images import read_image
 from samcli.journal import Manifest, read_journal, read_manifest
 from samcli.outputs import Layout, stem_of
+from samcli.pipeline import write_files
 from samcli.types import Annotation
 
 Watch = Callable[[int], None]
@@ -181,7 +182,7 @@ class _Writer:
                 try:
                     rendering = self._rendering(item)
                     self._publish(rendering)
-                except (ImageError, ValueError) as error:
+                except (ImageError, ValueError, OSError) as error:  # but a StorageError would befall all
                     failure = Failure(item.key, one_line(error))
             if failure is not None:
                 self.failures[failure.key] = failure.reason
@@ -208,23 +209,22 @@ class _Writer:
 
         Raises:
             ValueError: another image has them, or the format cannot hold the image.
+            OSError: they cannot be written, e.g. because of their names.
+            StorageError: nothing can be written.
         """
         key = rendering.annotation.key
         whole = self._claim(key)
         suffixes = self._format.suffixes
-        for suffix, data in zip(suffixes, self._format.render_all(rendering), strict=True):
+        for suffix, files in zip(suffixes, self._format.render_all(rendering), strict=True):
             path = Path(self._layout.label(key, suffix, whole_name=whole))
             if path in self._reserved:
                 raise ValueError(f"its label file would be the {path.name} of all images: rename the image")
-            if isinstance(data, dict):
-                write_folder_atomic(path, data)
-            else:
-                write_atomic(path, data)
+            write_files(path, files)
 
     def _claim(self, key: str) -> bool:
-        """Whether the image's files bear its whole name, because another image has the plain one."""
+        """Whether the image's files bear its whole name: it has no suffix, or another image has the plain one."""
         by_stem = bool(self._format.suffixes) or self._format.one_per_stem
-        name = stem_of(key) if by_stem else key
+        name = _without_suffix(key) if by_stem else key
         if self._options.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
             name = key
         owner = self._taken.get(name.casefold())
@@ -234,3 +234,9 @@ class _Writer:
             raise ValueError(f"its label file would be that of {owner}: rename one, or use --on-collision suffix")
         self._taken[name.casefold()] = key
         return name == key and by_stem
+
+
+def _without_suffix(key: str) -> str:
+    """The key without its last suffix; labels from elsewhere may name images without any."""
+    folder, slash, name = key.rpartition("/")
+    return folder + slash + (stem_of(name) if "." in name else name)

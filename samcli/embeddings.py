@@ -48,9 +48,7 @@ def write_embedding(ref: ImageRef, embedding: Embedding, dtype: str) -> bytes:
     from safetensors.torch import save
 
     facts = _Facts(ref.key, embedding.model, embedding.image_size, embedding.input_size, ref.size, ref.mtime_ns)
-    tensors = {
-        name: tensor.to(_torch_dtype(dtype)).cpu().contiguous() for name, tensor in _tensors(embedding).items()
-    }
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in stored_tensors(embedding, dtype).items()}
     # One key: several would come in any order.
     data: bytes = save(tensors, {"samcli": json.dumps(asdict(facts))})
     return data
@@ -65,9 +63,14 @@ def write_npy(embedding: Embedding) -> bytes:
     return file.getvalue()
 
 
-def _tensors(embedding: Embedding) -> dict[str, torch.Tensor]:
+def stored_tensors(embedding: Embedding, dtype: str) -> dict[str, torch.Tensor]:
+    """Features and finer features by their names in the file, rounded to `dtype`, one of `DTYPES`.
+
+    Numbers that are too large for it become infinite.
+    """
     finer = {f"high_res.{index}": tensor for index, tensor in enumerate(embedding.high_res)}
-    return {"features": embedding.features, **finer}
+    tensors = {"features": embedding.features, **finer}
+    return {name: tensor.to(_torch_dtype(dtype)) for name, tensor in tensors.items()}
 
 
 def _torch_dtype(name: str) -> torch.dtype:

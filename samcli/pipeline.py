@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from samcli.config import LabelOptions
 from samcli.errors import ImageError, StorageError
 from samcli.files import write_atomic, write_folder_atomic
-from samcli.formats import LabelFormat, Rendering
+from samcli.formats import Files, LabelFormat, Rendering
 from samcli.formats.base import polygon_options
 from samcli.formats.records import write_record
 from samcli.images import read_image
-from samcli.outputs import Labels
+from samcli.outputs import Labels, Layout
 from samcli.polygons import Polygons
 from samcli.types import Annotation, Image, ImageRef, Instance, Outcome, Status
 
@@ -171,19 +171,43 @@ class Worker(BaseWorker):
                 annotation, self.names, self._polygon_options, result.pixels, result.logits, result.edges,
                 images=self._labels.layout.images_from_output,
             )  # fmt: skip
-            rendered = [files for fmt in self._formats for files in fmt.render_all(rendering)]
-            if "polygons" in vars(rendering):  # a format has made them
-                instances = _with_polygon_iou(annotation.instances, rendering.polygons)
-                annotation = replace(annotation, instances=instances)
-            write_atomic(Path(self._labels.layout.record(ref.key)), write_record(annotation, self.names))
-            for data, path in zip(rendered, self._labels.paths(ref.key), strict=True):
-                if isinstance(data, dict):
-                    write_folder_atomic(Path(path), data)
-                else:
-                    write_atomic(Path(path), data)
+            whole_name = ref.key in self._labels.whole_names
+            write_annotation(rendering, self._formats, self._labels.layout, whole_name=whole_name)
         counts = Counter(i.class_id for i in annotation.instances)
-        whole_name = ref.key in self._labels.whole_names
         return Outcome(ref, Status.DONE, counts, dropped=len(annotation.dropped), whole_name=whole_name)
+
+
+def write_annotation(
+    rendering: Rendering, formats: Sequence[LabelFormat], layout: Layout, *, whole_name: bool = False
+) -> None:
+    """Write the record of an image, then its files in each of the formats.
+
+    Everything is rendered before anything is written.
+
+    Raises:
+        ValueError: a format cannot hold it, or lacks something that it needs.
+        StorageError: the output cannot be written at all.
+        OSError: this image's files cannot be written.
+    """
+    annotation = rendering.annotation
+    rendered = [
+        (suffix, files)
+        for fmt in formats
+        for suffix, files in zip(fmt.suffixes, fmt.render_all(rendering), strict=True)
+    ]
+    if "polygons" in vars(rendering):  # a format has made them
+        annotation = replace(annotation, instances=_with_polygon_iou(annotation.instances, rendering.polygons))
+    write_atomic(Path(layout.record(annotation.key)), write_record(annotation, rendering.names))
+    for suffix, files in rendered:
+        write_files(Path(layout.label(annotation.key, suffix, whole_name=whole_name)), files)
+
+
+def write_files(path: Path, files: Files) -> None:
+    """Write a label file, or a folder of them; whole or not at all."""
+    if isinstance(files, dict):
+        write_folder_atomic(path, files)
+    else:
+        write_atomic(path, files)
 
 
 def _with_polygon_iou(instances: Sequence[Instance], polygons: Sequence[Polygons]) -> tuple[Instance, ...]:

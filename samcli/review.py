@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from samcli.errors import ImageError, UsageError
-from samcli.files import write_atomic, write_atomic_pieces, write_folder_atomic
+from samcli.files import write_atomic_pieces
 from samcli.formats import FORMATS, LabelFormat, Rendering
-from samcli.formats.records import read_record, write_record
+from samcli.formats.records import read_record
 from samcli.images import read_image
 from samcli.journal import Entry, Journal, Manifest, read_journal, read_manifest
-from samcli.outputs import Labels, Layout, locked
+from samcli.outputs import Layout, locked
+from samcli.pipeline import write_annotation
 from samcli.polygons import PolygonOptions
 from samcli.run import read_annotations
 from samcli.types import Annotation, Dropped, ImageRef, Instance, Outcome, Quality, Status
@@ -289,19 +290,13 @@ class _Publisher:
     def _write(self, annotation: Annotation, entry: Entry) -> None:
         """Everything is rendered before anything is written: an image that is gone changes nothing."""
         key = annotation.key
-        formats = [fmt for fmt in self._formats if fmt.suffix is not None and "edges" not in fmt.needs]
+        # Edges are those of the image: no verdict on a mask changes them.
+        formats = [fmt for fmt in self._formats if "edges" not in fmt.needs]
         rendering = Rendering(
-            annotation, self._manifest.names, self._polygon_options, pixels=self._pixels(key, formats)
-        )
-        rendered = [fmt.render(rendering) for fmt in formats]
-        whole_names = frozenset({key} if entry.whole_name else ())
-        labels = Labels(self._layout, tuple(fmt.suffix or "" for fmt in formats), whole_names, {})
-        write_atomic(Path(self._layout.record(key)), write_record(annotation, self._manifest.names))
-        for data, path in zip(rendered, labels.paths(key), strict=True):
-            if isinstance(data, dict):
-                write_folder_atomic(Path(path), data)
-            else:
-                write_atomic(Path(path), data)
+            annotation, self._manifest.names, self._polygon_options, self._pixels(key, formats),
+            images=self._layout.images_from_output,
+        )  # fmt: skip
+        write_annotation(rendering, formats, self._layout, whole_name=entry.whole_name)
 
     def _pixels(self, key: str, formats: Sequence[LabelFormat]) -> Any:
         if not any("pixels" in fmt.needs for fmt in formats):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import iou
 from PIL import Image as PillowImage
 
@@ -158,3 +160,34 @@ def test_embedding_that_is_not_finite__fails_its_image(
     assert result.exit_code == 3
     assert "not finite" in result.stdout
     assert not list((tmp_path / "e").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "flaw", "reason"),
+    [
+        ("fp16", ("features", 7e4), "too large for fp16; try --dtype fp32 or bf16"),
+        ("fp16", ("high_res", 7e4), "too large for fp16; try --dtype fp32 or bf16"),
+        ("bf16", ("features", 3.4e38), "too large for bf16; try --dtype fp32"),
+        ("fp16", ("high_res", float("inf")), "not finite in fp32; try --precision fp32"),
+        ("bf16", ("features", 7e4), None),
+        ("fp32", ("high_res", 7e4), None),
+    ],
+)
+def test_numbers_too_large_for_the_file__fail_their_image(
+    samcli_run, photo_folder, small_sam, tmp_path, monkeypatch, dtype, flaw, reason
+) -> None:
+    encode, (place, value) = Engine._encode_together, flaw
+
+    def large(self, images):
+        extreme = torch.full((1, 2, 2), value)
+        made = encode(self, images)
+        if place == "features":
+            return [replace(one, features=one.features.clone().fill_(value)) for one in made]
+        return [replace(one, high_res=(extreme / 1e6, extreme)) for one in made]
+
+    monkeypatch.setattr(Engine, "_encode_together", large)
+    photo, out = photo_folder / "bus.jpg", tmp_path / "e"
+    result = samcli_run("encode", photo, "-o", out, "--sam", small_sam, *COMMON, "--dtype", dtype)
+    assert result.exit_code == (0 if reason is None else 3)
+    assert (reason or "") in result.stdout
+    assert len(list(out.glob("*.safetensors"))) == (reason is None)

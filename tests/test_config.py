@@ -11,6 +11,7 @@ import pytest
 from samcli.config import (
     FORMAT_NAMES,
     AutoAnnotateOptions,
+    ConvertOptions,
     LabelOptions,
     Options,
     check_environment,
@@ -146,6 +147,23 @@ def test_yaml__a_file_that_is_no_recipe_says_so_in_one_line(tmp_path: Path, text
 def test_yaml__a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read --config .*nowhere\.yaml: No such file"):
         resolve(AutoAnnotateOptions, {}, tmp_path / "nowhere.yaml")
+
+
+def test_yaml__keys_are_flags_or_the_names_of_variables(tmp_path: Path) -> None:
+    path = tmp_path / "convert.yaml"
+    path.write_text("to: [yolo]\nfrom: coco\non-collision: suffix\n")
+    options = resolve(ConvertOptions, {}, path)
+    assert (options.format, options.source_format, options.on_collision) == (("yolo",), "coco", "suffix")
+    path.write_text("format: yolo\nsource_format: coco\n")
+    options = resolve(ConvertOptions, {}, path)
+    assert (options.format, options.source_format) == (("yolo",), "coco")
+
+
+def test_yaml__one_option_under_two_names_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "convert.yaml"
+    path.write_text("to: yolo\nformat: coco\n")
+    with pytest.raises(UsageError, match=r"'to' and 'format' in .*convert\.yaml are the same option"):
+        resolve(ConvertOptions, {}, path)
 
 
 def test_yaml__values_are_held_to_the_same_limits(tmp_path: Path) -> None:

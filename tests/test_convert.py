@@ -10,7 +10,7 @@ from labels import ANNOTATIONS, HOLED, NAMES, SIZE, least_iou, read_all, write_i
 
 from samcli.config import ConvertOptions
 from samcli.convert import Conversion, convert
-from samcli.errors import UsageError
+from samcli.errors import StorageError, UsageError
 from samcli.formats.reading import readable_formats
 from samcli.formats.records import write_record
 from samcli.journal import Journal, Manifest, write_manifest
@@ -205,6 +205,35 @@ def test_two_images_with_one_label_name__the_second_fails_or_gets_its_whole_name
     convert(labels, tmp_path / "both", to("yolo", on_collision="suffix"))
     assert sorted(path.name for path in (tmp_path / "both").glob("*.txt")) == ["1.png.txt", "1.txt"]
     assert convert(labels, tmp_path / "again", to("coco")).failures == {}
+
+
+def test_images_without_suffix__keep_their_whole_names(tmp_path: Path) -> None:
+    keys = ("a.b/1", "a.b/2", "plain")
+    labels = write_labels("coco", tmp_path, [Annotation(key, SIZE, (Instance(HOLED, 0),)) for key in keys])
+    assert convert(labels, tmp_path / "out", to("yolo")).failures == {}
+    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.txt"))
+    assert found == ["a.b/1.txt", "a.b/2.txt", "plain.txt"]
+
+
+def test_files_that_cannot_be_written__fail_their_image_alone(tmp_path: Path) -> None:
+    long = "d" * 300 + "/2.png"
+    labels = write_labels("coco", tmp_path, [Annotation(key, SIZE) for key in ("1.png", long, "e.png")])
+    (tmp_path / "out" / "e" / "somebody's").mkdir(parents=True)
+    conversion = convert(labels, tmp_path / "out", to("masks", overwrite=True))
+    assert (conversion.images, conversion.exit_status) == (1, 3)
+    assert "File name too long" in conversion.failures[long]
+    assert "not empty" in conversion.failures["e.png"]
+
+
+def test_full_disk__ends_the_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = write_labels("coco", tmp_path, [Annotation("1.png", SIZE)])
+
+    def full(path: Path, files: object) -> None:
+        raise StorageError("no room")
+
+    monkeypatch.setattr("samcli.convert.write_files", full)
+    with pytest.raises(StorageError):
+        convert(labels, tmp_path / "out", to("yolo"))
 
 
 def test_an_image_whose_label_would_be_the_file_for_all_images__fails(tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from conftest import ODD_NAMES
 
+from samcli.config import ConvertOptions
+from samcli.convert import convert
+from samcli.formats import FORMATS
 from samcli.formats.records import read_record
 from samcli.journal import Manifest, read_journal, read_manifest, write_manifest
 from samcli.masks import Mask
@@ -252,6 +255,7 @@ def test_resume__sees_reviewed_images_as_done(apply, run_folder, samcli_run, mon
 
 @pytest.mark.parametrize("survive", range(1, 4))
 def test_interrupted_review__is_completed_by_applying_it_again(run_folder, apply, monkeypatch, survive) -> None:
+    import samcli.pipeline
     import samcli.review
 
     apply({1: "reject"})
@@ -267,8 +271,8 @@ def test_interrupted_review__is_completed_by_applying_it_again(run_folder, apply
 
     with monkeypatch.context() as patch:
         for name in ("write_atomic", "write_folder_atomic"):
-            original = getattr(samcli.review, name)
-            patch.setattr(samcli.review, name, lambda path, data, write=original: write_some(path, data, write))
+            original = getattr(samcli.pipeline, name)
+            patch.setattr(samcli.pipeline, name, lambda path, data, write=original: write_some(path, data, write))
         with pytest.raises(KeyboardInterrupt):
             samcli.review.apply_review(
                 run_folder / "labels", write_review(run_folder, marks(run_folder, {1: "reject"}))
@@ -292,8 +296,33 @@ def test_interrupted_exchange_of_two_of_a_class__is_completed_too(run_folder, ap
     assert files(run_folder) == once
 
 
+@pytest.mark.parametrize("name", [name for name, fmt in FORMATS.items() if fmt.needs <= {"pixels"}])
+def test_every_format__is_what_the_reviewed_records_convert_to(apply, run_folder, name) -> None:
+    manifest = manifest_of(run_folder)
+    manifest.recipe["format"] = [name]
+    write_manifest(layout_of(run_folder).manifest, manifest)
+    apply({0: "reject"})
+    convert(run_folder / "labels", run_folder / "expected", ConvertOptions(format=(name,)))
+    expected = Layout(run_folder / "images", run_folder / "expected")
+    pairs = [
+        (layout.label(KEY, suffix) for layout in (layout_of(run_folder), expected))
+        for suffix in FORMATS[name].suffixes
+    ]
+    if folded := FORMATS[name].folded_name:
+        pairs.append(layout.output / folded for layout in (layout_of(run_folder), expected))
+    assert pairs
+    for found, wanted in pairs:
+        assert content(Path(found)) == content(Path(wanted))
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """Of a file, or of the files of a folder, by name."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return {file.name: file.read_bytes() for file in files}
+
+
 def test_format_of_all_images__is_made_again(apply, run_folder, monkeypatch) -> None:
-    from samcli.formats import FORMATS, LabelFormat
+    from samcli.formats import LabelFormat
 
     class Counts(LabelFormat):
         folded_name = "counts.txt"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samcli.commands.segmenting import load_engine
 from samcli.config import EncodeOptions
-from samcli.embeddings import NPY_SUFFIX, SUFFIX, write_embedding, write_npy
+from samcli.embeddings import NPY_SUFFIX, SUFFIX, stored_tensors, write_embedding, write_npy
 from samcli.engine import Engine
 from samcli.errors import ImageError
 from samcli.files import write_atomic
@@ -18,6 +19,9 @@ from samcli.outputs import Labels
 from samcli.pipeline import BaseWorker
 from samcli.plan import Plan
 from samcli.types import Annotation, Embedding, Image, ImageRef, Outcome, Status
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,22 @@ class EncodeWorker(BaseWorker):
         """The embedding of each image.
 
         Raises:
-            ImageError: an embedding is not finite.
+            ImageError: an embedding is not finite, or would not be in the file.
         """
         with self.clock.measure("encode"):
             embeddings = self._engine.encode(images)
         for embedding in embeddings:
-            if not bool(embedding.features.isfinite().all()):
-                raise ImageError(f"its embedding is not finite in {self._engine.precision}; try --precision fp32")
+            if not _is_finite(stored_tensors(embedding, self._options.dtype).values()):
+                raise ImageError(self._flaw(embedding))
         return embeddings
+
+    def _flaw(self, embedding: Embedding) -> str:
+        """Why an embedding cannot be stored: the network's arithmetic or the file's numbers."""
+        if not _is_finite((embedding.features, *embedding.high_res)):
+            return f"its embedding is not finite in {self._engine.precision}; try --precision fp32"
+        dtype = self._options.dtype
+        others = "fp32 or bf16" if dtype == "fp16" else "fp32"
+        return f"its embedding has numbers that are too large for {dtype}; try --dtype {others}"
 
     def publish(self, ref: ImageRef, result: Embedding) -> Outcome:
         """Write its files."""
@@ -84,3 +96,7 @@ class EncodeWorker(BaseWorker):
             for content, path in zip(data, self._labels.paths(ref.key), strict=True):
                 write_atomic(Path(path), content)
         return Outcome(ref, Status.DONE, whole_name=ref.key in self._labels.whole_names)
+
+
+def _is_finite(tensors: Iterable[Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)

@@ -24,6 +24,9 @@ T = TypeVar("T", bound=np.generic)
 Files = bytes | dict[str, bytes]
 """One file, or a folder of files by name."""
 
+SPOOL = 1 << 24
+"""Bytes that `fold` holds in memory before what must wait goes to a temporary file."""
+
 
 @dataclass(frozen=True)
 class Rendering:

@@ -16,14 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.errors import UsageError, one_line
-from samcli.formats.base import LabelFormat, Rendering
+from samcli.formats.base import SPOOL, LabelFormat, Rendering
 from samcli.formats.json_items import Item, JsonFile, beginning
 from samcli.formats.sources import Failure, LabelSet, Source, box_mask, guarded
 from samcli.masks import Mask, mask_iou
 from samcli.types import Annotation, Instance, Quality, Size
-
-_SPOOL = 1 << 24
-"""Bytes of the list of images that are held in memory before it goes to a temporary file."""
 
 FIGURES = {
     "score": "detector_score",
@@ -52,7 +49,7 @@ class Coco(LabelFormat):
     def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterator[bytes]:
         """Annotations first, an image at a time; the images' own list is kept in a temporary file until then."""
         classes, annotation_id = dict(names), 0
-        with tempfile.SpooledTemporaryFile(_SPOOL) as images:
+        with tempfile.SpooledTemporaryFile(SPOOL) as images:
             yield b'{"info":{"description":"written by samcli"},"annotations":['
             for number, rendering in enumerate(renderings, 1):
                 annotation = rendering.annotation

@@ -7,12 +7,15 @@ import re
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from samcli.drawing import overlay
 from samcli.formats.amg import png
 from samcli.formats.base import LabelFormat, Rendering, given
 
 _JPEG_QUALITY = 92
+_JPEG_SIDE = 65500
+"""Longest side that a JPEG can have, in pixels, as libjpeg sees it."""
 
 
 class LabelMap(LabelFormat):
@@ -33,11 +36,27 @@ class Overlay(LabelFormat):
     needs = frozenset({"pixels"})
 
     def render(self, rendering: Rendering) -> bytes:
-        """At the image's own size."""
+        """At the image's own size, or as large as a JPEG can be.
+
+        Raises:
+            ValueError: it cannot be encoded.
+        """
         image = given(rendering.pixels)
-        drawn = overlay(image, rendering.annotation, rendering.names)
-        _, data = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        drawn = _fit(overlay(image, rendering.annotation, rendering.names))
+        done, data = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        if not done:
+            raise ValueError(f"{drawn.shape[1]} x {drawn.shape[0]} pixels cannot be a JPEG")
         return bytes(data.tobytes())
+
+
+def _fit(drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture, or a smaller one where its longer side is too long for JPEG."""
+    height, width = drawn.shape[:2]
+    scale = _JPEG_SIDE / max(height, width)
+    if scale >= 1:
+        return drawn
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(drawn, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 class Cutouts(LabelFormat):
