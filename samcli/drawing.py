@@ -40,7 +40,7 @@ def _paint(canvas: NDArray[np.uint8], instance: Instance, names: Mapping[int, st
     pixels, (left, top, right, bottom) = instance.mask.crop()
     if not pixels.size:
         return
-    x1, y1 = int(left * scale), int(top * scale)
+    x1, y1 = min(int(left * scale), canvas.shape[1] - 1), min(int(top * scale), canvas.shape[0] - 1)
     x2, y2 = (
         min(max(x1 + 1, round(right * scale)), canvas.shape[1]),
         min(max(y1 + 1, round(bottom * scale)), canvas.shape[0]),

@@ -41,6 +41,15 @@ def test_overlay__names_the_class() -> None:
     assert (with_name != without).any()
 
 
+def test_overlay__draws_what_lies_in_the_last_row_alone() -> None:
+    pixels = np.zeros((640, 426), bool)
+    pixels[639] = True
+    annotation = Annotation("a.png", (640, 426), (Instance(Mask.from_pixels(pixels), 0),))
+    picture = overlay(np.zeros((640, 426, 3), np.uint8), annotation, {0: ""}, side=256)
+    assert picture[-1].any()
+    assert not picture[:200].any()
+
+
 def test_class_color__is_stable_and_differs_from_the_next() -> None:
     colors = [class_color(index) for index in range(20)]
     assert colors == [class_color(index) for index in range(20)]
