@@ -19,7 +19,7 @@ from samcli.errors import UsageError
 from samcli.evaluation import evaluate
 from samcli.ground_truth import LabelledObject, open_labels
 from samcli.masks import Mask
-from samcli.tuning import Tuning, tune
+from samcli.tuning import Tuning, _values, tune
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NAMES = ("beads.jpg", "buttons.bmp", "grey.jpg")
@@ -205,6 +205,13 @@ def test_image_that_cannot_be_read__is_left_out(shapes, truth, tmp_path) -> None
     result = tune(folder, open_labels(truth), options(conf="0.25"))
     assert list(result.left_out) == ["grey.jpg"]
     assert (result.images, result.exit_status) == (2, 3)
+
+
+def test_values__may_be_lists_in_a_config_file(tmp_path) -> None:
+    (tmp_path / "tune.yaml").write_text("conf: [0.1, 0.3]\nrefine: 2\nbest_mask: [no, yes]\n")
+    read = resolve(TuneOptions, {}, tmp_path / "tune.yaml")
+    assert (read.conf, read.refine) == ("0.1,0.3", "2")
+    assert _values(read, "best_mask") == [False, True]
 
 
 @pytest.mark.parametrize(
