@@ -222,7 +222,7 @@ def test_files_that_cannot_be_written__fail_their_image_alone(tmp_path: Path) ->
     conversion = convert(labels, tmp_path / "out", to("masks", overwrite=True))
     assert (conversion.images, conversion.exit_status) == (1, 3)
     assert "File name too long" in conversion.failures[long]
-    assert "not empty" in conversion.failures["e.png"]
+    assert "samcli did not write" in conversion.failures["e.png"]
 
 
 def test_full_disk__ends_the_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
