@@ -69,6 +69,8 @@ def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) 
     selected = job.select([ref.key for ref in refs])
     if selected is not None:
         refs = [ref for ref in refs if ref.key in selected]
+    if options.overwrite and data.is_file():
+        _spare_other_images(layout, data)
     found = None if options.overwrite else read_manifest(layout.manifest)
     manifest = _manifest(layout, job, models, found)
     if found is not None:
@@ -97,6 +99,20 @@ def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) 
         manifest != found or not all(Path(file).exists() for file in files) or (folds and layout.unfolded.exists())
     )
     return _sort(refs, labels, manifest, journal, job, changed=changed)
+
+
+def _spare_other_images(layout: Layout, data: Path) -> None:
+    """To begin anew with one image would take away the labels of all others.
+
+    Raises:
+        UsageError: there are others.
+    """
+    others = {key for key, entry in read_journal(layout.journal).items() if entry.done} - {data.name}
+    if others:
+        raise UsageError(
+            f"--overwrite would remove the labels of {len(others)} other images in {layout.output}: "
+            "give the whole folder, or another --output for this image"
+        )
 
 
 def _check_provided(job: Job) -> None:

@@ -70,6 +70,19 @@ def test_folder_with_somebodys_files__is_left_alone(samcli_run, data, tmp_path) 
     assert (out / "b" / "0.png").is_file()
 
 
+def test_overwrite_with_one_image__does_not_take_away_the_others(samcli_run, prompt, data, tmp_path) -> None:
+    out = tmp_path / "out"
+    prompt(data, "-o", out)
+    before = written(out)
+    image = data / "images" / "a.png"
+    result = samcli_run("prompt", image, "--point", "9,9", *TINY, "-o", out, "--overwrite")
+    assert result.exit_code == 2
+    assert "would remove the labels of 1 other images" in result.stderr
+    assert written(out) == before
+    prompt(image, "-o", tmp_path / "alone")
+    prompt(image, "-o", tmp_path / "alone", "--best-mask", "--overwrite")
+
+
 def test_fold_that_was_cut_short__is_made_up_for(prompt, data, tmp_path, monkeypatch, samcli_run) -> None:
     out = tmp_path / "out"
     (data / "images" / "b.png").rename(tmp_path / "b.png")
