@@ -105,7 +105,7 @@ RANDOM = {"points_per_side": 3, "pred_iou_thresh": -9.0, "stability_score_thresh
         (10, {"points_per_side": 8, "crop_n_layers": 2, "crop_n_points_downscale_factor": 2,
               "crop_overlap_ratio": 0.2, "crop_nms_thresh": 0.9, **LOW}),
         (10, {"points_per_side": 12, "min_mask_region_area": 100, "box_nms_thresh": 0.9, **LOW}),
-        (5, {"points_per_side": 8, "points_per_batch": 5, "stability_score_offset": 0.5, **THRESHOLDS}),
+        (3, {"points_per_side": 8, "points_per_batch": 5, "stability_score_offset": 0.5, **THRESHOLDS}),
         (2, {"points_per_side": 6, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}),
     ],
     ids=["defaults", "hundreds", "crops", "crops of two layers", "small regions", "small batches", "no filter"],
