@@ -26,7 +26,8 @@ def main(image_path: str = str(SHAPES / "sixteen_bit.png"), sam_name: str = "tin
     left, top, right, bottom = REGION
     region = samcli.Image(image.ref, np.ascontiguousarray(image.pixels[top:bottom, left:right]))
     sam = samcli.load_sam(sam_name)
-    found = samcli.everything(sam, region, samcli.MaskGeneratorOptions(points_per_side=12, pred_iou_thresh=0.4, stability_score_thresh=0.5))
+    options = samcli.MaskGeneratorOptions(points_per_side=12, pred_iou_thresh=0.4, stability_score_thresh=0.5)
+    found = samcli.everything(sam, region, options)
     whole = np.zeros(image.image_size, bool)
     for instance in found:
         mask = instance.mask.placed((left, top), image.image_size)
