@@ -90,13 +90,13 @@ def test_record__can_be_read_without_samcli() -> None:
     ]
 
 
-def test_record__rounds_figures_to_eight_digits_and_is_stable_from_then_on() -> None:
+def test_record__rounds_figures_to_nine_digits_and_is_stable_from_then_on() -> None:
     instance = Instance(
-        ring(), 0, Quality(predicted_iou=1 / 3), (0.123456709, 1.0, 2.0, float(np.float32(0.1)) + 3)
+        ring(), 0, Quality(predicted_iou=1 / 3), (0.12345670911, 1.0, 2.0, float(np.float32(0.1)) + 3)
     )
     read = read_record(write_record(Annotation("1.jpg", (20, 30), (instance,)), NAMES))
-    assert read.instances[0].quality.predicted_iou == 0.33333333
-    assert read.instances[0].prompt_box == (0.12345671, 1.0, 2.0, 3.1)
+    assert read.instances[0].quality.predicted_iou == 0.333333333
+    assert read.instances[0].prompt_box == (0.123456709, 1.0, 2.0, 3.1)
     assert write_record(read_record(write_record(read, NAMES)), NAMES) == write_record(read, NAMES)
 
 

@@ -11,8 +11,8 @@ from samcli.masks import Mask
 from samcli.types import Annotation, Dropped, Instance, PromptPoint, Quality
 
 _VERSION = 1
-_DIGITS = 8
-"""After the point: enough to tell any two float32 between 0 and 1 apart."""
+_DIGITS = 9
+"""Significant ones: enough to tell any two float32 apart."""
 
 
 def write_record(annotation: Annotation, names: Mapping[int, str]) -> bytes:
@@ -123,7 +123,7 @@ def _rounded(value: Any) -> Any:
     """Numbers without noise, which would be a third of the file."""
     if isinstance(value, tuple):
         return [_rounded(item) for item in value]
-    return round(float(value), _DIGITS) if value is not None else None
+    return float(f"{value:.{_DIGITS}g}") if value is not None else None
 
 
 def read_areas(data: bytes) -> list[tuple[tuple[float, ...] | None, int]]:
