@@ -6,6 +6,7 @@ run ends at once.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -161,7 +162,8 @@ def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[s
         from samcli.engine import choose_device, choose_precision
 
         recipe["precision"] = choose_precision(options.precision, choose_device(options.device))
-    return recipe
+    plain: dict[str, Any] = json.loads(json.dumps(recipe))  # as the manifest will hold it: to be compared with that
+    return plain
 
 
 def recipe_fingerprint(recipe: dict[str, Any]) -> str:
