@@ -3,7 +3,7 @@
     python examples/tiny_models/evaluate.py \\
         --sam samcli/assets/tiny_sam.safetensors --yolo samcli/assets/tiny_yolo.pt
 
-Everything here runs on plain torch and ultralytics, in Meta's frames (longest side to 512 with Pillow
+Everything here runs on plain torch and ultralytics, in Meta's frames (longest side to the network's with Pillow
 bilinear, zeros after normalisation, masks over the padded square and then to the picture), so that the
 figures are those of the networks, whatever engine runs them. Figures, in the card's words:
 
@@ -45,6 +45,7 @@ from ultralytics.models.sam.modules.sam import SAMModel
 PROFILES = ("plain", "hard")
 CONFIDENCE = 0.25
 BOX_NMS = 0.7
+DETECTOR_SIZE = 512
 
 
 def held_out(profile: str, count: int, tune: bool = False) -> Iterator[Scene]:
@@ -80,7 +81,7 @@ class Segmenter:
         """Embed a picture, uint8 (H, W, 3); prompts that follow are about it."""
         self.height, self.width = image.shape[:2]
         self.scale = IMAGE_SIZE / max(self.height, self.width)
-        small, _ = fit_frame(image, np.zeros(image.shape[:2], np.uint8))
+        small, _ = fit_frame(image, np.zeros(image.shape[:2], np.uint8), IMAGE_SIZE)
         self.inner = small.shape[:2]
         frame = torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
         inside = torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.bool)
@@ -96,9 +97,9 @@ class Segmenter:
         labels: NDArray[np.integer] | None = None,
         previous: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """All four mask logits (N, 4, 128, 128) and predicted IoU (N, 4) of N prompts, pixels of the picture.
+        """All four mask logits (N, 4, S/4, S/4) and predicted IoU (N, 4) of N prompts, pixels of the picture.
 
-        `boxes` (N, 4); `points` (N, K, 2) with `labels` (N, K); `previous` mask logits (N, 1, 128, 128).
+        `boxes` (N, 4); `points` (N, K, 2) with `labels` (N, K); `previous` mask logits (N, 1, S/4, S/4).
         """
         frame = np.array([self.inner[1] / self.width, self.inner[0] / self.height], np.float32)
         clicks = None
@@ -112,7 +113,7 @@ class Segmenter:
 
     @torch.inference_mode()
     def to_picture(self, logits: Tensor) -> Tensor:
-        """Mask logits (..., 128, 128) in the picture's size: to the padded square, cut, to the picture."""
+        """Mask logits (..., S/4, S/4) in the picture's size: to the padded square, cut, to the picture."""
         flat = logits.reshape(-1, 1, *logits.shape[-2:])
         square = F.interpolate(flat, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=False)
         square = square[..., : self.inner[0], : self.inner[1]]
@@ -299,7 +300,7 @@ Detected = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 def detect(detector: Any, image: NDArray[np.uint8], confidence: float) -> Detected:
     """Boxes (N, 4), scores (N,), class ids (N,) from ultralytics' own predict on an RGB picture."""
     bgr = np.ascontiguousarray(image[..., ::-1])
-    result = detector.predict(bgr, imgsz=IMAGE_SIZE, conf=confidence, iou=0.45, verbose=False, device="cpu")[
+    result = detector.predict(bgr, imgsz=DETECTOR_SIZE, conf=confidence, iou=0.45, verbose=False, device="cpu")[
         0
     ].boxes
     return result.xyxy.numpy(), result.conf.numpy(), result.cls.numpy().astype(np.int64)
