@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import inspect
 import logging
 import os
@@ -232,76 +233,52 @@ def _root(
         raise typer.Exit
 
 
-@command("auto-annotate", AutoAnnotateOptions)
-def auto_annotate(
-    given: dict[str, Any],
-    data: Data = None,
-    input: Input = None,
-    output: Output = None,
-    config: Config = None,
-    dry_run: DryRun = False,
-    json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Label a folder of images: a detector's boxes prompt SAM, its masks become labels. Resumes by itself."""
-    options = resolve(AutoAnnotateOptions, given, config)
-    from samcli.commands.auto_annotate import AutoAnnotate
+def _job_command(name: str, kind: type[Options], home: str, description: str) -> None:
+    """Register a command that runs a job over images; `home` is its class, imported when it runs."""
 
-    _run(AutoAnnotate(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
+    def run(
+        given: dict[str, Any],
+        data: Data = None,
+        input: Input = None,
+        output: Output = None,
+        config: Config = None,
+        dry_run: DryRun = False,
+        json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:
+        options = resolve(kind, given, config)
+        module, _, job = home.partition(":")
+        job_class: Callable[[Options], Job] = getattr(importlib.import_module(module), job)
+        _run(job_class(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
 
-
-@command("prompt", PromptOptions)
-def prompt(
-    given: dict[str, Any],
-    data: Data = None,
-    input: Input = None,
-    output: Output = None,
-    config: Config = None,
-    dry_run: DryRun = False,
-    json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Masks for points and boxes: given here for one image, or for many in a file or YOLO labels (--prompts)."""
-    options = resolve(PromptOptions, given, config)
-    from samcli.commands.prompt import Prompt
-
-    _run(Prompt(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
+    run.__doc__ = description
+    command(name, kind)(run)
 
 
-@command("everything", EverythingOptions)
-def everything(
-    given: dict[str, Any],
-    data: Data = None,
-    input: Input = None,
-    output: Output = None,
-    config: Config = None,
-    dry_run: DryRun = False,
-    json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Masks of everything in each image: segment-anything's automatic mask generator, with amg.py's options."""
-    options = resolve(EverythingOptions, given, config)
-    from samcli.commands.everything import Everything
-
-    _run(Everything(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
-
-
-@command("encode", EncodeOptions)
-def encode(
-    given: dict[str, Any],
-    data: Data = None,
-    input: Input = None,
-    output: Output = None,
-    config: Config = None,
-    dry_run: DryRun = False,
-    json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Store SAM's embeddings of a folder of images: other commands reuse them with --embeddings."""
-    options = resolve(EncodeOptions, given, config)
-    from samcli.commands.encode import Encode
-
-    _run(Encode(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
+_job_command(
+    "auto-annotate",
+    AutoAnnotateOptions,
+    "samcli.commands.auto_annotate:AutoAnnotate",
+    "Label a folder of images: a detector's boxes prompt SAM, its masks become labels. Resumes by itself.",
+)
+_job_command(
+    "prompt",
+    PromptOptions,
+    "samcli.commands.prompt:Prompt",
+    "Masks for points and boxes: given here for one image, or for many in a file or YOLO labels (--prompts).",
+)
+_job_command(
+    "everything",
+    EverythingOptions,
+    "samcli.commands.everything:Everything",
+    "Masks of everything in each image: segment-anything's automatic mask generator, with amg.py's options.",
+)
+_job_command(
+    "encode",
+    EncodeOptions,
+    "samcli.commands.encode:Encode",
+    "Store SAM's embeddings of a folder of images: other commands reuse them with --embeddings.",
+)
 
 
 def _run(job: Job, data: Path, output: Path | None, *, dry_run: bool, json: bool, quiet: bool) -> None:
