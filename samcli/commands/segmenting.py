@@ -18,7 +18,7 @@ from samcli.masks import box_iou
 from samcli.networks import load_network
 from samcli.pipeline import StageClock
 from samcli.plan import Plan
-from samcli.types import Embedding, Image, Instance, PromptPoint, Prompts, Quality, Segment
+from samcli.types import Embedding, Image, ImageRef, Instance, PromptPoint, Prompts, Quality, Segment, Size
 from samcli.weights import WeightsFile
 
 
@@ -116,6 +116,10 @@ class Encoder:
         counts = self._store.counts
         anew = ", ".join(f"{counts[state]} {state}" for state in ("missing", "stale", "damaged") if counts[state])
         return [f"Embeddings: {counts['read']} read" + (f"; encoded anew: {anew}" if anew else "")]
+
+    def size_of(self, ref: ImageRef) -> Size | None:
+        """The image's size if the store has its embedding: then nobody needs its pixels to find masks."""
+        return self._store.size_of(ref) if self._store else None
 
     def encode(self, images: Sequence[Image]) -> list[Embedding]:
         """One for each image."""
