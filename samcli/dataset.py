@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from samcli.class_map import IDENTITY, ClassMap, MappedClasses
+from samcli.class_names import DATA_YAML, find_names_file, read_names
 from samcli.config import DatasetOptions
-from samcli.data_yaml import FILE_NAME, find_data_yaml, read_names
 from samcli.errors import UsageError, one_line
 from samcli.files import storage_errors
 from samcli.images import find_images
@@ -72,7 +72,7 @@ class Dataset:
         """Plain values for JSON."""
         return {
             "output": str(self.output),
-            "data": str(self.output / FILE_NAME),
+            "data": str(self.output / DATA_YAML),
             "names": self.names,
             "splits": {
                 name: {"images": one.images, "background": one.background, "objects": dict(one.objects)}
@@ -122,9 +122,7 @@ def build_dataset(
 
 
 def _names(labels: Path, given: Path | None) -> dict[int, str]:
-    path = given or find_data_yaml(labels)
-    if path is None and (labels / "classes.txt").is_file():
-        path = labels / "classes.txt"
+    path = given or find_names_file(labels)
     if path is None:
         raise UsageError(f"no data.yaml or classes.txt with {labels}; give the class names with --names")
     return read_names(path)
@@ -250,7 +248,7 @@ def _write(
                 label.parent.mkdir(parents=True, exist_ok=True)
                 label.write_bytes(rows)
                 _count(result.splits[split], member, classes)
-            (building / FILE_NAME).write_text(_data_yaml(result), encoding="utf-8")
+            (building / DATA_YAML).write_text(_data_yaml(result), encoding="utf-8")
             (building / SPLITS_FILE).write_bytes(_splits_csv(members, placed, targets))
             building.chmod((building / "images").stat().st_mode)  # a temporary one is for its owner alone
             if output.is_dir():

@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from samcli.class_names import DATA_YAML, find_names_file
 from samcli.config import VerifyOptions
-from samcli.data_yaml import DataYaml, find_data_yaml, read_data_yaml
+from samcli.data_yaml import DataYaml, read_data_yaml
 from samcli.errors import UsageError, nearest, one_line
 from samcli.files import write_atomic
 from samcli.formats.records import read_areas
@@ -163,7 +164,7 @@ def verify_labels(
     labels = _labels_folder(labels)
     if images is not None and not images.is_dir():
         raise UsageError(f"--images {images} is no folder")
-    data = data or find_data_yaml(labels)
+    data = data or find_names_file(labels, (DATA_YAML,))
     result = Verification(labels, images or _images_of(labels), data)
     verifier = _Verifier(result, read_data_yaml(data) if data else None, options, fix=fix, watch=watch)
     layout = Layout(labels, labels)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import yaml
 
+from samcli.class_names import complete
 from samcli.formats.base import LabelFormat, Rendering, plain_text
-from samcli.formats.class_names import complete
 from samcli.formats.yolo import yolo_rows
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
