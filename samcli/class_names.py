@@ -15,7 +15,8 @@ MAX_CLASS_ID = 65_535
 
 DATA_YAML = "data.yaml"
 CLASSES_TXT = "classes.txt"
-_SPLITS = ("train", "val", "valid", "test")
+SPLITS = ("train", "val", "valid", "test")
+"""What data sets call their parts."""
 
 
 def find_names_file(labels: Path, files: Iterable[str] = (DATA_YAML, CLASSES_TXT)) -> Path | None:
@@ -28,7 +29,7 @@ def find_names_file(labels: Path, files: Iterable[str] = (DATA_YAML, CLASSES_TXT
     above = [folder, *folder.parents]
     tops = [index for index, place in enumerate(above) if place.name == "labels"]
     last = tops[0] + 1 if tops else 1
-    if above[min(last, len(above) - 1)].name in _SPLITS or (not tops and folder.name in _SPLITS):
+    if above[min(last, len(above) - 1)].name in SPLITS or (not tops and folder.name in SPLITS):
         last += 1
     return next((path for place in above[: last + 1] for name in files if (path := place / name).is_file()), None)
 
@@ -88,12 +89,24 @@ def load_yaml(path: Path) -> Any:
     Raises:
         UsageError: it cannot be read.
     """
+    try:
+        return parse_yaml(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {one_line(error)}") from error
+
+
+def parse_yaml(data: bytes, where: str) -> Any:
+    """What YAML text says.
+
+    Raises:
+        UsageError: it is none.
+    """
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {one_line(error)}") from error
+        return yaml.safe_load(data.decode("utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {where}: {one_line(error)}") from error
 
 
 def parse_names(value: Any, where: str, *, unique: bool = True) -> dict[int, str]:

@@ -251,7 +251,7 @@ def test_an_image_whose_label_would_be_the_file_for_all_images__fails(tmp_path: 
         (to("coco", "coco-polygon"), "coco and coco-polygon both write annotations.json"),
         (to("logits"), "only a run with --format logits does"),
         (to("coco", source_format="yollo"), "Did you mean 'yolo'?"),
-        (to("coco", source_format="cvat"), "--from is 'cvat'; expected one of records, yolo"),
+        (to("coco", source_format="edges"), "--from is 'edges'; expected one of records, yolo"),
         (to("coco", images="nowhere"), "--images nowhere is no folder"),
     ],
 )

@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from samcli.class_names import names_beside
+from samcli.class_names import DATA_YAML, SPLITS, load_yaml, names_beside
+from samcli.errors import UsageError
 from samcli.formats.base import LabelFormat, Rendering
 from samcli.formats.sources import LabelSet, Source, box_mask, first_file
 from samcli.polygons import normalise
@@ -61,7 +63,7 @@ class YoloFormat(_Yolo):
 
     def finds(self, path: Path) -> bool:
         """A folder of .txt files with rows of numbers."""
-        if not path.is_dir():
+        if not path.is_dir() or lists_images_elsewhere(path):
             return False
         files = [first_file(_label_folder(path), ".txt")]
         words = files[0].read_text(errors="replace").split("\n")[0].split() if files[0] else ["?"]
@@ -95,6 +97,23 @@ def yolo_rows(rendering: Rendering) -> bytes:
             values = normalise(ring, height, width).ravel().tolist()
             rows[f"{instance.class_id}" + " %.6f" * len(values) % tuple(values)] = None
     return "".join(row + "\n" for row in rows).encode("ascii")
+
+
+def lists_images_elsewhere(folder: Path) -> bool:
+    """Whether it is a data set in which text files list the images, as CVAT exports it, without the images."""
+    if not (folder / "labels").is_dir() or (folder / "images").is_dir():
+        return False
+    try:
+        content = load_yaml(folder / DATA_YAML)
+    except UsageError:
+        return False
+    return any((folder / file).is_file() for file in image_lists(content))
+
+
+def image_lists(data_yaml: Any) -> list[str]:
+    """The text files that a `data.yaml` says its images are listed in."""
+    said = [data_yaml.get(split) for split in SPLITS] if isinstance(data_yaml, dict) else []
+    return [file for file in said if isinstance(file, str) and file.endswith(".txt")]
 
 
 def _are_numbers(words: list[str]) -> bool:
