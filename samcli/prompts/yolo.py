@@ -131,13 +131,13 @@ def _ring(values: Sequence[float], image_size: Size) -> tuple[XY, ...]:
     return tuple((x * width - 0.5, y * height - 0.5) for x, y in zip(inside[::2], inside[1::2], strict=True))
 
 
-def open_yolo_labels(folder: Path) -> YoloLabels:
-    """The label files in a folder, with names from `data.yaml` or `classes.txt` in it or above it.
+def open_yolo_labels(folder: Path, names_file: Path | None = None) -> YoloLabels:
+    """The label files in a folder; names from that file, or from `data.yaml` or `classes.txt` in it or above it.
 
     Raises:
         UsageError: the names cannot be read, or the labels are of key points.
     """
-    if (path := find_names_file(folder)) is None:
+    if (path := names_file or find_names_file(folder)) is None:
         return YoloLabels(folder, {0: "object"}, declared=None)
     names = read_names(path)
     return YoloLabels(folder, complete_names(names), frozenset(names), (f"class names from {path}",))
