@@ -21,10 +21,16 @@ from samcli.files import storage_errors
 from samcli.images import find_images
 from samcli.outputs import Layout, Listing, default_output, stem_of
 from samcli.splits import SPLITS, Group, group_of, parse_pattern, parse_shares, split_groups
+from samcli.yolo_labels import numbered_rows
 from samcli.yolo_rows import Shape, judge
 
 SPLITS_FILE = "splits.csv"
 """Which image is where, and why."""
+
+_SHOWN_NAMES = 5
+"""Of classes that lack something."""
+
+_USES = {"train": "learn them", "val": "judge them", "test": "test them"}
 
 
 @dataclass
@@ -118,7 +124,27 @@ def build_dataset(
     placed = split_groups(groups, shares, options.seed)
     _check_shapes(members, result)
     _write(images, members, {member.key: placed[member.group] for member in members}, options, classes, result)
+    result.notes += _empty(result)
     return result
+
+
+def _empty(result: Dataset) -> Iterator[str]:
+    """Classes, and splits, without any object: there is nothing to learn or to judge them by."""
+    totals = sum((one.objects for one in result.splits.values()), Counter[str]())
+    if nowhere := [name for name in result.names.values() if not totals[name]]:
+        yield f"no object of {_listed(nowhere)} in the whole data set"
+    for split, one in result.splits.items():
+        missing = [name for name in result.names.values() if totals[name] and not one.objects[name]]
+        if not one.objects:
+            yield f"{split} has images, but no object in any"
+        elif missing:
+            yield f"no object of {_listed(missing)} in {split}: nothing to {_USES[split]} by"
+
+
+def _listed(names: list[str]) -> str:
+    """The first few of many class names."""
+    more = f" and {len(names) - _SHOWN_NAMES} more classes" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(names[:_SHOWN_NAMES]) + more
 
 
 def _names(labels: Path, given: Path | None) -> dict[int, str]:
@@ -194,7 +220,7 @@ def _judged(label: Path, classes: MappedClasses) -> tuple[Counter[int], Shape | 
 
 
 def _rows(data: bytes) -> list[list[str]]:
-    return [words for line in data.decode("utf-8-sig").splitlines() if (words := line.split())]
+    return [line.split() for _, line in numbered_rows(data)]
 
 
 def _mapped(data: bytes, classes: MappedClasses) -> bytes:

@@ -96,6 +96,8 @@ class Verification:
     data: Path | None
     files: int = 0
     rows: int = 0
+    objects: int = 0
+    """Rows that a trainer takes: of files that it does not reject, repeated ones once."""
     image_count: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)
     fixed: Counter[str] = field(default_factory=Counter)
@@ -118,6 +120,7 @@ class Verification:
             "data": str(self.data) if self.data else None,
             "label_files": self.files,
             "rows": self.rows,
+            "objects": self.objects,
             "image_files": self.image_count if self.images else None,
             "errors": sum(self.tallies[kind].count for kind in kinds if KINDS[kind].severity == "error"),
             "warnings": sum(self.tallies[kind].count for kind in kinds if KINDS[kind].severity == "warning"),
@@ -295,6 +298,8 @@ class _Verifier:
     def _judged(self, key: str, judgement: Judgement) -> None:
         self.result.rows += judgement.rows
         if judgement.shape and not judgement.rejected:
+            repeated = sum(problem.kind == "duplicate-row" for problem in judgement.problems)
+            self.result.objects += judgement.rows - repeated
             self.shapes[judgement.shape].add(key)
         for problem in judgement.problems:
             self._find(problem.kind, key, problem.line, problem.detail)

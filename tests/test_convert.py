@@ -309,6 +309,38 @@ def test_command__prints_what_became_of_it_and_ends_with_3_where_images_failed(
     assert list(result["failures"]) == ["nothing.txt"]
 
 
+def files_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("target", ["yolo", "coco", "voc", "cvat", "masks"])
+def test_dry_run__says_what_would_be_written_and_lost_and_writes_nothing(
+    target: str, run_folder: Path, tmp_path: Path, samcli_run
+) -> None:
+    (tmp_path / "images" / "x.y.jpg").touch()
+    Path(Layout(run_folder, run_folder).record("nothing.png")).write_text("{")
+    before = files_below(tmp_path)
+    asked = ("convert", run_folder, "--to", target, "-o", tmp_path / "out")
+    dry = samcli_run(*asked, "--dry-run")
+    assert files_below(tmp_path) == before
+    assert not (tmp_path / "out").exists()
+    done = samcli_run(*asked)
+    *said, _ = done.stdout.splitlines()
+    *foretold, dry_end = dry.stdout.splitlines()
+    assert (foretold, dry.exit_code) == (said, done.exit_code) != ([], 0)
+    written = files_below(tmp_path / "out")
+    count = len({str(Path(name).parent) for name in written}) if target == "masks" else len(written)
+    assert dry_end == f"would write {count} files to {tmp_path / 'out'}"
+    assert samcli_run(*asked, "--dry-run").exit_code == 2  # no longer empty
+
+
+def test_command__points_from_format_to_to(run_folder: Path, samcli_run) -> None:
+    done = samcli_run("convert", run_folder, "--format", "coco")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "--to coco" in done.stderr
+    assert "--format" not in samcli_run("convert", "--help").stdout
+
+
 def test_command__refuses_in_a_line_with_status_2(tmp_path: Path, samcli_run) -> None:
     done = samcli_run("convert", tmp_path, "--to", "coco")
     assert done.exit_code == 2

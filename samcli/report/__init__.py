@@ -125,7 +125,8 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
         print(f"failed {printable(key)}: {printable(reason)}")
     if (more := len(conversion.failures) - _SHOWN_FAILURES) > 0:
         print(f"... and {more} more failed (--json lists all)")
-    print(printable(f"written to {conversion.output}"))
+    done = f"would write {conversion.files} files to" if conversion.dry_run else "written to"
+    print(printable(f"{done} {conversion.output}"))
 
 
 def print_summary(summary: Summary) -> None:
