@@ -29,7 +29,7 @@ fingerprint of a run, and an output folder keeps to one.
 Every command also has `--json` (the result as one JSON document on stdout), `--debug` (tracebacks) and
 `--help`. `auto-annotate`, `prompt`, `everything` and `encode` have `--input/-i` and `--output/-o`, `--config`,
 `--dry-run` and `--quiet/-q`; `convert` and `export-onnx` have
-`--output/-o`, `--config` and `--quiet/-q`; `models fetch` has
+`--output/-o`, `--config` and `--quiet/-q`, `convert` also `--dry-run`; `models fetch` has
 `--quiet/-q`; `status` has `--failures` (every failed image and why), `preview` has `--output/-o` (the file to
 write), `--count/-n` (how many photos), `--html` (a page to review the masks, see [review.md](review.md), with
 `--embed` to put small photos into it); `samcli --version` prints the version.

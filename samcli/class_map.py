@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from samcli.data_yaml import load_yaml
+from samcli.class_names import load_yaml
 from samcli.errors import ImageError, UsageError, nearest
 from samcli.types import Annotation, Dropped, Instance
 

@@ -373,17 +373,23 @@ def convert(
         Path | None,
         typer.Option("--output", "-o", help="Folder to write. Default: beside the labels.", show_default=False),
     ] = None,
+    other: Annotated[list[str] | None, typer.Option("--format", hidden=True)] = None,
     config: Config = None,
+    dry_run: DryRun = False,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Write labels in other formats: those of a run, or from elsewhere. Says what a format cannot hold."""
+    if other:
+        raise UsageError(
+            f"convert has no --format: the format to write is --to {other[0]}, that of the labels is --from"
+        )
     options = resolve(ConvertOptions, given, config)
     from samcli import report
     from samcli.convert import convert
 
     with report.ImageCounter(quiet=quiet) as counter:
-        conversion = convert(labels, output, options, counter.update)
+        conversion = convert(labels, output, options, counter.update, dry_run=dry_run)
     report.print_conversion(conversion, as_json=json)
     raise typer.Exit(conversion.exit_status)
 

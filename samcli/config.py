@@ -432,6 +432,12 @@ class PromptOptions(
         panel="Prompts",
         metavar="FILE|DIR",
     )
+    names: str | None = option(
+        None,
+        "Class names of YOLO labels in --prompts: a data.yaml, or a name a line. Default: beside them.",
+        panel="Prompts",
+        metavar="FILE",
+    )
     multimask: bool = option(False, "All three masks that SAM has for each prompt.", recipe=True, panel="Masks")
     cutout: bool = option(False, "Also every object cut out on transparency, as PNG.", recipe=True, panel="Labels")
     overlay: bool = option(False, "Also each image with its masks drawn on it.", recipe=True, panel="Labels")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from samcli.class_map import ClassMap, read_class_map
 from samcli.config import ConvertOptions
@@ -24,6 +25,7 @@ from samcli.outputs import Layout, stem_of
 from samcli.pipeline import write_files
 from samcli.types import Annotation
 
+T = TypeVar("T")
 Watch = Callable[[int], None]
 
 
@@ -40,6 +42,10 @@ class Conversion:
     """Key to reason."""
     notes: list[str] = field(default_factory=list)
     """What a format cannot hold, and what else a user should know of."""
+    files: int = 0
+    """Label files (or folders of them) of single images, and for all images."""
+    dry_run: bool = False
+    """Nothing was written."""
 
     @property
     def exit_status(self) -> int:
@@ -48,9 +54,16 @@ class Conversion:
 
 
 def convert(
-    path: Path, output: Path | None, options: ConvertOptions, watch: Watch = lambda count: None
+    path: Path,
+    output: Path | None,
+    options: ConvertOptions,
+    watch: Watch = lambda count: None,
+    *,
+    dry_run: bool = False,
 ) -> Conversion:
     """Write the labels at `path` in other formats; `watch` is told how many images are done.
+
+    `dry_run`: all is made as if, and nothing written.
 
     Raises:
         UsageError: nothing that can be read, nothing said to write, or files are in the way.
@@ -65,13 +78,14 @@ def convert(
     name = "records" if manifest else options.source_format or detect_format(path)
     output = Path(os.path.abspath(output or path.with_name(f"{path.stem}-{'-'.join(formats)}")))  # noqa: PTH100
     _check_output(output, options)
-    conversion = Conversion(output, name, tuple(formats))
+    conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
     for format_name, fmt in formats.items():
         source = Source(path, _image_folder(path, options, manifest, name), options.max_pixels)
         labels = _read_run(source, manifest) if manifest else read_labels(name, source)
         labels = _with_new_classes(labels, class_map) if class_map else labels
-        writer = _Writer(fmt, options, source, labels, output, watch)
+        writer = _Writer(fmt, options, source, labels, output, watch, dry_run=dry_run)
         writer.write()
+        conversion.files += writer.files
         conversion.images, conversion.instances = writer.images, writer.instances
         conversion.failures.update(writer.failures)
         remarks = [f"{count} {what}" for what, count in source.remarks.items()]
@@ -150,14 +164,16 @@ class _Writer:
         labels: LabelSet,
         output: Path,
         watch: Watch,
+        *,
+        dry_run: bool,
     ) -> None:
-        self.images = self.instances = 0
+        self.images = self.instances = self.files = 0
         self.failures: dict[str, str] = {}
         self.lost: Counter[str] = Counter()
         self._format, self._options, self._source, self._labels = fmt, options, source, labels
         self._shapes = polygon_options(options)
         self._layout = Layout(source.images or output, output)
-        self._watch = watch
+        self._watch, self._dry_run = watch, dry_run
         own = (name for target in options.format for name in FORMATS[target].own_files)
         self._reserved = {output / name for name in own}
         self._taken: dict[str, str] = {}
@@ -168,11 +184,19 @@ class _Writer:
         done = self._done()
         splits = self._layout.splits_from_output() if self._source.images else {}
         for file, data in fmt.data_set_files(names, splits).items():
-            write_atomic(output / file, data)
+            self._put(write_atomic, output / file, data)
         if fmt.folded_name is not None:
-            write_atomic_pieces(output / fmt.folded_name, fmt.fold(done, names))
+            self._put(write_atomic_pieces, output / fmt.folded_name, fmt.fold(done, names))
         for _ in done:  # what a fold has not asked for
             pass
+
+    def _put(self, write: Callable[[Path, T], None], path: Path, content: T) -> None:
+        self.files += 1
+        if not self._dry_run:
+            write(path, content)
+        elif isinstance(content, Iterator):  # it is made as if, so that what fails is known
+            for _ in content:
+                pass
 
     def _done(self) -> Iterator[Rendering]:
         """Each image, once its own files are written."""
@@ -219,7 +243,7 @@ class _Writer:
             path = Path(self._layout.label(key, suffix, whole_name=whole))
             if path in self._reserved:
                 raise ValueError(f"its label file would be the {path.name} of all images: rename the image")
-            write_files(path, files)
+            self._put(write_files, path, files)
 
     def _claim(self, key: str) -> bool:
         """Whether the image's files bear its whole name: it has no suffix, or another image has the plain one."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samcli.errors import UsageError, one_line
+from samcli.class_names import load_yaml, refuse_key_points
+from samcli.errors import UsageError
 
-FILE_NAME = "data.yaml"
 _SPLITS = ("train", "val", "test")
 _NEEDED = ("train", "val")
 
@@ -27,15 +27,6 @@ class DataYaml:
     """Split -> path that does not exist."""
 
 
-def find_data_yaml(labels: Path) -> Path | None:
-    """The one that goes with a folder of labels: in it, or above it up to the folder that holds `labels`."""
-    folder = labels.absolute()
-    above = [folder, *folder.parents]
-    tops = [index for index, place in enumerate(above) if place.name == "labels"]
-    places = above[: tops[0] + 2] if tops else above[:2]
-    return next((file for place in places if (file := place / FILE_NAME).is_file()), None)
-
-
 def read_data_yaml(path: Path) -> DataYaml:
     """Read it and look for what a trainer would trip over.
 
@@ -45,45 +36,10 @@ def read_data_yaml(path: Path) -> DataYaml:
     content = load_yaml(path)
     if not isinstance(content, dict):
         raise UsageError(f"{path} holds a {type(content).__name__}; expected train, val and names")
-    if "kpt_shape" in content:
-        raise UsageError(f"{path} has kpt_shape: labels of key points cannot be judged as boxes or polygons")
+    refuse_key_points(content, path)
     names, name_problems = _names(content)
     problems = [*_absent(content), *name_problems]
     return DataYaml(path, names, tuple(problems), dict(_missing(path, content)))
-
-
-def read_names(path: Path) -> dict[int, str]:
-    """Class id to class name, out of YAML with `names` (ids may have gaps) or a text file with a name a line.
-
-    Raises:
-        UsageError: it cannot be read, or names nothing.
-    """
-    from samcli.prompts.classes import parse_names
-
-    if path.suffix.lower() not in (".yaml", ".yml"):
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read {path}: {one_line(error)}") from error
-        return parse_names([line.strip() for line in lines if line.strip()], str(path))
-    content = load_yaml(path)
-    if not isinstance(content, dict) or "names" not in content:
-        raise UsageError(f"{path} has no 'names'; expected e.g. names: [cat, dog]")
-    return parse_names(content["names"], str(path))
-
-
-def load_yaml(path: Path) -> Any:
-    """The content of a YAML file.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {one_line(error)}") from error
 
 
 def _absent(content: Mapping[str, Any]) -> Iterator[str]:

@@ -14,17 +14,23 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from samcli.class_map import IDENTITY, ClassMap, MappedClasses
+from samcli.class_names import DATA_YAML, find_names_file, read_names
 from samcli.config import DatasetOptions
-from samcli.data_yaml import FILE_NAME, find_data_yaml, read_names
 from samcli.errors import UsageError, one_line
 from samcli.files import storage_errors
 from samcli.images import find_images
 from samcli.outputs import Layout, Listing, default_output, stem_of
 from samcli.splits import SPLITS, Group, group_of, parse_pattern, parse_shares, split_groups
+from samcli.yolo_labels import numbered_rows
 from samcli.yolo_rows import Shape, judge
 
 SPLITS_FILE = "splits.csv"
 """Which image is where, and why."""
+
+_SHOWN_NAMES = 5
+"""Of classes that lack something."""
+
+_USES = {"train": "learn them", "val": "judge them", "test": "test them"}
 
 
 @dataclass
@@ -72,7 +78,7 @@ class Dataset:
         """Plain values for JSON."""
         return {
             "output": str(self.output),
-            "data": str(self.output / FILE_NAME),
+            "data": str(self.output / DATA_YAML),
             "names": self.names,
             "splits": {
                 name: {"images": one.images, "background": one.background, "objects": dict(one.objects)}
@@ -118,13 +124,31 @@ def build_dataset(
     placed = split_groups(groups, shares, options.seed)
     _check_shapes(members, result)
     _write(images, members, {member.key: placed[member.group] for member in members}, options, classes, result)
+    result.notes += _empty(result)
     return result
 
 
+def _empty(result: Dataset) -> Iterator[str]:
+    """Classes, and splits, without any object: there is nothing to learn or to judge them by."""
+    totals = sum((one.objects for one in result.splits.values()), Counter[str]())
+    if nowhere := [name for name in result.names.values() if not totals[name]]:
+        yield f"no object of {_listed(nowhere)} in the whole data set"
+    for split, one in result.splits.items():
+        missing = [name for name in result.names.values() if totals[name] and not one.objects[name]]
+        if not one.objects:
+            yield f"{split} has images, but no object in any"
+        elif missing:
+            yield f"no object of {_listed(missing)} in {split}: nothing to {_USES[split]} by"
+
+
+def _listed(names: list[str]) -> str:
+    """The first few of many class names."""
+    more = f" and {len(names) - _SHOWN_NAMES} more classes" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(names[:_SHOWN_NAMES]) + more
+
+
 def _names(labels: Path, given: Path | None) -> dict[int, str]:
-    path = given or find_data_yaml(labels)
-    if path is None and (labels / "classes.txt").is_file():
-        path = labels / "classes.txt"
+    path = given or find_names_file(labels)
     if path is None:
         raise UsageError(f"no data.yaml or classes.txt with {labels}; give the class names with --names")
     return read_names(path)
@@ -196,7 +220,7 @@ def _judged(label: Path, classes: MappedClasses) -> tuple[Counter[int], Shape | 
 
 
 def _rows(data: bytes) -> list[list[str]]:
-    return [words for line in data.decode("utf-8-sig").splitlines() if (words := line.split())]
+    return [line.split() for _, line in numbered_rows(data)]
 
 
 def _mapped(data: bytes, classes: MappedClasses) -> bytes:
@@ -250,7 +274,7 @@ def _write(
                 label.parent.mkdir(parents=True, exist_ok=True)
                 label.write_bytes(rows)
                 _count(result.splits[split], member, classes)
-            (building / FILE_NAME).write_text(_data_yaml(result), encoding="utf-8")
+            (building / DATA_YAML).write_text(_data_yaml(result), encoding="utf-8")
             (building / SPLITS_FILE).write_bytes(_splits_csv(members, placed, targets))
             building.chmod((building / "images").stat().st_mode)  # a temporary one is for its owner alone
             if output.is_dir():

@@ -14,14 +14,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from samcli.data_yaml import read_names
+from samcli.class_names import read_names
 from samcli.errors import ImageError, UsageError, one_line
 from samcli.formats.records import read_record
 from samcli.images import SUFFIXES
 from samcli.journal import Manifest, read_journal, read_manifest
 from samcli.masks import Mask
 from samcli.outputs import Layout, stem_of
-from samcli.polygons import Ring, rasterise
+from samcli.polygons import draw
 from samcli.prompts.objects import ObjectPrompt
 from samcli.prompts.yolo import YoloLabels, open_yolo_labels
 from samcli.types import Instance, Size
@@ -184,19 +184,9 @@ def _label_keys(folder: Path) -> Iterator[str]:
 def _of_row(prompt: ObjectPrompt, image_size: Size) -> LabelledObject:
     if prompt.box is not None:
         return LabelledObject(prompt.class_id, prompt.box, score=prompt.score)
-    mask = mask_of_rings([np.array(ring) for ring in prompt.rings], image_size)
-    return LabelledObject(prompt.class_id, _box_of(mask), mask, prompt.score)
-
-
-def mask_of_rings(rings: list[Ring], image_size: Size) -> Mask:
-    """The pixels of rings as a YOLO trainer draws them; only the part of the image that they lie in."""
     height, width = image_size
-    points = np.concatenate(rings)
-    left, top = np.maximum(np.floor(points.min(0)).astype(int), 0).tolist()
-    right, bottom = np.minimum(np.ceil(points.max(0)).astype(int) + 2, (width, height)).tolist()
-    shares = [(ring + 0.5) / (width, height) for ring in rings]
-    pixels = rasterise(shares, height, width, (left, top, right, bottom))
-    return Mask.from_pixels(pixels, (left, top), image_size)
+    mask = draw([(np.array(ring) + 0.5) / (width, height) for ring in prompt.rings], image_size)
+    return LabelledObject(prompt.class_id, _box_of(mask), mask, prompt.score)
 
 
 @dataclass(frozen=True)

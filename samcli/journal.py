@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import threading
 from collections.abc import Iterator
@@ -100,7 +101,10 @@ def check_same_run(found: Manifest, wanted: Manifest, output: Path) -> None:
     """
     if found.input_root != wanted.input_root:
         own, other = (os.path.normpath(output / m.input_root) for m in (found, wanted))
-        raise UsageError(f"{output} holds the labels of {own}, not of {other}. Choose another --output")
+        apart = output.with_name(f"{output.name}-{Path(other).name}")
+        raise UsageError(
+            f"{output} holds what was made of {own}, not of {other}: give this one --output {shlex.quote(str(apart))}"
+        )
     if found.fingerprint != wanted.fingerprint:
         names = sorted({*found.recipe, *wanted.recipe})
         changes = [

@@ -32,7 +32,7 @@ class Mask:
 
     def __post_init__(self) -> None:
         total = int(self._runs.sum())
-        if total != self.height * self.width or (self._runs < 0).any():
+        if total != self.height * self.width or self._runs.min(initial=0) < 0:
             raise ValueError(f"run lengths cover {total} pixels; expected {self.height} x {self.width}")
 
     @cached_property
@@ -42,9 +42,10 @@ class Mask:
     @cached_property
     def _bounds(self) -> NDArray[np.int64]:
         """(R, 2): start and end (exclusive) of each foreground run, in column-major pixel numbers."""
-        edges = np.cumsum(self._runs)
+        edges = self._runs.cumsum()
         pairs = edges[: len(edges) // 2 * 2].reshape(-1, 2)
-        return pairs[pairs[:, 1] > pairs[:, 0]]
+        filled = pairs[:, 1] > pairs[:, 0]
+        return pairs if filled.all() else pairs[filled]
 
     @cached_property
     def area(self) -> int:
@@ -56,13 +57,12 @@ class Mask:
         """The smallest box that holds the mask; None when it is empty."""
         if not self.area:
             return None
-        starts, ends = self._bounds[:, 0], self._bounds[:, 1] - 1
-        first_columns, last_columns = starts // self.height, ends // self.height
-        if (first_columns != last_columns).any():  # a run that goes on in the next column fills both edges
+        starts, ends = self._bounds[:, 0], self._bounds[:, 1]
+        tops = starts % self.height
+        top, bottom = int(tops.min()), int((tops + (ends - starts)).max())
+        if bottom > self.height:  # a run that goes on in the next column fills both edges
             top, bottom = 0, self.height
-        else:
-            top, bottom = int((starts % self.height).min()), int((ends % self.height).max()) + 1
-        return int(first_columns.min()), top, int(last_columns.max()) + 1, bottom
+        return int(starts[0]) // self.height, top, (int(ends[-1]) - 1) // self.height + 1, bottom
 
     def crop(self) -> tuple[NDArray[np.bool_], Box]:
         """The pixels inside the mask's own box, bool (h, w), and that box (an empty mask: 0 x 0)."""
@@ -134,6 +134,10 @@ class Mask:
         return cls(height, width, compress_counts(runs, height, width))
 
 
+_CODES = bytes(range(48, 112))
+"""The characters of COCO's compressed run lengths."""
+
+
 def compress_counts(runs: NDArray[np.int64], height: int, width: int) -> bytes:
     """COCO's compressed form of run lengths."""
     from pycocotools import mask as coco
@@ -148,20 +152,26 @@ def decompress_counts(counts: bytes) -> NDArray[np.int64]:
     Five bits a character, least significant first, bit 5 set while more follow, bit 4 of the last one the
     sign; from the fourth run on, each is the difference to the one two before (pycocotools' `rleToString`).
     """
-    codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
-    if not len(codes):
+    if not counts:
         return np.zeros(0, np.int64)
-    last = (codes & 0x20) == 0
-    if not last[-1] or codes.min() < 0 or codes.max() > 0x3F:
+    codes: NDArray[np.uint8] = np.frombuffer(counts, np.uint8) - np.uint8(48)
+    if codes[-1] >= 0x20 or counts.translate(None, _CODES):
         raise ValueError("run lengths are torn or not COCO's compressed form")
-    firsts = np.r_[0, np.flatnonzero(last)[:-1] + 1]
-    lengths = np.diff(np.r_[firsts, len(codes)])
-    shifts = 5 * (np.arange(len(codes)) - np.repeat(firsts, lengths))
-    values = np.add.reduceat((codes & 0x1F) << shifts, firsts)
-    negative = (codes[last] & 0x10) != 0
-    values[negative] -= np.int64(1) << (5 * lengths[negative])
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
+    # From the last character of each number, which has the sign, to the first: few have more than two. What is
+    # before the very first is, by numpy's counting, the very last, and that begins no number.
+    more = codes >= 0x20
+    places = np.flatnonzero(~more)
+    values = codes[places].astype(np.int64)
+    values -= (values & 0x10) << 1
+    places -= 1
+    longer = np.flatnonzero(more[places])
+    while len(longer):
+        before = places[longer]
+        values[longer] = (values[longer] << 5) + (codes[before] & 0x1F)
+        places[longer] = before = before - 1
+        longer = longer[more[before]]
+    values[1::2].cumsum(out=values[1::2])
+    values[2::2].cumsum(out=values[2::2])
     return values
 
 

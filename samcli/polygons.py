@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.masks import Box, Mask
+from samcli.types import Size
 
 Ring = NDArray[np.float64]
 """(K, 2) x, y: positions of pixels in the image."""
@@ -92,6 +93,23 @@ def rasterise(
         points = np.trunc(_trainer_points(ring) * (width, height)) - (left, top)
         cv2.fillPoly(canvas, [points.astype(np.int32)], 1)
     return canvas.astype(bool)
+
+
+def draw(rings: Sequence[NDArray[np.float64]], image_size: Size) -> Mask:
+    """Normalised rings to a mask as `rasterise` draws them; only the part of the image that they lie in."""
+    height, width = image_size
+    points = np.concatenate(rings) * (width, height)
+    # A pixel more on every side: rounded to float32, as the trainer does, a point may fall beyond its own.
+    left, top = np.maximum(np.floor(points.min(0)) - 1, 0).astype(int).tolist()
+    right, bottom = np.minimum(np.floor(points.max(0)) + 2, (width, height)).astype(int).tolist()
+    if right <= left or bottom <= top:
+        return Mask.from_pixels(np.zeros((0, 0), bool), (0, 0), image_size)
+    return Mask.from_pixels(rasterise(rings, height, width, (left, top, right, bottom)), (left, top), image_size)
+
+
+def draw_rings(rings: Sequence[Ring], image_size: Size) -> Mask:
+    """The mask of rings (positions of pixels) as a trainer draws them when they have been written."""
+    return draw([normalise(ring, *image_size) for ring in rings], image_size)
 
 
 def _trainer_points(ring: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -60,12 +60,16 @@ def _tile(layout: Layout, key: str, manifest: Manifest) -> NDArray[np.uint8] | N
 
 
 def contact_sheet(tiles: Sequence[NDArray[np.uint8]], gap: int = 8) -> NDArray[np.uint8]:
-    """Tiles in rows on a grey ground, about as wide as high."""
+    """Tiles in rows on a grey ground, about as many as columns; a row is as high as its highest tile."""
     columns = int(np.ceil(np.sqrt(len(tiles))))
-    rows = -(-len(tiles) // columns)
-    side = max(max(tile.shape[:2]) for tile in tiles) + gap
-    sheet = np.full((rows * side + gap, columns * side + gap, 3), 40, np.uint8)
-    for index, tile in enumerate(tiles):
-        top, left = gap + index // columns * side, gap + index % columns * side
-        sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    heights = [max(tile.shape[0] for tile in row) + gap for row in rows]
+    width = max(tile.shape[1] for tile in tiles) + gap
+    sheet = np.full((sum(heights) + gap, columns * width + gap, 3), 40, np.uint8)
+    top = gap
+    for row, height in zip(rows, heights, strict=True):
+        for index, tile in enumerate(row):
+            left = gap + index * width
+            sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+        top += height
     return sheet

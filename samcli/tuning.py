@@ -26,11 +26,11 @@ from samcli.errors import ImageError, UsageError
 from samcli.evaluation import EvaluatedImage, Evaluation, Scores, kinds_of, pair_objects, plain_scores
 from samcli.files import write_atomic
 from samcli.formats.base import polygon_options
-from samcli.ground_truth import LabelledObject, LabelSet, mask_of_rings, match_keys, object_of
+from samcli.ground_truth import LabelledObject, LabelSet, match_keys, object_of
 from samcli.images import find_images, read_image
 from samcli.metrics import Kind, mask_of
 from samcli.pipeline import StageClock
-from samcli.polygons import mask_to_polygons
+from samcli.polygons import draw_rings, mask_to_polygons
 from samcli.types import Annotation, Embedding, Image, ImageRef, Size
 from samcli.weights import find_weights
 
@@ -371,7 +371,7 @@ def _try_polygons(
             points.append(sum(map(len, polygons.rings)))
             ious.append(polygons.iou)
             if polygons.rings:
-                mask = mask_of_rings(list(polygons.rings), image.image_size)
+                mask = draw_rings(polygons.rings, image.image_size)
                 x1, y1, x2, y2 = mask.box or (0, 0, 0, 0)
                 objects.append(replace(one, mask=mask, box=(float(x1), float(y1), float(x2), float(y2))))
         drawn.append(replace(image, predicted=objects))

@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from samcli.class_names import DATA_YAML, find_names_file
 from samcli.config import VerifyOptions
-from samcli.data_yaml import DataYaml, find_data_yaml, read_data_yaml
+from samcli.data_yaml import DataYaml, read_data_yaml
 from samcli.errors import UsageError, nearest, one_line
 from samcli.files import write_atomic
 from samcli.formats.records import read_areas
@@ -95,6 +96,8 @@ class Verification:
     data: Path | None
     files: int = 0
     rows: int = 0
+    objects: int = 0
+    """Rows that a trainer takes: of files that it does not reject, repeated ones once."""
     image_count: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)
     fixed: Counter[str] = field(default_factory=Counter)
@@ -117,6 +120,7 @@ class Verification:
             "data": str(self.data) if self.data else None,
             "label_files": self.files,
             "rows": self.rows,
+            "objects": self.objects,
             "image_files": self.image_count if self.images else None,
             "errors": sum(self.tallies[kind].count for kind in kinds if KINDS[kind].severity == "error"),
             "warnings": sum(self.tallies[kind].count for kind in kinds if KINDS[kind].severity == "warning"),
@@ -163,7 +167,7 @@ def verify_labels(
     labels = _labels_folder(labels)
     if images is not None and not images.is_dir():
         raise UsageError(f"--images {images} is no folder")
-    data = data or find_data_yaml(labels)
+    data = data or find_names_file(labels, (DATA_YAML,))
     result = Verification(labels, images or _images_of(labels), data)
     verifier = _Verifier(result, read_data_yaml(data) if data else None, options, fix=fix, watch=watch)
     layout = Layout(labels, labels)
@@ -294,6 +298,8 @@ class _Verifier:
     def _judged(self, key: str, judgement: Judgement) -> None:
         self.result.rows += judgement.rows
         if judgement.shape and not judgement.rejected:
+            repeated = sum(problem.kind == "duplicate-row" for problem in judgement.problems)
+            self.result.objects += judgement.rows - repeated
             self.shapes[judgement.shape].add(key)
         for problem in judgement.problems:
             self._find(problem.kind, key, problem.line, problem.detail)

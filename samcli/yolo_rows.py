@@ -15,8 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-_TOLERANCE = 0.01
-"""Shares of the image may be out of 0..1 by so much: the trainer's."""
+from samcli.yolo_labels import TOLERANCE, numbered_rows
 
 _BOX_EDGE = 1e-4
 """A box may reach so far over the edge without a word: centre and size are rounded apart."""
@@ -132,8 +131,7 @@ def judge(data: bytes, class_count: int | None = None, min_area: float = 0.0) ->
 
 
 def _split(data: bytes) -> list[_Row]:
-    lines = data.decode("utf-8-sig").splitlines()
-    return [_Row(number, line, words) for number, line in enumerate(lines, 1) if (words := line.split())]
+    return [_Row(number, line, line.split()) for number, line in numbered_rows(data)]
 
 
 def _shape(rows: Sequence[_Row]) -> Shape | None:
@@ -217,7 +215,7 @@ def _geometry(rows: Sequence[tuple[_Row, Floats]], shape: Shape, min_area: float
     else:
         boxes, low, high, areas = _of_polygons(coordinates)
     negative: NDArray[np.bool_] = np.min(boxes[:, 2:], axis=1) < 0
-    outside: NDArray[np.bool_] = (np.min(boxes, axis=1) < -_TOLERANCE) | (np.max(boxes, axis=1) > 1 + _TOLERANCE)
+    outside: NDArray[np.bool_] = (np.min(boxes, axis=1) < -TOLERANCE) | (np.max(boxes, axis=1) > 1 + TOLERANCE)
     over: NDArray[np.bool_] = (low < 0) | (high > 1)
     flat = (boxes[:, 2:] == 0).any(1)
     for index in np.flatnonzero(negative | outside | over | flat | (areas < min_area)).tolist():
@@ -359,7 +357,7 @@ def _mended_polygon(row: _Row, values: list[float]) -> tuple[str | None, str | N
 
 def _cut(values: list[float]) -> list[float]:
     """Values cut to 0..1, if all are out by rounding at most; else as they are."""
-    if any(not -_TOLERANCE <= value <= 1 + _TOLERANCE for value in values):
+    if any(not -TOLERANCE <= value <= 1 + TOLERANCE for value in values):
         return values
     return [min(max(value, 0.0), 1.0) for value in values]
 

@@ -30,6 +30,8 @@ def test_summary__says_what_was_done_where_and_what_to_type_next(annotate, photo
     assert "images done" in text
     assert str(photo_folder.parent / "labels") in text
     assert "yolo segment train" in text
+    (stages,) = [line for line in text.splitlines() if line.startswith("time at work: ")]  # unbroken
+    assert all(f"{name} " in stages for name in ("decode", "detect", "encode", "segment", "write"))
     assert "already done" in annotate(photo_folder).stdout
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -193,7 +194,24 @@ def test_another_input__into_the_same_folder_is_refused(annotate, photo_folder, 
     annotate(photo_folder, "-o", tmp_path / "out")
     result = annotate(photo_folder / "more", "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert "holds the labels of" in result.stderr
+    assert "holds what was made of" in result.stderr
+
+
+def test_sibling_folders__of_one_default_output_are_told_apart_by_the_way_out_that_is_said(
+    annotate, photo_folder, tmp_path
+) -> None:
+    first, second = tmp_path / "my photos", tmp_path / "more"
+    for folder in (first, second):
+        folder.mkdir()
+        shutil.copy(photo_folder / "bus.jpg", folder)
+    assert annotate(second).exit_code == 0
+    refused = annotate(first)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    option, folder = shlex.split(refused.stderr)[-2:]
+    assert annotate(first, option, folder).exit_code == 0
+    assert (tmp_path / "labels-my photos" / "bus.txt").exists()
+    assert json.loads(annotate(first, option, folder, "--json").stdout)["skipped"] == 1
+    assert json.loads(annotate(second, "--json").stdout)["skipped"] == 1
 
 
 def test_moved_data_set__resumes_where_it_lies_now(annotate, photo_folder, tmp_path) -> None:

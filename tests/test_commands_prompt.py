@@ -167,6 +167,15 @@ def test_yolo_boxes__become_masks_with_their_classes_and_polygons_stay(
     assert kept.mask.box == pytest.approx((0.1 * width, 0.1 * height, 0.5 * width, 0.6 * height), abs=1.5)
 
 
+def test_names__of_yolo_boxes_may_lie_elsewhere(samcli_run, photo_folder, small_sam, tmp_path) -> None:
+    (tmp_path / "boxes").mkdir()
+    (tmp_path / "boxes" / "bus.txt").write_text("1 0.5 0.5 0.4 0.4\n")
+    (tmp_path / "names.txt").write_text("horse\ncow\n")
+    asked = ("prompt", photo_folder, "--prompts", tmp_path / "boxes", "-o", tmp_path / "o", "--sam", small_sam)
+    result = samcli_run(*asked, "--names", tmp_path / "names.txt", "--json")
+    assert json.loads(result.stdout)["instances_by_class"] == {"cow": 1}
+
+
 def test_changed_prompts__only_their_own_image_is_done_again(samcli_run, photo_folder, small_sam, tmp_path) -> None:
     boxes = tmp_path / "boxes"
     boxes.mkdir()
@@ -209,6 +218,8 @@ def test_images_without_prompts__never_see_the_encoder(
         (["--box", "1,1,9,9", "--multimask", "--refine", "1"], "--multimask keeps all three"),
         (["--box", "1,1,9,9", "--prompts", "x.json"], "give one or the other"),
         (["--prompts", "nowhere.json"], "does not exist"),
+        (["--box", "1,1,9,9", "--names", "x.yaml"], "--names is for a folder of YOLO labels"),
+        (["--prompts", ".", "--names", "nowhere.yaml"], "cannot read nowhere.yaml"),
     ],
 )
 def test_rubbish__is_refused_in_a_line_before_anything_runs(

@@ -150,7 +150,7 @@ def test_damaged_labels__fail_their_image_alone(images: Path, tmp_path: Path) ->
     (labels / "nothing.txt").write_text("0 0.5 0.5 7 0.1\n")
     conversion = convert(labels, tmp_path / "out", to("coco", source_format="yolo"))
     assert conversion.images == 3
-    assert "expected numbers from 0 to 1" in conversion.failures["nothing.png"]
+    assert "nothing.txt: line 1: '7'; expected numbers from 0 to 1" in conversion.failures["nothing.png"]
 
 
 # what a format cannot hold
@@ -251,7 +251,7 @@ def test_an_image_whose_label_would_be_the_file_for_all_images__fails(tmp_path: 
         (to("coco", "coco-polygon"), "coco and coco-polygon both write annotations.json"),
         (to("logits"), "only a run with --format logits does"),
         (to("coco", source_format="yollo"), "Did you mean 'yolo'?"),
-        (to("coco", source_format="cvat"), "--from is 'cvat'; expected one of records, yolo"),
+        (to("coco", source_format="edges"), "--from is 'edges'; expected one of records, yolo"),
         (to("coco", images="nowhere"), "--images nowhere is no folder"),
     ],
 )
@@ -307,6 +307,38 @@ def test_command__prints_what_became_of_it_and_ends_with_3_where_images_failed(
     result = json.loads(done.stdout)
     assert (result["images"], result["source_format"], result["formats"]) == (3, "yolo-box", ["coco"])
     assert list(result["failures"]) == ["nothing.txt"]
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("target", ["yolo", "coco", "voc", "cvat", "masks"])
+def test_dry_run__says_what_would_be_written_and_lost_and_writes_nothing(
+    target: str, run_folder: Path, tmp_path: Path, samcli_run
+) -> None:
+    (tmp_path / "images" / "x.y.jpg").touch()
+    Path(Layout(run_folder, run_folder).record("nothing.png")).write_text("{")
+    before = files_below(tmp_path)
+    asked = ("convert", run_folder, "--to", target, "-o", tmp_path / "out")
+    dry = samcli_run(*asked, "--dry-run")
+    assert files_below(tmp_path) == before
+    assert not (tmp_path / "out").exists()
+    done = samcli_run(*asked)
+    *said, _ = done.stdout.splitlines()
+    *foretold, dry_end = dry.stdout.splitlines()
+    assert (foretold, dry.exit_code) == (said, done.exit_code) != ([], 0)
+    written = files_below(tmp_path / "out")
+    count = len({str(Path(name).parent) for name in written}) if target == "masks" else len(written)
+    assert dry_end == f"would write {count} files to {tmp_path / 'out'}"
+    assert samcli_run(*asked, "--dry-run").exit_code == 2  # no longer empty
+
+
+def test_command__points_from_format_to_to(run_folder: Path, samcli_run) -> None:
+    done = samcli_run("convert", run_folder, "--format", "coco")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "--to coco" in done.stderr
+    assert "--format" not in samcli_run("convert", "--help").stdout
 
 
 def test_command__refuses_in_a_line_with_status_2(tmp_path: Path, samcli_run) -> None:

@@ -103,6 +103,24 @@ def test_groups__never_cross_splits(source, tmp_path) -> None:
     assert {row["split"] for row in rows} == {"train", "val", "test"}
 
 
+def test_notes__name_classes_and_splits_that_have_nothing(source, tmp_path) -> None:
+    (source / "data.yaml").write_text("names: [cat, dog, emu]\n")
+    assert build(source, tmp_path / "a").notes == ["no object of emu in the whole data set"]
+    for number in range(3, 40):
+        (source / "labels" / f"clip{number // 10}" / f"{number:02}.txt").unlink()
+    notes = build(source, tmp_path / "b", split="1/1/1").notes  # one of the three shows a dog
+    emu, *dog = notes
+    assert emu == "no object of emu in the whole data set"
+    uses = {"train": "learn", "val": "judge", "test": "test"}
+    table = {split: one.objects for split, one in build(source, tmp_path / "c", split="1/1/1").splits.items()}
+    without = [split for split in uses if not table[split]["dog"]]
+    assert dog == [f"no object of dog in {split}: nothing to {uses[split]} them by" for split in without]
+    assert len(dog) == 2
+    for number in range(3):
+        (source / "labels" / "clip0" / f"{number:02}.txt").write_text("")
+    assert "train has images, but no object in any" in build(source, tmp_path / "d", split="1/1/1").notes
+
+
 def test_group_by__says_where_it_finds_nothing(source, tmp_path) -> None:
     result = build(source, tmp_path / "out", group_by=r"^(clip[012])")
     assert any("10 keys" in note for note in result.notes)

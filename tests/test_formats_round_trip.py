@@ -66,10 +66,11 @@ def test_labelme__gives_back_classes_and_figures_and_masks_within_the_bound(tmp_
     assert found[0].instances[0].mask == ANNOTATIONS[0].instances[0].mask  # with a hole: to the pixel
 
 
-def test_yolo__gives_back_classes_and_masks_within_the_bound(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["yolo", "cvat"])
+def test_yolo__gives_back_classes_and_masks_within_the_bound(name: str, tmp_path: Path) -> None:
     near = ANNOTATIONS[:3]  # parts too far apart become rows of their own
     images = write_images(tmp_path / "images", near)
-    names, found = read_all("yolo", write_labels("yolo", tmp_path, near), images)
+    names, found = read_all(name, write_labels(name, tmp_path, near), images)
     assert names == NAMES
     for annotation, read in zip(near, found, strict=True):
         assert read.key == annotation.key
@@ -115,7 +116,7 @@ def test_any_masks__also_empty_and_overlapping_ones_come_back(objects, name: str
     assert read == held(annotation, name)
 
 
-@given(mask=arrays(bool, (8, 11)), name=st.sampled_from(["labelme", "yolo"]))
+@given(mask=arrays(bool, (8, 11)), name=st.sampled_from(["labelme", "yolo", "cvat"]))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_mask__comes_back_within_the_bound_where_polygons_are_written(mask, name, tmp_path_factory) -> None:
     if not mask.any():

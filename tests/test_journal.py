@@ -254,5 +254,5 @@ def test_same_run__the_same_options_of_an_earlier_version_are_named_as_such(tmp_
 def test_same_run__another_input_is_refused_with_both_folders(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         check_same_run(manifest(), manifest(input_root="../photos"), tmp_path / "labels")
-    assert f"holds the labels of {tmp_path / 'images'}, not of {tmp_path / 'photos'}" in str(caught.value)
-    assert "another --output" in str(caught.value)
+    assert f"holds what was made of {tmp_path / 'images'}, not of {tmp_path / 'photos'}" in str(caught.value)
+    assert str(caught.value).endswith(f"give this one --output {tmp_path / 'labels-photos'}")

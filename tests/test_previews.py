@@ -63,6 +63,12 @@ def test_contact_sheet__holds_every_tile() -> None:
     assert [int((sheet == 100 + i).all(-1).sum()) for i in range(5)] == [30 * (20 + 5 * i) for i in range(5)]
 
 
+def test_contact_sheet__of_wide_photos_wastes_no_room_below_them() -> None:
+    wide, high = np.zeros((20, 60, 3), np.uint8), np.zeros((60, 20, 3), np.uint8)
+    assert contact_sheet([wide] * 4, gap=2).shape == (2 * 22 + 2, 2 * 62 + 2, 3)
+    assert contact_sheet([wide, wide, wide, high], gap=2).shape == (22 + 62 + 2, 2 * 62 + 2, 3)
+
+
 def test_command__writes_a_sheet_of_a_run_and_prints_where(annotate, samcli_run, photo_folder, tmp_path) -> None:
     annotate(photo_folder)
     labels = photo_folder.parent / "labels"

@@ -145,6 +145,14 @@ def test_names__are_found_up_to_the_folder_above_labels(tmp_path) -> None:
     assert open_prompts(root / "train").names == {0: "cat", 1: "dog"}
 
 
+def test_names__may_come_from_any_file_that_is_said(tmp_path) -> None:
+    root = labels(tmp_path, {"1.txt": "1 .5 .5 .5 .5"})
+    (tmp_path / "boxes.yaml").write_text("names: [horse, cow]")
+    source = open_prompts(root, tmp_path / "boxes.yaml").matched(["1.jpg"])
+    assert source.names == {0: "horse", 1: "cow"}
+    assert f"class names from {tmp_path}/boxes.yaml" in source.notes
+
+
 def test_class__in_a_gap_between_the_names_is_refused(tmp_path) -> None:
     source = opened(tmp_path, "2 .5 .5 .5 .5", names="names: {1: dog, 3: bird}")
     with pytest.raises(ImageError, match="class 2 has no name"):

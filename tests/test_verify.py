@@ -51,8 +51,16 @@ def test_clean_data_set__has_no_findings(tmp_path) -> None:
     root = data_set(tmp_path, {"a": TRIANGLE, "more/b": TRIANGLE, "nothing": ""})
     result = verify_labels(root, VerifyOptions())
     assert (result.tallies, result.exit_status, result.notes) == ({}, 0, [])
-    assert (result.files, result.rows, result.image_count) == (3, 2, 3)
+    assert (result.files, result.rows, result.objects, result.image_count) == (3, 2, 2, 3)
     assert (result.images, result.data) == (root / "images", root / "data.yaml")
+
+
+def test_objects__are_the_rows_that_a_trainer_takes(tmp_path, samcli_run) -> None:
+    root = data_set(tmp_path, {"a": TRIANGLE * 3 + BOX.replace("0", "1", 1), "b": TRIANGLE * 2, "c": TRIANGLE})
+    (root / "labels" / "c.txt").write_text("0 7 7 7 7 7 7\n")
+    result = verify_labels(root, VerifyOptions())
+    assert (result.rows, result.objects, result.as_dict()["objects"]) == (7, 1, 1)  # of b, once
+    assert "with 7 rows, one an object; a trainer takes 1 of them; 3 images" in samcli_run("verify", root).stdout
 
 
 def test_rows__are_held_against_the_names_in_data_yaml(tmp_path) -> None:

@@ -134,13 +134,16 @@ def open_source(options: PromptOptions) -> PromptSource:
         UsageError: none, or from two places at once, or they cannot be read.
     """
     on_line = bool(options.point or options.box or options.mask_input)
+    if options.names and (options.prompts is None or Path(options.prompts).expanduser().is_file()):
+        raise UsageError("--names is for a folder of YOLO labels (--prompts); other prompts name their classes")
     if options.prompts is None:
         return command_line_prompts(
             options.point, options.box, Path(options.mask_input) if options.mask_input else None
         )
     if on_line:
         raise UsageError("--prompts and --point, --box or --mask-input: give one or the other")
-    return open_prompts(Path(options.prompts).expanduser())
+    names = Path(options.names).expanduser() if options.names else None
+    return open_prompts(Path(options.prompts).expanduser(), names)
 
 
 @dataclass(frozen=True)

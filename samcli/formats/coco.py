@@ -32,6 +32,9 @@ FIGURES = {
 """Names of quality figures in JSON formats -> in `Quality`."""
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 class Coco(LabelFormat):
     """`annotations.json`: `images` (numbered from 1, by key), `annotations` and `categories`.
 
@@ -172,7 +175,7 @@ def _file_in(path: Path) -> Path | None:
 
 
 def _dump(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:

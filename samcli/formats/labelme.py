@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from samcli.class_names import names_beside, write_class_names
 from samcli.formats.base import LabelFormat, Rendering
-from samcli.formats.class_names import find_class_names, write_class_names
 from samcli.formats.coco import figures, quality_of
 from samcli.formats.json_items import beginning
 from samcli.formats.sources import LabelSet, Source, box_mask, first_file, label_files
-from samcli.formats.yolo import polygon_mask
 from samcli.masks import Mask
-from samcli.polygons import PolygonOptions, mask_to_polygons
+from samcli.polygons import PolygonOptions, draw, mask_to_polygons
 from samcli.types import Annotation, Instance, Size
 
 _NAMES = "labels.txt"
@@ -72,7 +71,7 @@ class Labelme(LabelFormat):
 
         Classes are numbered as in `labels.txt`, and further ones by name.
         """
-        names = find_class_names(source.folder, (_NAMES,))
+        names = names_beside(source.folder, (_NAMES,))
         known = set(names.values())
         new = sorted({label for label in _labels(source.folder) if label not in known})
         names |= dict(enumerate(new, max(names, default=-1) + 1))
@@ -138,7 +137,7 @@ def _mask(shape: Mapping[str, Any], size: Size, source: Source) -> Mask | None:
     if kind == "polygon":
         if points.ndim != 2 or len(points) < 3 or points.shape[1] != 2:
             raise ValueError(f"a polygon of {len(points)} points; expected three or more")
-        return polygon_mask((points + 0.5) / (size[1], size[0]), size)
+        return draw([(points + 0.5) / (size[1], size[0])], size)
     if kind == "mask":
         left, top = (int(value) for value in points[0])
         with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as image:

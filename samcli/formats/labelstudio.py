@@ -12,15 +12,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from samcli.class_names import complete
 from samcli.errors import UsageError
 from samcli.formats.base import LabelFormat, Rendering, plain_text
 from samcli.formats.brush import decode_brush, encode_brush
-from samcli.formats.class_names import complete
 from samcli.formats.coco import figures, quality_of
 from samcli.formats.json_items import JsonFile, beginning
 from samcli.formats.sources import Failure, LabelSet, Source, box_mask, guarded
-from samcli.formats.yolo import polygon_mask
 from samcli.masks import Mask
+from samcli.polygons import draw
 from samcli.types import Annotation, Instance, Quality, Size
 
 _FILE, _CONFIG = "labelstudio.json", "label_config.xml"
@@ -190,7 +190,7 @@ def _mask(region: Mapping[str, Any], size: Size, source: Source) -> Mask | None:
         points = np.array(value["points"], np.float64)
         if points.ndim != 2 or len(points) < 3:
             raise ValueError(f"a polygon of {len(points)} points; expected three or more")
-        return polygon_mask(points / 100, size)
+        return draw([points / 100], size)
     if kind == "rectanglelabels" and not value.get("rotation"):
         height, width = size
         x, y = value["x"] / 100 * width, value["y"] / 100 * height

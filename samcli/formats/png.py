@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from samcli.class_names import names_beside, write_class_names
 from samcli.formats.base import LabelFormat, Rendering
-from samcli.formats.class_names import find_class_names, write_class_names
 from samcli.formats.index_maps import class_map, map_png, masks_of, read_map
 from samcli.formats.sources import LabelSet, Source, first_file
 from samcli.types import Annotation, Instance
@@ -63,7 +63,7 @@ class IndexMaps(LabelFormat):
                 instances.append(Instance(mask, value - 1))
             return Annotation(key, (labels.shape[0], labels.shape[1]), tuple(instances))
 
-        names = find_class_names(source.folder, (_NAMES,))
+        names = names_beside(source.folder, (_NAMES,))
         if not names:
             source.remarks[f"folder of labels has no {_NAMES}: numbers stand for class names"] += 1
         return LabelSet(names, source.of_images(_INSTANCES, parse))

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+from samcli.class_names import complete
 from samcli.formats.base import LabelFormat, Rendering, plain_text
-from samcli.formats.class_names import complete
 from samcli.formats.index_maps import class_map, map_png, masks_of, palette, read_map
 from samcli.formats.sources import LabelSet, Source, box_mask, first_file, label_files
 from samcli.types import Annotation, Instance

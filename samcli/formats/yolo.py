@@ -8,20 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
+from samcli.class_names import DATA_YAML, SPLITS, load_yaml, names_beside
+from samcli.errors import UsageError
 from samcli.formats.base import LabelFormat, Rendering
-from samcli.formats.class_names import find_class_names
 from samcli.formats.sources import LabelSet, Source, box_mask, first_file
-from samcli.masks import Mask
-from samcli.polygons import normalise, rasterise
+from samcli.polygons import normalise
 from samcli.types import Annotation, Instance, Quality, Size
-
-_TOLERANCE = 0.01
-"""Shares of the image may be out of 0..1 by so much, from rounding: the same as Ultralytics' trainer takes."""
+from samcli.yolo_labels import numbered_rows, read_row
 
 
 class _Yolo(LabelFormat):
@@ -44,15 +41,13 @@ class _Yolo(LabelFormat):
         Each row is an object: parts that were written as rows of their own stay apart.
         """
         folder = _label_folder(source.path)
-        names = find_class_names(folder)
+        names = names_beside(folder)
         if not names:
             source.remarks["folder of labels has no data.yaml or classes.txt: numbers stand for class names"] += 1
 
         def parse(key: str, file: str) -> Annotation:
             size = source.size(key)
-            rows = Path(file).read_text(encoding="utf-8-sig").splitlines()
-            instances = [_instance(row.split(), size, source) for row in rows if row.strip()]
-            return Annotation(key, size, tuple(instances))
+            return Annotation(key, size, read_instances(Path(file).read_bytes(), size, source))
 
         return LabelSet(names, source.of_images(self.suffix or "", parse, folder))
 
@@ -68,11 +63,11 @@ class YoloFormat(_Yolo):
 
     def finds(self, path: Path) -> bool:
         """A folder of .txt files with rows of numbers."""
-        if not path.is_dir():
+        if not path.is_dir() or lists_images_elsewhere(path):
             return False
         files = [first_file(_label_folder(path), ".txt")]
         words = files[0].read_text(errors="replace").split("\n")[0].split() if files[0] else ["?"]
-        return len(words) in (0, 5, 6) or (len(words) > 6 and all(not math.isnan(_number(word)) for word in words))
+        return len(words) in (0, 5, 6) or (len(words) > 6 and _are_numbers(words))
 
 
 class YoloBox(_Yolo):
@@ -104,52 +99,51 @@ def yolo_rows(rendering: Rendering) -> bytes:
     return "".join(row + "\n" for row in rows).encode("ascii")
 
 
+def lists_images_elsewhere(folder: Path) -> bool:
+    """Whether it is a data set in which text files list the images, as CVAT exports it, without the images."""
+    if not (folder / "labels").is_dir() or (folder / "images").is_dir():
+        return False
+    try:
+        content = load_yaml(folder / DATA_YAML)
+    except UsageError:
+        return False
+    return any((folder / file).is_file() for file in image_lists(content))
+
+
+def image_lists(data_yaml: Any) -> list[str]:
+    """The text files that a `data.yaml` says its images are listed in."""
+    said = [data_yaml.get(split) for split in SPLITS] if isinstance(data_yaml, dict) else []
+    return [file for file in said if isinstance(file, str) and file.endswith(".txt")]
+
+
+def _are_numbers(words: list[str]) -> bool:
+    try:
+        return all(math.isfinite(float(word)) for word in words)
+    except ValueError:
+        return False
+
+
 def _label_folder(path: Path) -> Path:
     """`labels` in a data set that has it beside `images`; else the folder itself."""
     folder = path if path.is_dir() else path.parent
     return folder / "labels" if (folder / "labels").is_dir() and (folder / "images").is_dir() else folder
 
 
-def _instance(words: list[str], image_size: Size, source: Source) -> Instance:
-    class_id = _number(words[0])
-    if not class_id >= 0 or class_id != int(class_id):
-        raise ValueError(f"class '{words[0]}'; expected a whole number")
-    shares = [_number(word) for word in words[1:]]
-    score = shares.pop() if len(shares) % 2 else None  # as detectors write it with save_conf
-    if any(not -_TOLERANCE <= share <= 1 + _TOLERANCE for share in shares):
-        raise ValueError(f"'{' '.join(words)[:60]}'; expected numbers from 0 to 1, shares of the image's size")
-    quality = Quality(detector_score=score)
-    if len(shares) == 4:
-        source.remarks["objects have no mask: their boxes were filled"] += 1
-        return Instance(_box(shares, image_size), int(class_id), quality)
-    if len(shares) < 6:
-        raise ValueError(f"a row of {len(words)} values; expected 'class x y w h' or 'class x1 y1 x2 y2 x3 y3 ...'")
-    return Instance(polygon_mask(np.array(shares).reshape(-1, 2), image_size), int(class_id), quality)
+def read_instances(data: bytes, image_size: Size, source: Source) -> tuple[Instance, ...]:
+    """The objects in a label file; boxes are filled, which is remarked on.
+
+    Raises:
+        ValueError: a row is damaged; says which.
+    """
+    return tuple(_instance(number, line, image_size, source) for number, line in numbered_rows(data))
 
 
-def _box(shares: list[float], image_size: Size) -> Mask:
-    height, width = image_size
-    x, y, w, h = shares
-    return box_mask(
-        ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height), image_size
-    )
-
-
-def polygon_mask(shares: NDArray[np.float64], image_size: Size) -> Mask:
-    """(K, 2) shares of an image's size to a mask, as a YOLO trainer draws them."""
-    height, width = image_size
-    low, high = np.trunc(shares.min(0) * (width, height)), np.trunc(shares.max(0) * (width, height))
-    left, top = int(max(low[0], 0)), int(max(low[1], 0))
-    right, bottom = int(min(high[0] + 1, width)), int(min(high[1] + 1, height))
-    if right <= left or bottom <= top:
-        return Mask.from_pixels(np.zeros((height, width), bool))
-    pixels = rasterise([shares], height, width, (left, top, right, bottom))
-    return Mask.from_pixels(pixels, (left, top), image_size)
-
-
-def _number(word: str) -> float:
-    """NaN, which is in no range, for what is no number."""
+def _instance(number: int, line: str, image_size: Size, source: Source) -> Instance:
     try:
-        return float(word)
-    except ValueError:
-        return math.nan
+        row = read_row(line)
+        if row.is_box:
+            source.remarks["objects have no mask: their boxes were filled"] += 1
+        mask = box_mask(row.box(image_size), image_size) if row.is_box else row.mask(image_size)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from error
+    return Instance(mask, row.class_id, Quality(detector_score=row.score))

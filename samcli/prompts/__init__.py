@@ -29,8 +29,10 @@ __all__ = [
 ]
 
 
-def open_prompts(path: Path) -> PromptSource:
+def open_prompts(path: Path, names: Path | None = None) -> PromptSource:
     """Prompts from a file (.json: ours or COCO's; .jsonl, .csv) or a folder of YOLO label files.
+
+    `names`: the file of class names for label files; None: the one beside them.
 
     A file is read and checked whole; label files are read when their image's turn comes.
 
@@ -38,7 +40,7 @@ def open_prompts(path: Path) -> PromptSource:
         UsageError: it cannot be read, or something in it is not as it should be; names file and line.
     """
     if path.is_dir():
-        return open_yolo_labels(path)
+        return open_yolo_labels(path, names)
     if not path.exists():
         raise UsageError(f"{path} does not exist; expected a prompts file or a folder of YOLO labels")
     suffix = path.suffix.lower()

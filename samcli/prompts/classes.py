@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
-from typing import Any
 
-from samcli.errors import UsageError, nearest
+from samcli.class_names import MAX_CLASS_ID
+from samcli.errors import nearest
 from samcli.prompts.matching import listed
 from samcli.prompts.table import TableBuilder
-
-MAX_CLASS_ID = 65_535
-"""More classes than anyone has: a larger number is in the wrong column."""
 
 
 def resolve_classes(
@@ -67,29 +62,3 @@ def complete_names(names: Mapping[int, str]) -> dict[int, str]:
     if not any(names.values()) and max(names, default=0) == 0:
         return {0: "object"}
     return {i: names.get(i) or f"class{i}" for i in range(max(names) + 1)}
-
-
-def parse_names(value: Any, where: str) -> dict[int, str]:
-    """Class names from a list, or from an object of id to name.
-
-    Raises:
-        UsageError: ids are not numbers, names are not text, or two classes have one name.
-    """
-    pairs = list(enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ())
-    if not pairs:
-        raise UsageError(f'{where}: names is {_brief(value)}; expected e.g. {{"0": "cat", "1": "dog"}}')
-    names: dict[int, str] = {}
-    for key, name in pairs:
-        class_id = int(key) if re.fullmatch("[0-9]{1,9}", str(key)) else -1
-        name = str(name) if type(name) is int else name  # as in a data set of digits
-        if not 0 <= class_id <= MAX_CLASS_ID or not isinstance(name, str) or not name.strip():
-            raise UsageError(f"{where}: names has {key!r}: {_brief(name)}; expected a class id and its name")
-        if name in names.values():
-            raise UsageError(f"{where}: names has '{name}' twice")
-        names[class_id] = name
-    return names
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -219,11 +219,9 @@ def mask_identity(path: Path | None) -> tuple[str, int, int] | None:
 
 def kept_mask(prompt: ObjectPrompt, image_size: Size) -> Mask:
     """The mask of a polygon that is kept: its pixels as a YOLO trainer draws them, (height, width) of them."""
-    from samcli.masks import Mask
-    from samcli.polygons import normalise, rasterise
+    from samcli.polygons import draw_rings
 
-    rings = [normalise(np.array(ring), *image_size) for ring in prompt.rings]
-    return Mask.from_pixels(rasterise(rings, *image_size))
+    return draw_rings([np.array(ring) for ring in prompt.rings], image_size)
 
 
 def shown(numbers: Iterable[float]) -> str:

@@ -125,7 +125,8 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
         print(f"failed {printable(key)}: {printable(reason)}")
     if (more := len(conversion.failures) - _SHOWN_FAILURES) > 0:
         print(f"... and {more} more failed (--json lists all)")
-    print(printable(f"written to {conversion.output}"))
+    done = f"would write {conversion.files} files to" if conversion.dry_run else "written to"
+    print(printable(f"{done} {conversion.output}"))
 
 
 def print_summary(summary: Summary) -> None:
@@ -137,6 +138,9 @@ def print_summary(summary: Summary) -> None:
     if summary.skipped == summary.total:
         console.print(f"All {summary.total} images were done before; nothing was left to do.", highlight=False)
     console.print(_summary_table(summary))
+    if summary.stages:  # a line of its own: in the table it would be broken in two
+        stages = ", ".join(f"{name} {_duration(value)}" for name, value in summary.stages.items())
+        console.print(f"[dim]time at work: {stages}[/]", highlight=False)
     for key, reason in list(summary.failures.items())[:_SHOWN_FAILURES]:
         console.print(f"[red]failed[/] {escape(printable(key))}: {escape(printable(reason))}", highlight=False)
     if len(summary.failures) > _SHOWN_FAILURES:
@@ -185,8 +189,7 @@ def _summary_table(summary: Summary) -> Table:
         table.add_row(f"  {summary.names.get(class_id, class_id)}", f"{count}", "")
     if len(summary.instances) > len(common):
         table.add_row(f"  {len(summary.instances) - len(common)} more classes", "", "")
-    stages = "  ".join(f"{name} {_duration(value)}" for name, value in summary.stages.items())
-    table.add_row("time", _duration(summary.seconds), f"[dim]{stages}[/]" if stages else "")
+    table.add_row("time", _duration(summary.seconds), "")
     return table
 
 

@@ -46,8 +46,7 @@ def print_verification(result: Verification, *, as_json: bool) -> None:
     if result.tallies:
         Console(highlight=False).print(_table(result))
     _print_fixed(result, console)
-    seen = f"{result.files} label files with {result.rows} rows"
-    console.print(f"{seen}, {result.image_count} images" if result.images else seen)
+    console.print(_seen(result))
     for note in result.notes:
         console.print(f"[dim]{escape(printable(note))}[/]")
     facts = result.as_dict()
@@ -55,6 +54,14 @@ def print_verification(result: Verification, *, as_json: bool) -> None:
         console.print(f"{facts['errors']} errors, {facts['warnings']} warnings. --list names every one")
     else:
         console.print("[green]Nothing is wrong.[/]")
+
+
+def _seen(result: Verification) -> str:
+    """What was looked at: a row is an object, if a trainer takes it."""
+    taken = "all of them" if result.objects == result.rows else f"{result.objects} of them"
+    rows = f"{result.rows} rows, one an object; a trainer takes {taken}" if result.rows else "no rows: no objects"
+    images = f"; {result.image_count} images" if result.images else ""
+    return f"{result.files} label files with {rows}{images}"
 
 
 def _table(result: Verification) -> Table:
