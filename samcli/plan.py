@@ -147,7 +147,7 @@ def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[s
     """Every option that changes what is written, models by their hash, the precision by its real name.
 
     `--precision auto` means: as the run began, else what this device does best. So a run that moves to
-    another machine stays of one piece.
+    another machine stays of one piece. An exported detector that works alone has its own, whatever is asked for.
     """
     options, recipe = job.options, job.recipe()
     if "format" in recipe:  # in any order they are the same
@@ -158,6 +158,8 @@ def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[s
         recipe["precision"] = found.recipe.get("precision")
     elif options.precision == "auto" and recipe.get("embeddings"):
         recipe["precision"] = recipe["embeddings"]["precision"]  # what is missing there is made alike
+    elif job.computes_as_exported:
+        recipe["precision"] = "as exported"
     else:
         from samcli.engine import choose_device, choose_precision
 

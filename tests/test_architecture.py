@@ -41,7 +41,7 @@ LAYERS = [
     ["networks"],
     ["networks.sam", "networks.sam2", "networks.hugging_face"],
     ["networks.base", "networks.fast"],
-    ["networks.fast_vit", "networks.fast_tinyvit", "networks.fast_decoder"],
+    ["networks.fast_vit", "networks.fast_tinyvit", "networks.fast_decoder", "networks.half_detector"],
     ["networks.kernels"],
     ["prompts"],
     ["prompts.coco", "prompts.command_line", "prompts.csv_files", "prompts.json_files", "prompts.yolo"],

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from samcli.commands.segmenting import Encoder, check_family, find_fastsam, load_engine, open_encoder
 from samcli.config import EverythingOptions, MaskGeneratorOptions
+from samcli.detectors import is_exported
 from samcli.edges import edge_map
 from samcli.embeddings import store_facts
 from samcli.engine import Engine
@@ -55,6 +56,11 @@ class Everything(Job):
     def checkpoints(self) -> dict[str, str]:
         """SAM's, or FastSAM's."""
         return {"sam": self.options.sam}
+
+    @property
+    def computes_as_exported(self) -> bool:
+        """FastSAM can have been exported."""
+        return is_exported(self.options.sam)
 
     @property
     def format_names(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from samcli.commands.segmenting import (
     to_instance,
 )
 from samcli.config import PromptOptions
+from samcli.detectors import is_exported
 from samcli.embeddings import store_facts
 from samcli.engine import Engine
 from samcli.errors import ImageError, UsageError
@@ -63,6 +64,11 @@ class Prompt(Job):
     def checkpoints(self) -> dict[str, str]:
         """SAM's, or FastSAM's."""
         return {"sam": self.options.sam}
+
+    @property
+    def computes_as_exported(self) -> bool:
+        """FastSAM can have been exported."""
+        return is_exported(self.options.sam)
 
     @property
     def format_names(self) -> tuple[str, ...]:
