@@ -23,6 +23,7 @@ import typer
 from samcli import __version__
 from samcli.config import (
     AutoAnnotateOptions,
+    BenchOptions,
     ConvertOptions,
     DatasetOptions,
     EncodeOptions,
@@ -478,8 +479,9 @@ def evaluate(
     options = resolve(EvalOptions, given, config)
     from samcli.class_map import read_class_map
     from samcli.evaluation import evaluate
-    from samcli.evaluation_pictures import check_plot, write_plot, write_worst
+    from samcli.evaluation_pictures import write_plot, write_worst
     from samcli.ground_truth import open_labels
+    from samcli.plots import check_plot
     from samcli.report.evaluation import print_evaluation
 
     if plot:
@@ -647,6 +649,34 @@ def export_onnx(
     from samcli.onnx_export import export_onnx
 
     report.print_exported(export_onnx(output, options), as_json=json)
+
+
+@command("bench", BenchOptions)
+def bench(
+    given: dict[str, Any],
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[IMAGES]", help="An image or a folder; without, pictures are drawn.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.json", help="All figures, as JSON.", show_default=False),
+    ] = None,
+    chart: Annotated[
+        Path | None,
+        typer.Option("--chart", metavar="FILE", help="Also a chart: .png, .svg or .pdf.", show_default=False),
+    ] = None,
+    config: Config = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure models here: size, time and memory, against others, by stages, as work grows, against the targets."""
+    options = resolve(BenchOptions, given, config)
+    from samcli.report import benchmark
+
+    benchmark.run_bench(data, options, output=output, chart=chart, as_json=json, quiet=quiet)
 
 
 @command("checks")

@@ -103,7 +103,8 @@ def check_same_run(found: Manifest, wanted: Manifest, output: Path) -> None:
         own, other = (os.path.normpath(output / m.input_root) for m in (found, wanted))
         apart = output.with_name(f"{output.name}-{Path(other).name}")
         raise UsageError(
-            f"{output} holds what was made of {own}, not of {other}: give this one --output {shlex.quote(str(apart))}"
+            f"{output} holds what was made of {own}, not of {other}: "
+            f"give this one --output {shlex.quote(str(apart))}"
         )
     if found.fingerprint != wanted.fingerprint:
         names = sorted({*found.recipe, *wanted.recipe})
