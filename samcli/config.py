@@ -24,8 +24,8 @@ RECIPE_VERSION = 1
 """Part of every fingerprint: raised when the same options give other labels than before."""
 
 FORMAT_NAMES = (
-    "yolo", "yolo-box", "coco", "coco-polygon", "voc", "png", "labelme", "labelstudio", "cvat", "sa1b", "masks",
-    "rle", "labelmap", "overlay", "cutouts", "logits", "edges", "proposals",
+    "yolo", "yolo-box", "coco", "coco-polygon", "fiftyone", "voc", "png", "labelme", "labelstudio", "cvat", "sa1b",
+    "masks", "rle", "labelmap", "overlay", "cutouts", "logits", "edges", "proposals",
 )  # fmt: skip
 """Of the formats that `--format` takes; a test holds them to be those of `samcli.formats`."""
 
