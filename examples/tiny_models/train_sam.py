@@ -520,7 +520,7 @@ def run(rank: int, options: argparse.Namespace, meeting_point: str) -> None:
             "gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=options.workers
         )
     cache = SceneCache.open(options.scenes, IMAGE_SIZE)
-    schedule = Schedule(options.steps, options.small_steps, options.decay)
+    schedule = Schedule(options.steps, options.small_steps, options.decay, options.rate)
     trainer = Trainer(schedule, options.seed, options.workers)
     state, curve = options.out / "state.pt", options.out / "curve.jsonl"
     if state.exists():
@@ -568,6 +568,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=24_000)
     parser.add_argument("--small-steps", type=int, default=16_000)
     parser.add_argument("--decay", type=int, default=5_000)
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate; less to go on from an export")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
