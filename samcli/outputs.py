@@ -43,20 +43,32 @@ class Layout:
     def manifest(self) -> Path:
         return self.run_folder / "run.json"
 
+    # Paths of single images are strings: they are asked for by the million.
+
     def record(self, key: str) -> str:
-        """Path of the lossless record of an image (a string: they are asked for by the million)."""
-        folder, name = _split(key)
-        return f"{self.run_folder}/records/{folder}{fit_name(name + '.json')}"
+        """Path of the lossless record of an image."""
+        folder, slash, name = key.rpartition("/")
+        return f"{self._records}{folder}{slash}{fit_name(name + '.json')}"
+
+    @functools.cached_property
+    def _records(self) -> str:
+        return f"{self.run_folder}/records/"
+
+    @functools.cached_property
+    def _labels(self) -> str:
+        return f"{self.output}/"
 
     def label(self, key: str, suffix: str, *, whole_name: bool = False) -> str:
         """Path of the label file: the image's name with another suffix, or with `suffix` added to the whole.
 
         A suffix may begin with a folder (`Annotations/.xml`), below which the tree is mirrored then.
         """
-        folder, name = _split(key)
-        above, slash, suffix = suffix.rpartition("/")
-        stem = name if whole_name else stem_of(name)
-        return f"{self.output}/{above}{slash}{folder}{fit_name(stem + suffix)}"
+        folder, slash, name = key.rpartition("/")
+        stem = name if whole_name else name.rpartition(".")[0] or name
+        if "/" not in suffix:
+            return f"{self._labels}{folder}{slash}{fit_name(stem + suffix)}"
+        above, _, suffix = suffix.rpartition("/")
+        return f"{self._labels}{above}/{folder}{slash}{fit_name(stem + suffix)}"
 
     @functools.cached_property
     def images_from_output(self) -> str:
@@ -82,12 +94,6 @@ def stem_of(name: str) -> str:
     """A file's name (or path) without its last suffix; one that has none is its own stem."""
     folder, slash, last = name.rpartition("/")
     return folder + slash + (last.rpartition(".")[0] or last)
-
-
-def _split(key: str) -> tuple[str, str]:
-    """Folder (with its slash, or empty) and name of a key."""
-    folder, slash, name = key.rpartition("/")
-    return folder + slash, name
 
 
 def default_output(input_root: Path, folder: str = "labels") -> Path:
@@ -141,7 +147,8 @@ class Labels:
     def paths(self, key: str) -> list[str]:
         """The label files of an image, one for each format."""
         whole = key in self.whole_names
-        return [self.layout.label(key, suffix, whole_name=whole) for suffix in self.suffixes]
+        label = self.layout.label
+        return [label(key, suffix, whole_name=whole) for suffix in self.suffixes]
 
 
 def assign_labels(
