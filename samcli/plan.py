@@ -22,7 +22,7 @@ from samcli.formats import check_formats
 from samcli.images import Probe, find_images, probe_image
 from samcli.job import Job, Models
 from samcli.journal import Entry, Manifest, check_same_run, read_journal, read_manifest
-from samcli.outputs import Labels, Layout, Listing, assign_labels, make_layout, stem_of
+from samcli.outputs import Labels, Layout, Listing, Presence, assign_labels, make_layout, stem_of
 from samcli.types import ImageRef
 
 _PICTURES = (".png", ".jpg", ".cutouts")
@@ -253,7 +253,7 @@ def _sort(
     *,
     changed: bool,
 ) -> Plan:
-    listing, run, record = Listing(), manifest.run, labels.layout.record
+    present, run = Presence(labels), manifest.run
     todo, done, failed, collisions = [], {}, {}, {}
     digests = {}
     for ref in refs:
@@ -270,7 +270,7 @@ def _sort(
                 todo.append(ref)
             else:
                 failed[key] = entry
-        elif listing.has(record(key)) and all(map(listing.has, labels.paths(key))):
+        elif present.has_all(key):
             done[key] = entry
         else:
             todo.append(ref)
