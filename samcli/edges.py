@@ -7,14 +7,18 @@ is stronger.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from samcli.config import MaskGeneratorOptions
-from samcli.engine import Engine
 from samcli.mask_generator import Encode, find_candidates
 from samcli.types import Image
+
+if TYPE_CHECKING:
+    from samcli.engine import Engine
 
 EDGE_OPTIONS = MaskGeneratorOptions(points_per_side=16, pred_iou_thresh=0.0, stability_score_thresh=0.0)
 """The paper's; a threshold of 0 filters nothing."""

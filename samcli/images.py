@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import PIL.Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+_NAMED = frozenset(SUFFIXES)
 
 _WIDE_MODES = ("I", "F")  # Pillow's modes (and I;16...) with more than eight bits a pixel
 _ORIENTATION_TAG = 0x0112
@@ -42,7 +45,7 @@ def find_images(root: Path, *, exclude: Sequence[Path] = ()) -> list[ImageRef]:
         return [_ref(root.parent, root.name, root.stat())]
     if not root.is_dir():
         raise UsageError(f"{root} does not exist; expected an image or a folder of images")
-    refs = sorted(_walk(root, {path.resolve() for path in exclude}), key=lambda ref: ref.key)
+    refs = sorted(_walk(root, {path.resolve() for path in exclude}), key=operator.attrgetter("key"))
     if not refs:
         raise UsageError(f"no images in {root} (searched all folders below it for {' '.join(SUFFIXES)})")
     return refs
@@ -69,16 +72,17 @@ def _walk(root: Path, excluded: set[Path]) -> Iterator[ImageRef]:
         real: list[tuple[Path, str]] = []
         with _listed(folder) as entries:
             for entry in entries:
-                named = os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122
-                if entry.name.startswith(".") or (not named and entry.is_file(follow_symlinks=False)):
+                name = entry.name
+                named = name[name.rfind(".") :].lower() in _NAMED
+                if name[0] == "." or (not named and entry.is_file(follow_symlinks=False)):
                     continue
                 status = _status(entry)
                 if status is None:
                     continue
                 if stat.S_ISDIR(status.st_mode):
-                    (linked if entry.is_symlink() else real).append((Path(entry.path), f"{relative}{entry.name}/"))
+                    (linked if entry.is_symlink() else real).append((Path(entry.path), f"{relative}{name}/"))
                 elif named and (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-                    yield _ref(root, relative + entry.name, status)
+                    yield _ref(root, relative + name, status)
         # Taken from the end: in order of name, so that a folder linked twice always has the same name.
         pending[:0] = sorted(linked, reverse=True)
         pending += sorted(real, reverse=True)

@@ -8,32 +8,49 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from samcli.errors import SamcliError, UsageError
 from samcli.files import storage_errors, write_atomic
 from samcli.types import ImageRef, Outcome, Status
 
+_USUAL_LINE = re.compile(
+    rb'\{"key":"([ !#-\[\]-~]+)","size":(0|[1-9]\d*),"mtime_ns":(0|[1-9]\d*),("run":"\w*","status":"\w*"),'
+    rb'"instances":(\{[\d":,]*\}),("whole_name":\w+,"dropped":\d+),"seconds":((?:0|[1-9]\d*)\.\d+),'
+    rb'("error":(?:null|"(?:[^"\\]|\\.)*")(?:,"digest":"\w*")?)\}\n?'
+)
+"""A line as `Journal` writes it, where the key needs no escapes. Its groups: key, size, time stamp, run and status,
+instances, flags, seconds, error and digest."""
+
+_Form = tuple[Any, ...]
+"""An entry but for what a line has of its own: its run, whether it is done, and its error, flags and digest."""
+
+_REMEMBERED = 10_000
+"""Forms and counts that are held: a journal of a million different ones must not fill the memory twice."""
+
 _SHORT = 16
 """Digits of the fingerprint that a line carries."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the journal knows of one image."""
+Counts = tuple[tuple[int, int], ...]
+"""(class id, number of instances) pairs."""
+
+
+class Entry(NamedTuple):
+    """What the journal knows of one image. A tuple: they are made by the million."""
 
     size: int
     mtime_ns: int
     run: str
     done: bool
-    instances: tuple[tuple[int, int], ...]
-    """(class id, number of instances) pairs."""
+    instances: Counts
     seconds: float = 0.0
     error: str | None = None
     whole_name: bool = False
@@ -128,32 +145,72 @@ def _shown(value: Any) -> str:
 def read_journal(path: Path) -> dict[str, Entry]:
     """The last entry about each key. Lines that cannot be read (torn by a crash) are passed over.
 
-    Made for a million lines: what many of them share is held once.
+    Made for a million lines: what many of them share is parsed and held once.
     """
     entries: dict[str, Entry] = {}
-    shared: dict[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]] = {}
+    parse = _Parser().parse
     for line in _lines(path):
         try:
-            row = json.loads(line)
-            if row["status"] == Status.GONE.value:
-                entries.pop(row["key"], None)
-                continue
-            counts = tuple((int(key), count) for key, count in row["instances"].items())
-            entries[row["key"]] = Entry(
-                row["size"],
-                row["mtime_ns"],
-                sys.intern(row["run"]),
-                row["status"] == Status.DONE.value,
-                shared.setdefault(counts, counts),
-                row["seconds"],
-                row["error"],
-                row.get("whole_name", False),
-                row.get("dropped", 0),
-                row.get("digest", ""),
-            )
+            key, entry = parse(line)
+            if entry is None:
+                entries.pop(key, None)
+            else:
+                entries[key] = entry
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return entries
+
+
+class _Parser:
+    """Lines to keys and entries.
+
+    Between what each line has of its own stands what most share: that is taken from an earlier line which was the
+    same there. A line that has anything new, or is of another make than `Journal`'s, is parsed as JSON.
+    """
+
+    def __init__(self) -> None:
+        self._forms: dict[tuple[bytes, ...], _Form] = {}
+        self._counts: dict[bytes, Counts] = {}
+        self._shared: dict[Counts, Counts] = {}
+
+    def parse(self, line: bytes) -> tuple[str, Entry | None]:
+        """The key, and the entry about it; None for an image that is gone.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: it is no line of a journal.
+        """
+        found = _USUAL_LINE.fullmatch(line)
+        if found is None:
+            return self._parse_json(line)
+        key, size, mtime_ns, run, counts, flags, seconds, error = found.groups()
+        form, shared = self._forms.get((run, flags, error)), self._counts.get(counts)
+        if form is None or shared is None:
+            name, entry = self._parse_json(line)
+            if entry is not None and len(self._forms) < _REMEMBERED and len(self._counts) < _REMEMBERED:
+                self._counts[counts] = entry.instances
+                self._forms[run, flags, error] = (*entry[2:4], *entry[6:])
+            return name, entry
+        of_run, done, *others = form
+        values = (int(size), int(mtime_ns), of_run, done, shared, float(seconds), *others)
+        return key.decode("ascii"), Entry._make(values)
+
+    def _parse_json(self, line: bytes) -> tuple[str, Entry | None]:
+        row = json.loads(line)
+        if row["status"] == Status.GONE.value:
+            return row["key"], None
+        counts = tuple((int(key), count) for key, count in row["instances"].items())
+        return row["key"], Entry(
+            row["size"],
+            row["mtime_ns"],
+            sys.intern(row["run"]),
+            row["status"] == Status.DONE.value,
+            self._shared.setdefault(counts, counts),
+            row["seconds"],
+            row["error"],
+            row.get("whole_name", False),
+            row.get("dropped", 0),
+            row.get("digest", ""),
+        )
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -10,17 +10,19 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from samcli.config import MaskGeneratorOptions
-from samcli.engine import Engine
 from samcli.errors import UsageError
 from samcli.masks import Mask
 from samcli.types import Embedding, Image, Instance, Prompts, Quality, Segment, Size
+
+if TYPE_CHECKING:
+    from samcli.engine import Engine
 
 CropBox = tuple[int, int, int, int]
 """x1, y1, x2, y2 in whole pixels, x2 and y2 exclusive."""

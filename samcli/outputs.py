@@ -43,20 +43,31 @@ class Layout:
     def manifest(self) -> Path:
         return self.run_folder / "run.json"
 
+    # Paths of single images are strings: they are asked for by the million.
+
     def record(self, key: str) -> str:
-        """Path of the lossless record of an image (a string: they are asked for by the million)."""
-        folder, name = _split(key)
-        return f"{self.run_folder}/records/{folder}{fit_name(name + '.json')}"
+        """Path of the lossless record of an image."""
+        folder, slash, name = key.rpartition("/")
+        return f"{self._records}{folder}{slash}{record_name(name)}"
 
     def label(self, key: str, suffix: str, *, whole_name: bool = False) -> str:
         """Path of the label file: the image's name with another suffix, or with `suffix` added to the whole.
 
         A suffix may begin with a folder (`Annotations/.xml`), below which the tree is mirrored then.
         """
-        folder, name = _split(key)
-        above, slash, suffix = suffix.rpartition("/")
-        stem = name if whole_name else stem_of(name)
-        return f"{self.output}/{above}{slash}{folder}{fit_name(stem + suffix)}"
+        folder, slash, name = key.rpartition("/")
+        if "/" not in suffix:
+            return f"{self._labels}{folder}{slash}{label_name(name, suffix, whole_name)}"
+        above, _, suffix = suffix.rpartition("/")
+        return f"{self._labels}{above}/{folder}{slash}{label_name(name, suffix, whole_name)}"
+
+    @functools.cached_property
+    def _records(self) -> str:
+        return f"{self.run_folder}/records/"
+
+    @functools.cached_property
+    def _labels(self) -> str:
+        return f"{self.output}/"
 
     @functools.cached_property
     def images_from_output(self) -> str:
@@ -78,16 +89,20 @@ class Layout:
         return {"train": images, "val": images}
 
 
+def record_name(name: str) -> str:
+    """Name of the record of an image of that name."""
+    return fit_name(name + ".json")
+
+
+def label_name(name: str, suffix: str, whole_name: bool) -> str:
+    """Name of the label file of an image of that name; `suffix` without a folder."""
+    return fit_name((name if whole_name else name.rpartition(".")[0] or name) + suffix)
+
+
 def stem_of(name: str) -> str:
     """A file's name (or path) without its last suffix; one that has none is its own stem."""
     folder, slash, last = name.rpartition("/")
     return folder + slash + (last.rpartition(".")[0] or last)
-
-
-def _split(key: str) -> tuple[str, str]:
-    """Folder (with its slash, or empty) and name of a key."""
-    folder, slash, name = key.rpartition("/")
-    return folder + slash, name
 
 
 def default_output(input_root: Path, folder: str = "labels") -> Path:
@@ -141,7 +156,8 @@ class Labels:
     def paths(self, key: str) -> list[str]:
         """The label files of an image, one for each format."""
         whole = key in self.whole_names
-        return [self.layout.label(key, suffix, whole_name=whole) for suffix in self.suffixes]
+        label = self.layout.label
+        return [label(key, suffix, whole_name=whole) for suffix in self.suffixes]
 
 
 def assign_labels(
@@ -158,14 +174,13 @@ def assign_labels(
     ignores case would.
     """
     owned, refs, suffixes = owned or {}, list(refs), tuple(suffixes)
-    owners = {_label_name(key, whole): key for key, whole in owned.items()}
-    if "" in suffixes:  # a folder for each image: it must not be one that holds other images' labels
+    new = [ref for ref in refs if ref.key not in owned]
+    owners = {_label_name(key, whole): key for key, whole in owned.items()} if new else {}
+    if new and "" in suffixes:  # a folder for each image: it must not be one that holds other images' labels
         owners = {**_folders(refs), **owners}
     whole_names = {key for key, whole in owned.items() if whole}
     collisions, released = {}, []
-    for ref in refs:
-        if ref.key in owned:
-            continue
+    for ref in new:
         name = _label_name(ref.key, False)
         if on_collision == "suffix" and name in owners and not _is_gone(layout, owners[name], owned):
             name = _label_name(ref.key, True)
@@ -233,6 +248,36 @@ class Listing:
         """Whether the file existed when its folder was listed."""
         folder, _, name = path.rpartition("/")
         return name in self._names(folder)
+
+
+class Presence:
+    """Whether an image's record and labels exist, from one listing of each folder. Ask in the order of keys."""
+
+    def __init__(self, labels: Labels) -> None:
+        self._labels = labels
+        self._folder: str | None = None
+        self._records: frozenset[str] = frozenset()
+        self._files: list[tuple[str, frozenset[str]]] = []
+
+    def has_all(self, key: str) -> bool:
+        """Whether all of them existed when their folders were listed."""
+        folder, _, name = key.rpartition("/")
+        if folder != self._folder:
+            self._enter(folder)
+        if record_name(name) not in self._records:
+            return False
+        whole = key in self._labels.whole_names
+        return all(label_name(name, suffix, whole) in names for suffix, names in self._files)
+
+    def _enter(self, folder: str) -> None:
+        """Images of a folder have their files in one folder each for records and for labels of a suffix."""
+        layout, any_key = self._labels.layout, f"{folder}/image" if folder else "image"
+        self._folder = folder
+        self._records = _names_in(layout.record(any_key).rpartition("/")[0])
+        self._files = [
+            (suffix.rpartition("/")[2], _names_in(layout.label(any_key, suffix).rpartition("/")[0]))
+            for suffix in self._labels.suffixes
+        ]
 
 
 def _names_in(folder: str) -> frozenset[str]:

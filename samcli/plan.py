@@ -6,9 +6,11 @@ run ends at once.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from samcli.formats import check_formats
 from samcli.images import Probe, find_images, probe_image
 from samcli.job import Job, Models
 from samcli.journal import Entry, Manifest, check_same_run, read_journal, read_manifest
-from samcli.outputs import Labels, Layout, Listing, assign_labels, make_layout, stem_of
+from samcli.outputs import Labels, Layout, Listing, Presence, assign_labels, make_layout, stem_of
 from samcli.types import ImageRef
 
 _PICTURES = (".png", ".jpg", ".cutouts")
@@ -52,6 +54,19 @@ class Plan:
         return len(self.todo) + len(self.done) + len(self.failed) + len(self.collisions)
 
 
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """For where values are made by the million and stay: to look through them for garbage takes long."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_garbage_collection()
 def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) -> Plan:
     """Find the images and hold them against what the output folder already has.
 
@@ -160,6 +175,8 @@ def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[s
         recipe["precision"] = recipe["embeddings"]["precision"]  # what is missing there is made alike
     elif job.computes_as_exported:
         recipe["precision"] = "as exported"
+    elif found is not None and found.recipe.get("precision") == options.precision:
+        recipe["precision"] = options.precision  # a finished run ends without PyTorch
     else:
         from samcli.engine import choose_device, choose_precision
 
@@ -240,24 +257,25 @@ def _sort(
     *,
     changed: bool,
 ) -> Plan:
-    listing = Listing()
+    present, run = Presence(labels), manifest.run
     todo, done, failed, collisions = [], {}, {}, {}
     digests = {}
     for ref in refs:
-        entry, digest = journal.get(ref.key), job.digest(ref.key)
+        key = ref.key
+        entry, digest = journal.get(key), job.digest(key)
         if digest:
-            digests[ref.key] = digest
-        if ref.key in labels.collisions:
-            collisions[ref.key] = ref
-        elif entry is None or not entry.is_about(ref, manifest.run) or entry.digest != digest:
+            digests[key] = digest
+        if key in labels.collisions:
+            collisions[key] = ref
+        elif entry is None or not entry.is_about(ref, run) or entry.digest != digest:
             todo.append(ref)
         elif not entry.done:
             if job.options.retry_failed:
                 todo.append(ref)
             else:
-                failed[ref.key] = entry
-        elif all(map(listing.has, [labels.layout.record(ref.key), *labels.paths(ref.key)])):
-            done[ref.key] = entry
+                failed[key] = entry
+        elif present.has_all(key):
+            done[key] = entry
         else:
             todo.append(ref)
     return Plan(labels.layout, labels, manifest, tuple(todo), done, failed, collisions, changed, digests)

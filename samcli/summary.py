@@ -46,9 +46,9 @@ class Summary:
     def add_earlier(self, done: Mapping[str, Entry], failed: Mapping[str, Entry]) -> None:
         """Count what earlier runs in this folder have left."""
         self.skipped += len(done)
-        for entry in done.values():
-            self.instances.update(dict(entry.instances))
-            self.dropped += entry.dropped
+        for counts, images in Counter(entry.instances for entry in done.values()).items():
+            self.instances.update({class_id: images * count for class_id, count in counts})
+        self.dropped += sum(entry.dropped for entry in done.values())
         self.failures.update((key, entry.error or "unknown") for key, entry in failed.items())
 
     def add(self, outcome: Outcome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 PER_FOLDER = 10_000
@@ -16,6 +17,8 @@ def multiply(data: Path, count: int) -> None:
     """
     images, labels = data / "images", data / "labels"
     records, path = labels / ".samcli" / "records", labels / ".samcli" / "journal.jsonl"
+    suffixes = {images: ".jpg", labels: ".txt", records: ".jpg.json"}
+    sources = {place: place / "000" / f"0{suffix}" for place, suffix in suffixes.items()}
     first = json.loads(path.read_text().splitlines()[0])
     with path.open("w") as journal:
         for number in range(count):
@@ -24,21 +27,23 @@ def multiply(data: Path, count: int) -> None:
                 for place in (images, labels, records):
                     (place / folder).mkdir(parents=True, exist_ok=True)
             if number:
-                _link(images / "000" / "0.jpg", images / folder / f"{name}.jpg")
-                _link(labels / "000" / "0.txt", labels / folder / f"{name}.txt")
-                _link(records / "000" / "0.jpg.json", records / folder / f"{name}.jpg.json")
-            journal.write(json.dumps({**first, "key": f"{folder}/{name}.jpg"}, separators=(",", ":")) + "\n")
+                for place, suffix in suffixes.items():
+                    sources[place] = _link(sources[place], place / folder / f"{name}{suffix}")
+            line = {**first, "key": f"{folder}/{name}.jpg", "instances": {str(number % 7): 1 + number % 50}}
+            line["seconds"] = number % 997 / 1000  # lines differ, as in life
+            journal.write(json.dumps(line, separators=(",", ":")) + "\n")
     manifest = json.loads((labels / ".samcli" / "run.json").read_text())
     manifest["total"] = count
     (labels / ".samcli" / "run.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 
 
-def _link(source: Path, target: Path) -> None:
-    """A hard link, or a copy where the file system has enough of them (65,000 to a file on ext4)."""
+def _link(source: Path, target: Path) -> Path:
+    """A hard link; a copy where the file system has enough of them (65,000 to a file on ext4). The next source."""
     try:
         os.link(source, target)
     except FileExistsError:
-        return
+        return source
     except OSError:
-        target.write_bytes(source.read_bytes())
-        os.utime(target, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))
+        shutil.copy2(source, target)
+        return target
+    return source

@@ -127,6 +127,70 @@ def test_journal__holds_what_many_lines_share_once(path: Path) -> None:
     assert len({id(entry.instances) for entry in entries}) == 1
 
 
+ODD_LINES = [
+    '{"size":1,"key":"a.jpg","mtime_ns":2,"run":"r","status":"done","instances":{"0":1},"seconds":1.5,"error":null}',
+    '{"key":"a.jpg","size":1,"mtime_ns":2,"run":"r","status":"done","instances":{"0":1},"seconds":2,"error":null}',
+    '{ "key": "a.jpg", "size": 1, "mtime_ns": 2, "run": "r", "status": "done", "instances": {}, "seconds": 0.1, '
+    '"error": null, "later": {"x": [1]} }',
+    '{"key":"b.jpg","size":1,"mtime_ns":2,"run":"r","status":"done","instances":{"0":1},"whole_name":false,'
+    '"dropped":0,"seconds":1.5,"error":null,"key":"a.jpg","size":9}',
+    '{"key":"b.jpg","size":1,"mtime_ns":2,"run":"r","status":"done","instances":{"0":1},"whole_name":false,'
+    '"dropped":0,"seconds":1.5,"error":",\\"seconds\\":7.5,\\"error\\":null}"}',
+]
+"""As an earlier version, or another program, may write them."""
+
+
+@pytest.mark.parametrize("odd", ODD_LINES)
+def test_journal__a_line_means_what_its_json_means_however_it_is_written(path: Path, odd: str) -> None:
+    write(path, done("first.jpg", {0: 1}), failed("other.jpg", 'a "reason"'), done("same.jpg", {0: 1}))
+    with path.open("a") as file:
+        file.write(odd + "\n" + odd.replace('"done"', '"failed"').replace(".jpg", ".png") + "\n")
+    write(path, done("same again.jpg", {0: 1}), failed("other again.jpg", 'a "reason"'))
+    entries = read_journal(path)
+    assert len(entries) == 7
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        counts = tuple((int(name), count) for name, count in row["instances"].items())
+        assert entries[row["key"]] == Entry(
+            row["size"], row["mtime_ns"], row["run"], row["status"] == "done", counts, row["seconds"], row["error"],
+        )  # fmt: skip
+
+
+def test_journal__of_a_run_with_anything_in_it_is_read_as_it_was_written(path: Path) -> None:
+    """Flags, digests, failures, images that are gone: over and over, as whatever is remembered of earlier lines."""
+
+    def outcome(number: int) -> Outcome:
+        ref = ImageRef(Path("/in"), f"{number % 40}.jpg", number, number * 7)
+        if number % 11 == 0:
+            return Outcome(ref, Status.GONE)
+        if number % 5 == 0:
+            return Outcome(ref, Status.FAILED, error=f"reason {number % 3}")
+        counts = {number % 3: number % 4, 9: 1} if number % 2 else {}
+        return Outcome(
+            ref, Status.DONE, counts, number / 8, whole_name=number % 7 == 0, dropped=number % 6,
+            digest="" if number % 4 else f"{number:x}",
+        )  # fmt: skip
+
+    outcomes = [outcome(number) for number in range(1, 500)]
+    write(path, *outcomes)
+    wanted: dict[str, Entry] = {}
+    for one in outcomes:
+        wanted.pop(one.ref.key, None)
+        if one.status is not Status.GONE:
+            wanted[one.ref.key] = Entry(
+                one.ref.size, one.ref.mtime_ns, "run", one.status is Status.DONE, tuple(one.instances.items()),
+                round(one.seconds, 4), one.error, one.whole_name, one.dropped, one.digest,
+            )  # fmt: skip
+    assert read_journal(path) == wanted
+
+
+def test_journal__remembers_only_so_many_forms_of_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samcli.journal._REMEMBERED", 2)
+    write(path, *(done(f"{n}.jpg", {n % 5: n}) for n in range(50)))
+    entries = read_journal(path)
+    assert [entries[f"{n}.jpg"].instances for n in range(50)] == [((n % 5, n),) for n in range(50)]
+
+
 def test_journal__a_full_disk_is_a_storage_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

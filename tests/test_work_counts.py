@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import weakref
 from collections import Counter
@@ -390,6 +391,32 @@ def test_resume__of_a_finished_run_loads_no_network(finished, monkeypatch) -> No
     run = finished(3)
     monkeypatch.setattr(AutoAnnotate, "load", lambda *_: pytest.fail("a network was loaded"))
     assert run().exit_code == 0
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+def test_resume__of_a_finished_run_does_without_pytorch(finished, tmp_path, yolo, small_sam, precision) -> None:
+    finished(3)
+    models = [
+        "--det",
+        str(yolo),
+        "--sam",
+        str(small_sam),
+        "--precision",
+        precision,
+        "--max-det",
+        "4",
+        "--conf",
+        "0.1",
+    ]
+    code = (
+        "import sys\n"
+        "from samcli.cli import app\n"
+        f"try: app({['auto-annotate', str(tmp_path / 'images'), *models]!r})\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(sorted({'torch', 'ultralytics'} & set(sys.modules)))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "[]"
 
 
 def test_resume__looks_at_each_folder_not_at_each_file(finished, opened, monkeypatch) -> None:

@@ -134,6 +134,15 @@ def save_mobile_sam(path: Path) -> Path:
     return random_weights.save_sam(path, "build_mobile_sam")
 
 
+def save_small_mobile_sam(path: Path, image_size: int = 256) -> Path:
+    """The same for smaller images: none of its weights depends on their size, which the file's metadata say."""
+    from safetensors.torch import save_file
+
+    tensors = torch.load(save_mobile_sam(path.with_suffix(".pt")), weights_only=True)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"img_size": str(image_size)})
+    return path
+
+
 def save_rtdetr(path: Path) -> Path:
     """RT-DETR with seeded random weights."""
     return random_weights.save_rtdetr(path, "rtdetr-resnet50", names=("cat", "dog", "bird"))

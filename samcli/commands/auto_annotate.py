@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from samcli.class_map import ClassMap
@@ -26,13 +25,17 @@ from samcli.commands.segmenting import (
 from samcli.config import AutoAnnotateOptions, BoxPromptOptions
 from samcli.detectors import Detector, is_exported, load_detector
 from samcli.embeddings import store_facts
-from samcli.engine import Engine
 from samcli.job import Job, Models
 from samcli.masks import box_iou
 from samcli.pipeline import Finding, StageClock, Worker
 from samcli.plan import Plan
 from samcli.types import Annotation, Detections, Dropped, Embedding, Image, Instance, Prompts, Quality, Size
 from samcli.weights import WeightsFile
+
+if TYPE_CHECKING:
+    import torch
+
+    from samcli.engine import Engine
 
 _ON_PROMPTING = tuple(entry.name for entry in fields(BoxPromptOptions))
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from samcli.commands.segmenting import load_engine
 from samcli.config import EncodeOptions
 from samcli.embeddings import NPY_SUFFIX, SUFFIX, stored_tensors, write_embedding, write_npy
-from samcli.engine import Engine
 from samcli.errors import ImageError
 from samcli.files import write_atomic
 from samcli.formats.records import write_record
@@ -22,6 +21,8 @@ from samcli.types import Annotation, Embedding, Image, ImageRef, Outcome, Status
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from samcli.engine import Engine
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from samcli.config import EverythingOptions, MaskGeneratorOptions
 from samcli.detectors import is_exported
 from samcli.edges import edge_map
 from samcli.embeddings import store_facts
-from samcli.engine import Engine
 from samcli.errors import UsageError
 from samcli.fastsam import FastSam
 from samcli.files import sha256_of
@@ -27,6 +26,9 @@ from samcli.masks import Mask, box_iou
 from samcli.pipeline import Annotator, Finding, SizeOf, StageClock, Worker, no_size
 from samcli.plan import Plan
 from samcli.types import Annotation, Detections, Embedding, Image, Instance, Quality
+
+if TYPE_CHECKING:
+    from samcli.engine import Engine
 
 Grids = list[NDArray[np.float64]]
 

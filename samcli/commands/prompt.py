@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from samcli.commands.segmenting import (
 from samcli.config import PromptOptions
 from samcli.detectors import is_exported
 from samcli.embeddings import store_facts
-from samcli.engine import Engine
 from samcli.errors import ImageError, UsageError
 from samcli.fastsam import FastSam, choose
 from samcli.job import Job, Models
@@ -32,6 +31,9 @@ from samcli.pipeline import Finding, SizeOf, StageClock, Worker, no_size
 from samcli.plan import Plan
 from samcli.prompts import ObjectPrompt, PromptSource, command_line_prompts, group, kept_mask, open_prompts
 from samcli.types import Annotation, Detections, Dropped, Image, Instance, PromptPoint, Segment
+
+if TYPE_CHECKING:
+    from samcli.engine import Engine
 
 _SWITCHES = {"cutout": "cutouts", "overlay": "overlay", "save_logits": "logits"}
 """Options that are short for a format."""

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from samcli.config import AnswerOptions, FastSamOptions, FilterOptions, JobOptions, Options, SamOptions
 from samcli.embeddings import EmbeddingStore, open_store
-from samcli.engine import Engine, choose_device
 from samcli.errors import UsageError
 from samcli.fastsam import DEFAULTS, FastSam, is_fastsam, load_fastsam
 from samcli.job import Models
 from samcli.masks import box_iou
-from samcli.networks import load_network
 from samcli.pipeline import StageClock
 from samcli.plan import Plan
 from samcli.types import Embedding, Image, ImageRef, Instance, PromptPoint, Prompts, Quality, Segment, Size
 from samcli.weights import WeightsFile
+
+if TYPE_CHECKING:  # a finished run ends without PyTorch
+    import torch
+
+    from samcli.engine import Engine
 
 
 def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
@@ -39,6 +42,9 @@ def open_engine(sam: WeightsFile, options: SamOptions, precision: str) -> Engine
             f"--sam {options.sam} is no SAM but finds objects by itself, as FastSAM does: "
             "auto-annotate takes it as --det with --sam none, everything and prompt as --sam"
         )
+    from samcli.engine import Engine
+    from samcli.networks import load_network
+
     return Engine(load_network(sam.path), sam.sha256, device=options.device, precision=precision)
 
 
@@ -54,6 +60,10 @@ def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, st
 
 def device_for(options: SamOptions, precision: str) -> torch.device:
     """The device asked for, set to that precision."""
+    import torch
+
+    from samcli.engine import choose_device
+
     if precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # else convolutions keep ten bits of mantissa: not exact
     return choose_device(options.device)
