@@ -223,13 +223,16 @@ class Engine:
     ) -> list[Segment]:
         """The finished masks of a few prompts; what predicted IoU rules out is never upsampled."""
         logits, quality = self._decode(embedding, prompts, multimask)
+        least, most = torch.aminmax(logits)  # one pass, and not a number is neither
+        ends = torch.stack([least, most]).float().cpu()
         quality = quality.cpu()
-        if not bool(torch.isfinite(quality).all() & torch.isfinite(logits).all()):
+        if not bool(torch.isfinite(quality).all() & torch.isfinite(ends).all()):
             raise ImageError(f"SAM's answer is not finite in {self.precision}; try --precision fp32")
         tokens = logits.shape[1]
         kept = (quality.flatten() > above).nonzero()[:, 0]
         chosen = logits.flatten(0, 1)
         chosen = chosen if len(kept) == len(chosen) else chosen[kept.to(chosen.device)]
+        chosen = chosen.float()
         finished = self._finish(embedding, chosen, offset, min_stability)
         return [
             Segment(
@@ -245,7 +248,7 @@ class Engine:
         ]
 
     def _decode(self, embedding: Embedding, prompts: Prompts, multimask: bool) -> tuple[Tensor, Tensor]:
-        """Low-resolution logits (N, M, h, w) and predicted IoU (N, M), float32 on the device."""
+        """Low-resolution logits (N, M, h, w), and predicted IoU (N, M) in float32, on the device."""
         frame = self._network.frame(embedding.image_size)
         sparse, dense = self._network.embed_prompts(self._in_frame(prompts, frame))
         features, *high_res = (
@@ -258,7 +261,7 @@ class Engine:
             (sparse.to(self._dtype), dense.to(self._dtype)),
             multimask,
         )
-        return masks.float(), quality.float()
+        return masks, quality.float()
 
     def _in_frame(self, prompts: Prompts, frame: Frame) -> PromptTensors:
         """Prompts in pixels of the network's square, on the device."""
