@@ -11,7 +11,7 @@ import functools
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -22,7 +22,7 @@ from torch import Tensor
 from samcli.errors import ImageError, UsageError
 from samcli.masks import Mask
 from samcli.networks import load_network
-from samcli.networks.base import PIXEL_MEAN, PIXEL_STD, Frame, PromptTensors, SamNetwork
+from samcli.networks.base import PIXEL_MEAN, PIXEL_STD, Frame, Inside, PromptTensors, SamNetwork
 from samcli.resampling import bilinear_taps
 from samcli.types import Embedding, Image, Prompts, Segment, Size
 from samcli.weights import find_weights
@@ -38,8 +38,8 @@ _CHUNK = 64
 _CPU_CHUNK_BYTES = 4 << 20
 """On a CPU a decoder that does not mind its cache gets chunks whose image tokens fit it, in bytes."""
 
-_SQUARE_BYTES = 64 << 20
-"""Logits held at the size of the network's square at once, in bytes."""
+_WAITING_PIXELS = 16 << 20
+"""Pixels of finished masks that stay on the device until they are fetched together."""
 
 _STRIP_BYTES = 64 << 20
 """Logits held at the size of the image at once, in bytes: the same for any number of prompts and pixels."""
@@ -223,13 +223,16 @@ class Engine:
     ) -> list[Segment]:
         """The finished masks of a few prompts; what predicted IoU rules out is never upsampled."""
         logits, quality = self._decode(embedding, prompts, multimask)
+        least, most = torch.aminmax(logits)  # one pass, and not a number is neither
+        ends = torch.stack([least, most]).float().cpu()
         quality = quality.cpu()
-        if not bool(torch.isfinite(quality).all() & torch.isfinite(logits).all()):
+        if not bool(torch.isfinite(quality).all() & torch.isfinite(ends).all()):
             raise ImageError(f"SAM's answer is not finite in {self.precision}; try --precision fp32")
         tokens = logits.shape[1]
         kept = (quality.flatten() > above).nonzero()[:, 0]
         chosen = logits.flatten(0, 1)
         chosen = chosen if len(kept) == len(chosen) else chosen[kept.to(chosen.device)]
+        chosen = chosen.float()
         finished = self._finish(embedding, chosen, offset, min_stability)
         return [
             Segment(
@@ -245,7 +248,7 @@ class Engine:
         ]
 
     def _decode(self, embedding: Embedding, prompts: Prompts, multimask: bool) -> tuple[Tensor, Tensor]:
-        """Low-resolution logits (N, M, h, w) and predicted IoU (N, M), float32 on the device."""
+        """Low-resolution logits (N, M, h, w), and predicted IoU (N, M) in float32, on the device."""
         frame = self._network.frame(embedding.image_size)
         sparse, dense = self._network.embed_prompts(self._in_frame(prompts, frame))
         features, *high_res = (
@@ -258,7 +261,7 @@ class Engine:
             (sparse.to(self._dtype), dense.to(self._dtype)),
             multimask,
         )
-        return masks.float(), quality.float()
+        return masks, quality.float()
 
     def _in_frame(self, prompts: Prompts, frame: Frame) -> PromptTensors:
         """Prompts in pixels of the network's square, on the device."""
@@ -282,17 +285,17 @@ class Engine:
         can come of it: bilinear values never exceed those they lie between. No mask is made where the stability
         is too low.
         """
-        at_once = max(1, _SQUARE_BYTES // (4 * self.side**2))
-        for part in torch.split(logits, at_once):
-            insides, extent = self._network.inside(part, embedding.input_size)
-            for inside in insides:
-                rows, columns = _span(inside.amax(1) > -offset), _span(inside.amax(0) > -offset)
-                if rows is not None and columns is not None:
-                    yield _threshold(inside, extent, rows, columns, embedding.image_size, offset, min_stability)
-                elif min_stability > 0:
-                    yield None, 0.0
-                else:
-                    yield Mask.from_pixels(np.zeros((0, 0), bool), size=embedding.image_size), 0.0
+        waiting: list[_Thresholded | None] = []
+        pixels = 0
+        for one, rows, columns in zip(logits, *_spans(logits, -offset), strict=True):
+            part = self._network.inside_part(one, embedding.input_size, rows, columns) if rows and columns else None
+            found = None if part is None else _threshold(part, embedding.image_size, offset)
+            waiting.append(found)
+            pixels += 0 if found is None else found.pixels.numel()
+            if pixels > _WAITING_PIXELS:
+                yield from _fetch(waiting, embedding.image_size, min_stability)
+                waiting, pixels = [], 0
+        yield from _fetch(waiting, embedding.image_size, min_stability)
 
     @torch.inference_mode()
     def probabilities(self, embedding: Embedding, logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -318,47 +321,78 @@ class Engine:
             return None
 
 
-def _span(present: Tensor) -> tuple[int, int] | None:
-    """First and last index where it is true, or None."""
-    found = present.nonzero()
-    return (int(found[0]), int(found[-1])) if len(found) else None
+def _spans(logits: Tensor, low: float) -> tuple[list[tuple[int, int] | None], list[tuple[int, int] | None]]:
+    """Of each of logits (M, h, w) the first and last row, and column, with any above `low`; None without any.
 
-
-def _threshold(
-    inside: Tensor,
-    extent: tuple[float, float],
-    rows: tuple[int, int],
-    columns: tuple[int, int],
-    size: Size,
-    offset: float,
-    min_stability: float,
-) -> tuple[Mask | None, float]:
-    """Mask and stability of one image's logits (h, w); outside the rows and columns they are all too low.
-
-    `extent`: (height, width) that the image takes up of them. In strips of bounded size, however large the image.
+    Of all at once: whatever is asked of a GPU waits until it has done all that it was told before.
     """
-    (top, bottom), (left, right) = (
-        _reach(span, old, new) for span, old, new in zip((rows, columns), extent, size, strict=True)
+    height = logits.shape[1]
+    present = (torch.cat([logits.amax(2), logits.amax(1)], 1) > low).cpu().numpy()
+    rows, columns = (
+        [(int(one.argmax()), len(one) - 1 - int(one[::-1].argmax())) if one.any() else None for one in part]
+        for part in (present[:, :height], present[:, height:])
     )
-    first, second, weight = bilinear_taps(left, right, extent[1], size[1], inside.shape[1], inside.device)
+    return rows, columns
+
+
+@dataclass(frozen=True)
+class _Thresholded:
+    """A mask still on the device: `pixels`, bool (h, w), from `corner` (left, top) on, and two `counts`: of the
+    logits that are certainly, and of those that are possibly, the object's."""
+
+    pixels: Tensor
+    corner: tuple[int, int]
+    counts: Tensor
+
+
+def _threshold(inside: Inside, size: Size, offset: float) -> _Thresholded:
+    """One image's logits at its original size, cut at 0. In strips of bounded size, however large the image."""
+    (top, bottom), (left, right) = (
+        _reach(span, old, new) for span, old, new in zip(inside.spans, inside.extent, size, strict=True)
+    )
+    values, (base, base_column), (height, width) = inside.values, inside.origin, inside.size
+    first, second, weight = bilinear_taps(left, right, inside.extent[1], size[1], width, values.device)
+    first, second = first - base_column, second - base_column
     strip = max(1, _STRIP_BYTES // (4 * (right - left)))
-    pixels, certain, possible = [], 0, 0
+    pixels, counts = [], []
     for start in range(top, bottom, strip):
-        above, below, share = bilinear_taps(
-            start, min(start + strip, bottom), extent[0], size[0], inside.shape[0], inside.device
-        )
-        base = int(above[0])
-        needed = inside[base : int(below[-1]) + 1]
+        end = min(start + strip, bottom)
+        above, below, share = bilinear_taps(start, end, inside.extent[0], size[0], height, values.device)
+        lowest, highest = (math.floor((at + 0.5) * inside.extent[0] / size[0] - 0.5) - base for at in (start, end))
+        skipped = max(0, lowest - 1)  # one to spare: the taps are computed in float32
+        needed = values[skipped : highest + 3]
         wide = torch.lerp(needed[:, first], needed[:, second], weight)
-        full = torch.lerp(wide[above - base], wide[below - base], share[:, None])
-        certain += int(torch.count_nonzero(full > offset))
-        possible += int(torch.count_nonzero(full > -offset))
-        pixels.append((full > 0).cpu().numpy())
+        full = torch.lerp(wide[above - base - skipped], wide[below - base - skipped], share[:, None])
+        counts.append(torch.stack([torch.count_nonzero(full > limit) for limit in (offset, -offset)]))
+        pixels.append(full > 0)
+    return _Thresholded(torch.cat(pixels), (left, top), torch.stack(counts).sum(0))
+
+
+def _fetch(
+    found: Sequence[_Thresholded | None], size: Size, min_stability: float
+) -> Iterator[tuple[Mask | None, float]]:
+    """Masks and their stability from the device, in two transfers; what is not stable enough is left there."""
+    there = [one for one in found if one is not None]
+    counts = torch.stack([one.counts for one in there]).cpu().numpy() if there else np.zeros((0, 2), np.int64)
     # In float32, as the reference divides and compares: 0.95 itself has to fall on its side.
-    stability = np.float32(certain) / np.float32(possible) if possible else np.float32(0)
-    if stability < np.float32(min_stability):
-        return None, float(stability)
-    return Mask.from_pixels(np.concatenate(pixels), (left, top), size), float(stability)
+    certain, possible = counts.T.astype(np.float32)
+    stabilities = certain / np.maximum(possible, 1)
+    stable = (stabilities >= np.float32(min_stability)).tolist()
+    kept = [one.pixels for one, enough in zip(there, stable, strict=True) if enough]
+    flat = torch.cat([pixels.flatten() for pixels in kept]).cpu().numpy() if kept else np.zeros(0, bool)
+    start, answers = 0, zip(there, stabilities.tolist(), stable, strict=True)
+    for one in found:
+        if one is None:
+            empty = Mask.from_pixels(np.zeros((0, 0), bool), size=size)
+            yield None if min_stability > 0 else empty, 0.0
+            continue
+        _, stability, enough = next(answers)
+        if not enough:
+            yield None, stability
+            continue
+        end = start + one.pixels.numel()
+        yield Mask.from_pixels(flat[start:end].reshape(one.pixels.shape), one.corner, size), stability
+        start = end
 
 
 def _reach(span: tuple[int, int], old: float, new: int) -> tuple[int, int]:

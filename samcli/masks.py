@@ -117,13 +117,12 @@ class Mask:
         """From bool (h, w) pixels, which may be a crop: `offset` is its (left, top) in an image of `size`."""
         height, width = size or pixels.shape
         left, top = offset
-        padded = np.zeros((pixels.shape[1], pixels.shape[0] + 2), np.int8)
+        padded = np.zeros((pixels.shape[1], pixels.shape[0] + 2), bool)
         padded[:, 1:-1] = pixels.T
-        change = np.diff(padded, axis=1)
-        columns, rows = np.nonzero(change > 0)
-        starts = (columns + left) * height + rows + top
-        columns, rows = np.nonzero(change < 0)
-        ends = (columns + left) * height + rows + top
+        change = np.flatnonzero(padded[:, 1:] != padded[:, :-1])  # in each column a start, an end, a start ...
+        columns, rows = np.divmod(change, pixels.shape[0] + 1)
+        edges = (columns + left) * height + rows + top
+        starts, ends = edges[::2], edges[1::2]
         joined = starts[1:] == ends[:-1]  # a run that reaches the bottom goes on at the top of the next column
         starts, ends = starts[np.r_[True, ~joined][: len(starts)]], ends[np.r_[~joined, True][: len(ends)]]
         edges = np.empty(2 * len(starts) + 2, np.int64)
@@ -131,7 +130,14 @@ class Mask:
         runs = np.diff(edges)
         if len(runs) > 1 and runs[-1] == 0:
             runs = runs[:-1]
-        return cls(height, width, compress_counts(runs, height, width))
+        return cls._of_runs(height, width, runs)
+
+    @classmethod
+    def _of_runs(cls, height: int, width: int, runs: NDArray[np.int64]) -> Mask:
+        """From run lengths that are known to be right: they need not be read back out of their compressed form."""
+        mask = object.__new__(cls)
+        vars(mask).update(height=height, width=width, counts=compress_counts(runs, height, width), _runs=runs)
+        return mask
 
 
 _CODES = bytes(range(48, 112))

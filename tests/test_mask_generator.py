@@ -13,9 +13,17 @@ from test_engine import mobile_reference, photo, reference, same
 from samcli.config import MaskGeneratorOptions
 from samcli.engine import Engine, load_sam
 from samcli.formats.amg import amg_facts
-from samcli.mask_generator import Candidate, Settings, box_nms, everything, mask_nms, without_small_regions
+from samcli.mask_generator import (
+    Candidate,
+    Settings,
+    box_nms,
+    crop_boxes,
+    everything,
+    mask_nms,
+    without_small_regions,
+)
 from samcli.masks import Mask
-from samcli.types import Annotation, Image, Segment
+from samcli.types import Annotation, Image, ImageRef, Segment
 
 segment_anything = pytest.importorskip("segment_anything")
 
@@ -208,3 +216,27 @@ def test_everything__of_mobile_sam_is_segment_anythings(checkpoints, photos) -> 
     path = weights.save_mobile_sam(checkpoints / "mobile_everything.pt")
     engine = load_sam(str(path), device="cpu", precision="fp32")
     assert_same(engine, mobile_reference(path), photo(photos[0], 500, 640), 20, **RANDOM)
+
+
+@pytest.mark.parametrize(("device", "wanted"), [("cpu", [1] * 21), ("meta", [1, 8, 8, 4])])
+def test_crops__go_through_the_encoder_together_but_on_a_cpu(device, wanted) -> None:
+    from samcli.mask_generator import _embeddings
+
+    seen: list[list[tuple[int, int]]] = []
+
+    class Recorder:
+        """Stands for an engine that remembers the sizes of what it was given."""
+
+        def encode(self, images):
+            seen.append([image.image_size for image in images])
+            return [image.image_size for image in images]
+
+    engine = Recorder()
+    engine.device = torch.device(device)
+    image = Image(ImageRef(Path(), "x.png"), np.zeros((60, 80, 3), np.uint8))
+    crops = crop_boxes(image.image_size, 2, 0.3)
+
+    found = list(_embeddings(engine, image, crops, None))
+
+    assert [len(part) for part in seen] == wanted
+    assert found == [(bottom - top, right - left) for (left, top, right, bottom), _ in crops]

@@ -58,6 +58,26 @@ class PromptTensors:
     mask_logits: Tensor | None = None
 
 
+Span = tuple[int, int]
+"""First and last position."""
+
+
+@dataclass(frozen=True)
+class Inside:
+    """The part of one mask's logits from which the mask at the image's size is resized.
+
+    `values`: (h, w), which lie at `origin` (row, column) in all that is the image, of `size` positions.
+    `extent`: (height, width) that the image takes up of these. `spans`: rows and columns outside which no logit
+    counts; `values` hold all that is read for the positions in them.
+    """
+
+    values: Tensor
+    origin: tuple[int, int]
+    size: tuple[int, int]
+    extent: tuple[float, float]
+    spans: tuple[Span, Span]
+
+
 @dataclass(frozen=True)
 class SamNetwork(abc.ABC):
     """A promptable network and what is its family's own. Its modules are moved and cast by the engine."""
@@ -110,6 +130,18 @@ class SamNetwork(abc.ABC):
 
         Also the (height, width) that the image takes up of it; less than all where it ends within a pixel.
         """
+
+    def inside_part(self, logits: Tensor, input_size: Size, rows: Span, columns: Span) -> Inside | None:
+        """What `inside` says of one mask's logits (h, w) that count in these rows and columns alone.
+
+        None where all of those are padding.
+        """
+        (values,), extent = self.inside(logits[None], input_size)
+        height, width = values.shape
+        if rows[0] >= height or columns[0] >= width:
+            return None
+        spans = (rows[0], min(rows[1], height - 1)), (columns[0], min(columns[1], width - 1))
+        return Inside(values, (0, 0), (height, width), extent, spans)
 
 
 @contextlib.contextmanager
