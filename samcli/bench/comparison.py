@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def compare(images: Path | None, options: BenchOptions, watch: Watch = lambda li
     return Comparison(machine(device, options), [path.name for path in paths], options, found)
 
 
-def words(text: str | None, known: Sequence[str] | dict[str, str], flag: str) -> list[str]:
+def words(text: str | None, known: Iterable[str], flag: str) -> list[str]:
     """The words between the commas, each one of those that are known.
 
     Raises:
