@@ -67,7 +67,7 @@ def architecture_of(name: str) -> str:
 
 
 def save_sam(path: Path, builder: str, *, settled: bool = False) -> Path:
-    """A SAM or SAM 2 that one of Ultralytics' builders makes, as its makers save it. `settled`: see `settle_sam`."""
+    """A SAM or SAM 2 of one of Ultralytics' builders, as its makers save it. `settled`: see `settle_sam`."""
     prepare_ultralytics()
     from ultralytics.models.sam import build
 
