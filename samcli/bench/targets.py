@@ -286,7 +286,7 @@ class Bench:
             setup = replace(setup, model="tiny", weights="tiny", det="tiny")
         elif model != "vit-b":
             setup = replace(setup, model=model, weights=str(self.weights(model)))
-        return profile(setup, 1, self.watch).get(mode, {})
+        return profile(setup, 1, self.watch, (mode,)).get(mode, {})
 
 
 def _peer(*arguments: object) -> list[str]:
@@ -366,7 +366,7 @@ def _flat_memory(bench: Bench) -> list[float]:
 def _overhead(bench: Bench) -> list[float]:
     """Percent of an image's time that is not the networks'."""
     setup = replace(bench.setup(OWN, max(4, bench.options.images)), model="tiny", weights="tiny", det="tiny")
-    seconds = profile(setup, bench.options.rounds, bench.watch)["box"]
+    seconds = profile(setup, bench.options.rounds, bench.watch, ("box",))["box"]
     return [100 * (1 - sum(seconds[stage] for stage in NETWORK_STAGES) / sum(seconds.values()))]
 
 
