@@ -657,7 +657,7 @@ def bench(
     data: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[IMAGES]", help="An image or a folder; without, pictures are drawn.", show_default=False
+            metavar="IMAGES", help="An image or a folder; without, pictures are drawn.", show_default=False
         ),
     ] = None,
     output: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def compare(images: Path | None, options: BenchOptions, watch: Watch = lambda li
     return Comparison(machine(device, options), [path.name for path in paths], options, found)
 
 
-def words(text: str | None, known: Sequence[str] | dict[str, str], flag: str) -> list[str]:
+def words(text: str | None, known: Iterable[str], flag: str) -> list[str]:
     """The words between the commas, each one of those that are known.
 
     Raises:
@@ -138,12 +138,14 @@ def setup_for(tool: str, model: BenchModel, paths: Sequence[Path], options: Benc
     )
 
 
-def profile(setup: Setup, rounds: int, watch: Watch = lambda line: None) -> dict[str, dict[str, float]]:
+def profile(
+    setup: Setup, rounds: int, watch: Watch = lambda line: None, modes: Sequence[str] = _MODES
+) -> dict[str, dict[str, float]]:
     """Mean seconds an image by mode and stage; nothing for a model that is one network from end to end."""
     sums: dict[str, dict[str, float]] = {}
     with started([setup]) as (worker,):
         worker.load()
-        for mode in _MODES:
+        for mode in modes:
             for number in range(rounds + 1):  # the first warms up
                 for image in range(len(setup.images) if number else 1):
                     watch(f"{setup.model}: stages of {mode}")

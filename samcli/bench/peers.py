@@ -79,7 +79,7 @@ class SegmentAnything:
     def __init__(self, setup: Setup, tensors: Tensors) -> None:
         from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 
-        sam = _segment_anything_sam(tensors).to(setup.device)
+        sam = segment_anything_sam(tensors).to(setup.device)
         self._boxes = setup.boxes
         self._predictor = SamPredictor(sam)
         # Run lengths, which is what samcli's masks are too.
@@ -117,7 +117,7 @@ class SegmentAnything:
         return len(masks.cpu().numpy())
 
 
-def _segment_anything_sam(tensors: Tensors) -> Any:
+def segment_anything_sam(tensors: Tensors) -> Any:
     """Meta's own network for these tensors, strictly."""
     from functools import partial
 

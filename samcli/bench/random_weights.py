@@ -1,4 +1,4 @@
-"""Checkpoints of known architectures with seeded random weights: speed and memory do not depend on what they know.
+"""Checkpoints of known architectures with seeded random weights: networks are as fast whatever they know.
 
 Built with Ultralytics' own builders, whose tensors have the names of the published files.
 """
@@ -13,15 +13,20 @@ from typing import Any
 
 import torch
 
-from samcli.errors import UsageError
+from samcli.bench.pictures import draw_picture
+from samcli.networks.base import PIXEL_MEAN, PIXEL_STD
+from samcli.networks.fast import decoder_forward, encoder_forward
 from samcli.ultralytics_setup import prepare_ultralytics
 from samcli.weights import known_checkpoint
 
 _COCO_CLASSES = tuple(f"class {number}" for number in range(80))
+_TYPICAL_LOGIT = 30.0
+_HIGH_QUALITY, _RATED_HIGH, _QUALITY_SPREAD = 0.88, 2 / 3, 0.06
+"""What a trained SAM's answers look like on a photo: the median logit; the share of masks rated below everything
+mode's threshold, and how far ratings lie apart."""
+
 _FASTSAM_SIDE = 1024
 """Pixels that the published FastSAM was trained with."""
-
-_SAM_SIZES = {"b": "vit_b", "l": "vit_l", "h": "vit_h"}
 
 
 def save_random(name: str, folder: Path) -> Path:
@@ -29,41 +34,48 @@ def save_random(name: str, folder: Path) -> Path:
 
     Raises:
         WeightsError: no such name is known.
-        UsageError: Ultralytics has no builder for it.
     """
-    role, path = known_checkpoint(name).role, folder / name
+    path, architecture = folder / name, architecture_of(name)
     if path.is_file():
         return path
+    role = known_checkpoint(name).role
     if role == "sam":
-        return save_sam(path, _builder_of(name))
-    stem = name.removesuffix(".pt")
+        return save_sam(path, architecture, settled=True)
+    if architecture.startswith("rtdetr"):
+        return save_rtdetr(path, architecture, names=_COCO_CLASSES)
     if role == "fastsam":
-        size = stem.rpartition("-")[2]
-        return save_yolo(path, f"yolov8{size}-seg", names=("object",), imgsz=_FASTSAM_SIDE)
-    if stem.startswith("rtdetr"):
-        return save_rtdetr(path, stem, names=_COCO_CLASSES)
-    return save_yolo(path, re.sub(r"^(yolov5\w)u$", r"\1", stem), names=_COCO_CLASSES)
+        return save_yolo(path, architecture, names=("object",), imgsz=_FASTSAM_SIDE)
+    return save_yolo(path, architecture, names=_COCO_CLASSES)
 
 
-def _builder_of(name: str) -> str:
-    """Name of Ultralytics' function that builds a SAM."""
-    if name.startswith("mobile_sam"):
-        return "build_mobile_sam"
+def architecture_of(name: str) -> str:
+    """What a known checkpoint is called in Ultralytics: its builder of a SAM, or its YAML file of a detector.
+
+    Raises:
+        WeightsError: no such name is known.
+    """
+    role, stem = known_checkpoint(name).role, name.rpartition(".")[0]
+    if role == "fastsam":
+        return f"yolov8{stem.rpartition('-')[2]}-seg"
+    if role == "det":
+        return re.sub(r"^(yolov5\w)u$", r"\1", stem)
     if found := re.match(r"sam2(?:\.1)?_(?:hiera_)?([tsbl])", name):
         return f"build_sam2_{found[1]}"
     if found := re.match(r"sam_(?:vit_)?([blh])", name):
-        return f"build_sam_{_SAM_SIZES[found[1]]}"
-    raise UsageError(f"no random weights for {name}: its architecture has no builder")
+        return f"build_sam_vit_{found[1]}"
+    return f"build_{stem}"
 
 
-def save_sam(path: Path, builder: str) -> Path:
-    """A SAM or SAM 2 that one of Ultralytics' builders makes, as its makers save it."""
+def save_sam(path: Path, builder: str, *, settled: bool = False) -> Path:
+    """A SAM or SAM 2 of one of Ultralytics' builders, as its makers save it. `settled`: see `settle_sam`."""
     prepare_ultralytics()
     from ultralytics.models.sam import build
 
     torch.manual_seed(0)
     model = getattr(build, builder)()
     enliven(model)
+    if settled and hasattr(model, "mask_decoder"):
+        settle_sam(model)
     tensors = model.state_dict()
     torch.save({"model": tensors} if hasattr(model, "sam_mask_decoder") else tensors, path)
     return path
@@ -81,6 +93,45 @@ def enliven(sam: torch.nn.Module) -> None:
     decoder: Any = sam.sam_mask_decoder
     for head in decoder.output_hypernetworks_mlps:
         head.layers[-1].weight.data.mul_(20)
+
+
+@torch.inference_mode()
+def settle_sam(model: Any) -> None:
+    """Let a SAM 1 give masks like a trained one's: of few parts, with clear edges, a third of them rated above .88.
+
+    As initialised, neighbouring pixels have nothing to do with each other, no mask is rated high, and what comes
+    after the network would be measured on masks of a thousand parts, or on none.
+    """
+    decoder = model.mask_decoder
+    for layer in decoder.output_upscaling:
+        if isinstance(layer, torch.nn.ConvTranspose2d):  # each position of a kernel alike: no checkerboard
+            layer.weight.copy_(layer.weight.mean((2, 3), keepdim=True).expand_as(layer.weight))
+    logits, quality = _click(model)
+    for head in decoder.output_hypernetworks_mlps:
+        _rescale(head.layers[-1], _TYPICAL_LOGIT / float(logits.abs().median()))
+    high, spread = float(quality.flatten().quantile(_RATED_HIGH)), float(quality.std())
+    factor = _QUALITY_SPREAD / spread
+    _rescale(decoder.iou_prediction_head.layers[-1], factor, _HIGH_QUALITY - factor * high)
+
+
+def _rescale(layer: Any, factor: float, shift: float = 0.0) -> None:
+    """Make a linear layer give `factor` times what it gave, and `shift`."""
+    layer.weight.mul_(factor)
+    layer.bias.mul_(factor).add_(shift)
+
+
+def _click(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and predicted IoU of all masks of a grid of points on a drawn picture."""
+    side, clicks = 1024, 8
+    drawn = torch.from_numpy(draw_picture(0, (side, side))).permute(2, 0, 1)[None].float()
+    mean, std = (torch.tensor(rgb).view(1, 3, 1, 1) for rgb in (PIXEL_MEAN, PIXEL_STD))
+    embedding = encoder_forward(model.image_encoder)((drawn - mean) / std)
+    places = (torch.arange(clicks) + 0.5) * side / clicks
+    points = torch.cartesian_prod(places, places)[:, None]
+    sparse, dense = model.prompt_encoder((points, torch.ones(len(points), 1)), None, None)
+    predict = decoder_forward(model.mask_decoder)
+    logits, quality = predict(embedding, model.prompt_encoder.get_dense_pe(), sparse, dense[:1], True)
+    return logits, quality
 
 
 def save_yolo(path: Path, architecture: str, *, names: Sequence[str], imgsz: int = 640) -> Path:

@@ -169,7 +169,7 @@ def _one_round(
     """Each task of each image by all in turn; another begins in each round."""
     order = [*pairs[number % len(pairs) :], *pairs[: number % len(pairs)]]
     images = len(pairs[0][0].setup.images)
-    sums: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    sums: dict[tuple[int, str], list[dict[str, Any]]] = {}
     tasks = list(dict.fromkeys(task for _, own in pairs for task in own.tasks))
     for image in range(images):
         for task in tasks:
@@ -179,10 +179,10 @@ def _one_round(
                 watch(f"{worker.setup.model}: round {number + 1} of {rounds}, {worker.setup.tool}, {task}")
                 answer = _or_missing(own, lambda w=worker, t=task, i=image: w.ask(task=t, image=i))  # type: ignore[misc]
                 if answer is not None:
-                    sums.setdefault((own.tool, task), []).append(answer)
+                    sums.setdefault((id(own), task), []).append(answer)
     for _, own in pairs:
         for task, figures in own.tasks.items():
-            _add(figures, sums[own.tool, task])
+            _add(figures, sums[id(own), task])
 
 
 def _add(figures: TaskFigures, answers: Sequence[Mapping[str, Any]]) -> None:

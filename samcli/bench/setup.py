@@ -41,7 +41,8 @@ class Setup:
 
     `tool`: `samcli` or one of the peers. `model`: its name in the table; `weights`: its file. `boxes`: prompts of
     the task `box`. `points_per_side`: of the grid of the task `everything`. `device` and `threads` hold for all
-    tools, `precision` for samcli: the others compute as they come, in fp32.
+    tools, `precision` for samcli: the others compute as they come, in fp32. `det`: a detector whose boxes take the
+    place of the drawn ones when samcli is taken apart into stages.
     """
 
     tool: str
@@ -52,6 +53,7 @@ class Setup:
     precision: str = "auto"
     threads: int | None = None
     boxes: int = 10
+    det: str | None = None
     points_per_side: int = 32
 
     def as_json(self) -> str:

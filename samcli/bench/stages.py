@@ -18,7 +18,7 @@ from samcli.bench.pictures import draw_boxes
 from samcli.bench.setup import Setup, UnsupportedError
 from samcli.commands.segmenting import to_instance
 from samcli.config import AutoAnnotateOptions, MaskGeneratorOptions
-from samcli.detectors import Detector, load_detector
+from samcli.detectors import load_detector
 from samcli.engine import Engine
 from samcli.formats import FORMATS, Rendering
 from samcli.formats.base import polygon_options
@@ -48,13 +48,13 @@ T = TypeVar("T")
 
 
 class Profiler:
-    """samcli's own job with a SAM, taken apart. `detector`: its boxes prompt, in place of drawn ones.
+    """samcli's own job with a SAM, taken apart.
 
     Raises:
         UnsupportedError: the weights are no SAM.
     """
 
-    def __init__(self, setup: Setup, detector: Detector | None = None) -> None:
+    def __init__(self, setup: Setup) -> None:
         weights = find_weights(setup.weights, "sam")
         if weights.path.suffix == ".pt":
             from samcli.bench.contenders import pickled_network
@@ -62,7 +62,8 @@ class Profiler:
             if pickled_network(weights.path):
                 raise UnsupportedError(f"{setup.model} is no SAM: its stages are one network")
         self.clock = StageClock()
-        self._setup, self._detector = setup, detector
+        self._setup = setup
+        self._detector = load_detector(setup.det, device=setup.device) if setup.det else None
         network = _TimedNetwork(load_network(weights.path), self.clock, setup.device)
         self._engine = Engine(
             cast(SamNetwork, network), setup.model, device=setup.device, precision=setup.precision
@@ -158,15 +159,3 @@ class _TimedNetwork:
     def decode(self, *arguments: Any) -> tuple[Tensor, Tensor]:
         """See SamNetwork."""
         return self._timed("prompts", self._network.decode, *arguments)
-
-
-def profile_with_detector(sam: str, det: str, paths: list[Path], *, precision: str = "auto") -> dict[str, float]:
-    """Seconds by stage of auto-annotate on the CPU, summed over image files; the first of them warms up."""
-    detector = load_detector(det, device="cpu")
-    profiler = Profiler(Setup("samcli", sam, sam, (), precision=precision), detector)
-    total: dict[str, float] = {}
-    for index, path in enumerate([paths[0], *paths]):
-        seconds = profiler.run("box", path)
-        for stage, value in seconds.items() if index else ():
-            total[stage] = total.get(stage, 0.0) + value
-    return total

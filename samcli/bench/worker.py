@@ -6,6 +6,7 @@ time. What the tools print goes to stderr: the answers have a pipe of their own.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -57,7 +58,7 @@ class Served:
         self._torch, self._setup = torch, setup
         self._contender = load_contender(setup)
         seconds = time.perf_counter() - start
-        self._images = [read_image(path) for path in setup.images]
+        self._read = functools.lru_cache(maxsize=None)(read_image)
         self._profiler: Any = None
         self.loaded = {
             "tasks": list(self._contender.tasks),
@@ -68,11 +69,11 @@ class Served:
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Seconds, CPU seconds, peak memory and number of masks; seconds by stage; or nothing after a warm-up."""
         if "warm_up" in request:
-            self._contender.warm_up(self._images[request["warm_up"]])
+            self._contender.warm_up(self._read(self._setup.images[request["warm_up"]]))
             return {}
         if "stages" in request:
-            return {"stages": self._profile(request["stages"], Path(self._setup.images[request["image"]]))}
-        task, image = request["task"], self._images[request["image"]]
+            return self._profile(request["stages"], Path(self._setup.images[request["image"]]))
+        task, image = request["task"], self._read(self._setup.images[request["image"]])
         self._contender.prepare(task, image)
         self._synchronize()
         self._reset_peak()
@@ -82,13 +83,13 @@ class Served:
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         return {"seconds": seconds, "cpu_seconds": cpu, "peak_mb": self._peak(), "masks": masks}
 
-    def _profile(self, mode: str, path: Path) -> dict[str, float]:
+    def _profile(self, mode: str, path: Path) -> dict[str, Any]:
         if self._profiler is None:
             from samcli.bench.stages import Profiler
 
             self._profiler = Profiler(self._setup)
-        seconds: dict[str, float] = self._profiler.run(mode, path)
-        return seconds
+        self._reset_peak()
+        return {"stages": self._profiler.run(mode, path), "peak_mb": self._peak()}
 
     @property
     def _on_gpu(self) -> bool:

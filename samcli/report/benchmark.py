@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samcli.bench.comparison import Comparison, ModelFigures, compare
-from samcli.bench.rotation import Spread, TaskFigures
+from samcli.bench.chart import draw
+from samcli.bench.comparison import Comparison, ModelFigures, compare, words
+from samcli.bench.growth import AXES, LINEAR, Growth, measure_growth
+from samcli.bench.rotation import Spread, TaskFigures, Watch
 from samcli.bench.setup import TASKS
 from samcli.bench.stages import STAGES
+from samcli.bench.targets import TARGETS, Targets, measure_targets
 from samcli.config import BenchOptions
+from samcli.errors import UsageError
 from samcli.files import write_atomic
 from samcli.plots import check_plot
 from samcli.report.text import printable
@@ -56,18 +60,38 @@ def run_bench(
     """
     if chart:
         check_plot(chart, "--chart")
+    if options.growth and options.targets:
+        raise UsageError("--growth and --targets are two things: give one")
+    if options.only and not (options.growth or options.targets):
+        raise UsageError("--only chooses among the curves of --growth or the rows of --targets: give one of them")
     with Ticker(quiet=quiet) as watch:
-        result = compare(images, options, watch)
+        result = _measure(images, options, watch)
     if output:
         write_atomic(output, json.dumps(result.as_dict(), indent=1).encode() + b"\n")
-    print_comparison(result, as_json=as_json)
-
-
-def print_comparison(result: Comparison, *, as_json: bool) -> None:
-    """The table of models, ratios to the others, and stages, as far as they were measured."""
+    if chart:
+        draw(result, chart)
     if as_json:
         print(json.dumps(result.as_dict()))
-        return
+    elif isinstance(result, Comparison):
+        print_comparison(result)
+    elif isinstance(result, Growth):
+        print_growth(result)
+    else:
+        print_targets(result)
+
+
+def _measure(images: Path | None, options: BenchOptions, watch: Watch) -> Comparison | Growth | Targets:
+    if options.growth:
+        names = words(options.only, AXES, "--only") or list(AXES)
+        return measure_growth(names, options, watch)
+    if options.targets:
+        names = words(options.only, TARGETS, "--only") or list(TARGETS)
+        return measure_targets(images, names, options, watch)
+    return compare(images, options, watch)
+
+
+def print_comparison(result: Comparison) -> None:
+    """The table of models, ratios to the others, and stages, as far as they were measured."""
     console = _console()
     console.print(_models_table(result))
     _print_missing(console, result.models)
@@ -79,7 +103,60 @@ def print_comparison(result: Comparison, *, as_json: bool) -> None:
             console.print()
             print_stages(console, f"{one.model.name}, {mode}", seconds)
     console.print()
-    console.print(_legend(result), style="dim", soft_wrap=True)
+    how = (
+        f"Median of {result.options.rounds} rounds; encode: the image encoder; box: {result.options.boxes} boxes "
+        f"of an encoded image; everything: pixels to all masks, {result.options.points_per_side} clicks a side."
+    )
+    _print_legend(console, how, result.machine)
+
+
+def print_growth(result: Growth) -> None:
+    """Each curve's points, its steepest step, and whether it is linear or better."""
+    console = _console()
+    for curve in result.curves:
+        table = new_table(curve.unit, "seconds", "CPU seconds", "peak MB", "ms each")
+        for point in curve.points:
+            each = 1000 * point.seconds / point.size
+            figures = (f"{point.seconds:.2f}", f"{point.cpu_seconds:.2f}", f"{point.peak_mb:,.0f}", f"{each:.3g}")
+            table.add_row(f"{point.size:,g}", *figures)
+        console.print(f"{curve.name}: {curve.what}", style="bold")
+        console.print(table)
+        if len(curve.points) > 1:
+            verdict = "[green]linear or better[/]" if curve.is_linear else "[red]steeper than linear[/]"
+            console.print(
+                f"{verdict}: in the steepest step time goes with size to the {curve.slope:.2f}, memory to the "
+                f"{curve.memory_slope:.2f} (at most {LINEAR:g})",
+                soft_wrap=True,
+            )
+        console.print()
+    _print_legend(console, "ms each: all seconds by size, start included.", result.machine)
+
+
+def print_targets(result: Targets) -> None:
+    """Each target beside what is reached; for those not met, where the time goes."""
+    from rich.markup import escape
+
+    console = _console()
+    table = new_table("name", "target", "min", "median", "max", "")
+    for row in result.rows:
+        target = row.target
+        limit = f"{'<=' if target.most else '>='} {target.limit:g} {target.unit}"
+        spread = row.spread
+        cells = [f"{value:.2f}" for value in (spread.min, spread.median, spread.max)] if spread else ["-"] * 3
+        met = {True: "[green]met[/]", False: "[red]not met[/]", None: ""}[row.met]
+        table.add_row(target.name, limit, *cells, met)
+    console.print(table)
+    console.print()
+    for row in result.rows:
+        against = f", against {row.target.against}" if row.target.against else ""
+        note = f" [yellow]{escape(row.note)}[/]" if row.note else ""
+        console.print(f"{row.target.name}: {row.target.work}{against}{note}", soft_wrap=True)
+    for row in result.rows:
+        if row.stages:
+            console.print()
+            print_stages(console, f"not met: {row.target.name}", row.stages)
+    console.print()
+    _print_legend(console, f"{result.options.rounds} rounds; met by the median.", result.machine)
 
 
 def _console() -> Console:
@@ -151,12 +228,9 @@ def print_stages(console: Console, title: str, seconds: Mapping[str, float]) -> 
     console.print(table)
 
 
-def _legend(result: Comparison) -> str:
-    machine: dict[str, Any] = result.machine
-    images = f"{len(result.images)} images" if len(result.images) > 1 else "1 image"
-    return (
-        f"Median of {result.options.rounds} rounds, {images}, {machine['device']} in {machine['precision']}, "
-        f"torch {machine['packages'].get('torch')}, {machine['cpu']['cores']} cores. encode: the image encoder; "
-        f"box: {result.options.boxes} boxes of an encoded image; everything: from pixels to all masks, "
-        f"{result.options.points_per_side} clicks a side."
+def _print_legend(console: Console, how: str, machine: Mapping[str, Any]) -> None:
+    where = (
+        f"{machine['device']} in {machine['precision']}, torch {machine['packages'].get('torch')}, "
+        f"{machine['cpu']['cores']} cores."
     )
+    console.print(f"{how} {where}", style="dim", soft_wrap=True)

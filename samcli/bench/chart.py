@@ -1,0 +1,106 @@
+"""Charts of what was measured: bars for the table, curves for growth, bars against a line for the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samcli.bench.comparison import Comparison
+from samcli.bench.growth import Curve, Growth
+from samcli.bench.rotation import Spread
+from samcli.bench.setup import TASKS
+from samcli.bench.targets import Targets
+from samcli.plots import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw(result: Comparison | Growth | Targets, target: Path) -> None:
+    """The chart that suits the result, as PNG, SVG or PDF."""
+    if isinstance(result, Comparison):
+        draw_comparison(result, target)
+    elif isinstance(result, Growth):
+        draw_growth(result.curves, target)
+    else:
+        draw_targets(result, target)
+
+
+def draw_comparison(result: Comparison, target: Path) -> None:
+    """For each task milliseconds an image by model and tool, with the span from least to most; and memory."""
+    from matplotlib.figure import Figure
+
+    tasks = [task for task in TASKS if any(task in tool.tasks for one in result.models for tool in one.contenders)]
+    rows = [(one, tool) for one in result.models for tool in one.contenders if not tool.missing]
+    figure = Figure(figsize=(4 * (len(tasks) + 1), 1.5 + 0.4 * len(rows)), layout="constrained")
+    axes = figure.subplots(1, len(tasks) + 1, sharey=True, squeeze=False)[0]
+    labels = [f"{one.model.name}, {tool.tool}" for one, tool in rows]
+    for axis, task in zip(axes, tasks, strict=False):
+        shown = {
+            label: Spread.of([1000 * value for value in tool.tasks[task].seconds])
+            for label, (_, tool) in zip(labels, rows, strict=True)
+            if task in tool.tasks and tool.tasks[task].seconds
+        }
+        _bars(axis, labels, shown)
+        axis.set(xlabel="ms an image", title=task)
+    memory = {
+        label: Spread.of([tool.peak_mb]) for label, (_, tool) in zip(labels, rows, strict=True) if tool.peak_mb
+    }
+    _bars(axes[-1], labels, memory)
+    axes[-1].set(xlabel="MB", title="peak memory")
+    axes[0].invert_yaxis()
+    save_figure(figure, target)
+
+
+def _bars(axis: Axes, labels: Sequence[str], shown: dict[str, Spread]) -> None:
+    """Medians, and whiskers from least to most; a label without a figure keeps its place."""
+    medians = [shown[label].median if label in shown else 0.0 for label in labels]
+    below = [shown[label].median - shown[label].min if label in shown else 0.0 for label in labels]
+    above = [shown[label].max - shown[label].median if label in shown else 0.0 for label in labels]
+    axis.barh(range(len(labels)), medians, xerr=[below, above], capsize=2)
+    axis.set_yticks(range(len(labels)), labels)
+
+
+def draw_growth(curves: Sequence[Curve], target: Path) -> None:
+    """Seconds above (by logarithms: linear is a slope of one) and peak memory below, over size."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4 * len(curves), 7), layout="constrained")
+    axes = figure.subplots(2, len(curves), squeeze=False)
+    for column, curve in enumerate(curves):
+        sizes = [point.size for point in curve.points]
+        above, below = axes[0][column], axes[1][column]
+        above.loglog(sizes, [point.seconds for point in curve.points], marker="o")
+        above.set(xlabel=curve.unit, ylabel="seconds", title=f"{curve.name}: {curve.what}")
+        below.semilogx(sizes, [point.peak_mb for point in curve.points], marker="o")
+        below.set(xlabel=curve.unit, ylabel="peak MB", ylim=(0, None))
+    save_figure(figure, target)
+
+
+def draw_targets(result: Targets, target: Path) -> None:
+    """For each row that was measured what is reached as a share of its target; beyond the line is met."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in result.rows if row.spread is not None]
+    figure = Figure(figsize=(9, 1.5 + 0.4 * len(rows)), layout="constrained")
+    axis = figure.subplots()
+    shown: dict[str, Spread] = {}
+    for row in rows:
+        if row.spread is not None:
+            limit = row.target.limit
+            shares = [_share(value, limit, most=row.target.most) for value in asdict(row.spread).values()]
+            shown[row.target.name] = Spread.of(shares)
+    _bars(axis, list(shown), shown)
+    axis.axvline(1, color="black", linewidth=1)
+    axis.set(xlabel="share of the target")
+    axis.invert_yaxis()
+    save_figure(figure, target)
+
+
+def _share(value: float, limit: float, *, most: bool) -> float:
+    """How far a value goes towards its limit; one that is at most zero is as good as one can be: twice."""
+    if not most:
+        return value / limit
+    return min(2.0, limit / value) if value > 0 else 2.0

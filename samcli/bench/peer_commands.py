@@ -1,0 +1,46 @@
+"""The peers' whole commands, as a process that samcli's are timed against: `python -m samcli.bench.peer_commands`.
+
+    amg PHOTOS SAM OUT POINTS_PER_SIDE DEVICE
+    auto-annotate PHOTOS DET SAM OUT MAX_DET DEVICE
+
+`amg` does what segment-anything's own `amg.py` does with `--convert-to-rle` (the package does not hold that
+script); `auto-annotate` calls Ultralytics' function with the thresholds that are samcli's defaults.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+
+def amg(photos: str, sam: str, out: str, points: str, device: str) -> None:
+    """Masks of everything in a folder of images, a JSON file each."""
+    import cv2
+    import torch
+    from segment_anything import SamAutomaticMaskGenerator
+
+    from samcli.bench.peers import segment_anything_sam
+
+    network = segment_anything_sam(torch.load(sam, map_location="cpu", weights_only=True)).to(device)
+    generator = SamAutomaticMaskGenerator(network, points_per_side=int(points), output_mode="coco_rle")
+    Path(out).mkdir()
+    for path in sorted(Path(photos).iterdir()):
+        masks = generator.generate(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
+        (Path(out) / path.with_suffix(".json").name).write_text(json.dumps(masks), encoding="utf-8")
+
+
+def auto_annotate(photos: str, det: str, sam: str, out: str, most: str, device: str) -> None:
+    """Labels of a folder of images."""
+    from samcli.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.data.annotator import auto_annotate
+
+    auto_annotate(
+        photos, det, sam, device=device, conf=0.25, iou=0.45, imgsz=640, max_det=int(most), output_dir=out
+    )
+
+
+if __name__ == "__main__":
+    (amg if sys.argv[1] == "amg" else auto_annotate)(*sys.argv[2:])
