@@ -28,6 +28,7 @@ from samcli.config import (
     EvalOptions,
     EverythingOptions,
     ExportOnnxOptions,
+    O,
     Options,
     PromptOptions,
     TuneOptions,
@@ -103,6 +104,18 @@ ClassMapFile = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and say more.")]
 
 
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What the user gave for options; None: nothing. `environment`: which of them SAMCLI_* variables gave."""
+
+    values: dict[str, Any]
+    environment: frozenset[str]
+
+    def options(self, kind: type[O], config: Path | None) -> O:
+        """See `resolve`."""
+        return resolve(kind, self.values, config, environment=self.environment)
+
+
 def command(
     name: str | None, kind: type[Options] | None = None, *, group: typer.Typer = app
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -115,13 +128,15 @@ def command(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
-        def run(**arguments: Any) -> None:
+        def run(_context: typer.Context, **arguments: Any) -> None:
             flags = {entry.name for entry in dataclasses.fields(kind)} if kind else set()
             given = {key: arguments.pop(key) for key in flags}
             debug, quiet = arguments.pop("debug", False), arguments.get("quiet", False)
             _log_to_stderr(debug=debug, quiet=quiet)
             if kind:
-                arguments["given"] = given
+                sources = {key: _context.get_parameter_source(key) for key in flags}
+                said = frozenset(key for key, source in sources.items() if source and source.name == "ENVIRONMENT")
+                arguments["given"] = Given(given, said)
             try:
                 function(**arguments)
             except BrokenPipeError as error:  # whoever read our output has seen enough
@@ -141,6 +156,7 @@ def command(
         parameters.append(
             inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
         )
+        parameters.append(inspect.Parameter("_context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -234,7 +250,7 @@ def _root(
 
 @command("auto-annotate", AutoAnnotateOptions)
 def auto_annotate(
-    given: dict[str, Any],
+    given: Given,
     data: Data = None,
     input: Input = None,
     output: Output = None,
@@ -244,7 +260,7 @@ def auto_annotate(
     quiet: Quiet = False,
 ) -> None:
     """Label a folder of images: a detector's boxes prompt SAM, its masks become labels. Resumes by itself."""
-    options = resolve(AutoAnnotateOptions, given, config)
+    options = given.options(AutoAnnotateOptions, config)
     from samcli.commands.auto_annotate import AutoAnnotate
 
     _run(AutoAnnotate(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
@@ -252,7 +268,7 @@ def auto_annotate(
 
 @command("prompt", PromptOptions)
 def prompt(
-    given: dict[str, Any],
+    given: Given,
     data: Data = None,
     input: Input = None,
     output: Output = None,
@@ -262,7 +278,7 @@ def prompt(
     quiet: Quiet = False,
 ) -> None:
     """Masks for points and boxes: given here for one image, or for many in a file or YOLO labels (--prompts)."""
-    options = resolve(PromptOptions, given, config)
+    options = given.options(PromptOptions, config)
     from samcli.commands.prompt import Prompt
 
     _run(Prompt(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
@@ -270,7 +286,7 @@ def prompt(
 
 @command("everything", EverythingOptions)
 def everything(
-    given: dict[str, Any],
+    given: Given,
     data: Data = None,
     input: Input = None,
     output: Output = None,
@@ -280,7 +296,7 @@ def everything(
     quiet: Quiet = False,
 ) -> None:
     """Masks of everything in each image: segment-anything's automatic mask generator, with amg.py's options."""
-    options = resolve(EverythingOptions, given, config)
+    options = given.options(EverythingOptions, config)
     from samcli.commands.everything import Everything
 
     _run(Everything(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
@@ -288,7 +304,7 @@ def everything(
 
 @command("encode", EncodeOptions)
 def encode(
-    given: dict[str, Any],
+    given: Given,
     data: Data = None,
     input: Input = None,
     output: Output = None,
@@ -298,7 +314,7 @@ def encode(
     quiet: Quiet = False,
 ) -> None:
     """Store SAM's embeddings of a folder of images: other commands reuse them with --embeddings."""
-    options = resolve(EncodeOptions, given, config)
+    options = given.options(EncodeOptions, config)
     from samcli.commands.encode import Encode
 
     _run(Encode(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
@@ -387,7 +403,7 @@ def apply_review(
 
 @command("convert", ConvertOptions)
 def convert(
-    given: dict[str, Any],
+    given: Given,
     labels: Annotated[
         Path,
         typer.Argument(metavar="LABELS", help="A run's output folder, or labels in a format that is read."),
@@ -407,7 +423,7 @@ def convert(
         raise UsageError(
             f"convert has no --format: the format to write is --to {other[0]}, that of the labels is --from"
         )
-    options = resolve(ConvertOptions, given, config)
+    options = given.options(ConvertOptions, config)
     from samcli import report
     from samcli.convert import convert
 
@@ -419,7 +435,7 @@ def convert(
 
 @command("verify", VerifyOptions)
 def verify_labels(
-    given: dict[str, Any],
+    given: Given,
     labels: Annotated[Path, typer.Argument(help="A folder of YOLO labels, or of a data set with labels in it.")],
     images: Annotated[
         Path | None,
@@ -446,7 +462,7 @@ def verify_labels(
     json: AsJson = False,
 ) -> None:
     """Find what a YOLO trainer would reject or stumble over. Exit status 3: there is something, 0: clean."""
-    options = resolve(VerifyOptions, given, config)
+    options = given.options(VerifyOptions, config)
     from samcli.report.verification import finding_printer, print_verification
     from samcli.verify import verify_labels
 
@@ -458,7 +474,7 @@ def verify_labels(
 
 @command("eval", EvalOptions)
 def evaluate(
-    given: dict[str, Any],
+    given: Given,
     predictions: Annotated[
         Path, typer.Argument(metavar="PRED", help="A run's output folder, YOLO labels, or a COCO .json.")
     ],
@@ -498,7 +514,7 @@ def evaluate(
     json: AsJson = False,
 ) -> None:
     """Hold labels against the truth: IoU, boundary IoU, precision, recall, COCO's AP, and the worst images."""
-    options = resolve(EvalOptions, given, config)
+    options = given.options(EvalOptions, config)
     from samcli.class_map import read_class_map
     from samcli.evaluation import evaluate
     from samcli.evaluation_pictures import check_plot, write_plot, write_worst
@@ -520,7 +536,7 @@ def evaluate(
 
 @command("tune", TuneOptions)
 def tune(
-    given: dict[str, Any],
+    given: Given,
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder of images, some of them labelled.")],
     truth: Annotated[
         Path, typer.Option("--truth", help="What is right: COCO .json, YOLO labels, or a run.", show_default=False)
@@ -543,7 +559,7 @@ def tune(
     quiet: Quiet = False,
 ) -> None:
     """Try auto-annotate's options on images whose truth is known; print the best as YAML for its --config."""
-    options = resolve(TuneOptions, given, config)
+    options = given.options(TuneOptions, config)
     from samcli import report
     from samcli.ground_truth import open_labels
     from samcli.report.tuning import print_tuning
@@ -561,7 +577,7 @@ def tune(
 
 @command("dataset", DatasetOptions)
 def dataset(
-    given: dict[str, Any],
+    given: Given,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The data set's folder; it must not be there yet.")],
     images: Annotated[Path, typer.Option("--images", help="The images.", show_default=False)],
     labels: Annotated[
@@ -585,7 +601,7 @@ def dataset(
     json: AsJson = False,
 ) -> None:
     """Build a data set to train on: train, val and test with links to the images, balanced by classes."""
-    options = resolve(DatasetOptions, given, config)
+    options = given.options(DatasetOptions, config)
     from samcli.class_map import read_class_map
     from samcli.dataset import build_dataset
     from samcli.report.dataset import print_dataset
@@ -655,7 +671,7 @@ def info(
 
 @command("export-onnx", ExportOnnxOptions)
 def export_onnx(
-    given: dict[str, Any],
+    given: Given,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="The ONNX file to write.", metavar="FILE.onnx", show_default=False),
@@ -665,7 +681,7 @@ def export_onnx(
     quiet: Quiet = False,
 ) -> None:
     """Write SAM's prompt encoder and mask decoder as ONNX, as segment-anything does; checked against torch."""
-    options = resolve(ExportOnnxOptions, given, config)
+    options = given.options(ExportOnnxOptions, config)
     from samcli import report
     from samcli.onnx_export import export_onnx
 

@@ -101,10 +101,8 @@ def check_same_run(found: Manifest, wanted: Manifest, output: Path) -> None:
     """
     if found.input_root != wanted.input_root:
         own, other = (os.path.normpath(output / m.input_root) for m in (found, wanted))
-        apart = output.with_name(f"{output.name}-{Path(other).name}")
-        raise UsageError(
-            f"{output} holds what was made of {own}, not of {other}: give this one --output {shlex.quote(str(apart))}"
-        )
+        apart = shlex.quote(str(output.with_name(f"{output.name}-{Path(other).name}")))
+        raise UsageError(f"{output} holds what was made of {own}, not of {other}: give this one --output {apart}")
     if found.fingerprint != wanted.fingerprint:
         names = sorted({*found.recipe, *wanted.recipe})
         changes = [

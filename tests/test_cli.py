@@ -83,6 +83,32 @@ def test_precedence__command_line_then_environment_then_yaml(annotate, photo_fol
     assert (recipe["iou"], recipe["holes"], recipe["parts"]) == (0.5, "bridge", "bridge")
 
 
+@pytest.mark.parametrize("where", ["environment", "file"])
+@pytest.mark.parametrize(
+    ("command", "option", "flags"),
+    [
+        ("everything", "conf", ["--sam", "tiny", "--points-per-side", "2"]),
+        ("prompt", "conf", ["--sam", "tiny", "--box", "1,1,30,30"]),
+        ("prompt", "names", ["--sam", "tiny", "--box", "1,1,30,30"]),
+        ("auto-annotate", "box_padding", ["--sam", "none", "--det", "seg"]),
+    ],
+)
+def test_options_that_do_not_apply__are_refused_on_the_command_line_and_else_passed_over(
+    command, option, flags, where, samcli_run, yolo_seg, photo_folder, tmp_path, monkeypatch
+) -> None:
+    flags = [str(yolo_seg) if word == "seg" else word for word in flags]
+    image = photo_folder / "bus.jpg"
+    assert samcli_run(command, image, "-o", tmp_path / "plain", *flags).exit_code == 0
+    refused = samcli_run(command, image, "-o", tmp_path / "out", *flags, "--" + option.replace("_", "-"), "0.3")
+    assert (refused.exit_code, "not apply to" in refused.stderr) == (2, True)
+    if where == "environment":
+        monkeypatch.setenv(f"SAMCLI_{option.upper()}", "0.3")
+    else:
+        (tmp_path / "options.yaml").write_text(f"{option}: 0.3\n")
+        flags += ["--config", str(tmp_path / "options.yaml")]
+    assert samcli_run(command, image, "-o", tmp_path / "plain", *flags).exit_code == 0  # the same recipe: resumes
+
+
 def test_status__tells_how_far_a_run_is(annotate, samcli_run, photo_folder) -> None:
     (photo_folder / "bad.jpg").write_text("no image")
     annotate(photo_folder)
