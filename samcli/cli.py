@@ -128,13 +128,15 @@ def command(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
-        def run(_context: typer.Context, **arguments: Any) -> None:
+        def run(context: typer.Context, **arguments: Any) -> None:
             flags = {entry.name for entry in dataclasses.fields(kind)} if kind else set()
             given = {key: arguments.pop(key) for key in flags}
             debug, quiet = arguments.pop("debug", False), arguments.get("quiet", False)
             _log_to_stderr(debug=debug, quiet=quiet)
+            if wants_context:
+                arguments["context"] = context
             if kind:
-                sources = {key: _context.get_parameter_source(key) for key in flags}
+                sources = {key: context.get_parameter_source(key) for key in flags}
                 said = frozenset(key for key, source in sources.items() if source and source.name == "ENVIRONMENT")
                 arguments["given"] = Given(given, said)
             try:
@@ -151,12 +153,14 @@ def command(
                 print("samcli: interrupted", file=sys.stderr)
                 raise typer.Exit(130) from error
 
-        own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "given"]
+        signature = inspect.signature(function, eval_str=True).parameters
+        wants_context = "context" in signature
+        own = [p for p in signature.values() if p.name not in ("given", "context")]
         parameters = [*own, *(_parameters(kind) if kind else ())]
         parameters.append(
             inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
         )
-        parameters.append(inspect.Parameter("_context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
+        parameters.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
