@@ -64,6 +64,25 @@ class Manifest:
     collisions: dict[str, str] = field(default_factory=dict)
     """Images that can have no label file, by key, and why; they depend on the other images, not on a run."""
 
+    unasked: int = 0
+    """Images found that the prompts say nothing about; they are not in `total`."""
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the run makes labels, not embeddings."""
+        return bool(self.recipe.get("command") != "encode")
+
+    def check_labels(self, output: Path) -> None:
+        """Say that there is nothing to look at.
+
+        Raises:
+            UsageError: the run in `output` makes no labels.
+        """
+        if not self.has_labels:
+            raise UsageError(
+                f"{output} holds embeddings and no labels: samcli encode wrote it; samcli status tells of it"
+            )
+
     @property
     def run(self) -> str:
         """The short fingerprint in journal lines."""

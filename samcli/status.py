@@ -26,6 +26,7 @@ def read_status(output: Path) -> Summary:
     done = {key: entry for key, entry in entries.items() if entry.done}
     summary = Summary(output, manifest.names, max(manifest.total, len(entries) + len(manifest.collisions)))
     summary.command = manifest.recipe.get("command", summary.command)
+    summary.unasked = manifest.unasked
     summary.add_earlier(done, {key: entry for key, entry in entries.items() if not entry.done})
     summary.failures.update(manifest.collisions)
     summary.done, summary.skipped = summary.skipped, 0

@@ -38,6 +38,8 @@ class Summary:
     """The signal or the limit that ended the run early."""
     new_failures: int = 0
     """Of this run alone."""
+    unasked: int = 0
+    """Images of the input that the prompts say nothing about; not in `total`."""
     train_command: str | None = None
     notes: list[str] = field(default_factory=list)
     """What the user should bear in mind."""
@@ -85,6 +87,7 @@ class Summary:
                 "empty": self.empty,
                 "failed": len(self.failures),
                 "remaining": self.remaining,
+                "without_prompts": self.unasked,
                 "instances": sum(self.instances.values()),
                 "dropped": self.dropped,
                 "instances_by_class": {

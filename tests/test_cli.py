@@ -119,6 +119,32 @@ def test_status__tells_how_far_a_run_is(annotate, samcli_run, photo_folder) -> N
     assert "5 of 5" in samcli_run("status", labels).stdout
 
 
+def test_status__counts_images_that_the_prompts_say_nothing_about(samcli_run, photo_folder, tmp_path) -> None:
+    (tmp_path / "boxes").mkdir()
+    (tmp_path / "boxes" / "bus.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    asked = ("prompt", photo_folder, "--prompts", tmp_path / "boxes", "--sam", "tiny", "-o", tmp_path / "out")
+    facts = json.loads(samcli_run(*asked, "--json").stdout)
+    assert (facts["images"], facts["without_prompts"]) == (1, 3)
+    assert json.loads(samcli_run("status", tmp_path / "out", "--json").stdout)["without_prompts"] == 3
+    told = samcli_run("status", tmp_path / "out").stdout
+    assert "1 of 1 100%" in told
+    assert "3 more, about which the prompts say nothing" in told
+
+
+def test_embeddings__are_no_labels_to_whoever_wants_some(samcli_run, photo_folder, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert samcli_run("encode", photo_folder, "--sam", "tiny", "-o", out).exit_code == 0
+    told = samcli_run("status", out).stdout
+    assert f"embeddings  {out}" in told
+    assert "without objects" not in told
+    assert "instances" not in told
+    wishes = [("preview", out), ("preview", out, "--html"), ("convert", out, "--to", "coco"), ("verify", out)]
+    for wish in [*wishes, ("eval", out, "--truth", out)]:
+        refused = samcli_run(*wish)
+        assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+        assert "holds embeddings and no labels" in refused.stderr
+
+
 def test_status__of_a_folder_without_a_run_is_an_error(samcli_run, tmp_path) -> None:
     result = samcli_run("status", tmp_path)
     assert (result.exit_code, result.stdout) == (2, "")

@@ -345,15 +345,16 @@ def print_status(summary: Summary, *, failures: bool, as_json: bool) -> None:
     else:
         known = summary.done + len(summary.failures)
         share = f"{known / summary.total:.0%}" if summary.total else ""
-        print_rows(
-            {
-                "images": f"{known} of {summary.total} {share}",
-                "done": f"{summary.done}, {summary.empty} of them without objects",
-                "failed": f"{len(summary.failures)}" + (" (--failures lists them)" if summary.failures else ""),
-                "instances": f"{sum(summary.instances.values())}, {summary.dropped} dropped",
-                "labels": summary.output,
-            }
-        )
+        of_labels = summary.command != "encode"
+        rows: dict[str, Any] = {"images": f"{known} of {summary.total} {share}"}
+        if summary.unasked:
+            rows["not asked for"] = f"{summary.unasked} more, about which the prompts say nothing"
+        rows["done"] = f"{summary.done}" + (f", {summary.empty} of them without objects" if of_labels else "")
+        rows["failed"] = f"{len(summary.failures)}" + (" (--failures lists them)" if summary.failures else "")
+        if of_labels:
+            rows["instances"] = f"{sum(summary.instances.values())}, {summary.dropped} dropped"
+        rows["labels" if of_labels else "embeddings"] = summary.output
+        print_rows(rows)
 
 
 def print_review(applied: AppliedReview, *, as_json: bool) -> None:
