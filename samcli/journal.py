@@ -127,7 +127,7 @@ def check_same_run(found: Manifest, wanted: Manifest, output: Path) -> None:
         changes = [
             f"{name.replace('_', '-')}: {_shown(found.recipe.get(name))} -> {_shown(wanted.recipe.get(name))}"
             for name in names
-            if found.recipe.get(name) != wanted.recipe.get(name)
+            if _shown(found.recipe.get(name)) != _shown(wanted.recipe.get(name))  # tuples have become lists
         ]
         raise UsageError(
             f"{output} was begun with other options ({'; '.join(changes) or 'an earlier version of samcli'}). "

@@ -62,7 +62,7 @@ LAYERS = [
     ["yolo_labels"],
     ["drawing", "polygons", "images", "weights", "config", "outputs"],
     ["types"],
-    ["masks", "files", "pickles", "resampling", "class_names"],
+    ["masks", "files", "pickles", "resampling", "class_names", "damage"],
     ["errors"],
     [""],
 ]
