@@ -345,13 +345,17 @@ def _run(job: Job, data: Path, output: Path | None, *, dry_run: bool, json: bool
 def status(
     output: Annotated[Path, typer.Argument(help="The output folder of a run.")],
     failures: Annotated[bool, typer.Option("--failures", help="List every failed image and why.")] = False,
+    reasons: Annotated[
+        bool, typer.Option("--reasons", help="Why images failed and objects were dropped, counted, with examples.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """How far a run is, also while it runs."""
     from samcli import report
-    from samcli.status import read_status
+    from samcli.status import read_reasons, read_status
 
-    report.print_status(read_status(output), failures=failures, as_json=json)
+    why = read_reasons(output) if reasons else None
+    report.print_status(read_status(output), failures=failures, reasons=why, as_json=json)
 
 
 @command("preview")
