@@ -128,7 +128,7 @@ def open_detector(
         masks=options.sam == "none",
         trust_weights=options.trust_weights,
     )
-    return detector if class_map is None else MappedDetector(detector, class_map)
+    return detector if class_map is None else MappedDetector(detector, class_map, options.iou)
 
 
 class Segmenter(Protocol):
