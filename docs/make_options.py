@@ -7,6 +7,7 @@ from pathlib import Path
 
 from samcli.config import (
     AutoAnnotateOptions,
+    BenchOptions,
     ConvertOptions,
     EncodeOptions,
     EverythingOptions,
@@ -43,6 +44,7 @@ COMMANDS: dict[str, type[Options]] = {
     "encode": EncodeOptions,
     "convert": ConvertOptions,
     "export-onnx": ExportOnnxOptions,
+    "bench": BenchOptions,
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import inspect
 import logging
 import os
@@ -22,6 +23,7 @@ import typer
 from samcli import __version__
 from samcli.config import (
     AutoAnnotateOptions,
+    BenchOptions,
     ConvertOptions,
     DatasetOptions,
     EncodeOptions,
@@ -252,76 +254,52 @@ def _root(
         raise typer.Exit
 
 
-@command("auto-annotate", AutoAnnotateOptions)
-def auto_annotate(
-    given: Given,
-    data: Data = None,
-    input: Input = None,
-    output: Output = None,
-    config: Config = None,
-    dry_run: DryRun = False,
-    json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Label a folder of images: a detector's boxes prompt SAM, its masks become labels. Resumes by itself."""
-    options = given.options(AutoAnnotateOptions, config)
-    from samcli.commands.auto_annotate import AutoAnnotate
+def _job_command(name: str, kind: type[Options], home: str, description: str) -> None:
+    """Register a command that runs a job over images; `home` is its class, imported when it runs."""
 
-    _run(AutoAnnotate(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
+    def run(
+        given: Given,
+        data: Data = None,
+        input: Input = None,
+        output: Output = None,
+        config: Config = None,
+        dry_run: DryRun = False,
+        json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:
+        options = given.options(kind, config)
+        module, _, job = home.partition(":")
+        job_class: Callable[[Options], Job] = getattr(importlib.import_module(module), job)
+        _run(job_class(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
 
-
-@command("prompt", PromptOptions)
-def prompt(
-    given: Given,
-    data: Data = None,
-    input: Input = None,
-    output: Output = None,
-    config: Config = None,
-    dry_run: DryRun = False,
-    json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Masks for points and boxes: given here for one image, or for many in a file or YOLO labels (--prompts)."""
-    options = given.options(PromptOptions, config)
-    from samcli.commands.prompt import Prompt
-
-    _run(Prompt(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
+    run.__doc__ = description
+    command(name, kind)(run)
 
 
-@command("everything", EverythingOptions)
-def everything(
-    given: Given,
-    data: Data = None,
-    input: Input = None,
-    output: Output = None,
-    config: Config = None,
-    dry_run: DryRun = False,
-    json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Masks of everything in each image: segment-anything's automatic mask generator, with amg.py's options."""
-    options = given.options(EverythingOptions, config)
-    from samcli.commands.everything import Everything
-
-    _run(Everything(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
-
-
-@command("encode", EncodeOptions)
-def encode(
-    given: Given,
-    data: Data = None,
-    input: Input = None,
-    output: Output = None,
-    config: Config = None,
-    dry_run: DryRun = False,
-    json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Store SAM's embeddings of a folder of images: other commands reuse them with --embeddings."""
-    options = given.options(EncodeOptions, config)
-    from samcli.commands.encode import Encode
-
-    _run(Encode(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
+_job_command(
+    "auto-annotate",
+    AutoAnnotateOptions,
+    "samcli.commands.auto_annotate:AutoAnnotate",
+    "Label a folder of images: a detector's boxes prompt SAM, its masks become labels. Resumes by itself.",
+)
+_job_command(
+    "prompt",
+    PromptOptions,
+    "samcli.commands.prompt:Prompt",
+    "Masks for points and boxes: given here for one image, or for many in a file or YOLO labels (--prompts).",
+)
+_job_command(
+    "everything",
+    EverythingOptions,
+    "samcli.commands.everything:Everything",
+    "Masks of everything in each image: segment-anything's automatic mask generator, with amg.py's options.",
+)
+_job_command(
+    "encode",
+    EncodeOptions,
+    "samcli.commands.encode:Encode",
+    "Store SAM's embeddings of a folder of images: other commands reuse them with --embeddings.",
+)
 
 
 def _run(job: Job, data: Path, output: Path | None, *, dry_run: bool, json: bool, quiet: bool) -> None:
@@ -525,8 +503,9 @@ def evaluate(
     options = given.options(EvalOptions, config)
     from samcli.class_map import read_class_map
     from samcli.evaluation import evaluate
-    from samcli.evaluation_pictures import check_plot, write_plot, write_worst
+    from samcli.evaluation_pictures import write_plot, write_worst
     from samcli.ground_truth import open_labels
+    from samcli.plots import check_plot
     from samcli.report.evaluation import print_evaluation
 
     if plot:
@@ -694,6 +673,34 @@ def export_onnx(
     from samcli.onnx_export import export_onnx
 
     report.print_exported(export_onnx(output, options), as_json=json)
+
+
+@command("bench", BenchOptions)
+def bench(
+    given: Given,
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[IMAGES]", help="An image or a folder; without, pictures are drawn.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.json", help="All figures, as JSON.", show_default=False),
+    ] = None,
+    chart: Annotated[
+        Path | None,
+        typer.Option("--chart", metavar="FILE", help="Also a chart: .png, .svg or .pdf.", show_default=False),
+    ] = None,
+    config: Config = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure models here: size, time and memory, against others, by stages, as work grows, against the targets."""
+    options = given.options(BenchOptions, config)
+    from samcli.report import benchmark
+
+    benchmark.run_bench(data, options, output=output, chart=chart, as_json=json, quiet=quiet)
 
 
 @command("checks")

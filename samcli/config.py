@@ -24,8 +24,8 @@ RECIPE_VERSION = 1
 """Part of every fingerprint: raised when the same options give other labels than before."""
 
 FORMAT_NAMES = (
-    "yolo", "yolo-box", "coco", "coco-polygon", "voc", "png", "labelme", "labelstudio", "cvat", "sa1b", "masks",
-    "rle", "labelmap", "overlay", "cutouts", "logits", "edges", "proposals",
+    "yolo", "yolo-box", "coco", "coco-polygon", "fiftyone", "voc", "png", "labelme", "labelstudio", "cvat", "sa1b",
+    "masks", "rle", "labelmap", "overlay", "cutouts", "logits", "edges", "proposals",
 )  # fmt: skip
 """Of the formats that `--format` takes; a test holds them to be those of `samcli.formats`."""
 
@@ -603,6 +603,48 @@ class DatasetOptions(Options):
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class BenchOptions(Options):
+    """All options of `samcli bench`."""
+
+    models: str = option("tiny", "Models to measure: known names or paths.", metavar="NAME|PATH,...")
+    random_weights: bool = option(
+        False, "A known model that is not here gets random weights of its architecture: as fast, and offline."
+    )
+    against: str | None = option(
+        None, "Also others, with the same weights on the same images, in turn: segment-anything, ultralytics, "
+        "transformers.", metavar="NAME,...",
+    )  # fmt: skip
+    tasks: str = option("encode,box,everything", "What to measure.", metavar="NAME,...")
+    images: int = option(1, "So many images.", low=1)
+    boxes: int = option(10, "Boxes in an image.", low=1)
+    points_per_side: int = option(16, "Clicks a side of everything's grid; that of the others too.", low=1)
+    rounds: int = option(3, "How often all take their turn.", low=1)
+    device: str = option(SamOptions.device, "cpu, cuda, cuda:1, mps, or auto.", metavar="DEVICE")
+    precision: str = option(
+        SamOptions.precision, "Arithmetic of samcli; the others compute as they come, in fp32.",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )  # fmt: skip
+    threads: int | None = option(None, "Threads of each network. Default: as torch likes.", low=1, metavar="N")
+    stages: bool = option(False, "Also where the time of an image goes.")
+    growth: bool = option(
+        False,
+        "Instead: time and memory as images, prompts, pixels and journals grow.",
+        panel="Instead of the table",
+    )
+    targets: bool = option(
+        False, "Instead: the project's targets beside what is reached here.", panel="Instead of the table"
+    )
+    only: str | None = option(
+        None, "Of the curves of --growth or the rows of --targets just these.", panel="Instead of the table",
+        metavar="NAME,...",
+    )  # fmt: skip
+    extent: float = option(
+        1.0, "How far the curves of --growth, and the long runs of --targets, go: a share of their full length.",
+        low=0.0001, high=1, panel="Instead of the table",
+    )  # fmt: skip
+
+
 def resolve(
     kind: type[O], given: Mapping[str, Any], config: Path | None = None, *, environment: Iterable[str] = ()
 ) -> O:
@@ -649,6 +691,7 @@ def _all_kinds() -> tuple[type[Options], ...]:
         TuneOptions,
         DatasetOptions,
         ExportOnnxOptions,
+        BenchOptions,
     )
 
 

@@ -18,7 +18,8 @@ from samcli.weights import WeightsFile, find_weights
 
 log = logging.getLogger("samcli")
 
-_SUFFIXES = (".pt", ".onnx", ".torchscript")
+_EXPORTED = (".onnx", ".torchscript")
+_SUFFIXES = (".pt", *_EXPORTED)
 
 
 class Detector(Protocol):
@@ -40,14 +41,15 @@ def load_detector(
     max_det: int = 300,
     classes: str | None = None,
     device: str = "cpu",
-    half: bool = False,
+    precision: str = "fp32",
     masks: bool = False,
     trust_weights: bool = False,
 ) -> UltralyticsDetector:
     """A detector out of any file that Ultralytics reads: YOLOv5u to YOLO26, RT-DETR, also exported ones.
 
     `weights`: a file, or what `--det` takes: a known name, a path, or `tiny`. `imgsz`: None for what the file
-    was trained with. `masks`: detections come with the model's own masks. The rest as on the command line.
+    was trained with. `masks`: detections come with the model's own masks. `precision`: fp32, bf16 or fp16; an
+    exported model computes as it was exported, whatever that is. The rest as on the command line.
 
     Raises:
         WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
@@ -66,14 +68,22 @@ def load_detector(
             f"{weights.path.name} finds boxes without masks; expected a segmentation model, e.g. yolov8n-seg.pt"
         )
     names = {int(key): str(value) for key, value in dict(model.names).items()}
-    settings = {"conf": conf, "iou": iou, "max_det": max_det, "device": device, "half": half}
+    settings: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": max_det, "device": device}
     if imgsz is not None:
         settings["imgsz"] = imgsz
     if classes is not None:
         settings["classes"] = parse_classes(classes, names)
     if masks:
         settings["predictor"] = _mask_predictor()
+    if precision != "fp32" and not is_exported(weights.path):
+        base = settings.get("predictor") or model.task_map[model.task]["predictor"]
+        settings["predictor"] = _half_predictor(base, precision)
     return UltralyticsDetector(model, names, settings)
+
+
+def is_exported(path: Path | str) -> bool:
+    """Whether a detector's file is a program, made from a network for one kind of arithmetic."""
+    return Path(path).suffix in _EXPORTED
 
 
 def _load_model(path: Path, trusted: bool) -> Any:
@@ -92,7 +102,7 @@ def _load_model(path: Path, trusted: bool) -> Any:
     if taken != str(path):  # the file that was verified must be the one that is loaded
         raise WeightsError(f"Ultralytics would load {taken} instead of {path}: rename the file")
     try:
-        exported = path.suffix != ".pt"
+        exported = is_exported(path)
         model = YOLO(path, task=_exported_task(path)) if exported else YOLO(path)
         if not exported and "RTDETR" in type(model.model).__name__:
             model = RTDETR(path)
@@ -193,6 +203,20 @@ def _mask_predictor() -> Any:
             return result
 
     return MaskPredictor
+
+
+@functools.cache
+def _half_predictor(base: Any, precision: str) -> Any:
+    """A predictor of Ultralytics', its network in sixteen bits; its own knows none but fp16 on GPUs."""
+    from samcli.engine import DTYPES
+    from samcli.networks.half_detector import halve_detector
+
+    class HalfPredictor(base):  # type: ignore[misc]
+        def setup_model(self, model: Any, verbose: bool = True) -> None:
+            super().setup_model(model, verbose)
+            halve_detector(self.model.model, DTYPES[precision])  # once its batch norms are folded, in fp32
+
+    return HalfPredictor
 
 
 def _to_detections(result: Any, image: Image) -> Detections:

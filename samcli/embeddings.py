@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 NPY_SUFFIX = ".npy"
 DTYPES = ("fp16", "fp32", "bf16")
+
+_DAMAGE = (OSError, ValueError, KeyError, TypeError)
+"""What reading a file raises that is not there, torn, or not ours."""
 
 log = logging.getLogger("samcli")
 
@@ -88,11 +92,27 @@ class EmbeddingStore:
         self._model: str = manifest.recipe["sam"]["sha256"]
         self.counts: Counter[str] = Counter()
 
+    def size_of(self, ref: ImageRef) -> Size | None:
+        """The image's size if its embedding seems to be there: from the header alone, so it may be damaged yet."""
+        for path in self._paths(ref):
+            with contextlib.suppress(*_DAMAGE), _opened(path) as file:
+                facts = _facts(file)
+                if self._is_about(facts, ref):
+                    return facts.image_size
+        return None
+
+    def _paths(self, ref: ImageRef) -> list[Path]:
+        return [Path(self._layout.label(ref.key, SUFFIX, whole_name=whole_name)) for whole_name in (False, True)]
+
+    def _is_about(self, facts: _Facts, ref: ImageRef) -> bool:
+        """Whether it is of this very version of the image, by the right model."""
+        found = facts.key, facts.bytes, facts.mtime_ns, facts.model
+        return found == (ref.key, ref.size, ref.mtime_ns, self._model)
+
     def read(self, ref: ImageRef) -> Embedding | None:
         """The embedding of this very version of the image, or None where there is none."""
         state = "missing"
-        for whole_name in (False, True):
-            path = Path(self._layout.label(ref.key, SUFFIX, whole_name=whole_name))
+        for path in self._paths(ref):
             found = _read(path)
             if isinstance(found, str):
                 state = state if found == "missing" else found
@@ -100,7 +120,7 @@ class EmbeddingStore:
             facts, embedding = found
             if facts.key != ref.key:
                 continue
-            if (facts.bytes, facts.mtime_ns, facts.model) != (ref.size, ref.mtime_ns, self._model):
+            if not self._is_about(facts, ref):
                 state = "stale"
                 break
             self.counts["read"] += 1
@@ -117,23 +137,38 @@ class EmbeddingStore:
         )
 
 
-def _read(path: Path) -> tuple[_Facts, Embedding] | str:
-    """What a file holds, or why it holds nothing: `missing` or `damaged`."""
+def _opened(path: Path) -> Any:
+    """A safetensors file, opened; as what is wrong with it a ValueError."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = _Facts(**json.loads(file.metadata()["samcli"]))
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def _facts(file: Any) -> _Facts:
+    facts = _Facts(**json.loads(file.metadata()["samcli"]))
+    (height, width), (inner_height, inner_width) = facts.image_size, facts.input_size
+    return replace(facts, image_size=(height, width), input_size=(inner_height, inner_width))
+
+
+def _read(path: Path) -> tuple[_Facts, Embedding] | str:
+    """What a file holds, or why it holds nothing: `missing` or `damaged`."""
+    from safetensors import SafetensorError
+
+    try:
+        with _opened(path) as file:
+            facts = _facts(file)
             names = set(file.keys())
             finer = tuple(file.get_tensor(f"high_res.{i}") for i in range(len(names) - 1))
             features = file.get_tensor("features")
     except FileNotFoundError:
         return "missing"
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, *_DAMAGE) as error:
         log.warning("%s is damaged (%s): its image is encoded anew", path, type(error).__name__)
         return "damaged"
-    sizes = tuple(facts.image_size), tuple(facts.input_size)
-    return facts, Embedding(features, sizes[0], sizes[1], facts.model, finer)  # type: ignore[arg-type]
+    return facts, Embedding(features, facts.image_size, facts.input_size, facts.model, finer)
 
 
 def _manifest(folder: Path) -> Manifest:

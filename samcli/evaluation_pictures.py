@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ from samcli.errors import ImageError, UsageError
 from samcli.evaluation import EvaluatedImage, Evaluation, KindScores
 from samcli.files import write_atomic
 from samcli.images import read_image
+from samcli.plots import check_plot, save_figure
 from samcli.previews import contact_sheet
 from samcli.types import ImageRef
 
@@ -28,17 +28,6 @@ _TRUTH, _PREDICTION = (60, 230, 60), (255, 60, 220)
 """RGB of outlines."""
 
 _MOST_CLASSES = 20
-_PLOT_SUFFIXES = (".png", ".svg", ".pdf")
-
-
-def check_plot(target: Path) -> None:
-    """Refuse a file name of which no plot can be made, before the work is done.
-
-    Raises:
-        UsageError: it ends in something else.
-    """
-    if target.suffix.lower() not in _PLOT_SUFFIXES:
-        raise UsageError(f"--plot {target}: expected a name that ends in {', '.join(_PLOT_SUFFIXES)}")
 
 
 def write_worst(evaluation: Evaluation, target: Path, count: int) -> int:
@@ -89,13 +78,7 @@ def write_plot(evaluation: Evaluation, target: Path) -> None:
     _plot_ious(middle, scores)
     _plot_classes(right, scores)
     figure.suptitle(f"{kind} figures of {len(evaluation.images)} images")
-    buffer = io.BytesIO()
-    # Without a date the same figures give the same file.
-    metadata: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(
-        target.suffix.lower(), {}
-    )
-    figure.savefig(buffer, format=target.suffix[1:].lower(), metadata=metadata)
-    write_atomic(target, buffer.getvalue())
+    save_figure(figure, target)
 
 
 def _plot_curves(axes: Axes, scores: KindScores) -> None:

@@ -48,7 +48,7 @@ def is_fastsam(name: str) -> bool:
         return False
 
 
-def load_fastsam(weights: WeightsFile, options: FastSamOptions, *, device: str, half: bool) -> FastSam:
+def load_fastsam(weights: WeightsFile, options: FastSamOptions, *, device: str, precision: str) -> FastSam:
     """FastSAM, or any YOLO segmentation model of one class.
 
     Raises:
@@ -56,7 +56,7 @@ def load_fastsam(weights: WeightsFile, options: FastSamOptions, *, device: str, 
     """
     settings = {name: _or_default(getattr(options, name), name) for name in DEFAULTS}
     detector = load_detector(
-        weights, **settings, device=device, half=half, masks=True, trust_weights=options.trust_weights
+        weights, **settings, device=device, precision=precision, masks=True, trust_weights=options.trust_weights
     )
     if len(detector.names) != 1:
         raise WeightsError(

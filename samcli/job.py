@@ -43,6 +43,11 @@ class Job(ABC):
         """Names of the checkpoints that it needs, by role; the role is also the option that names it."""
 
     @property
+    def computes_as_exported(self) -> bool:
+        """Whether its networks are programs made for one kind of arithmetic: `--precision` changes nothing."""
+        return False
+
+    @property
     def format_names(self) -> tuple[str, ...]:
         """Names of the formats that it writes."""
         return tuple(getattr(self.options, "format", ()))

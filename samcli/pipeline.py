@@ -27,7 +27,7 @@ from samcli.formats.records import write_record
 from samcli.images import read_image
 from samcli.outputs import Labels, Layout
 from samcli.polygons import Polygons
-from samcli.types import Annotation, Image, ImageRef, Instance, Outcome, Status
+from samcli.types import Annotation, Image, ImageRef, Instance, Outcome, Size, Status, UndecodedImage
 
 
 @dataclass
@@ -125,6 +125,14 @@ class Annotator(Protocol):
         ...
 
 
+SizeOf = Callable[[ImageRef], Size | None]
+"""The size of an image whose masks can be found without its pixels; None for others."""
+
+
+def no_size(ref: ImageRef) -> None:
+    """See SizeOf: all images are to be decoded."""
+
+
 class Worker(BaseWorker):
     """An annotator and the writers of one recipe."""
 
@@ -138,9 +146,11 @@ class Worker(BaseWorker):
         max_pixels: int,
         clock: StageClock | None = None,
         notes: Callable[[], list[str]] = list,
+        size_of: SizeOf = no_size,
     ) -> None:
         super().__init__(max_pixels, on_cpu=annotator.on_cpu, clock=clock)
         self._notes = notes
+        self._size_of = size_of
         self._annotator = annotator
         self._labels = labels
         self._formats = [fmt for fmt in formats if fmt.suffixes]
@@ -155,6 +165,14 @@ class Worker(BaseWorker):
     def notes(self) -> list[str]:
         """What the annotator's sources say."""
         return self._notes()
+
+    def read(self, ref: ImageRef) -> Image:
+        """Decode one image, or leave it undecoded where its size is enough. Raises what BaseWorker's raises."""
+        size = None if self._keeps_pixels else self._size_of(ref)
+        if size is None or size[0] * size[1] > self._max_pixels:  # too large: decoding says so
+            return super().read(ref)
+        decode = super().read
+        return UndecodedImage(ref, size, lambda: decode(ref).pixels)
 
     def annotate(self, images: Sequence[Image]) -> list[Finding]:
         """The annotation of each image, with its pixels where a format draws on them."""

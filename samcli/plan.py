@@ -6,6 +6,7 @@ run ends at once.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -151,7 +152,7 @@ def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[s
     """Every option that changes what is written, models by their hash, the precision by its real name.
 
     `--precision auto` means: as the run began, else what this device does best. So a run that moves to
-    another machine stays of one piece.
+    another machine stays of one piece. An exported detector that works alone has its own, whatever is asked for.
     """
     options, recipe = job.options, job.recipe()
     if "format" in recipe:  # in any order they are the same
@@ -162,11 +163,14 @@ def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[s
         recipe["precision"] = found.recipe.get("precision")
     elif options.precision == "auto" and recipe.get("embeddings"):
         recipe["precision"] = recipe["embeddings"]["precision"]  # what is missing there is made alike
+    elif job.computes_as_exported:
+        recipe["precision"] = "as exported"
     else:
         from samcli.engine import choose_device, choose_precision
 
         recipe["precision"] = choose_precision(options.precision, choose_device(options.device))
-    return recipe
+    plain: dict[str, Any] = json.loads(json.dumps(recipe))  # as the manifest will hold it: to be compared with that
+    return plain
 
 
 def recipe_fingerprint(recipe: dict[str, Any]) -> str:

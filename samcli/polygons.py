@@ -9,10 +9,11 @@ centres is added where they are normalised.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 from samcli.masks import Box, Mask
 from samcli.types import Size
+
+T = TypeVar("T", bound=np.generic)
 
 Ring = NDArray[np.float64]
 """(K, 2) x, y: positions of pixels in the image."""
@@ -29,6 +32,9 @@ _TRAINER_POINTS = 1000
 
 _DECIMALS = 6
 """Of normalised coordinates in a label file: at most 0.01 pixel off in an image 20,000 pixels wide."""
+
+_RESAMPLED_AT_ONCE = 16
+"""Rings of equally many points: half a megabyte of the trainer's points at a time."""
 
 _SEARCH_POINTS = 1500
 """Border points looked at for the shortest bridges: the search is quadratic, its result not critical."""
@@ -67,7 +73,7 @@ def mask_to_polygons(mask: Mask, options: PolygonOptions | None = None) -> Polyg
     parts = _chosen(_trace(pixels), options)
     whole = options.holes == options.parts == "bridge"
     target = pixels if whole else _draw(parts, pixels.shape)
-    budget = (1 - options.min_iou) * float(target.sum())
+    budget = (1 - options.min_iou) * float(np.count_nonzero(target))
     groups = _join(_without_specks(parts, budget / 4), options, budget / 2)
     outline = _Outline(groups, box, (mask.height, mask.width))
     rings, drawn = outline.simplest(target, options.min_iou)
@@ -89,9 +95,16 @@ def rasterise(
     """
     left, top, right, bottom = window or (0, 0, width, height)
     canvas = np.zeros((bottom - top, right - left), np.uint8)
-    for ring in rings:  # one at a time: rings of one call would cancel where they overlap
-        points = np.trunc(_trainer_points(ring) * (width, height)) - (left, top)
-        cv2.fillPoly(canvas, [points.astype(np.int32)], 1)
+    alike: dict[int, list[NDArray[np.float64]]] = defaultdict(list)
+    for ring in rings:
+        alike[len(ring)].append(ring)
+    for group in alike.values():
+        for start in range(0, len(group), _RESAMPLED_AT_ONCE):
+            shares = _trainer_points(np.stack(group[start : start + _RESAMPLED_AT_ONCE]))
+            points = (shares * np.array((width, height), np.float64)).astype(np.int32)
+            points -= np.array((left, top), np.int32)
+            for line in _without_repeats(points):
+                cv2.fillPoly(canvas, [line], 1)  # one at a time: rings of one call would cancel where they overlap
     return canvas.astype(bool)
 
 
@@ -112,37 +125,65 @@ def draw_rings(rings: Sequence[Ring], image_size: Size) -> Mask:
     return draw([normalise(ring, *image_size) for ring in rings], image_size)
 
 
-def _trainer_points(ring: NDArray[np.float64]) -> NDArray[np.float32]:
-    closed = np.concatenate([ring, ring[:1]]).astype(np.float32)
-    places, own = _trainer_places(len(closed))
-    return np.stack([np.interp(places, own, closed[:, axis]) for axis in (0, 1)], 1).astype(np.float32)
+def _trainer_points(rings: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(R, K, 2) to (R, P, 2): `np.interp` as the trainer uses it, to the last bit, for rings alike at once."""
+    count, length, _ = rings.shape
+    closed = np.empty((count, length + 1, 2))
+    closed[:, :-1] = rings.astype(np.float32)
+    closed[:, -1] = closed[:, 0]
+    steps = np.zeros_like(closed)
+    np.subtract(closed[:, 1:], closed[:, :-1], out=steps[:, :-1])
+    before, share = _trainer_places(length + 1)
+    # A pair of floats is moved as one complex number.
+    from_there, there = (np.take(pairs.view(np.complex128), before, 1).view(float) for pairs in (steps, closed))
+    points: NDArray[np.float32] = (from_there * share + there).astype(np.float32)
+    return points
 
 
 @functools.lru_cache(maxsize=256)
-def _trainer_places(count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Where along a closed ring of so many points the trainer's points lie, its own among them; and its own."""
+def _trainer_places(count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Where along a closed ring of so many points the trainer's points lie, its own among them.
+
+    The ring's own point before each (P,), and the share of the way to the next one (P, 1).
+    """
     own = np.arange(count)
     added = np.linspace(0, count - 1, max(_TRAINER_POINTS - count, 1))
-    return np.insert(added, np.searchsorted(added, own), own), own
+    places = np.insert(added, np.searchsorted(added, own), own)
+    before = np.floor(places).astype(np.int64)
+    return before, (places - before)[:, None]
+
+
+def _without_repeats(points: NDArray[np.int32]) -> list[NDArray[np.int32]]:
+    """Lines (R, P, 2) through pixels, each without the points that are as the one before: they draw nothing."""
+    pairs = points.view(np.int64)[..., 0]
+    kept = np.ones(pairs.shape, bool)
+    np.not_equal(pairs[:, 1:], pairs[:, :-1], out=kept[:, 1:])
+    return _cut(points[kept], np.count_nonzero(kept, axis=1).tolist())
+
+
+def _cut(points: NDArray[T], lengths: Sequence[int]) -> list[NDArray[T]]:
+    """Points one after the other to lists of so many."""
+    return [points[end - length : end] for end, length in zip(itertools.accumulate(lengths), lengths, strict=True)]
 
 
 def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    union = np.count_nonzero(first | second)
-    return float(np.count_nonzero(first & second) / union) if union else 0.0
+    common = np.count_nonzero(first & second)
+    union = np.count_nonzero(first) + np.count_nonzero(second) - common
+    return float(common / union) if union else 0.0
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Contour:
     """One border, traced pixel by pixel: (K, 2) int32 positions in the crop."""
 
     points: NDArray[np.int32]
     area: int
     """Pixels inside."""
-    bridges: dict[int, list[_Bridge]] = field(default_factory=lambda: defaultdict(list))
+    bridges: dict[int, list[_Bridge]] = field(default_factory=dict)
     """Index of a point -> the bridges that end there."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Bridge:
     """A line between two contours, which the joined ring runs along in both directions."""
 
@@ -155,7 +196,7 @@ class _Bridge:
 
     def build(self) -> None:
         for contour, index in self.ends:
-            contour.bridges[index].append(self)
+            contour.bridges.setdefault(index, []).append(self)
 
 
 @dataclass(eq=False)
@@ -176,13 +217,14 @@ class _Part:
 
 def _trace(pixels: NDArray[np.bool_]) -> list[_Part]:
     """The connected parts of the pixels (8-connected), with their holes, largest first."""
-    contours, hierarchy = cv2.findContours(pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    parts: dict[int, _Part] = {}
-    for index, points in enumerate(contours):
-        if hierarchy[0][index][3] < 0:
-            parts[index] = _Part(_contour(points, hole=False), [])
-    for index, points in enumerate(contours):
-        parent = int(hierarchy[0][index][3])
+    contours, hierarchy = cv2.findContours(pixels.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    parents = hierarchy[0, :, 3].tolist()
+    parts = {
+        index: _Part(_contour(points, hole=False), [])
+        for index, (points, parent) in enumerate(zip(contours, parents, strict=True))
+        if parent < 0
+    }
+    for points, parent in zip(contours, parents, strict=True):
         if parent >= 0:
             parts[parent].holes.append(_contour(points, hole=True))
     return sorted(parts.values(), key=lambda part: -part.area)
@@ -269,15 +311,17 @@ def _hole_bridges(part: _Part) -> Iterator[_Bridge]:
     borders = [part.outer, *sorted(part.holes, key=lambda hole: int(hole.points[:, 0].min()))]
     owner = np.full((height, width), -1, np.int32)
     place = np.zeros((height, width), np.int32)
-    for number in reversed(range(len(borders))):  # where borders share a pixel, the leftmost border has it
-        x, y = (borders[number].points - (left, top)).T
-        owner[y, x], place[y, x] = number, np.arange(len(x))
+    numbers = range(len(borders))[::-1]  # where borders share a pixel, the leftmost border has it: it comes last
+    lengths = [len(borders[number].points) for number in numbers]
+    x, y = (np.concatenate([borders[number].points for number in numbers]) - (left, top)).T
+    owner[y, x] = np.repeat(numbers, lengths)
+    place[y, x] = np.concatenate([np.arange(length) for length in lengths])
     for number, hole in enumerate(borders[1:], 1):
         start = int(hole.points[:, 0].argmin())
-        x, y = hole.points[start] - (left, top)
-        row = owner[y, : x + 1]
+        column, line = (hole.points[start] - (left, top)).tolist()
+        row = owner[line, : column + 1]
         met = int(np.flatnonzero((row >= 0) & (row < number))[-1])
-        yield _Bridge(((borders[row[met]], int(place[y, met])), (hole, start)), float(x - met))
+        yield _Bridge(((borders[row[met]], int(place[line, met])), (hole, start)), float(column - met))
 
 
 def _shortest_bridges(contours: list[_Contour]) -> list[_Bridge]:
@@ -285,11 +329,13 @@ def _shortest_bridges(contours: list[_Contour]) -> list[_Bridge]:
     if len(contours) < 2:
         return []
     stride = max(1, sum(len(contour.points) for contour in contours) // _SEARCH_POINTS)
-    places = [(n, i) for n, contour in enumerate(contours) for i in range(0, len(contour.points), stride)]
-    x, y = np.array([contours[n].points[i] for n, i in places], np.float32).T
-    owner = np.array([n for n, _ in places])
-    nearest = np.full(len(places), np.inf, np.float32)  # squared distance to what is joined
-    source = np.zeros(len(places), np.int64)
+    sampled = [contour.points[::stride] for contour in contours]
+    x, y = np.concatenate(sampled).astype(np.float32).T
+    lengths = [len(points) for points in sampled]
+    owner = np.repeat(np.arange(len(contours)), lengths)
+    place = stride * np.concatenate([np.arange(length) for length in lengths])
+    nearest = np.full(len(owner), np.inf, np.float32)  # squared distance to what is joined
+    source = np.zeros(len(owner), np.int64)
     bridges, newest, apart = [], np.flatnonzero(owner == 0), np.flatnonzero(owner != 0)
     while len(apart):
         dx, dy = x[apart, None] - x[newest], y[apart, None] - y[newest]
@@ -299,9 +345,10 @@ def _shortest_bridges(contours: list[_Contour]) -> list[_Bridge]:
         better = shorter < nearest[apart]
         nearest[apart[better]], source[apart[better]] = shorter[better], newest[closest[better]]
         reached = int(apart[nearest[apart].argmin()])
-        (n, i), (m, j) = places[source[reached]], places[reached]
-        bridges.append(_Bridge(((contours[n], i), (contours[m], j)), float(np.sqrt(nearest[reached]))))
-        newest, apart = np.flatnonzero(owner == m), apart[owner[apart] != m]
+        ends = [(contours[owner[end]], int(place[end])) for end in (source[reached], reached)]
+        bridges.append(_Bridge((ends[0], ends[1]), float(np.sqrt(nearest[reached]))))
+        joined = owner == owner[reached]
+        newest, apart = np.flatnonzero(joined), apart[~joined[apart]]
     return bridges
 
 
@@ -323,15 +370,20 @@ class _Outline:
         while True:
             if tolerance < 0.5:
                 tolerance = 0.0
-            rings = [_solid(_walk(root, tolerance)) + self.box[:2] for root in self.groups]
-            drawn = rasterise([normalise(ring, *self.size) for ring in rings], *self.size, self.box)
+            rings = _solid([_walk(root, tolerance) for root in self.groups])
+            points = np.concatenate(rings, dtype=np.float64) + np.array(self.box[:2], np.float64)
+            lengths = [len(ring) for ring in rings]
+            drawn = rasterise(_cut(normalise(points, *self.size), lengths), *self.size, self.box)
             if tolerance == 0 or _iou(drawn, target) >= min_iou:
-                return rings, drawn
+                return _cut(points, lengths), drawn
             tolerance /= 2
 
 
 def _connected(root: _Contour) -> Iterator[_Contour]:
     """A contour and all that its bridges lead to."""
+    if not root.bridges:  # as most, where there are thousands
+        yield root
+        return
     seen, waiting = {id(root)}, [root]
     while waiting:
         contour = waiting.pop()
@@ -343,10 +395,11 @@ def _connected(root: _Contour) -> Iterator[_Contour]:
                 waiting.append(other)
 
 
-def _walk(root: _Contour, tolerance: float) -> Ring:
+def _walk(root: _Contour, tolerance: float) -> NDArray[np.int32]:
     """The ring that runs round a contour and, over the bridges, round all that hang on it, simplified."""
     if not root.bridges:
-        return np.asarray(cv2.approxPolyDP(root.points, tolerance, True).reshape(-1, 2), np.float64)
+        alone: NDArray[np.int32] = cv2.approxPolyDP(root.points, tolerance, True).reshape(-1, 2)
+        return alone
     pieces, rounds = [], [_round(root, 0, None, tolerance)]
     while rounds:  # a stack, not recursion: holes can hang on each other a thousand deep
         step = next(rounds[-1], None)
@@ -357,7 +410,7 @@ def _walk(root: _Contour, tolerance: float) -> Ring:
             rounds.append(_round(*bridge.other_end(contour), bridge, tolerance))
         else:
             pieces.append(step)
-    return np.concatenate(pieces).astype(np.float64)
+    return np.concatenate(pieces)
 
 
 def _round(
@@ -399,13 +452,17 @@ def _simplify(path: NDArray[np.int32], tolerance: float) -> NDArray[np.int32]:
     return kept[1:-1]
 
 
-def _solid(ring: Ring) -> Ring:
-    """Give a ring without area (a pixel, a line one pixel wide) a quarter pixel on each side.
+def _solid(rings: Sequence[NDArray[np.int32]]) -> list[NDArray[np.int32] | Ring]:
+    """Give rings without area (a pixel, a line one pixel wide) a quarter pixel on each side.
 
     A row needs three points and a box of some size; so little changes no pixel when it is rasterised.
     """
-    low, high = ring.min(0), ring.max(0)
-    if (high > low).all():
-        return ring if len(ring) > 2 else np.concatenate([ring, ring[:1]])
-    (x1, y1), (x2, y2) = low - 0.25, high + 0.25
-    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+    points, starts = np.concatenate(rings), np.cumsum([0, *(len(ring) for ring in rings[:-1])])
+    low, high = (extreme.reduceat(points, starts) for extreme in (np.minimum, np.maximum))
+    solid: list[NDArray[np.int32] | Ring] = [
+        ring if len(ring) > 2 else np.concatenate([ring, ring[:1]]) for ring in rings
+    ]
+    for index in np.flatnonzero((high == low).any(1)).tolist():
+        (x1, y1), (x2, y2) = low[index] - 0.25, high[index] + 0.25
+        solid[index] = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+    return solid

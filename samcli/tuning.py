@@ -18,7 +18,7 @@ import numpy as np
 
 from samcli.commands.auto_annotate import BoxAnnotator, SamMasks, open_detector
 from samcli.commands.class_mapping import open_class_map
-from samcli.commands.segmenting import Encoder, hardware_of, open_engine
+from samcli.commands.segmenting import Encoder, device_for, open_engine
 from samcli.config import AutoAnnotateOptions, EvalOptions, TuneOptions
 from samcli.detectors import Detector
 from samcli.engine import Engine, choose_device, choose_precision
@@ -327,8 +327,8 @@ def _load(options: AutoAnnotateOptions) -> tuple[Engine, Detector]:
     weights = {role: find_weights(getattr(options, role), role, log.info) for role in ("det", "sam")}
     precision = choose_precision(options.precision, choose_device(options.device))
     engine = open_engine(weights["sam"], options, precision)
-    device, half = hardware_of(options, precision)
-    return engine, open_detector(weights["det"], options, device, half=half, class_map=class_map)
+    device = device_for(options, precision)
+    return engine, open_detector(weights["det"], options, device, precision, class_map=class_map)
 
 
 def _surer(images: Sequence[EvaluatedImage], conf: float) -> list[EvaluatedImage]:

@@ -5,7 +5,8 @@ Coordinates are xyxy floats in pixels of the original, upright image; sizes are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -67,6 +68,28 @@ class Image:
     def image_size(self) -> Size:
         """(height, width) of the original, upright image."""
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
+
+
+class UndecodedImage(Image):
+    """An image of known size whose pixels are decoded when, and only if, somebody asks for them.
+
+    `decode`: gives its pixels as `Image` has them; called once, and what it raises is raised to who asked.
+    """
+
+    def __init__(self, ref: ImageRef, image_size: Size, decode: Callable[[], NDArray[np.uint8]]) -> None:
+        vars(self).update(ref=ref, _image_size=image_size, _decode=decode)
+
+    @functools.cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """See Image."""
+        pixels: NDArray[np.uint8] = vars(self)["_decode"]()
+        return pixels
+
+    @property
+    def image_size(self) -> Size:
+        """See Image."""
+        size: Size = vars(self)["_image_size"]
+        return size
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,13 @@ PACKAGE = Path(samcli.__file__).parent
 LAYERS = [
     ["cli", "__main__"],
     ["report"],
-    ["report.verification", "report.evaluation", "report.dataset", "report.tuning"],
+    ["report.verification", "report.evaluation", "report.dataset", "report.tuning", "report.benchmark"],
     ["report.text"],
     ["evaluation_pictures"],
     ["review_page"],
     ["review"],
+    ["bench.comparison", "bench.worker"],
+    ["bench.models", "bench.rotation", "bench.stages", "bench.contenders", "bench.peers"],
     ["run", "convert", "status", "checks", "previews", "models", "onnx_export", "verify", "dataset", "tuning"],
     ["onnx_check"],
     ["splits"],
@@ -41,7 +43,7 @@ LAYERS = [
     ["networks"],
     ["networks.sam", "networks.sam2", "networks.hugging_face"],
     ["networks.base", "networks.fast"],
-    ["networks.fast_vit", "networks.fast_tinyvit", "networks.fast_decoder"],
+    ["networks.fast_vit", "networks.fast_tinyvit", "networks.fast_decoder", "networks.half_detector"],
     ["networks.kernels"],
     ["prompts"],
     ["prompts.coco", "prompts.command_line", "prompts.csv_files", "prompts.json_files", "prompts.yolo"],
@@ -51,6 +53,8 @@ LAYERS = [
     ["prompts.table"],
     ["prompts.matching", "prompts.json_text", "prompts.objects"],
     ["formats.reading"],
+    ["bench.random_weights", "bench.commands"],
+    ["bench.memory", "bench.setup", "bench.pictures", "bench"],
     ["ultralytics_setup", "formats", "journal"],
     ["formats.labelme", "formats.labelstudio", "formats.cvat", "formats.sa1b", "formats.voc", "formats.png"],
     ["formats.yolo", "formats.amg", "formats.coco", "formats.pictures", "formats.proposals", "formats.records"],
@@ -60,6 +64,7 @@ LAYERS = [
     ["prototypes"],
     ["yolo_rows"],
     ["yolo_labels"],
+    ["plots"],
     ["drawing", "polygons", "images", "weights", "config", "outputs"],
     ["types"],
     ["masks", "files", "pickles", "resampling", "class_names", "damage"],
@@ -72,7 +77,8 @@ layer, or from its own."""
 
 COMMANDS = [
     "auto-annotate", "prompt", "everything", "encode", "status", "preview", "apply-review", "convert", "verify",
-    "eval", "tune", "dataset", "export-onnx", "checks", "models", "models fetch", "models verify", "models info",
+    "eval", "tune", "dataset", "export-onnx", "bench", "checks", "models", "models fetch", "models verify",
+    "models info",
 ]  # fmt: skip
 
 
@@ -155,7 +161,7 @@ def test_every_option__is_in_the_docs(samcli_run) -> None:
     root = PACKAGE.parent
     if not (root / "docs").is_dir():
         pytest.skip("the docs are in the repository only")
-    pages = ("README.md", "docs/options.md", "docs/verify-eval.md", "docs/formats.md")
+    pages = ("README.md", "docs/options.md", "docs/verify-eval.md", "docs/formats.md", "docs/bench.md")
     documented = "".join((root / page).read_text(encoding="utf-8") for page in pages)
     for command in COMMANDS:
         text = samcli_run(*command.split(), "--help").stdout

@@ -100,6 +100,21 @@ def test_missing_and_stale__are_encoded_anew_to_the_same_result(
     assert labels(tmp_path / "some") == labels(tmp_path / "all")
 
 
+def test_image_larger_than_allowed__fails_though_its_embedding_is_there(
+    samcli_run, photo_folder, small_sam, tmp_path
+) -> None:
+    store(samcli_run, photo_folder, small_sam, tmp_path / "e")
+    with PillowImage.open(photo_folder / "bus.jpg") as largest:
+        limit = largest.width * largest.height - 1
+    box = ("--box", "10,10,90,80", "--sam", small_sam, *COMMON, "--max-pixels", limit)
+    result = samcli_run(
+        "prompt", photo_folder, "-o", tmp_path / "p", *box, "--embeddings", tmp_path / "e", "--json"
+    )
+    failures = json.loads(result.stdout)["failures"]
+    assert list(failures) == ["bus.jpg"]
+    assert f"more than --max-pixels {limit}" in failures["bus.jpg"]
+
+
 def test_changed_image__is_not_given_its_old_embedding(
     samcli_run, photo_folder, small_sam, tmp_path, encoded
 ) -> None:

@@ -15,8 +15,13 @@ from PIL import Image as PillowImage
 from test_detectors import Bomb
 from test_fastsam import masks_of, reference
 
+from samcli.commands.auto_annotate import AutoAnnotate
+from samcli.commands.everything import Everything
+from samcli.config import AutoAnnotateOptions, EverythingOptions
+from samcli.detectors import load_detector
 from samcli.formats.records import read_record
 from samcli.images import read_image
+from samcli.plan import recipe_of
 from samcli.types import Annotation
 
 IN_FULL = ("--precision", "fp32", "--quiet")
@@ -113,6 +118,33 @@ def test_detector_without_masks__is_refused_before_anything_is_written(samcli_ru
     result = samcli_run("auto-annotate", photo_folder, "--det", yolo, "--sam", "none", *IN_FULL)
     assert "yolo.pt finds boxes without masks" in one_line(result, 1)
     assert not (photo_folder.parent / "labels").exists()
+
+
+def test_detector_alone__computes_in_the_precision_that_its_recipe_says(
+    samcli_run, photo_file, yolo_seg, tmp_path
+) -> None:
+    found = {}
+    for precision in ("fp32", "bf16"):
+        given = ("--det", yolo_seg, "--sam", "none", "--imgsz", 320, "--max-det", 6, "--quiet")
+        samcli_run("auto-annotate", photo_file, *given, "--precision", precision, "-o", tmp_path / precision)
+        recipe = json.loads((tmp_path / precision / ".samcli" / "run.json").read_text())["recipe"]
+        assert recipe["precision"] == precision
+        found[precision] = [i.quality.detector_score for i in record(tmp_path / precision, "bus.jpg").instances]
+    detector = load_detector(str(yolo_seg), imgsz=320, max_det=6, masks=True)
+    assert found["fp32"] == [float(f"{score:.9g}") for score in detector.detect([read_image(photo_file)])[0].scores]
+    assert found["bf16"]
+    assert found["bf16"] != found["fp32"]
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        AutoAnnotate(AutoAnnotateOptions(det="exported.onnx", sam="none", precision="bf16")),
+        Everything(EverythingOptions(sam="exported.torchscript")),
+    ],
+)
+def test_exported_model_alone__has_the_precision_that_it_was_exported_in(job) -> None:
+    assert recipe_of(job, None, None)["precision"] == "as exported"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from samcli.detectors import load_detector, parse_classes
 from samcli.errors import UsageError, WeightsError
 from samcli.files import sha256_of
 from samcli.images import read_image
+from samcli.masks import box_iou
 from samcli.types import Image, ImageRef
 from samcli.weights import WeightsFile
 
@@ -108,6 +109,83 @@ def test_masks__do_not_depend_on_the_other_images(yolo_seg, photos) -> None:
     images = [resized(photos[0], 301, 403), resized(photos[1], 320, 180)]
     alone = [detector.detect([image])[0].masks for image in images]
     assert [found.masks for found in detector.detect([*images, images[0]])] == [*alone, alone[0]]
+
+
+def network_answers(path: Path, precision: str, image: Image) -> torch.Tensor:
+    """What the detector's network says before anything is selected: (4 + classes, places), boxes first."""
+    detector, answers = load(path, precision=precision, imgsz=320), []
+    detector.detect([image])
+    network = detector._model.predictor.model.model
+    hook = network.register_forward_hook(lambda _, given, answer: answers.append(answer[0]))
+    detector.detect([image])
+    hook.remove()
+    answer = answers[0][0] if isinstance(answers[0], tuple) else answers[0]
+    return answer[0].clone()
+
+
+FAMILIES = ["yolov5n", "yolov8n-seg", "yolov10n", "yolo11n", "yolo12n", "yolo26n", "rtdetr-resnet50"]
+
+
+def save_family(path: Path, family: str) -> Path:
+    """Random weights in one of Ultralytics' architectures."""
+    from samcli.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.nn import tasks
+
+    torch.manual_seed(0)
+    kind = {"n-seg": tasks.SegmentationModel, "net50": tasks.RTDETRDetectionModel}
+    model = kind.get(family[-5:], tasks.DetectionModel)(f"{family}.yaml", nc=3, verbose=False)
+    model.task = "segment" if family.endswith("-seg") else "detect"
+    model.args = {"task": model.task, "imgsz": 320}
+    torch.save({"model": model.half().eval(), "train_args": model.args, "epoch": -1}, path)
+    return path
+
+
+@pytest.mark.parametrize("family", ["yolov8n", *(pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES)])
+def test_bf16__gives_nearly_the_same_answers_at_every_place(family, photos, tmp_path) -> None:
+    path, image = save_family(tmp_path / "model.pt", family), resized(photos[0], 317, 419)
+    exact, fast = (network_answers(path, precision, image) for precision in ("fp32", "bf16"))
+    assert fast.dtype == torch.float32
+    assert not torch.equal(fast, exact)
+    if family in ("yolov10n", "yolo26n", "rtdetr-resnet50"):  # the best places, in another order
+        return
+    boxes, scores = (fast - exact).abs().split((4, len(exact) - 4))
+    assert boxes.mean() < 0.2  # pixels
+    assert scores.mean() < 0.01
+
+
+def test_bf16__finds_the_shapes_that_fp32_finds() -> None:
+    exact, fast = (load_detector("tiny", precision=precision) for precision in ("fp32", "bf16"))
+    count = 0
+    for path in sorted((Path(__file__).parents[1] / "examples" / "shapes").iterdir()):
+        image = read_image(path)
+        (wanted,), (found,) = exact.detect([image]), fast.detect([image])
+        assert sorted(found.class_ids) == sorted(wanted.class_ids)
+        for box, class_id, score in zip(wanted.boxes, wanted.class_ids, wanted.scores, strict=True):
+            same_class = [
+                (box_iou(tuple(box), tuple(found.boxes[i])), abs(float(found.scores[i] - score)))
+                for i in np.flatnonzero(found.class_ids == class_id)
+            ]
+            overlap, change = max(same_class)
+            assert overlap > 0.97
+            assert change < 0.03
+        count += len(wanted)
+    assert count > 50
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_bf16__boxes_are_not_rounded_to_it(yolo_seg, photos, masks) -> None:
+    (found,) = load(yolo_seg, precision="bf16", masks=masks).detect([read_image(photos[0])])
+    assert len(found) > 3
+    rounded = torch.from_numpy(found.boxes).bfloat16().float().numpy()
+    assert np.abs(found.boxes - rounded).max() > 0.5
+
+
+def test_fp32__is_what_a_detector_computes_in_unless_told(yolo, photos) -> None:
+    image = resized(photos[0], 320, 320)
+    (plain,), (exact,) = load(yolo).detect([image]), load(yolo, precision="fp32").detect([image])
+    np.testing.assert_array_equal(plain.boxes, exact.boxes)
 
 
 def test_image_without_detections__has_no_masks(yolo_seg, photos) -> None:

@@ -21,7 +21,8 @@ from samcli.weights import WeightsFile
 
 
 def load(path: Path, **options: object) -> FastSam:
-    return load_fastsam(WeightsFile(path, sha256_of(path)), EverythingOptions(**options), device="cpu", half=False)
+    given = WeightsFile(path, sha256_of(path)), EverythingOptions(**options)
+    return load_fastsam(*given, device="cpu", precision="fp32")
 
 
 def reference(path: Path, image: Image, **options: object):

@@ -19,13 +19,13 @@ from samcli.masks import Mask
 from samcli.polygons import PolygonOptions
 from samcli.types import Annotation, Instance, Quality
 
-EXACT = ["coco", "labelstudio", "png", "voc", "rle", "masks", "sa1b"]
+EXACT = ["coco", "fiftyone", "labelstudio", "png", "voc", "rle", "masks", "sa1b"]
 """Formats that hold every pixel of masks that do not overlap."""
 
 NAMELESS = ["rle", "masks", "sa1b"]
 """Formats without classes."""
 
-BY_ITSELF = ["coco", "labelme", "labelstudio", "sa1b", "voc"]
+BY_ITSELF = ["coco", "fiftyone", "labelme", "labelstudio", "sa1b", "voc"]
 """Formats that need no images to be read: they say names and sizes."""
 
 

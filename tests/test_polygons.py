@@ -340,6 +340,22 @@ def test_rasterise__is_ultralytics_own() -> None:
     np.testing.assert_array_equal(ours, trainer_sees(pixels, shape))
 
 
+@pytest.mark.parametrize("count", [3, 4, 17, 400, 999, 1000, 2500])
+def test_rasterise__many_rings_of_as_many_points_are_each_ultralytics_own(count: int) -> None:
+    from ultralytics.data.utils import polygon2mask
+    from ultralytics.utils.ops import resample_segments
+
+    rng = np.random.default_rng(count)
+    middles, turns = rng.random((40, 1, 2)), np.sort(rng.random((40, count)), 1) * 2 * np.pi
+    rings = np.clip(middles + 0.1 * rng.random((40, count, 1)) * np.stack([np.cos(turns), np.sin(turns)], 2), 0, 1)
+    wanted = np.zeros((211, 307), bool)
+    for ring in resample_segments(
+        [ring.astype(np.float32) for ring in rings], 1000 if count <= 1000 else count + 1
+    ):
+        wanted |= polygon2mask((211, 307), [(ring * (307, 211)).reshape(-1)]).astype(bool)
+    assert (rasterise(list(rings), 211, 307) == wanted).all()
+
+
 def test_rasterise__rings_that_overlap_do_not_cancel() -> None:
     square = np.array([[0.1, 0.1], [0.6, 0.1], [0.6, 0.6], [0.1, 0.6]])
     seen = rasterise([square, square + 0.2], 50, 50)

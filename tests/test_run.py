@@ -102,6 +102,18 @@ def test_fold_that_was_cut_short__is_made_up_for(prompt, data, tmp_path, monkeyp
     ]  # fmt: skip
 
 
+def test_finished_run__ends_before_anything_is_opened_for_writing(prompt, data, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "out"
+    prompt(data, "-o", out, "--format", "coco")
+
+    def called(*_: object, **__: object) -> None:
+        raise AssertionError("there was nothing to do")
+
+    for name in ("_fold", "locked"):
+        monkeypatch.setattr(running, name, called)
+    assert prompt(data, "-o", out, "--format", "coco")["done"] == 0
+
+
 def test_images_that_are_gone__leave_the_file_for_all(prompt, data, tmp_path) -> None:
     out = tmp_path / "out"
     prompt(data, "-o", out, "--format", "coco")

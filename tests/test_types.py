@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from samcli.errors import UsageError
-from samcli.types import Detections, Image, ImageRef, Outcome, Prompts, Status
+from samcli.types import Detections, Image, ImageRef, Outcome, Prompts, Status, UndecodedImage
 
 
 def test_image_ref__is_a_root_and_a_key() -> None:
@@ -113,3 +113,16 @@ def test_outcome__counts_instances_over_all_classes() -> None:
     ref = ImageRef(Path("data"), "1.jpg")
     assert Outcome(ref, Status.DONE, {0: 2, 7: 3}).instance_count == 5
     assert Outcome(ref, Status.DONE).instance_count == 0
+
+
+def test_undecoded_image__is_decoded_once_and_only_when_its_pixels_are_asked_for() -> None:
+    calls: list[int] = []
+
+    def decode() -> np.ndarray:
+        calls.append(1)
+        return np.zeros((4, 6, 3), np.uint8)
+
+    image = UndecodedImage(ImageRef(Path("/in"), "a.jpg"), (4, 6), decode)
+    assert (image.image_size, image.ref.key, calls) == ((4, 6), "a.jpg", [])
+    assert image.pixels is image.pixels
+    assert calls == [1]

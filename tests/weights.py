@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
+
+from samcli.bench import random_weights
+from samcli.bench.random_weights import enliven, transformers_config
 
 
 def save_sam_vit(
@@ -34,7 +36,7 @@ def save_sam_vit(
             transformer=TwoWayTransformer(depth=2, embedding_dim=out, mlp_dim=512, num_heads=8),
         ),
     )  # fmt: skip
-    _enliven(sam)
+    enliven(sam)
     torch.save(sam.state_dict(), path)
     return path
 
@@ -55,30 +57,10 @@ def save_sam_hugging_face(folder: Path, meta: Path, **options: object) -> Path:
 
     `options`: of `save_pretrained`. The module's own strict load says whether every name was translated.
     """
-    from transformers import SamConfig, SamModel
+    from transformers import SamModel
 
     tensors = torch.load(meta, weights_only=True)
-    patch = tensors["image_encoder.patch_embed.proj.weight"]
-    grid = tensors["image_encoder.pos_embed"].shape[1]
-    spans = {
-        int(name.split(".")[2]): (tensor.shape[0] + 1) // 2
-        for name, tensor in tensors.items()
-        if name.endswith("attn.rel_pos_h")
-    }
-    config = SamConfig(
-        vision_config={
-            "image_size": grid * 16,
-            "hidden_size": patch.shape[0],
-            "num_hidden_layers": len(spans),
-            "num_attention_heads": patch.shape[0] // tensors["image_encoder.blocks.0.attn.rel_pos_h"].shape[1],
-            "mlp_dim": tensors["image_encoder.blocks.0.mlp.lin1.weight"].shape[0],
-            "window_size": min({span for span in spans.values() if span != grid}, default=14),
-            "global_attn_indexes": [block for block, span in spans.items() if span == grid],
-        },
-        prompt_encoder_config={"image_size": grid * 16, "image_embedding_size": grid},
-        mask_decoder_config={"mlp_dim": tensors["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape[0]},
-    )
-    model = SamModel(config)
+    model = SamModel(transformers_config(tensors))
     renamed = {_transformers_name(name): tensor for name, tensor in tensors.items()}
     positions = renamed["shared_image_embedding.positional_embedding"]
     renamed["prompt_encoder.shared_embedding.positional_embedding"] = positions
@@ -124,61 +106,17 @@ def save_sam_vit_b(path: Path) -> Path:
 
     torch.manual_seed(0)
     sam = sam_model_registry["vit_b"]()
-    _enliven(sam)
+    enliven(sam)
     torch.save(sam.state_dict(), path)
     return path
-
-
-def _enliven(sam: torch.nn.Module) -> None:
-    """Positions are zero when untrained; random ones exercise them."""
-    for name, weight in sam.named_parameters():
-        if "pos" in name:
-            torch.nn.init.normal_(weight, std=0.02)
-
-
-def _settle(model: torch.nn.Module) -> None:
-    """Let batch norms and class scores see photos: as initialised, signals fade out layer by layer."""
-    from PIL import Image
-    from ultralytics.utils import ASSETS
-
-    opened = [Image.open(ASSETS / name).convert("RGB").resize((640, 640)) for name in ("bus.jpg", "zidane.jpg")]
-    seen_photos = torch.stack([torch.from_numpy(np.array(photo)).permute(2, 0, 1) / 255 for photo in opened])
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0
-    with torch.no_grad():
-        model.train()(seen_photos)
-        model.eval()
-        for branch in model.model[-1].cv3:  # class scores around sigmoid(-1), of all classes alike
-            score = branch[-1]
-            seen: list[torch.Tensor] = []
-            hook = score.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
-            model(seen_photos)
-            hook.remove()
-            channels = seen[0].flatten(2).permute(1, 0, 2).flatten(1)
-            weight = torch.randn_like(score.weight) / channels.std(1).clamp(min=1e-3)[None, :, None, None]
-            score.weight.copy_(weight / weight.shape[1] ** 0.5)
-            score.bias.copy_(-1 - (score.weight[..., 0, 0] @ channels.mean(1)))
 
 
 def save_yolo(
     path: Path, *, names: tuple[str, ...] = ("cat", "dog", "bird"), task: str = "detect", imgsz: int = 640
 ) -> Path:
     """YOLOv8n with seeded random weights, its scores raised so that it finds boxes everywhere."""
-    from samcli.ultralytics_setup import prepare_ultralytics
-
-    prepare_ultralytics()
-    from ultralytics.nn.tasks import DetectionModel, SegmentationModel
-
-    torch.manual_seed(0)
-    kind = SegmentationModel if task == "segment" else DetectionModel
-    model = kind(f"yolov8n{'-seg' if task == 'segment' else ''}.yaml", nc=len(names), verbose=False)
-    model.names = dict(enumerate(names))
-    _settle(model)
-    model.args = {"task": task, "imgsz": imgsz}
-    model.task = task
-    torch.save({"model": model.half().eval(), "train_args": {"task": task, "imgsz": imgsz}, "epoch": -1}, path)
-    return path
+    architecture = "yolov8n-seg" if task == "segment" else "yolov8n"
+    return random_weights.save_yolo(path, architecture, names=names, imgsz=imgsz)
 
 
 def save_yolo_seg(path: Path) -> Path:
@@ -193,28 +131,12 @@ def save_fastsam(path: Path, imgsz: int = 320) -> Path:
 
 def save_mobile_sam(path: Path) -> Path:
     """MobileSAM's architecture, seeded random weights, in Ultralytics' form."""
-    from samcli.ultralytics_setup import prepare_ultralytics
-
-    prepare_ultralytics()
-    from ultralytics.models.sam.build import build_mobile_sam
-
-    torch.manual_seed(0)
-    torch.save(build_mobile_sam().state_dict(), path)
-    return path
+    return random_weights.save_sam(path, "build_mobile_sam")
 
 
 def save_rtdetr(path: Path) -> Path:
     """RT-DETR with seeded random weights."""
-    from samcli.ultralytics_setup import prepare_ultralytics
-
-    prepare_ultralytics()
-    from ultralytics.nn.tasks import RTDETRDetectionModel
-
-    torch.manual_seed(0)
-    model = RTDETRDetectionModel("rtdetr-resnet50.yaml", nc=3, verbose=False)
-    model.args, model.task = {"task": "detect", "imgsz": 640}, "detect"
-    torch.save({"model": model.half().eval(), "train_args": {"task": "detect", "imgsz": 640}}, path)
-    return path
+    return random_weights.save_rtdetr(path, "rtdetr-resnet50", names=("cat", "dog", "bird"))
 
 
 SMALL_SAM2 = {
@@ -238,10 +160,7 @@ def sam2(size: str = "small") -> torch.nn.Module:
 
     torch.manual_seed(0)
     model = build._build_sam2(**SMALL_SAM2) if size == "small" else getattr(build, f"build_sam2_{size}")()
-    _enliven(model)
-    torch.nn.init.normal_(model.no_mem_embed, std=0.5)  # as small as it is otherwise, forgetting it would not show
-    for head in model.sam_mask_decoder.output_hypernetworks_mlps:  # signed logits of a trained network's size
-        head.layers[-1].weight.data.mul_(20)
+    enliven(model)
     return model
 
 

@@ -18,7 +18,7 @@ from ultralytics.models.sam.modules.tiny_encoder import TinyViT
 from ultralytics.models.sam.modules.transformer import TwoWayTransformer
 from ultralytics.nn.modules import LayerNorm2d
 
-IMAGE_SIZE = 512
+IMAGE_SIZE = 768
 STRIDE = 16
 MASK_STRIDE = 4
 WIDTH = 128
@@ -67,7 +67,7 @@ def build(image_size: int = IMAGE_SIZE, numbers: EncoderNumbers | None = None) -
 def _spread_frequencies(prompt_encoder: PromptEncoder) -> None:
     """Half of the random positional frequencies as in SAM, a quarter 3 and a quarter 8 times as fine.
 
-    SAM's own tell places apart that are some 80 of 512 pixels apart; objects here are as small as 12.
+    SAM's own tell places apart that are a sixth of the frame apart; objects here are as small as a fortieth.
     """
     matrix = prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
     quarter = matrix.shape[1] // 4

@@ -1,13 +1,13 @@
 """Train the tiny SAM from nothing, or go on where the last run stopped.
 
-    python examples/tiny_models/dataset.py --out work/scenes --count 8000
+    python examples/tiny_models/dataset.py --out work/scenes_768 --count 6000 --frame 768
     python examples/tiny_models/train_sam.py \\
-        --scenes work/scenes --out work/sam --export samcli/assets/tiny_sam.safetensors
+        --scenes work/scenes_768 --out work/sam --export samcli/assets/tiny_sam.safetensors
 
-Two phases. The first trains on views of 256 pixels, cut out of the 512-pixel frames at their own scale
-(mostly) and *placed at a random spot of the 512-pixel frame as far as positions go*: what the decoder learns
-about coordinates holds for whole frames, at a quarter of the price. The second trains on whole, padded
-frames.
+Two phases. The first trains on views of 256 pixels, cut out of the 768-pixel frames at their own scale
+(mostly) and *placed at a random spot of the frame as far as positions go*: what the decoder learns about
+coordinates holds for whole frames, at a ninth of the price. The second takes larger views and whole, padded
+frames in turn: large objects are never seen whole in the former, the latter alone would be too few pictures.
 
 Beside the prompts' losses there are two that ask at every pixel: throw-away linear heads have to read, at the
 masks' resolution, what is an object, where edges are, and where each object's centre lies; one from the
@@ -19,8 +19,9 @@ gradients is what counts. On a busy machine this is much faster than one process
 
 The learning rate is constant and falls linearly to zero over the last `--decay` steps. `state.pt` is written
 all along, `before_decay.pt` when the fall begins: a longer training continues from the latter (copy it over
-`state.pt`, raise `--steps`). A step's randomness comes from (seed, step, worker) alone, so that a resumed run
-sees what an unbroken one would have seen.
+`state.pt`, raise `--steps`), or from an exported network: `--start-from FILE`; with `--small-steps` at the number
+of its steps the second phase begins at once. A step's randomness comes from (seed, step, worker) alone, so that a
+resumed run sees what an unbroken one would have seen.
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ import cv2
 import numpy as np
 import torch
 import ultralytics
-from dataset import FRAME, SceneCache
+from dataset import SceneCache
 from network import IMAGE_SIZE, MASK_STRIDE, STRIDE, WIDTH, build, decode, encode, set_image_size
 from numpy.random import Generator
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from scenes import mask_box
 from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn import functional as F
@@ -66,7 +68,8 @@ class Phase:
 
 
 SMALL = Phase(side=256, pictures=4, prompts=8)
-WHOLE = Phase(side=FRAME, pictures=2, prompts=10)
+LARGE = Phase(side=384, pictures=3, prompts=8)
+WHOLE = Phase(side=IMAGE_SIZE, pictures=1, prompts=12)
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,8 @@ class Batch:
 
     frames: Tensor  # uint8 (B, 3, S, S)
     inside: Tensor  # bool (B, 1, S, S)
-    corners: Tensor  # int64 (B, 2): x and y of the view's corner in the 512-pixel frame
-    points: Tensor  # float (B * P, T, 2), pixels of the 512-pixel frame
+    corners: Tensor  # int64 (B, 2): x and y of the view's corner in the frame
+    points: Tensor  # float (B * P, T, 2), pixels of the frame
     labels: Tensor  # int64 (B * P, T)
     targets: Tensor  # float (B * P, S / 2, S / 2): coverage, 0..1
     background: Tensor  # bool (B * P)
@@ -154,7 +157,7 @@ def draw_batch(rng: Generator, cache: SceneCache, ready: int, phase: Phase) -> B
     frames, insides, corners, prompts, dense = [], [], [], [], []
     for _ in range(phase.pictures):
         view, objects = draw_view(rng, cache, ready, phase.side)
-        corner = rng.integers(0, (FRAME - phase.side) // STRIDE + 1, 2) * STRIDE
+        corner = rng.integers(0, (IMAGE_SIZE - phase.side) // STRIDE + 1, 2) * STRIDE
         frames.append(view.image.transpose(2, 0, 1))
         insides.append(view.inside[None])
         corners.append(corner)
@@ -227,7 +230,7 @@ def dense_target(view: View) -> NDArray[np.float32]:
 
 def _positions(model: SAMModel, batch: Batch, grid: int) -> Tensor:
     """The part of the whole frame's positional encoding that each view was placed at: (B, C, grid, grid)."""
-    whole = model.prompt_encoder.pe_layer((FRAME // STRIDE, FRAME // STRIDE))
+    whole = model.prompt_encoder.pe_layer((IMAGE_SIZE // STRIDE, IMAGE_SIZE // STRIDE))
     cells = (batch.corners // STRIDE).tolist()
     return torch.stack([whole[:, y : y + grid, x : x + grid] for x, y in cells])
 
@@ -255,7 +258,7 @@ class Output:
 def forward(model: SAMModel, batch: Batch) -> Output:
     """Run the model on a batch, twice through the decoder where the prediction is to be refined."""
     side = batch.frames.shape[-1]
-    set_image_size(model, FRAME)
+    set_image_size(model, IMAGE_SIZE)
     model.image_encoder.set_imgsz([side, side])
     positions = _positions(model, batch, side // STRIDE)
     points, labels = batch.points, batch.labels
@@ -383,7 +386,9 @@ class Schedule:
         return max(0.0, 1 - step / 1500)
 
     def phase_at(self, step: int) -> Phase:
-        return SMALL if step < self.small_steps else WHOLE
+        if step < self.small_steps:
+            return SMALL
+        return WHOLE if step % 2 else LARGE
 
 
 class Trainer:
@@ -392,7 +397,7 @@ class Trainer:
     def __init__(self, schedule: Schedule, seed: int, workers: int = 1) -> None:
         torch.manual_seed(seed)
         self.schedule, self.seed, self.workers, self.step = schedule, seed, workers, 0
-        self.model = build(FRAME).to(memory_format=torch.channels_last).train()
+        self.model = build(IMAGE_SIZE).to(memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(self.model).eval()
         self.heads = DenseHeads()
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
@@ -425,6 +430,14 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.heads.load_state_dict(state["heads"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+    def start_from(self, path: Path) -> None:
+        """Begin with an exported network's weights, of whatever input size, and go on counting its steps."""
+        tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+        with safe_open(path, "pt") as file:
+            self.step = int(file.metadata()["steps"])
+        for model in (self.model, self.average):
+            model.load_state_dict(tensors)
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One step of the optimiser; the figures of its batch."""
@@ -506,12 +519,14 @@ def run(rank: int, options: argparse.Namespace, meeting_point: str) -> None:
         distributed.init_process_group(
             "gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=options.workers
         )
-    cache = SceneCache.open(options.scenes)
-    schedule = Schedule(options.steps, options.small_steps, options.decay)
+    cache = SceneCache.open(options.scenes, IMAGE_SIZE)
+    schedule = Schedule(options.steps, options.small_steps, options.decay, options.rate)
     trainer = Trainer(schedule, options.seed, options.workers)
     state, curve = options.out / "state.pt", options.out / "curve.jsonl"
     if state.exists():
         trainer.load(state)
+    elif options.start_from:
+        trainer.start_from(options.start_from)
     if rank == 0:
         log(curve, {"start": trainer.step, "argv": sys.argv[1:], "seed": trainer.seed, **versions()})
     seen: list[dict[str, float]] = []
@@ -549,9 +564,11 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, required=True, help="folder that dataset.py wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder of the training state and the curve")
     parser.add_argument("--export", type=Path, help="where the network goes when training ends")
+    parser.add_argument("--start-from", type=Path, help="an exported network to go on from")
     parser.add_argument("--steps", type=int, default=24_000)
     parser.add_argument("--small-steps", type=int, default=16_000)
     parser.add_argument("--decay", type=int, default=5_000)
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate; less to go on from an export")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

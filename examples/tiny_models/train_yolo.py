@@ -1,8 +1,8 @@
 """Train the tiny detector from nothing, or go on where the last run stopped.
 
-    python examples/tiny_models/dataset.py --out work/scenes --count 8000
+    python examples/tiny_models/dataset.py --out work/scenes_512 --count 8000 --frame 512
     python examples/tiny_models/train_yolo.py \\
-        --scenes work/scenes --out work/yolo --export samcli/assets/tiny_yolo.pt
+        --scenes work/scenes_512 --out work/yolo --export samcli/assets/tiny_yolo.pt
 
 Network and loss are ultralytics' own (the YOLOv8 layout, narrow); the loop is a plain one, because the scenes
 are already in memory and a step, not an epoch, is what a run on a small machine stops and resumes at. As for
@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 import torch
 import ultralytics
-from dataset import FRAME, SceneCache
+from dataset import SceneCache
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scenes import CLASSES, mask_box
@@ -39,7 +39,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.loss import v8DetectionLoss
 from views import LEAST_PIXELS, View, draw_view
 
-IMAGE_SIZE = FRAME
+IMAGE_SIZE = 512
 GREY = 114  # what ultralytics pads with
 LEAST_VISIBLE = 0.4  # an object of which a view shows less than this part is background
 
@@ -102,7 +102,7 @@ def label(rng: Generator, cache: SceneCache, view: View) -> Labelled:
     """Boxes of what a view shows; its padding turns grey and goes to both sides, as ultralytics has it."""
     image, ids, side = view.image.copy(), view.ids, len(view.ids)
     image[~view.inside] = GREY
-    if side == FRAME and not view.inside.all():
+    if side == IMAGE_SIZE and not view.inside.all():
         free = side - np.array([view.inside.any(1).sum(), view.inside.any(0).sum()])
         shift = tuple(int(v) for v in rng.integers(0, free + 1))
         image, ids = np.roll(image, shift, (0, 1)), np.roll(ids, shift, (0, 1))
@@ -134,7 +134,7 @@ def _roughen(rng: Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def draw_batch(rng: Generator, cache: SceneCache, ready: int, whole: bool) -> dict[str, Tensor]:
     """One step's pictures and labels, as ultralytics' loss wants them; `img` is uint8 (B, 3, S, S)."""
-    side, count = (FRAME, WHOLE_BATCH) if whole else (SMALL_SIDE, SMALL_BATCH)
+    side, count = (IMAGE_SIZE, WHOLE_BATCH) if whole else (SMALL_SIDE, SMALL_BATCH)
     pictures = [label(rng, cache, draw_view(rng, cache, ready, side)[0]) for _ in range(count)]
     numbers = [np.full(len(picture.classes), i) for i, picture in enumerate(pictures)]
     return {
@@ -235,7 +235,7 @@ def run(options: argparse.Namespace) -> None:
     """Train up to the last step, or until the time is over; export the moving average."""
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    cache = SceneCache.open(options.scenes)
+    cache = SceneCache.open(options.scenes, IMAGE_SIZE)
     trainer = Trainer(Schedule(options.steps, options.small_steps, options.decay, rate=2e-3), options.seed)
     state, curve = options.out / "state.pt", options.out / "curve.jsonl"
     if state.exists():

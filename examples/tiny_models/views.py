@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from dataset import FRAME, SceneCache
+from dataset import SceneCache
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -33,9 +33,8 @@ def draw_view(rng: Generator, cache: SceneCache, ready: int, side: int) -> tuple
     """A random part of a random scene, and the objects that can be asked for."""
     while True:
         index = int(rng.integers(ready))
-        height, width = (int(v) for v in cache.sizes[index])
-        window = side if side == FRAME else _window(rng, side)
-        x0, y0 = _corner(rng, cache.ids[index], window, height, width)
+        window = side if side == cache.frame else _window(rng, side, cache.frame)
+        x0, y0 = _corner(rng, cache.ids[index], window)
         view = _cut(cache, index, (x0, y0, window), side)
         counts = np.bincount(view.ids.ravel(), minlength=2)
         objects = [k for k in range(1, len(counts)) if counts[k] >= LEAST_PIXELS]
@@ -43,19 +42,20 @@ def draw_view(rng: Generator, cache: SceneCache, ready: int, side: int) -> tuple
             return _augment(rng, view), objects
 
 
-def _window(rng: Generator, side: int) -> int:
+def _window(rng: Generator, side: int, frame: int) -> int:
     """How many frame pixels a small view covers: mostly its own size, so that objects look as they will."""
     kind = rng.random()
     if kind < 0.55:
         return side
     if kind < 0.8:
         return int(rng.uniform(0.7, 1.7) * side)
-    return FRAME
+    return frame
 
 
-def _corner(rng: Generator, ids: NDArray[np.uint8], window: int, height: int, width: int) -> tuple[int, int]:
+def _corner(rng: Generator, ids: NDArray[np.uint8], window: int) -> tuple[int, int]:
     """A window's corner, such that it holds some random object's pixel where there is one."""
-    if window >= FRAME:
+    frame = len(ids)
+    if window >= frame:
         return 0, 0
     rows, columns = np.nonzero(ids[::4, ::4])
     if len(rows) == 0:
@@ -65,7 +65,7 @@ def _corner(rng: Generator, ids: NDArray[np.uint8], window: int, height: int, wi
     chosen = np.flatnonzero(found == rng.choice(np.unique(found)))
     pixel = rng.choice(chosen)
     x, y = 4 * columns[pixel] - rng.integers(window), 4 * rows[pixel] - rng.integers(window)
-    return int(np.clip(x, 0, FRAME - window)), int(np.clip(y, 0, FRAME - window))
+    return int(np.clip(x, 0, frame - window)), int(np.clip(y, 0, frame - window))
 
 
 def _cut(cache: SceneCache, index: int, window: tuple[int, int, int], side: int) -> View:

@@ -24,7 +24,7 @@ from samcli.commands.segmenting import (
     to_instance,
 )
 from samcli.config import AutoAnnotateOptions, BoxPromptOptions
-from samcli.detectors import Detector, load_detector
+from samcli.detectors import Detector, is_exported, load_detector
 from samcli.embeddings import store_facts
 from samcli.engine import Engine
 from samcli.job import Job, Models
@@ -64,6 +64,11 @@ class AutoAnnotate(Job):
         """The detector's, and SAM's if it takes part."""
         return {"det": self.options.det, **({"sam": self.options.sam} if self._with_sam else {})}
 
+    @property
+    def computes_as_exported(self) -> bool:
+        """Where the detector is all there is."""
+        return not self._with_sam and is_exported(self.options.det)
+
     def recipe(self) -> dict[str, Any]:
         """Classes in any order and case are the same; a class map counts by its content."""
         recipe = {**super().recipe(), **store_facts(self.options.embeddings)}
@@ -88,8 +93,8 @@ class AutoAnnotate(Job):
             encoder = open_encoder(engine, options.embeddings, clock)
             notes = encoder.notes
             segmenter = SamMasks(engine, encoder, options, clock)
-        device, half = detector_hardware(plan, options)
-        detector = open_detector(models["det"], options, device, half=half, class_map=self._class_map)
+        device, precision = detector_hardware(plan, options)
+        detector = open_detector(models["det"], options, device, precision, class_map=self._class_map)
         annotator = BoxAnnotator(detector, segmenter, options, clock, on_cpu=device.type == "cpu")
         return Worker(
             annotator,
@@ -106,8 +111,8 @@ def open_detector(
     weights: WeightsFile,
     options: AutoAnnotateOptions,
     device: torch.device,
+    precision: str,
     *,
-    half: bool,
     class_map: ClassMap | None,
 ) -> Detector:
     """The detector that the options describe, with the classes that the map gives it.
@@ -124,7 +129,7 @@ def open_detector(
         max_det=options.max_det,
         classes=options.classes,
         device=str(device),
-        half=half,
+        precision=precision,
         masks=options.sam == "none",
         trust_weights=options.trust_weights,
     )

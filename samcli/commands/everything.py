@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from samcli.commands.segmenting import Encoder, check_family, find_fastsam, load_engine, open_encoder
 from samcli.config import EverythingOptions, MaskGeneratorOptions
+from samcli.detectors import is_exported
 from samcli.edges import edge_map
 from samcli.embeddings import store_facts
 from samcli.engine import Engine
@@ -23,7 +24,7 @@ from samcli.files import sha256_of
 from samcli.job import Job, Models
 from samcli.mask_generator import everything, exclusive, without_small_regions
 from samcli.masks import Mask, box_iou
-from samcli.pipeline import Annotator, Finding, StageClock, Worker
+from samcli.pipeline import Annotator, Finding, SizeOf, StageClock, Worker, no_size
 from samcli.plan import Plan
 from samcli.types import Annotation, Detections, Embedding, Image, Instance, Quality
 
@@ -58,6 +59,11 @@ class Everything(Job):
         return {"sam": self.options.sam}
 
     @property
+    def computes_as_exported(self) -> bool:
+        """FastSAM can have been exported."""
+        return is_exported(self.options.sam)
+
+    @property
     def format_names(self) -> tuple[str, ...]:
         """Those asked for by name, and by switches."""
         options = self.options
@@ -78,6 +84,7 @@ class Everything(Job):
         """SAM and the grid, or FastSAM."""
         options, clock = self.options, StageClock()
         notes: Callable[[], list[str]] = list
+        size_of: SizeOf = no_size
         annotator: Annotator
         if found := find_fastsam(plan, models, options, options):
             fastsam, device = found
@@ -86,7 +93,7 @@ class Everything(Job):
             grids = read_grids(options.point_grid, options.crop_n_layers) if options.point_grid else None
             engine = load_engine(plan, models, options)
             encoder = open_encoder(engine, options.embeddings, clock)
-            notes = encoder.notes
+            notes, size_of = encoder.notes, encoder.size_of
             annotator = GridAnnotator(engine, encoder, options, grids, clock, edges="edges" in self.format_names)
         return Worker(
             annotator,
@@ -96,6 +103,7 @@ class Everything(Job):
             max_pixels=options.max_pixels,
             clock=clock,
             notes=notes,
+            size_of=size_of,
         )
 
 

@@ -23,12 +23,13 @@ from samcli.commands.segmenting import (
     to_instance,
 )
 from samcli.config import PromptOptions
+from samcli.detectors import is_exported
 from samcli.embeddings import store_facts
 from samcli.engine import Engine
 from samcli.errors import ImageError, UsageError
 from samcli.fastsam import FastSam, choose
 from samcli.job import Job, Models
-from samcli.pipeline import Finding, StageClock, Worker
+from samcli.pipeline import Finding, SizeOf, StageClock, Worker, no_size
 from samcli.plan import Plan
 from samcli.prompts import ObjectPrompt, PromptSource, command_line_prompts, group, kept_mask, open_prompts
 from samcli.types import Annotation, Detections, Dropped, Image, Instance, PromptPoint, Segment
@@ -68,6 +69,11 @@ class Prompt(Job):
         return {"sam": self.options.sam}
 
     @property
+    def computes_as_exported(self) -> bool:
+        """FastSAM can have been exported."""
+        return is_exported(self.options.sam)
+
+    @property
     def format_names(self) -> tuple[str, ...]:
         """Those asked for by name, and by switches."""
         switched = [name for switch, name in _SWITCHES.items() if getattr(self.options, switch)]
@@ -100,6 +106,7 @@ class Prompt(Job):
         """SAM or FastSAM, and the prompts."""
         options, clock = self.options, StageClock()
         notes: Callable[[], list[str]] = list
+        size_of: SizeOf = no_size
         logits = "logits" in self.format_names
         segmenter: Segmenter
         if found := find_fastsam(plan, models, options, options):
@@ -109,7 +116,7 @@ class Prompt(Job):
             engine = load_engine(plan, models, options)
             device = engine.device
             encoder = open_encoder(engine, options.embeddings, clock)
-            notes = encoder.notes
+            notes, size_of = encoder.notes, encoder.size_of
             segmenter = SamSegmenter(engine, encoder, options, clock, logits=logits)
         on_cpu = device.type == "cpu"
         annotator = PromptAnnotator(segmenter, self._source, options, logits=logits, on_cpu=on_cpu)
@@ -121,6 +128,7 @@ class Prompt(Job):
             max_pixels=options.max_pixels,
             clock=clock,
             notes=notes,
+            size_of=size_of,
         )
 
     def notes(self, output: Path) -> list[str]:

@@ -19,7 +19,7 @@ from samcli.masks import box_iou
 from samcli.networks import load_network
 from samcli.pipeline import StageClock
 from samcli.plan import Plan
-from samcli.types import Embedding, Image, Instance, PromptPoint, Prompts, Quality, Segment
+from samcli.types import Embedding, Image, ImageRef, Instance, PromptPoint, Prompts, Quality, Segment, Size
 from samcli.weights import WeightsFile
 
 F = TypeVar("F", bound=FastSamOptions)
@@ -45,21 +45,21 @@ def open_engine(sam: WeightsFile, options: SamOptions, precision: str) -> Engine
     return Engine(load_network(sam.path), sam.sha256, device=options.device, precision=precision)
 
 
-def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, bool]:
-    """The device, and whether in half precision, of a detector that works without SAM.
+def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, str]:
+    """The device and the precision of a detector: the device asked for, the precision that the plan's recipe says.
 
     Raises:
         UsageError: no such device.
     """
-    return hardware_of(options, plan.manifest.recipe["precision"])
+    precision = plan.manifest.recipe["precision"]
+    return device_for(options, precision), precision
 
 
-def hardware_of(options: SamOptions, precision: str) -> tuple[torch.device, bool]:
-    """See `detector_hardware`."""
-    device, exact = choose_device(options.device), precision == "fp32"
-    if exact:
+def device_for(options: SamOptions, precision: str) -> torch.device:
+    """The device asked for, set to that precision."""
+    if precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # else convolutions keep ten bits of mantissa: not exact
-    return device, device.type == "cuda" and not exact
+    return choose_device(options.device)
 
 
 def refuse(options: O, names: Collection[str], why: str) -> O:
@@ -101,8 +101,8 @@ def find_fastsam(
     """
     if not is_fastsam(str(models["sam"].path)):
         return None
-    device, half = detector_hardware(plan, options)
-    return load_fastsam(models["sam"], fastsam, device=str(device), half=half), device
+    device, precision = detector_hardware(plan, options)
+    return load_fastsam(models["sam"], fastsam, device=str(device), precision=precision), device
 
 
 class Encoder:
@@ -123,6 +123,10 @@ class Encoder:
         counts = self._store.counts
         anew = ", ".join(f"{counts[state]} {state}" for state in ("missing", "stale", "damaged") if counts[state])
         return [f"Embeddings: {counts['read']} read" + (f"; encoded anew: {anew}" if anew else "")]
+
+    def size_of(self, ref: ImageRef) -> Size | None:
+        """The image's size if the store has its embedding: then nobody needs its pixels to find masks."""
+        return self._store.size_of(ref) if self._store else None
 
     def encode(self, images: Sequence[Image]) -> list[Embedding]:
         """One for each image."""

@@ -28,6 +28,7 @@ FORMATS: dict[str, LabelFormat] = {
     "yolo-box": YoloBox(),
     "coco": Coco(),
     "coco-polygon": Coco(polygons=True),
+    "fiftyone": Coco(name="labels.json"),
     "voc": Voc(),
     "png": IndexMaps(),
     "labelme": Labelme(),

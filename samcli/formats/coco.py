@@ -32,6 +32,7 @@ FIGURES = {
 """Names of quality figures in JSON formats -> in `Quality`."""
 
 
+_FILE = "annotations.json"
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -41,13 +42,14 @@ class Coco(LabelFormat):
     Category ids are class ids + 1: COCO's begin with 1. Segmentations are run lengths with `iscrowd` 0, which
     pycocotools and what is built on it take: polygons could hold neither holes nor, at this size, the border.
     `polygons`: polygons wherever they are within `min_polygon_iou`, for readers that know nothing else.
+    `name`: of the file, where a reader expects another.
     """
 
-    def __init__(self, *, polygons: bool = False) -> None:
-        self._polygons = polygons
-
-    folded_name = "annotations.json"
     is_read = True
+
+    def __init__(self, *, polygons: bool = False, name: str = _FILE) -> None:
+        self._polygons = polygons
+        self.folded_name = name
 
     def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterator[bytes]:
         """Annotations first, an image at a time; the images' own list is kept in a temporary file until then."""
@@ -76,9 +78,11 @@ class Coco(LabelFormat):
             yield b'\n],"categories":' + _dump(categories) + b"}\n"
 
     def finds(self, path: Path) -> bool:
-        """A file of COCO's, or a folder with `annotations.json`."""
-        file = _file_in(path)
-        if file is None or self._polygons:  # one name is enough for files that are read alike
+        """A file of COCO's, or a folder with that of the usual name, or with our own."""
+        file = self._file_in(path)
+        if file is None or self._polygons:  # one format is enough for files that are read alike
+            return False
+        if self.folded_name != _FILE and path.is_file():
             return False
         names = [item.name for item in beginning(file, 40)]  # after those of the licences
         return names[:1] != ["image"] and not {"images", "annotations", "categories"}.isdisjoint(names)
@@ -88,11 +92,16 @@ class Coco(LabelFormat):
 
         Polygons are rasterised as pycocotools does; a box without segmentation is a filled rectangle.
         """
-        file = _file_in(source.path)
+        file = self._file_in(source.path)
         if file is None:
-            raise UsageError(f"{source.path} holds no annotations.json; give the COCO file itself")
+            raise UsageError(f"{source.path} holds no {self.folded_name}; give the COCO file itself")
         reader = _Reader(file, source)
         return LabelSet(reader.names, reader.annotations())
+
+    def _file_in(self, path: Path) -> Path | None:
+        if path.is_dir():
+            path = path / (self.folded_name or "")
+        return path if path.suffix.lower() == ".json" and path.is_file() else None
 
 
 def coco_annotation(instance: Instance, annotation_id: int, image_id: int) -> dict[str, Any]:
@@ -166,12 +175,6 @@ def _polygon_mask(rings: Any, image_size: Size) -> Mask:
         if len(ring) < 6 or len(ring) % 2 or not all(math.isfinite(value) for value in ring):
             raise ValueError(f"a polygon of {len(ring)} numbers; expected x, y of three points or more")
     return Mask.from_coco(coco.merge(coco.frPyObjects(rings, *image_size)))
-
-
-def _file_in(path: Path) -> Path | None:
-    if path.is_dir():
-        path = path / "annotations.json"
-    return path if path.suffix.lower() == ".json" and path.is_file() else None
 
 
 def _dump(value: Any) -> bytes:

@@ -78,7 +78,7 @@ def to_meta_names(tensors: Tensors, name: str) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
     unknown = []
     for key, tensor in tensors.items():
-        meta = _meta_name(key, tensors)
+        meta = meta_name(key, tensors)
         if meta is None:
             unknown.append(key)
         elif meta in found and not torch.equal(found[meta], tensor):
@@ -93,7 +93,8 @@ def to_meta_names(tensors: Tensors, name: str) -> dict[str, torch.Tensor]:
     return found
 
 
-def _meta_name(key: str, tensors: Tensors) -> str | None:
+def meta_name(key: str, tensors: Tensors) -> str | None:
+    """Meta's name for what transformers calls `key`, one of `tensors`; None where it is none of SAM 1's."""
     for pattern, replacement in _RULES:
         if found := re.fullmatch(pattern, key):
             return found.expand(replacement)

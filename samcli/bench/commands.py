@@ -1,0 +1,90 @@
+"""Whole commands, each in a process of its own: seconds, CPU seconds, peak memory, and what they printed."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from samcli.bench.memory import process_memory, rusage_unit
+from samcli.errors import SamcliError
+
+_POLL = 0.02
+"""Seconds between looks at a process; its peak memory of the last such moment can be missed."""
+
+Watch = Callable[[float], None]
+"""Told now and then of a process's memory, in megabytes."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that has ended well."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+    output: str
+
+
+def samcli_command(*arguments: object) -> list[str]:
+    """The command line of this very samcli."""
+    return [sys.executable, "-m", "samcli", *map(str, arguments)]
+
+
+def run_command(command: Sequence[str], *, threads: int | None = None, watch: Watch | None = None) -> Finished:
+    """Run a command to its end and measure it.
+
+    `threads`: of its networks; None: as it likes.
+
+    Raises:
+        SamcliError: it failed; its last line says why.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment(threads))
+        try:
+            peak, status, used = _wait(process, watch)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SamcliError(f"{' '.join(command[1:4])}... failed: {last_line(errors.read, errors.seek)}")
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    # Not ru_maxrss where there is a choice: it counts what the parent held when it began the process.
+    return Finished(seconds, used.ru_utime + used.ru_stime, peak or used.ru_maxrss / rusage_unit(), text)
+
+
+def _wait(process: subprocess.Popen[bytes], watch: Watch | None) -> tuple[float, int, resource.struct_rusage]:
+    """Peak memory as far as it could be seen, the wait status, and what was used."""
+    peak = 0.0
+    while True:
+        pid, status, used = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            return peak, status, used
+        peak = max(peak, process_memory(process.pid, "VmHWM") or 0.0)
+        if watch and (memory := process_memory(process.pid, "VmRSS")):
+            watch(memory)
+        time.sleep(_POLL)
+
+
+def environment(threads: int | None) -> dict[str, str]:
+    """This process's, with the number of threads that numerical libraries take."""
+    if threads is None:
+        return dict(os.environ)
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+
+
+def last_line(read: Callable[[], bytes], seek: Callable[[int], int]) -> str:
+    """The last line that says something of what a process wrote to stderr."""
+    seek(0)
+    lines = [line.strip() for line in read().decode(errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "it said nothing")

@@ -1,0 +1,178 @@
+"""The table: each model's tasks, by samcli and by those it is held against, and where the time goes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samcli.bench.models import BenchModel, find_model
+from samcli.bench.pictures import write_pictures
+from samcli.bench.rotation import ContenderFigures, Spread, ratios, run_rotation, started
+from samcli.bench.setup import OWN, PEERS, TASKS, Setup, check_peer
+from samcli.checks import run_checks
+from samcli.config import BenchOptions
+from samcli.engine import choose_device, choose_precision
+from samcli.errors import SamcliError, UsageError, nearest
+from samcli.images import find_images
+
+Watch = Callable[[str], None]
+
+_MODES = ("box", "everything")
+
+
+@dataclass
+class ModelFigures:
+    """What was measured of one model. `stages`: seconds an image by mode (`box`, `everything`) and stage."""
+
+    model: BenchModel
+    contenders: list[ContenderFigures]
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def ratios(self) -> dict[str, dict[str, Spread]]:
+        """How many times as long the others took, by tool and task."""
+        own = self.contenders[0]
+        return {other.tool: ratios(own, other) for other in self.contenders[1:] if other.tasks}
+
+
+@dataclass
+class Comparison:
+    """All models, and on what they were measured."""
+
+    machine: dict[str, Any]
+    images: list[str]
+    options: BenchOptions
+    models: list[ModelFigures]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "machine": self.machine,
+            "images": self.images,
+            "options": asdict(self.options),
+            "models": [
+                {
+                    **asdict(one.model),
+                    "tools": [{**asdict(tool), "peak_mb": tool.peak_mb} for tool in one.contenders],
+                    "ratios": {
+                        tool: {task: asdict(spread) for task, spread in by_task.items()}
+                        for tool, by_task in one.ratios.items()
+                    },
+                    "stages": one.stages,
+                }
+                for one in self.models
+            ],
+        }
+
+
+def compare(images: Path | None, options: BenchOptions, watch: Watch = lambda line: None) -> Comparison:
+    """Measure the models of the options, one after the other; all tools with a model take turns.
+
+    `images`: an image or a folder; None: pictures are drawn.
+
+    Raises:
+        UsageError: an unknown tool, task or model, or one that is not installed or not here.
+    """
+    peers = words(options.against, PEERS, "--against")
+    tasks = words(options.tasks, TASKS, "--tasks")
+    for peer in peers:
+        check_peer(peer)
+    device = str(choose_device(options.device))
+    with tempfile.TemporaryDirectory(prefix="samcli-bench-") as temporary:
+        folder = Path(temporary)
+        names = [name.strip() for name in options.models.split(",") if name.strip()]
+        if not names:
+            raise UsageError("--models names no model")
+        models = [
+            find_model(name, folder / "weights", random_weights=options.random_weights, watch=watch)
+            for name in dict.fromkeys(names)
+        ]
+        paths = bench_images(images, options.images, folder / "pictures")
+        found = []
+        for model in models:
+            setups = [setup_for(tool, model, paths, options, device) for tool in (OWN, *peers)]
+            figures = ModelFigures(model, run_rotation(setups, tasks, options.rounds, watch))
+            if figures.contenders[0].missing:
+                raise SamcliError(f"{model.name} cannot be measured: {figures.contenders[0].missing}")
+            if options.stages:
+                figures.stages = profile(setups[0], options.rounds, watch)
+            found.append(figures)
+    return Comparison(machine(device, options), [path.name for path in paths], options, found)
+
+
+def words(text: str | None, known: Sequence[str] | dict[str, str], flag: str) -> list[str]:
+    """The words between the commas, each one of those that are known.
+
+    Raises:
+        UsageError: one is not.
+    """
+    given = list(dict.fromkeys(word.strip() for word in (text or "").split(",") if word.strip()))
+    for word in given:
+        if word not in known:
+            raise UsageError(f"{flag}: unknown '{word}'.{nearest(word, known)} Known: {', '.join(known)}")
+    return given
+
+
+def bench_images(images: Path | None, count: int, folder: Path) -> list[Path]:
+    """The first `count` images of those given, or as many drawn ones."""
+    if images is None:
+        return write_pictures(folder, count)
+    return [ref.path for ref in find_images(images)[:count]]
+
+
+def setup_for(tool: str, model: BenchModel, paths: Sequence[Path], options: BenchOptions, device: str) -> Setup:
+    """What a tool is told about a model."""
+    return Setup(
+        tool=tool,
+        model=model.name,
+        weights=model.weights,
+        images=tuple(map(str, paths)),
+        device=device,
+        precision=options.precision,
+        threads=options.threads,
+        boxes=options.boxes,
+        points_per_side=options.points_per_side,
+    )
+
+
+def profile(setup: Setup, rounds: int, watch: Watch = lambda line: None) -> dict[str, dict[str, float]]:
+    """Mean seconds an image by mode and stage; nothing for a model that is one network from end to end."""
+    sums: dict[str, dict[str, float]] = {}
+    with started([setup]) as (worker,):
+        worker.load()
+        for mode in _MODES:
+            for number in range(rounds + 1):  # the first warms up
+                for image in range(len(setup.images) if number else 1):
+                    watch(f"{setup.model}: stages of {mode}")
+                    answer = worker.ask(stages=mode, image=image)
+                    if "unsupported" in answer:
+                        return {}
+                    if "error" in answer:
+                        raise SamcliError(f"{setup.model}: {answer['error']}")
+                    if number:
+                        _add(sums.setdefault(mode, {}), answer["stages"], rounds * len(setup.images))
+    return sums
+
+
+def _add(sums: dict[str, float], seconds: dict[str, float], count: int) -> None:
+    for stage, value in seconds.items():
+        sums[stage] = sums.get(stage, 0.0) + value / count
+
+
+def machine(device: str, options: BenchOptions) -> dict[str, Any]:
+    """What the figures hold for."""
+    import torch
+
+    checks = run_checks()
+    return {
+        "samcli": checks["samcli"],
+        "system": checks["system"],
+        "packages": checks["packages"],
+        "cpu": checks["cpu"],
+        "gpus": checks["gpus"],
+        "device": device,
+        "precision": choose_precision(options.precision, torch.device(device)),
+    }

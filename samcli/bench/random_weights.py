@@ -1,0 +1,186 @@
+"""Checkpoints of known architectures with seeded random weights: speed and memory do not depend on what they know.
+
+Built with Ultralytics' own builders, whose tensors have the names of the published files.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from samcli.errors import UsageError
+from samcli.ultralytics_setup import prepare_ultralytics
+from samcli.weights import known_checkpoint
+
+_COCO_CLASSES = tuple(f"class {number}" for number in range(80))
+_FASTSAM_SIDE = 1024
+"""Pixels that the published FastSAM was trained with."""
+
+_SAM_SIZES = {"b": "vit_b", "l": "vit_l", "h": "vit_h"}
+
+
+def save_random(name: str, folder: Path) -> Path:
+    """A checkpoint of the architecture that the known name stands for, in `folder` under that name.
+
+    Raises:
+        WeightsError: no such name is known.
+        UsageError: Ultralytics has no builder for it.
+    """
+    role, path = known_checkpoint(name).role, folder / name
+    if path.is_file():
+        return path
+    if role == "sam":
+        return save_sam(path, _builder_of(name))
+    stem = name.removesuffix(".pt")
+    if role == "fastsam":
+        size = stem.rpartition("-")[2]
+        return save_yolo(path, f"yolov8{size}-seg", names=("object",), imgsz=_FASTSAM_SIDE)
+    if stem.startswith("rtdetr"):
+        return save_rtdetr(path, stem, names=_COCO_CLASSES)
+    return save_yolo(path, re.sub(r"^(yolov5\w)u$", r"\1", stem), names=_COCO_CLASSES)
+
+
+def _builder_of(name: str) -> str:
+    """Name of Ultralytics' function that builds a SAM."""
+    if name.startswith("mobile_sam"):
+        return "build_mobile_sam"
+    if found := re.match(r"sam2(?:\.1)?_(?:hiera_)?([tsbl])", name):
+        return f"build_sam2_{found[1]}"
+    if found := re.match(r"sam_(?:vit_)?([blh])", name):
+        return f"build_sam_{_SAM_SIZES[found[1]]}"
+    raise UsageError(f"no random weights for {name}: its architecture has no builder")
+
+
+def save_sam(path: Path, builder: str) -> Path:
+    """A SAM or SAM 2 that one of Ultralytics' builders makes, as its makers save it."""
+    prepare_ultralytics()
+    from ultralytics.models.sam import build
+
+    torch.manual_seed(0)
+    model = getattr(build, builder)()
+    enliven(model)
+    tensors = model.state_dict()
+    torch.save({"model": tensors} if hasattr(model, "sam_mask_decoder") else tensors, path)
+    return path
+
+
+def enliven(sam: torch.nn.Module) -> None:
+    """Positions are zero when untrained; random ones exercise them. SAM 2's masks get logits of a trained size."""
+    for name, weight in sam.named_parameters():
+        if "pos" in name:
+            torch.nn.init.normal_(weight, std=0.02)
+    if not hasattr(sam, "sam_mask_decoder"):
+        return
+    # As small as it is otherwise, forgetting it would not show.
+    torch.nn.init.normal_(sam.no_mem_embed, std=0.5)  # type: ignore[arg-type]
+    decoder: Any = sam.sam_mask_decoder
+    for head in decoder.output_hypernetworks_mlps:
+        head.layers[-1].weight.data.mul_(20)
+
+
+def save_yolo(path: Path, architecture: str, *, names: Sequence[str], imgsz: int = 640) -> Path:
+    """A YOLO of Ultralytics' architecture (`yolov8n`, `yolov8n-seg`) whose scores are raised: it finds much."""
+    prepare_ultralytics()
+    from ultralytics.nn.tasks import DetectionModel, SegmentationModel
+
+    torch.manual_seed(0)
+    task = "segment" if architecture.endswith("-seg") else "detect"
+    kind = SegmentationModel if task == "segment" else DetectionModel
+    model = kind(f"{architecture}.yaml", nc=len(names), verbose=False)
+    model.names = dict(enumerate(names))
+    _settle(model)
+    return _save_detector(path, model, task, imgsz)
+
+
+def save_rtdetr(path: Path, architecture: str, *, names: Sequence[str]) -> Path:
+    """RT-DETR."""
+    prepare_ultralytics()
+    from ultralytics.nn.tasks import RTDETRDetectionModel
+
+    torch.manual_seed(0)
+    model = RTDETRDetectionModel(f"{architecture}.yaml", nc=len(names), verbose=False)
+    model.names = dict(enumerate(names))
+    return _save_detector(path, model, "detect", 640)
+
+
+def _save_detector(path: Path, model: Any, task: str, imgsz: int) -> Path:
+    model.args = {"task": task, "imgsz": imgsz}
+    model.task = task
+    torch.save({"model": model.half().eval(), "train_args": {"task": task, "imgsz": imgsz}, "epoch": -1}, path)
+    return path
+
+
+def _settle(model: Any) -> None:
+    """Let batch norms and class scores see photos: as initialised, signals fade out layer by layer."""
+    import numpy as np
+    from PIL import Image
+    from ultralytics.utils import ASSETS
+
+    opened = [Image.open(ASSETS / name).convert("RGB").resize((640, 640)) for name in ("bus.jpg", "zidane.jpg")]
+    seen_photos = torch.stack([torch.from_numpy(np.array(photo)).permute(2, 0, 1) / 255 for photo in opened])
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(seen_photos)
+        model.eval()
+        for branch in _score_branches(model.model[-1]):
+            _raise_scores(model, branch[-1], seen_photos)
+
+
+def _score_branches(head: Any) -> list[Any]:
+    """The branches of a YOLO head that give class scores; those without NMS have their own."""
+    return [*head.cv3, *(getattr(head, "one2one_cv3", None) or ())]
+
+
+def _raise_scores(model: Any, score: torch.nn.Module, photos: torch.Tensor) -> None:
+    """Scores around sigmoid(-1), of all classes alike."""
+    seen: list[torch.Tensor] = []
+    hook = score.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model(photos)
+    hook.remove()
+    if not seen:  # a branch that is only used in training
+        return
+    channels = seen[0].flatten(2).permute(1, 0, 2).flatten(1)
+    weight: torch.Tensor = score.weight  # type: ignore[assignment]
+    bias: torch.Tensor = score.bias  # type: ignore[assignment]
+    fresh = torch.randn_like(weight) / channels.std(1).clamp(min=1e-3)[None, :, None, None]
+    weight.copy_(fresh / fresh.shape[1] ** 0.5)
+    bias.copy_(-1 - (weight[..., 0, 0] @ channels.mean(1)))
+
+
+def transformers_config(tensors: Mapping[str, torch.Tensor]) -> Any:
+    """The configuration of transformers' `SamModel` for a ViT SAM's tensors under Meta's names."""
+    from transformers import SamConfig
+
+    patch = tensors["image_encoder.patch_embed.proj.weight"]
+    grid = tensors["image_encoder.pos_embed"].shape[1]
+    spans = {
+        int(name.split(".")[2]): (tensor.shape[0] + 1) // 2
+        for name, tensor in tensors.items()
+        if name.endswith("attn.rel_pos_h")
+    }
+    return SamConfig(
+        vision_config={
+            "image_size": grid * patch.shape[-1],
+            "hidden_size": patch.shape[0],
+            "num_hidden_layers": len(spans),
+            "num_attention_heads": patch.shape[0] // tensors["image_encoder.blocks.0.attn.rel_pos_h"].shape[1],
+            "mlp_dim": tensors["image_encoder.blocks.0.mlp.lin1.weight"].shape[0],
+            "window_size": min({span for span in spans.values() if span != grid}, default=14),
+            "global_attn_indexes": [block for block, span in spans.items() if span == grid],
+        },
+        prompt_encoder_config={"image_size": grid * patch.shape[-1], "image_embedding_size": grid},
+        mask_decoder_config={"mlp_dim": tensors["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape[0]},
+    )
+
+
+if (
+    __name__ == "__main__"
+):  # in a process of its own: what it takes to build a network stays out of the caller's memory
+    print(save_random(sys.argv[1], Path(sys.argv[2])))
