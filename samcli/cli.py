@@ -30,6 +30,7 @@ from samcli.config import (
     EvalOptions,
     EverythingOptions,
     ExportOnnxOptions,
+    O,
     Options,
     PromptOptions,
     TuneOptions,
@@ -105,6 +106,18 @@ ClassMapFile = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and say more.")]
 
 
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What the user gave for options; None: nothing. `environment`: which of them SAMCLI_* variables gave."""
+
+    values: dict[str, Any]
+    environment: frozenset[str]
+
+    def options(self, kind: type[O], config: Path | None) -> O:
+        """See `resolve`."""
+        return resolve(kind, self.values, config, environment=self.environment)
+
+
 def command(
     name: str | None, kind: type[Options] | None = None, *, group: typer.Typer = app
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -117,13 +130,17 @@ def command(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
-        def run(**arguments: Any) -> None:
+        def run(context: typer.Context, **arguments: Any) -> None:
             flags = {entry.name for entry in dataclasses.fields(kind)} if kind else set()
             given = {key: arguments.pop(key) for key in flags}
             debug, quiet = arguments.pop("debug", False), arguments.get("quiet", False)
             _log_to_stderr(debug=debug, quiet=quiet)
+            if wants_context:
+                arguments["context"] = context
             if kind:
-                arguments["given"] = given
+                sources = {key: context.get_parameter_source(key) for key in flags}
+                said = frozenset(key for key, source in sources.items() if source and source.name == "ENVIRONMENT")
+                arguments["given"] = Given(given, said)
             try:
                 function(**arguments)
             except BrokenPipeError as error:  # whoever read our output has seen enough
@@ -138,11 +155,14 @@ def command(
                 print("samcli: interrupted", file=sys.stderr)
                 raise typer.Exit(130) from error
 
-        own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "given"]
+        signature = inspect.signature(function, eval_str=True).parameters
+        wants_context = "context" in signature
+        own = [p for p in signature.values() if p.name not in ("given", "context")]
         parameters = [*own, *(_parameters(kind) if kind else ())]
         parameters.append(
             inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
         )
+        parameters.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -238,7 +258,7 @@ def _job_command(name: str, kind: type[Options], home: str, description: str) ->
     """Register a command that runs a job over images; `home` is its class, imported when it runs."""
 
     def run(
-        given: dict[str, Any],
+        given: Given,
         data: Data = None,
         input: Input = None,
         output: Output = None,
@@ -247,7 +267,7 @@ def _job_command(name: str, kind: type[Options], home: str, description: str) ->
         json: AsJson = False,
         quiet: Quiet = False,
     ) -> None:
-        options = resolve(kind, given, config)
+        options = given.options(kind, config)
         module, _, job = home.partition(":")
         job_class: Callable[[Options], Job] = getattr(importlib.import_module(module), job)
         _run(job_class(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
@@ -303,13 +323,17 @@ def _run(job: Job, data: Path, output: Path | None, *, dry_run: bool, json: bool
 def status(
     output: Annotated[Path, typer.Argument(help="The output folder of a run.")],
     failures: Annotated[bool, typer.Option("--failures", help="List every failed image and why.")] = False,
+    reasons: Annotated[
+        bool, typer.Option("--reasons", help="Why images failed and objects were dropped, counted, with examples.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """How far a run is, also while it runs."""
     from samcli import report
-    from samcli.status import read_status
+    from samcli.status import read_reasons, read_status
 
-    report.print_status(read_status(output), failures=failures, as_json=json)
+    why = read_reasons(output) if reasons else None
+    report.print_status(read_status(output), failures=failures, reasons=why, as_json=json)
 
 
 @command("preview")
@@ -365,7 +389,7 @@ def apply_review(
 
 @command("convert", ConvertOptions)
 def convert(
-    given: dict[str, Any],
+    given: Given,
     labels: Annotated[
         Path,
         typer.Argument(metavar="LABELS", help="A run's output folder, or labels in a format that is read."),
@@ -385,7 +409,7 @@ def convert(
         raise UsageError(
             f"convert has no --format: the format to write is --to {other[0]}, that of the labels is --from"
         )
-    options = resolve(ConvertOptions, given, config)
+    options = given.options(ConvertOptions, config)
     from samcli import report
     from samcli.convert import convert
 
@@ -397,7 +421,7 @@ def convert(
 
 @command("verify", VerifyOptions)
 def verify_labels(
-    given: dict[str, Any],
+    given: Given,
     labels: Annotated[Path, typer.Argument(help="A folder of YOLO labels, or of a data set with labels in it.")],
     images: Annotated[
         Path | None,
@@ -424,7 +448,7 @@ def verify_labels(
     json: AsJson = False,
 ) -> None:
     """Find what a YOLO trainer would reject or stumble over. Exit status 3: there is something, 0: clean."""
-    options = resolve(VerifyOptions, given, config)
+    options = given.options(VerifyOptions, config)
     from samcli.report.verification import finding_printer, print_verification
     from samcli.verify import verify_labels
 
@@ -436,7 +460,7 @@ def verify_labels(
 
 @command("eval", EvalOptions)
 def evaluate(
-    given: dict[str, Any],
+    given: Given,
     predictions: Annotated[
         Path, typer.Argument(metavar="PRED", help="A run's output folder, YOLO labels, or a COCO .json.")
     ],
@@ -476,7 +500,7 @@ def evaluate(
     json: AsJson = False,
 ) -> None:
     """Hold labels against the truth: IoU, boundary IoU, precision, recall, COCO's AP, and the worst images."""
-    options = resolve(EvalOptions, given, config)
+    options = given.options(EvalOptions, config)
     from samcli.class_map import read_class_map
     from samcli.evaluation import evaluate
     from samcli.evaluation_pictures import write_plot, write_worst
@@ -499,7 +523,7 @@ def evaluate(
 
 @command("tune", TuneOptions)
 def tune(
-    given: dict[str, Any],
+    given: Given,
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder of images, some of them labelled.")],
     truth: Annotated[
         Path, typer.Option("--truth", help="What is right: COCO .json, YOLO labels, or a run.", show_default=False)
@@ -522,7 +546,7 @@ def tune(
     quiet: Quiet = False,
 ) -> None:
     """Try auto-annotate's options on images whose truth is known; print the best as YAML for its --config."""
-    options = resolve(TuneOptions, given, config)
+    options = given.options(TuneOptions, config)
     from samcli import report
     from samcli.ground_truth import open_labels
     from samcli.report.tuning import print_tuning
@@ -540,7 +564,7 @@ def tune(
 
 @command("dataset", DatasetOptions)
 def dataset(
-    given: dict[str, Any],
+    given: Given,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The data set's folder; it must not be there yet.")],
     images: Annotated[Path, typer.Option("--images", help="The images.", show_default=False)],
     labels: Annotated[
@@ -564,7 +588,7 @@ def dataset(
     json: AsJson = False,
 ) -> None:
     """Build a data set to train on: train, val and test with links to the images, balanced by classes."""
-    options = resolve(DatasetOptions, given, config)
+    options = given.options(DatasetOptions, config)
     from samcli.class_map import read_class_map
     from samcli.dataset import build_dataset
     from samcli.report.dataset import print_dataset
@@ -634,7 +658,7 @@ def info(
 
 @command("export-onnx", ExportOnnxOptions)
 def export_onnx(
-    given: dict[str, Any],
+    given: Given,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="The ONNX file to write.", metavar="FILE.onnx", show_default=False),
@@ -644,7 +668,7 @@ def export_onnx(
     quiet: Quiet = False,
 ) -> None:
     """Write SAM's prompt encoder and mask decoder as ONNX, as segment-anything does; checked against torch."""
-    options = resolve(ExportOnnxOptions, given, config)
+    options = given.options(ExportOnnxOptions, config)
     from samcli import report
     from samcli.onnx_export import export_onnx
 
@@ -653,7 +677,7 @@ def export_onnx(
 
 @command("bench", BenchOptions)
 def bench(
-    given: dict[str, Any],
+    given: Given,
     data: Annotated[
         Path | None,
         typer.Argument(
@@ -673,7 +697,7 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Measure models here: size, time and memory, against others, by stages, as work grows, against the targets."""
-    options = resolve(BenchOptions, given, config)
+    options = given.options(BenchOptions, config)
     from samcli.report import benchmark
 
     benchmark.run_bench(data, options, output=output, chart=chart, as_json=json, quiet=quiet)

@@ -29,6 +29,9 @@ FORMAT_NAMES = (
 )  # fmt: skip
 """Of the formats that `--format` takes; a test holds them to be those of `samcli.formats`."""
 
+YES_NO = "no,yes"
+"""How an option is shown that takes these words, or a list of them."""
+
 O = TypeVar("O", bound="Options")  # noqa: E741
 
 
@@ -89,6 +92,24 @@ class Options:
             for entry in dataclasses.fields(self)
             if entry.metadata.get("recipe")
         }
+
+    @property
+    def implied(self) -> frozenset[str]:
+        """Names of the options that the environment or a config file has set, not the command line."""
+        found: frozenset[str] = vars(self).get("_implied", frozenset())
+        return found
+
+    def imply(self: O, names: Iterable[str]) -> O:
+        """The same options, of which those of these names are `implied`."""
+        options = dataclasses.replace(self)
+        vars(options)["_implied"] = frozenset(names)  # no field: it is no option
+        return options
+
+    def without_implied(self: O, names: Iterable[str]) -> O:
+        """With those of these names that are `implied` back at their defaults."""
+        defaults, back = type(self)(), self.implied & set(names)
+        options = dataclasses.replace(self, **{name: getattr(defaults, name) for name in back})
+        return options.imply(self.implied - back)
 
     def changed(self, names: Iterable[str]) -> list[str]:
         """Of the options of these names, the flags of those that are not at their defaults."""
@@ -544,7 +565,7 @@ class TuneOptions(
         "0,0.05,0.1", "Shares by which boxes grow to try.", panel="Tried", metavar="FLOAT,..."
     )
     best_mask: str = option(
-        "no,yes", "SAM's single mask, the best of three, or both.", panel="Tried", metavar="no,yes"
+        "no,yes", "SAM's single mask, the best of three, or both.", panel="Tried", metavar=YES_NO
     )
     refine: str = option("0,1", "Numbers of refining steps to try.", panel="Tried", metavar="N,...")
     min_polygon_iou: str = option(
@@ -624,21 +645,25 @@ class BenchOptions(Options):
     )  # fmt: skip
 
 
-def resolve(kind: type[O], given: Mapping[str, Any], config: Path | None = None) -> O:
+def resolve(
+    kind: type[O], given: Mapping[str, Any], config: Path | None = None, *, environment: Iterable[str] = ()
+) -> O:
     """Options from what was given (command line or environment), else the YAML file, else the defaults.
 
-    `given`: values by field name; None means not given.
+    `given`: values by field name; None means not given. `environment`: the names of those of them that the
+    environment gave. They and those of the file are `implied`.
 
     Raises:
         UsageError: an unknown key (the nearest known one is named), or a value that does not fit.
     """
     check_environment(os.environ)
     values = {name: value for name, value in given.items() if value is not None and value != []}
-    merged = {**(_read_yaml(kind, config) if config else {}), **values}
+    of_file = _read_yaml(kind, config) if config else {}
+    merged = {**of_file, **values}
     for entry in dataclasses.fields(kind):
         if entry.metadata.get("many") and entry.name in merged:
             merged[entry.name] = tuple(dict.fromkeys(merged[entry.name]))
-    return kind(**merged)
+    return kind(**merged).imply({*(of_file.keys() - values.keys()), *(values.keys() & set(environment))})
 
 
 def check_environment(environment: Mapping[str, str]) -> None:
@@ -691,6 +716,7 @@ def _read_yaml(kind: type[Options], path: Path) -> dict[str, Any]:
     types, entries = get_type_hints(kind), dataclasses.fields(kind)
     fields = {flag_of(entry)[2:].replace("-", "_"): entry.name for entry in entries}  # e.g. `to` is `format`
     fields |= {entry.name: entry.name for entry in entries}
+    switches = {entry.name for entry in entries if entry.metadata["metavar"] == YES_NO}
     keys: dict[str, Any] = {}
     values = {}
     for key, value in content.items():
@@ -701,6 +727,8 @@ def _read_yaml(kind: type[Options], path: Path) -> dict[str, Any]:
         if name in keys:
             raise UsageError(f"'{keys[name]}' and '{key}' in {path} are the same option; give one")
         keys[name] = key
+        if name in switches and isinstance(value, bool):  # YAML takes a bare `no` for false
+            value = "yes" if value else "no"
         values[name] = _typed(value, types[name], f"'{key}' in {path}")
     return values
 

@@ -75,6 +75,8 @@ def convert(
     manifest = read_manifest(Layout(path, path).manifest) if may_be_run else None
     if options.source_format == "records" and manifest is None:
         raise UsageError(f"{path} has no records: expected the output folder of a run")
+    if manifest is not None:
+        manifest.check_labels(path)
     name = "records" if manifest else options.source_format or detect_format(path)
     output = Path(os.path.abspath(output or path.with_name(f"{path.stem}-{'-'.join(formats)}")))  # noqa: PTH100
     _check_output(output, options)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from samcli.damage import check_undamaged
 from samcli.errors import UsageError, WeightsError, nearest, one_line
 from samcli.types import Detections, Image
 from samcli.weights import WeightsFile, find_weights
@@ -93,6 +94,7 @@ def _load_model(path: Path, trusted: bool) -> Any:
             import onnxruntime  # noqa: F401
         except ImportError as error:
             raise WeightsError(f"{path.name} needs onnxruntime: pip install 'samcli[onnx]'") from error
+    check_undamaged(path)
     from ultralytics import RTDETR, YOLO
     from ultralytics.utils.checks import check_yolov5u_filename
 

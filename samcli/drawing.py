@@ -1,4 +1,4 @@
-"""Masks drawn over an image, in colours that are always the same for a class."""
+"""Masks drawn over an image, in colours that are always the same for a class, or else for an object."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ Color = tuple[int, int, int]
 _OPACITY = 0.45
 _TEXT_HEIGHT = 13
 _GOLDEN = 0.618034
+_NO_CLASS = "object"
+"""What the only class is called where nobody has named any."""
 
 
 def overlay(
@@ -31,12 +33,23 @@ def overlay(
     scale = side / max(height, width) if side else 1.0
     size = max(1, round(width * scale)), max(1, round(height * scale))
     canvas = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    for instance in sorted(annotation.instances, key=lambda item: -item.mask.area):  # small ones stay visible
-        _paint(canvas, instance, names, scale)
+    of_one_class = len(names) <= 1  # as in everything mode: colours tell the objects apart
+    order = sorted(enumerate(annotation.instances), key=lambda item: -item[1].mask.area)  # small ones stay visible
+    for number, instance in order:
+        color = class_color(number if of_one_class else instance.class_id)
+        _paint(canvas, instance, color, _text(instance, names), scale)
     return np.asarray(canvas)
 
 
-def _paint(canvas: NDArray[np.uint8], instance: Instance, names: Mapping[int, str], scale: float) -> None:
+def _text(instance: Instance, names: Mapping[int, str]) -> str:
+    """Class and score; nothing of a class that only says that it is one."""
+    name = names.get(instance.class_id, str(instance.class_id))
+    score = instance.quality.detector_score
+    words = [name] if name != _NO_CLASS else []
+    return " ".join(words + ([f"{score:.2f}"] if score is not None else []))
+
+
+def _paint(canvas: NDArray[np.uint8], instance: Instance, color: Color, text: str, scale: float) -> None:
     pixels, (left, top, right, bottom) = instance.mask.crop()
     if not pixels.size:
         return
@@ -46,14 +59,11 @@ def _paint(canvas: NDArray[np.uint8], instance: Instance, names: Mapping[int, st
         min(max(y1 + 1, round(bottom * scale)), canvas.shape[0]),
     )
     small = cv2.resize(pixels.astype(np.uint8), (x2 - x1, y2 - y1), interpolation=cv2.INTER_AREA)
-    color = class_color(instance.class_id)
     part = canvas[y1:y2, x1:x2]
     inside = small > 0
     part[inside] = (part[inside] * (1 - _OPACITY) + np.array(color) * _OPACITY).astype(np.uint8)
     outlines, _ = cv2.findContours(small, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(part, outlines, -1, color, 1, cv2.LINE_AA)
-    score = instance.quality.detector_score
-    text = names.get(instance.class_id, str(instance.class_id)) + ("" if score is None else f" {score:.2f}")
     _write(canvas, text, x1, max(_TEXT_HEIGHT, y1 - 2))
 
 

@@ -91,7 +91,10 @@ def open_labels(path: Path, names: Path | None = None) -> LabelSet:
     if path.is_dir():
         root = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
         manifest = read_manifest(Layout(root, root).manifest)
-        return RunLabels(root, manifest, given) if manifest is not None else YoloFolder(root, given)
+        if manifest is None:
+            return YoloFolder(root, given)
+        manifest.check_labels(root)
+        return RunLabels(root, manifest, given)
     if path.suffix.lower() == ".json" and path.is_file():
         return CocoFile(path, given)
     what = "is no COCO .json" if path.is_file() else "does not exist"

@@ -81,6 +81,25 @@ class Manifest:
     collisions: dict[str, str] = field(default_factory=dict)
     """Images that can have no label file, by key, and why; they depend on the other images, not on a run."""
 
+    unasked: int = 0
+    """Images found that the prompts say nothing about; they are not in `total`."""
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the run makes labels, not embeddings."""
+        return bool(self.recipe.get("command") != "encode")
+
+    def check_labels(self, output: Path) -> None:
+        """Say that there is nothing to look at.
+
+        Raises:
+            UsageError: the run in `output` makes no labels.
+        """
+        if not self.has_labels:
+            raise UsageError(
+                f"{output} holds embeddings and no labels: samcli encode wrote it; samcli status tells of it"
+            )
+
     @property
     def run(self) -> str:
         """The short fingerprint in journal lines."""
@@ -118,17 +137,14 @@ def check_same_run(found: Manifest, wanted: Manifest, output: Path) -> None:
     """
     if found.input_root != wanted.input_root:
         own, other = (os.path.normpath(output / m.input_root) for m in (found, wanted))
-        apart = output.with_name(f"{output.name}-{Path(other).name}")
-        raise UsageError(
-            f"{output} holds what was made of {own}, not of {other}: "
-            f"give this one --output {shlex.quote(str(apart))}"
-        )
+        apart = shlex.quote(str(output.with_name(f"{output.name}-{Path(other).name}")))
+        raise UsageError(f"{output} holds what was made of {own}, not of {other}: give this one --output {apart}")
     if found.fingerprint != wanted.fingerprint:
         names = sorted({*found.recipe, *wanted.recipe})
         changes = [
             f"{name.replace('_', '-')}: {_shown(found.recipe.get(name))} -> {_shown(wanted.recipe.get(name))}"
             for name in names
-            if found.recipe.get(name) != wanted.recipe.get(name)
+            if _shown(found.recipe.get(name)) != _shown(wanted.recipe.get(name))  # tuples have become lists
         ]
         raise UsageError(
             f"{output} was begun with other options ({'; '.join(changes) or 'an earlier version of samcli'}). "

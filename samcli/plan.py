@@ -82,6 +82,7 @@ def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) 
     _check_apart(layout, job)
     source = data if data.is_file() else layout.input_root
     refs = find_images(source, exclude=[layout.output] if layout.output != layout.input_root else [])
+    found_images = len(refs)
     selected = job.select([ref.key for ref in refs])
     if selected is not None:
         refs = [ref for ref in refs if ref.key in selected]
@@ -105,10 +106,14 @@ def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) 
     labels = _spare_own_files(labels, refs, files)
     if not options.overwrite:
         labels = _spare_foreign_files(labels, refs, owned, files, begun=found is not None)
-    manifest = replace(manifest, total=len(refs), collisions=labels.collisions)
+    unasked = found_images - len(refs)
+    manifest = replace(manifest, total=len(refs), collisions=labels.collisions, unasked=unasked)
     if found is not None and data.is_file():  # one image of a folder whose run was begun
         manifest = replace(
-            manifest, total=max(found.total, len(refs)), collisions={**found.collisions, **labels.collisions}
+            manifest,
+            total=max(found.total, len(refs)),
+            collisions={**found.collisions, **labels.collisions},
+            unasked=found.unasked,
         )
     folds = any(fmt.folded_name for fmt in job.formats)
     changed = (

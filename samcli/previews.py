@@ -35,6 +35,7 @@ def write_contact_sheet(output: Path, target: Path | None = None, count: int = 1
     manifest = read_manifest(Layout(output, output).manifest)
     if manifest is None:
         raise UsageError(f"no run in {output}: give the folder that samcli wrote labels into")
+    manifest.check_labels(output)
     layout = Layout(Path(os.path.normpath(output / manifest.input_root)), output)
     keys = sorted(
         key for key, entry in read_journal(layout.journal).items() if entry.done and entry.run == manifest.run

@@ -150,8 +150,7 @@ def open_run(output: Path) -> tuple[Layout, Manifest]:
     manifest = read_manifest(Layout(output, output).manifest)
     if manifest is None:
         raise UsageError(f"no run in {output}: give the folder that samcli wrote labels into")
-    if "format" not in manifest.recipe:
-        raise UsageError(f"the run in {output} has no labels to review: samcli encode wrote it")
+    manifest.check_labels(output)
     return Layout(Path(os.path.normpath(output / manifest.input_root)), output), manifest
 
 

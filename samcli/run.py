@@ -225,6 +225,7 @@ def _remove_earlier_run(plan: Plan) -> None:
 def _summary(plan: Plan, job: Job) -> Summary:
     """Counts before the first image of this run."""
     summary = Summary(plan.layout.output, plan.manifest.names, plan.total, command=job.command)
+    summary.unasked = plan.manifest.unasked
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
     summary.notes = job.notes(plan.layout.output)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from samcli.journal import Entry
 from samcli.types import Outcome, Status
@@ -38,6 +39,8 @@ class Summary:
     """The signal or the limit that ended the run early."""
     new_failures: int = 0
     """Of this run alone."""
+    unasked: int = 0
+    """Images of the input that the prompts say nothing about; not in `total`."""
     train_command: str | None = None
     notes: list[str] = field(default_factory=list)
     """What the user should bear in mind."""
@@ -76,23 +79,26 @@ class Summary:
 
     def as_json(self) -> str:
         """One JSON document."""
-        return json.dumps(
-            {
-                "output": str(self.output),
-                "images": self.total,
-                "done": self.done,
-                "skipped": self.skipped,
-                "empty": self.empty,
-                "failed": len(self.failures),
-                "remaining": self.remaining,
-                "instances": sum(self.instances.values()),
-                "dropped": self.dropped,
-                "instances_by_class": {
-                    self.names.get(key, str(key)): count for key, count in sorted(self.instances.items())
-                },
-                "failures": self.failures,
-                "seconds": round(self.seconds, 3),
-                "stages": {name: round(value, 3) for name, value in self.stages.items()},
-                "stopped_by": self.stopped_by,
-            }
-        )
+        return json.dumps(self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "output": str(self.output),
+            "images": self.total,
+            "done": self.done,
+            "skipped": self.skipped,
+            "empty": self.empty,
+            "failed": len(self.failures),
+            "remaining": self.remaining,
+            "without_prompts": self.unasked,
+            "instances": sum(self.instances.values()),
+            "dropped": self.dropped,
+            "instances_by_class": {
+                self.names.get(key, str(key)): count for key, count in sorted(self.instances.items())
+            },
+            "failures": self.failures,
+            "seconds": round(self.seconds, 3),
+            "stages": {name: round(value, 3) for name, value in self.stages.items()},
+            "stopped_by": self.stopped_by,
+        }

@@ -188,6 +188,7 @@ def _images_of(labels: Path) -> Path | None:
     """Where a trainer would look for the images of these labels, or the run that wrote them found them."""
     manifest = read_manifest(Layout(labels, labels).manifest)
     if manifest is not None:
+        manifest.check_labels(labels)
         root = Path(os.path.normpath(labels / manifest.input_root))
         return root if root.is_dir() else None
     parts = list(labels.parts)

@@ -71,7 +71,7 @@ LAYERS = [
     ["plots"],
     ["drawing", "polygons", "images", "weights", "config", "outputs"],
     ["types"],
-    ["masks", "files", "pickles", "resampling", "class_names"],
+    ["masks", "files", "pickles", "resampling", "class_names", "damage"],
     ["errors"],
     [""],
 ]

@@ -83,6 +83,32 @@ def test_precedence__command_line_then_environment_then_yaml(annotate, photo_fol
     assert (recipe["iou"], recipe["holes"], recipe["parts"]) == (0.5, "bridge", "bridge")
 
 
+@pytest.mark.parametrize("where", ["environment", "file"])
+@pytest.mark.parametrize(
+    ("command", "option", "flags"),
+    [
+        ("everything", "conf", ["--sam", "tiny", "--points-per-side", "2"]),
+        ("prompt", "conf", ["--sam", "tiny", "--box", "1,1,30,30"]),
+        ("prompt", "names", ["--sam", "tiny", "--box", "1,1,30,30"]),
+        ("auto-annotate", "box_padding", ["--sam", "none", "--det", "seg"]),
+    ],
+)
+def test_options_that_do_not_apply__are_refused_on_the_command_line_and_else_passed_over(
+    command, option, flags, where, samcli_run, yolo_seg, photo_folder, tmp_path, monkeypatch
+) -> None:
+    flags = [str(yolo_seg) if word == "seg" else word for word in flags]
+    image = photo_folder / "bus.jpg"
+    assert samcli_run(command, image, "-o", tmp_path / "plain", *flags).exit_code == 0
+    refused = samcli_run(command, image, "-o", tmp_path / "out", *flags, "--" + option.replace("_", "-"), "0.3")
+    assert (refused.exit_code, "not apply to" in refused.stderr) == (2, True)
+    if where == "environment":
+        monkeypatch.setenv(f"SAMCLI_{option.upper()}", "0.3")
+    else:
+        (tmp_path / "options.yaml").write_text(f"{option}: 0.3\n")
+        flags += ["--config", str(tmp_path / "options.yaml")]
+    assert samcli_run(command, image, "-o", tmp_path / "plain", *flags).exit_code == 0  # the same recipe: resumes
+
+
 def test_status__tells_how_far_a_run_is(annotate, samcli_run, photo_folder) -> None:
     (photo_folder / "bad.jpg").write_text("no image")
     annotate(photo_folder)
@@ -91,6 +117,32 @@ def test_status__tells_how_far_a_run_is(annotate, samcli_run, photo_folder) -> N
     assert (facts["images"], facts["done"], facts["failed"], facts["remaining"]) == (5, 4, 1, 0)
     assert "bad.jpg: not an image" in samcli_run("status", labels, "--failures").stdout
     assert "5 of 5" in samcli_run("status", labels).stdout
+
+
+def test_status__counts_images_that_the_prompts_say_nothing_about(samcli_run, photo_folder, tmp_path) -> None:
+    (tmp_path / "boxes").mkdir()
+    (tmp_path / "boxes" / "bus.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    asked = ("prompt", photo_folder, "--prompts", tmp_path / "boxes", "--sam", "tiny", "-o", tmp_path / "out")
+    facts = json.loads(samcli_run(*asked, "--json").stdout)
+    assert (facts["images"], facts["without_prompts"]) == (1, 3)
+    assert json.loads(samcli_run("status", tmp_path / "out", "--json").stdout)["without_prompts"] == 3
+    told = samcli_run("status", tmp_path / "out").stdout
+    assert "1 of 1 100%" in told
+    assert "3 more, about which the prompts say nothing" in told
+
+
+def test_embeddings__are_no_labels_to_whoever_wants_some(samcli_run, photo_folder, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert samcli_run("encode", photo_folder, "--sam", "tiny", "-o", out).exit_code == 0
+    told = samcli_run("status", out).stdout
+    assert f"embeddings  {out}" in told
+    assert "without objects" not in told
+    assert "instances" not in told
+    wishes = [("preview", out), ("preview", out, "--html"), ("convert", out, "--to", "coco"), ("verify", out)]
+    for wish in [*wishes, ("eval", out, "--truth", out)]:
+        refused = samcli_run(*wish)
+        assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+        assert "holds embeddings and no labels" in refused.stderr
 
 
 def test_status__of_a_folder_without_a_run_is_an_error(samcli_run, tmp_path) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import yaml
 
+from samcli.class_map import ClassMap
 from samcli.commands.auto_annotate import SamMasks
+from samcli.commands.class_mapping import MappedDetector
 from samcli.engine import Engine
 from samcli.formats.records import read_record
 from samcli.journal import read_manifest
+from samcli.masks import Mask
 from samcli.outputs import Layout
+from samcli.types import Detections, Image
 
 SHAPES = Path(__file__).parents[1] / "examples" / "shapes"
 TINY = ["--sam", "tiny", "--precision", "fp32"]
@@ -89,6 +96,45 @@ def test_auto_annotate__writes_new_names_everywhere_and_prompts_sam_for_no_dropp
     assert sum(asked) == plain.total() - plain["star"]
     assert Counter({names[i]: n for i, n in rows(tmp_path / "mapped").items()}) == merged(plain)
     assert Counter(json.loads(result.stdout)["instances_by_class"]) == merged(plain)
+
+
+class _Found:
+    """A detector that has found boxes of these classes, with these scores."""
+
+    names: ClassVar = {0: "car", 1: "lorry", 2: "bus", 3: "cat"}
+
+    def __init__(self, *objects: tuple[int, float, tuple[float, ...]]) -> None:
+        classes, scores, boxes = zip(*objects, strict=True)
+        masks = tuple(Mask.from_pixels(np.full((1, 9), index % 2 > 0)) for index in range(len(objects)))
+        self.found = Detections(np.array(boxes), np.array(classes), np.array(scores), masks)
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        return [self.found]
+
+
+BOX, NEAR, HALF, FAR = (0, 0, 10, 10), (0, 0, 10, 9), (0, 0, 10, 5), (20, 20, 30, 30)
+MERGED = ClassMap({"car": "vehicle", "lorry": "vehicle", "cat": None})
+
+
+def test_merged_classes__of_one_object_found_twice_the_surer_stays() -> None:
+    source = _Found((0, 0.5, BOX), (1, 0.9, NEAR), (1, 0.4, FAR), (0, 0.3, HALF), (2, 0.2, BOX), (3, 0.95, BOX))
+    (found,) = MappedDetector(source, MERGED, 0.6).detect([])
+    assert [(c, round(s, 2)) for c, s in zip(found.class_ids.tolist(), found.scores.tolist(), strict=True)] == [
+        (0, 0.9), (0, 0.4), (0, 0.3), (1, 0.2),
+    ]  # fmt: skip
+    assert [mask.area for mask in found.masks] == [9, 0, 9, 0]  # each with its own
+    (found,) = MappedDetector(source, MERGED, 0.5).detect([])
+    assert len(found) == 3, "more than half is over the limit now"
+    (found,) = MappedDetector(source, MERGED, 1.0).detect([])
+    assert len(found) == 5
+
+
+def test_classes_that_are_not_merged__keep_all_that_the_detector_kept() -> None:
+    source = _Found((0, 0.9, BOX), (0, 0.8, BOX), (1, 0.7, BOX), (2, 0.6, BOX))
+    for rules in ({"car": "auto"}, {"car": "lorry", "lorry": "car"}):
+        assert len(MappedDetector(source, ClassMap(rules), 0.5).detect([])[0]) == 4
+    (found,) = MappedDetector(source, MERGED, 0.5).detect([])
+    assert found.class_ids.tolist() == [0, 0, 1]  # two cars are the detector's own affair
 
 
 def test_image_of_dropped_classes_alone__never_sees_the_encoder(label, tmp_path, monkeypatch) -> None:

@@ -218,7 +218,10 @@ def test_images_without_prompts__never_see_the_encoder(
         (["--box", "1,1,9,9", "--multimask", "--refine", "1"], "--multimask keeps all three"),
         (["--box", "1,1,9,9", "--prompts", "x.json"], "give one or the other"),
         (["--prompts", "nowhere.json"], "does not exist"),
-        (["--box", "1,1,9,9", "--names", "x.yaml"], "--names is for a folder of YOLO labels"),
+        (
+            ["--box", "1,1,9,9", "--names", "x.yaml"],
+            "--names does not apply to these prompts",
+        ),
         (["--prompts", ".", "--names", "nowhere.yaml"], "cannot read nowhere.yaml"),
     ],
 )

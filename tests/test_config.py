@@ -65,6 +65,16 @@ def test_resolve__nothing_given_is_the_defaults(tmp_path: Path) -> None:
     assert from_yaml(tmp_path, "# only a comment\n") == AutoAnnotateOptions()
 
 
+def test_resolve__knows_what_the_command_line_did_not_say(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("iou: 0.5\nimgsz: 320\nmax_det: 7\n")
+    given = {"conf": 0.5, "max_det": 9, "imgsz": 640, "holes": None}
+    options = resolve(AutoAnnotateOptions, given, tmp_path / "r.yaml", environment=["conf", "holes"])
+    assert options.implied == {"conf", "iou"}
+    assert options == resolve(AutoAnnotateOptions, {**given, "iou": 0.5})
+    back = options.without_implied(["conf", "max_det"])
+    assert (back.conf, back.iou, back.max_det, back.implied) == (0.25, 0.5, 9, {"iou"})
+
+
 def test_resolve__repeatable_options_become_tuples() -> None:
     assert resolve(AutoAnnotateOptions, {"format": ["yolo"]}).format == ("yolo",)
 

@@ -315,6 +315,15 @@ def test_same_run__the_same_options_of_an_earlier_version_are_named_as_such(tmp_
         check_same_run(manifest(), manifest(fingerprint="e" * 64), tmp_path)
 
 
+def test_same_run__what_differs_in_its_python_type_alone_is_not_named(tmp_path) -> None:
+    wanted = manifest(fingerprint="e" * 64, recipe={**manifest().recipe, "conf": 0.5, "objects": ((1.0, 2.0),)})
+    found = manifest(recipe={**manifest().recipe, "objects": [[1.0, 2.0]]})
+    with pytest.raises(UsageError) as caught:
+        check_same_run(found, wanted, tmp_path)
+    assert "conf" in str(caught.value)
+    assert "objects" not in str(caught.value)
+
+
 def test_same_run__another_input_is_refused_with_both_folders(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         check_same_run(manifest(), manifest(input_root="../photos"), tmp_path / "labels")

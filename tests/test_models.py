@@ -294,7 +294,7 @@ def test_info__of_what_is_no_checkpoint_says_so(tmp_path) -> None:
     (tmp_path / "text.pt").write_text("text")
     (facts,) = describe_model(str(tmp_path / "text.pt"))
     assert (facts.family, facts.bytes) == (None, 4)
-    assert "cannot be read as a checkpoint" in facts.notes[0]
+    assert "is damaged or no checkpoint: it is no file that torch.save wrote" in facts.notes[0]
     with pytest.raises(WeightsError, match=r"no file nothing\.pt"):
         describe_model("nothing.pt")
 

@@ -50,6 +50,20 @@ def test_overlay__draws_what_lies_in_the_last_row_alone() -> None:
     assert not picture[:200].any()
 
 
+def test_overlay__of_one_class_has_a_colour_for_each_object_and_no_word_for_it() -> None:
+    masks = [np.zeros((60, 90), bool) for _ in range(3)]
+    for number, mask in enumerate(masks):
+        mask[20:50, 30 * number + 5 : 30 * number + 25] = True
+    objects = tuple(Instance(Mask.from_pixels(mask), 0) for mask in masks)
+    ground = np.zeros((60, 90, 3), np.uint8)
+    nameless = overlay(ground, Annotation("a.png", (60, 90), objects), {0: "object"})
+    assert len({tuple(nameless[35, 30 * number + 15]) for number in range(3)}) == 3
+    assert not nameless[:18].any()
+    assert overlay(ground, Annotation("a.png", (60, 90), objects), {0: "cat"})[:18].any()
+    several = overlay(ground, Annotation("a.png", (60, 90), objects), {0: "cat", 1: "dog"})
+    assert len({tuple(several[35, 30 * number + 15]) for number in range(3)}) == 1
+
+
 def test_class_color__is_stable_and_differs_from_the_next() -> None:
     colors = [class_color(index) for index in range(20)]
     assert colors == [class_color(index) for index in range(20)]

@@ -100,6 +100,7 @@ def test_as_json__is_one_document_with_class_names() -> None:
         "dropped": 0,
         "failed": 1,
         "remaining": 8,
+        "without_prompts": 0,
         "instances": 7,
         "instances_by_class": {"person": 1, "bus": 2, "7": 4},
         "failures": {"zażółć\n.jpg": "truncated"},

@@ -207,6 +207,13 @@ def test_image_that_cannot_be_read__is_left_out(shapes, truth, tmp_path) -> None
     assert (result.images, result.exit_status) == (2, 3)
 
 
+def test_values__of_a_config_file_may_be_a_lone_yes_or_no(tmp_path) -> None:
+    """YAML takes these for a truth value; auto-annotate's switch and the words to try are given alike."""
+    (tmp_path / "tune.yaml").write_text("best_mask: no\n")
+    assert resolve(TuneOptions, {}, tmp_path / "tune.yaml").best_mask == "no"
+    assert resolve(AutoAnnotateOptions, {}, tmp_path / "tune.yaml").best_mask is False
+
+
 def test_values__may_be_lists_in_a_config_file(tmp_path) -> None:
     (tmp_path / "tune.yaml").write_text("conf: [0.1, 0.3]\nrefine: 2\nbest_mask: [no, yes]\n")
     read = resolve(TuneOptions, {}, tmp_path / "tune.yaml")

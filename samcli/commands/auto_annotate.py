@@ -50,7 +50,8 @@ class AutoAnnotate(Job):
     def __post_init__(self) -> None:
         if not self._with_sam:
             names = ("embeddings", "min_predicted_iou", "min_stability", *_ON_PROMPTING)
-            refuse(self.options, names, "to --sam none: the detector's masks are taken as they are")
+            options = refuse(self.options, names, "to --sam none: the detector's masks are taken as they are")
+            object.__setattr__(self, "options", options)
         _ = self._class_map  # read once: what is labelled is what the recipe says
 
     @cached_property
@@ -135,7 +136,7 @@ def open_detector(
         masks=options.sam == "none",
         trust_weights=options.trust_weights,
     )
-    return detector if class_map is None else MappedDetector(detector, class_map)
+    return detector if class_map is None else MappedDetector(detector, class_map, options.iou)
 
 
 class Segmenter(Protocol):

@@ -13,6 +13,7 @@ import numpy as np
 from samcli.class_map import ClassMap, MappedClasses, read_class_map
 from samcli.config import ClassMapOptions
 from samcli.detectors import Detector
+from samcli.masks import box_iou
 from samcli.prompts import ObjectPrompt, PromptSource
 from samcli.types import Detections, Image, Size
 
@@ -34,11 +35,20 @@ def class_map_facts(class_map: ClassMap | None) -> dict[str, Any]:
 
 
 class MappedDetector:
-    """A detector whose classes go by other names; what it finds of dropped classes it has not found."""
+    """A detector whose classes go by other names; what it finds of dropped classes it has not found.
 
-    def __init__(self, detector: Detector, class_map: ClassMap) -> None:
-        """Raises UsageError where the map does not fit the detector's classes."""
+    Detectors look for boxes of one object class by class (NMS). Where classes are merged, a car that was found
+    as a lorry too would be labelled twice: of boxes whose classes have become one, the surer stays.
+    """
+
+    def __init__(self, detector: Detector, class_map: ClassMap, iou: float) -> None:
+        """`iou`: boxes of merged classes that overlap more are one object, as for the detector's own NMS.
+
+        Raises:
+            UsageError: the map does not fit the detector's classes.
+        """
         self._detector = detector
+        self._iou = iou
         mapped = class_map.apply(detector.names)
         self.names = mapped.names
         self._ids = mapped.ids
@@ -49,10 +59,20 @@ class MappedDetector:
 
     def _mapped(self, found: Detections) -> Detections:
         new = [self._ids[old] for old in found.class_ids.tolist()]
-        kept = np.flatnonzero([class_id is not None for class_id in new])
+        kept = self._kept(found, new)
         masks = None if found.masks is None else tuple(found.masks[index] for index in kept)
         ids = np.array([new[index] for index in kept], np.int64)
         return Detections(found.boxes[kept], ids, found.scores[kept], masks)
+
+    def _kept(self, found: Detections, new: Sequence[int | None]) -> list[int]:
+        """Places of the detections that stay, in order; the best score counts first."""
+        boxes, old = found.boxes.tolist(), found.class_ids.tolist()
+        kept: list[int] = []
+        for index in np.argsort(-found.scores, kind="stable").tolist():
+            rivals = (other for other in kept if new[other] == new[index] and old[other] != old[index])
+            if new[index] is not None and all(box_iou(boxes[other], boxes[index]) <= self._iou for other in rivals):
+                kept.append(index)
+        return sorted(kept)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ class Everything(Job):
     folder = "masks"
 
     def __post_init__(self) -> None:
-        check_family(self.options.sam, self.options, self.format_names, _ONLY_SAM)
+        options = check_family(self.options.sam, self.options, self.format_names, _ONLY_SAM)
+        object.__setattr__(self, "options", options)
 
     @property
     def checkpoints(self) -> dict[str, str]:

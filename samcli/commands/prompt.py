@@ -19,6 +19,7 @@ from samcli.commands.segmenting import (
     load_engine,
     open_encoder,
     reason_to_drop,
+    refuse,
     to_instance,
 )
 from samcli.config import PromptOptions
@@ -50,10 +51,12 @@ class Prompt(Job):
     provides = frozenset({"pixels", "logits"})
 
     def __init__(self, options: PromptOptions) -> None:
-        self.options = options
         if options.multimask and (options.refine or options.best_mask):
             raise UsageError("--multimask keeps all three masks, --best-mask and --refine one: give either")
-        check_family(options.sam, options, self.format_names, _ONLY_SAM)
+        self.options = options
+        if options.prompts is None or Path(options.prompts).expanduser().is_file():
+            self.options = refuse(options, ("names",), "to these prompts, only to a folder of YOLO labels")
+        self.options = check_family(options.sam, self.options, self.format_names, _ONLY_SAM)
         self._class_map = open_class_map(options)
         self._source = self._open_source()
         self._keys: list[str] | None = None
@@ -142,8 +145,6 @@ def open_source(options: PromptOptions) -> PromptSource:
         UsageError: none, or from two places at once, or they cannot be read.
     """
     on_line = bool(options.point or options.box or options.mask_input)
-    if options.names and (options.prompts is None or Path(options.prompts).expanduser().is_file()):
-        raise UsageError("--names is for a folder of YOLO labels (--prompts); other prompts name their classes")
     if options.prompts is None:
         return command_line_prompts(
             options.point, options.box, Path(options.mask_input) if options.mask_input else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from samcli.config import AnswerOptions, FastSamOptions, FilterOptions, JobOptions, Options, SamOptions
+from samcli.config import AnswerOptions, FastSamOptions, FilterOptions, JobOptions, O, SamOptions
 from samcli.embeddings import EmbeddingStore, open_store
 from samcli.errors import UsageError
 from samcli.fastsam import DEFAULTS, FastSam, is_fastsam, load_fastsam
@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # a finished run ends without PyTorch
     import torch
 
     from samcli.engine import Engine
+
+F = TypeVar("F", bound=FastSamOptions)
 
 
 def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
@@ -69,28 +71,32 @@ def device_for(options: SamOptions, precision: str) -> torch.device:
     return choose_device(options.device)
 
 
-def refuse(options: Options, names: Iterable[str], why: str) -> None:
-    """Say that options do not apply.
+def refuse(options: O, names: Collection[str], why: str) -> O:
+    """The options without those that do not apply, as far as only the environment or a config file set them.
 
     Raises:
-        UsageError: one of them is not at its default.
+        UsageError: one of them was given on the command line.
     """
+    options = options.without_implied(names)
     if flags := options.changed(names):
         raise UsageError(f"{', '.join(flags)} {'does' if len(flags) == 1 else 'do'} not apply {why}")
+    return options
 
 
-def check_family(sam: str, options: FastSamOptions, formats: Iterable[str], only_sam: Iterable[str]) -> None:
+def check_family(sam: str, options: F, formats: Iterable[str], only_sam: Collection[str]) -> F:
     """Refuse what the segmenter named `sam` cannot do; `only_sam`: the options that FastSAM has no use for.
+
+    Gives the options that apply; see `refuse`.
 
     Raises:
         UsageError: naming the options.
     """
     if not is_fastsam(sam):
-        refuse(options, DEFAULTS, "to SAM, only to FastSAM (--sam FastSAM-s.pt)")
-        return
-    refuse(options, only_sam, "to FastSAM; it has --conf, --iou, --imgsz and --max-det")
+        return refuse(options, DEFAULTS.keys(), "to SAM, only to FastSAM (--sam FastSAM-s.pt)")
+    options = refuse(options, only_sam, "to FastSAM; it has --conf, --iou, --imgsz and --max-det")
     if impossible := sorted({"edges", "logits"}.intersection(formats)):
         raise UsageError(f"--format {impossible[0]} does not apply to FastSAM: it gives masks, no logits")
+    return options
 
 
 def find_fastsam(

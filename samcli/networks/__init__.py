@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from samcli.damage import check_undamaged
 from samcli.errors import WeightsError, one_line
 from samcli.networks.base import SamNetwork
 from samcli.networks.hugging_face import check_config, is_hugging_face_sam, to_meta_names
@@ -82,6 +83,7 @@ def read_checkpoint(path: Path) -> RawCheckpoint:
 
 
 def _read_file(path: Path) -> RawCheckpoint:
+    check_undamaged(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
@@ -91,7 +93,8 @@ def _read_file(path: Path) -> RawCheckpoint:
             f"{path} was refused: it is damaged or would run code when loaded (not only tensors are in it)"
         ) from error
     except Exception as error:  # whatever a damaged file, or one of another kind, makes torch trip over
-        raise WeightsError(f"{path} cannot be read as a checkpoint: {one_line(error)[:200]}") from error
+        reason = f"{type(error).__name__}: {one_line(error)[:200]}"
+        raise WeightsError(f"{path} is damaged or no checkpoint ({reason}). Download or copy it again") from error
     return RawCheckpoint(_tensors(content, path))
 
 
@@ -122,7 +125,7 @@ def _read_safetensors(path: Path) -> RawCheckpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             return RawCheckpoint(_tensors(tensors, path), dict(file.metadata() or {}))
     except SafetensorError as error:
-        raise WeightsError(f"{path} is not a whole safetensors file: {error}") from error
+        raise WeightsError(f"{path} is damaged: {error}. Download or copy it again") from error
 
 
 def _tensors(content: object, path: Path) -> dict[str, torch.Tensor]:

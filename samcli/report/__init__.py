@@ -17,6 +17,7 @@ from samcli.job import Job
 from samcli.models import KnownModel, ModelFacts, Verdict
 from samcli.plan import Plan
 from samcli.report.text import print_rows, printable
+from samcli.status import Reasons
 from samcli.summary import Summary
 from samcli.types import Outcome, Status
 
@@ -183,7 +184,7 @@ def _summary_table(summary: Summary) -> Table:
     if summary.command != "encode":
         table.add_row("instances", f"{sum(summary.instances.values())}", "")
     if summary.dropped:
-        table.add_row("dropped", f"{summary.dropped}", "reasons in .samcli/records")
+        table.add_row("dropped", f"{summary.dropped}", "samcli status --reasons says why")
     common = summary.instances.most_common(_SHOWN_CLASSES)
     for class_id, count in common:
         table.add_row(f"  {summary.names.get(class_id, class_id)}", f"{count}", "")
@@ -335,25 +336,43 @@ class DownloadProgress:
         self.close()
 
 
-def print_status(summary: Summary, *, failures: bool, as_json: bool) -> None:
-    """How far a run is."""
+def print_status(summary: Summary, *, failures: bool, reasons: Reasons | None, as_json: bool) -> None:
+    """How far a run is; or why images failed; or the reasons of a run, grouped."""
     if as_json:
-        print(summary.as_json())
+        print(json.dumps({**summary.as_dict(), **({"reasons": asdict(reasons)} if reasons else {})}))
+    elif reasons:
+        _print_reasons(reasons)
     elif failures:
         for key, reason in summary.failures.items():
             print(f"{printable(key)}: {printable(reason)}")
     else:
         known = summary.done + len(summary.failures)
         share = f"{known / summary.total:.0%}" if summary.total else ""
-        print_rows(
-            {
-                "images": f"{known} of {summary.total} {share}",
-                "done": f"{summary.done}, {summary.empty} of them without objects",
-                "failed": f"{len(summary.failures)}" + (" (--failures lists them)" if summary.failures else ""),
-                "instances": f"{sum(summary.instances.values())}, {summary.dropped} dropped",
-                "labels": summary.output,
-            }
-        )
+        of_labels = summary.command != "encode"
+        rows: dict[str, Any] = {"images": f"{known} of {summary.total} {share}"}
+        if summary.unasked:
+            rows["not asked for"] = f"{summary.unasked} more, about which the prompts say nothing"
+        rows["done"] = f"{summary.done}" + (f", {summary.empty} of them without objects" if of_labels else "")
+        rows["failed"] = f"{len(summary.failures)}" + (" (--failures lists them)" if summary.failures else "")
+        if of_labels:
+            rows["instances"] = f"{sum(summary.instances.values())}, {summary.dropped} dropped"
+        rows["labels" if of_labels else "embeddings"] = summary.output
+        print_rows(rows)
+
+
+def _print_reasons(reasons: Reasons) -> None:
+    """Counts, what each group has in common, and the first images of it."""
+    for title, found, unit in (
+        ("failed", reasons.failed, "images"),
+        ("dropped", reasons.dropped, "objects"),
+    ):
+        print(f"{title}: {sum(reason.count for reason in found)} {unit}")
+        for reason in found:
+            print(f"{reason.count:7}  {printable(reason.what)}")
+            more = (
+                f" and {reason.images - len(reason.examples)} more" if reason.images > len(reason.examples) else ""
+            )
+            print(f"         in {', '.join(map(printable, reason.examples))}{more}")
 
 
 def print_review(applied: AppliedReview, *, as_json: bool) -> None:
