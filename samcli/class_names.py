@@ -63,7 +63,11 @@ def _said_names(path: Path) -> Any:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read {path}: {one_line(error)}") from error
-        return [line.strip() for line in lines if line.strip()]
+        names = [line.strip() for line in "\n".join(lines).rstrip().split("\n")]
+        if "" in names and names != [""]:  # the line's number is the class's id: what follows would shift
+            number = names.index("")
+            raise UsageError(f"{path}: line {number + 1} is empty; expected the name of class {number}")
+        return [name for name in names if name]
     content = load_yaml(path)
     if not isinstance(content, dict) or "names" not in content:
         raise UsageError(f"{path} has no 'names'; expected e.g. names: [cat, dog]")

@@ -20,7 +20,7 @@ from samcli.errors import UsageError, nearest
 ENVIRONMENT_PREFIX = "SAMCLI_"
 _OTHER_VARIABLES = {"SAMCLI_CACHE"}
 
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 """Part of every fingerprint: raised when the same options give other labels than before."""
 
 FORMAT_NAMES = (

@@ -11,9 +11,10 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-from samcli.errors import WeightsError
+from samcli.errors import WeightsError, one_line
 
 _HEAD = 4096
+_MOST_HEADER = 100_000_000  # what safetensors itself reads
 _WEB = (b"<!doctype", b"<html", b"<head", b"<?xml")
 _PICKLE = b"\x80"
 _ZIP = b"PK\x03\x04"
@@ -27,7 +28,11 @@ def check_undamaged(path: Path) -> None:
     Raises:
         WeightsError: it is damaged or another kind of file; says why, and what to do.
     """
-    if why := what_is_wrong(path):
+    try:
+        why = what_is_wrong(path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {one_line(error)}") from error
+    if why:
         raise WeightsError(f"{path} is damaged or no checkpoint: {why}. Download or copy it again")
 
 
@@ -69,10 +74,12 @@ def _of_safetensors(file: BinaryIO, size: int) -> str | None:
     length = int.from_bytes(file.read(8), "little")
     if length > size - 8:
         return f"it has {size} bytes, fewer than its header alone needs"
+    if length > _MOST_HEADER:
+        return "its header is no safetensors header"
     try:
         header = json.loads(file.read(length))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         expected = 8 + length + max(ends, default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return "its header is no safetensors header"
     return f"it has {size} of {expected} bytes" if size < expected else None

@@ -33,7 +33,7 @@ def overlay(
     scale = side / max(height, width) if side else 1.0
     size = max(1, round(width * scale)), max(1, round(height * scale))
     canvas = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    of_one_class = len(names) <= 1  # as in everything mode: colours tell the objects apart
+    of_one_class = len(names) == 1  # as in everything mode: colours tell the objects apart
     order = sorted(enumerate(annotation.instances), key=lambda item: -item[1].mask.area)  # small ones stay visible
     for number, instance in order:
         color = class_color(number if of_one_class else instance.class_id)

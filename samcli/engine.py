@@ -352,17 +352,19 @@ def _threshold(inside: Inside, size: Size, offset: float) -> _Thresholded:
     )
     values, (base, base_column), (height, width) = inside.values, inside.origin, inside.size
     first, second, weight = bilinear_taps(left, right, inside.extent[1], size[1], width, values.device)
-    first, second = first - base_column, second - base_column
+    # Pixels larger than the part's margin read beyond it: no logit counts there, and none does at its edge.
+    first, second = ((tap - base_column).clamp(0, values.shape[1] - 1) for tap in (first, second))
     strip = max(1, _STRIP_BYTES // (4 * (right - left)))
     pixels, counts = [], []
     for start in range(top, bottom, strip):
         end = min(start + strip, bottom)
         above, below, share = bilinear_taps(start, end, inside.extent[0], size[0], height, values.device)
         lowest, highest = (math.floor((at + 0.5) * inside.extent[0] / size[0] - 0.5) - base for at in (start, end))
-        skipped = max(0, lowest - 1)  # one to spare: the taps are computed in float32
-        needed = values[skipped : highest + 3]
+        skipped = min(max(0, lowest - 1), len(values) - 1)  # one to spare: the taps are computed in float32
+        needed = values[skipped : max(highest + 3, skipped + 1)]
         wide = torch.lerp(needed[:, first], needed[:, second], weight)
-        full = torch.lerp(wide[above - base - skipped], wide[below - base - skipped], share[:, None])
+        above, below = ((tap - base - skipped).clamp(0, len(needed) - 1) for tap in (above, below))
+        full = torch.lerp(wide[above], wide[below], share[:, None])
         counts.append(torch.stack([torch.count_nonzero(full > limit) for limit in (offset, -offset)]))
         pixels.append(full > 0)
     return _Thresholded(torch.cat(pixels), (left, top), torch.stack(counts).sum(0))

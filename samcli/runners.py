@@ -105,6 +105,8 @@ def _annotate(stages: Stages, items: list[_Timed]) -> Iterator[tuple[_Timed, Ann
     start = time.perf_counter()
     try:
         annotations = stages.annotate([item.image for item in items if item.image is not None])
+    except StorageError:
+        raise  # the images' folder is gone: no verdict on the images
     except Exception as error:
         if type(error).__name__ == "AcceleratorError":
             raise SamcliError(f"the GPU has failed ({one_line(error)}); nothing is lost, run again") from error

@@ -47,6 +47,12 @@ def test_names_beside__are_none_where_nothing_names_any(tmp_path: Path) -> None:
     assert names_beside(tmp_path) == {}
 
 
+def test_line_without_a_name__is_refused_as_all_later_ids_would_shift(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("cat\n\ndog\n\n")
+    with pytest.raises(UsageError, match="line 2 is empty; expected the name of class 1"):
+        names_beside(tmp_path)
+
+
 def test_read_names__two_of_one_name_are_refused_where_names_must_tell_classes_apart(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("names: {0: cat, 2: cat}\n")
     assert names_beside(tmp_path) == {0: "cat", 2: "cat"}

@@ -97,5 +97,11 @@ def test_whole_checkpoint__is_no_damaged_one(suffix: str, legacy: bool, tmp_path
     assert what_is_wrong(tmp_path / f"whole{suffix}") is None
 
 
+def test_header_of_endless_brackets__is_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "nested.safetensors"
+    path.write_bytes((200_000).to_bytes(8, "little") + b"[" * 200_000)
+    assert what_is_wrong(path) == "its header is no safetensors header"
+
+
 def test_checkpoints_of_the_tests__are_whole(small_sam, small_sam2, yolo, yolo_seg) -> None:
     assert [what_is_wrong(path) for path in (small_sam, small_sam2, yolo, yolo_seg)] == [None] * 4

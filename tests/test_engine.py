@@ -17,7 +17,7 @@ from samcli.errors import UsageError, WeightsError
 from samcli.images import read_image
 from samcli.networks import load_network, read_checkpoint
 from samcli.networks.sam import longest_side
-from samcli.types import Image, ImageRef, Prompts
+from samcli.types import Embedding, Image, ImageRef, Prompts
 
 segment_anything = pytest.importorskip("segment_anything")
 
@@ -226,6 +226,27 @@ def test_inside_part__is_the_whole_wherever_a_logit_counts(engine, input_size, p
     seen = torch.full_like(whole, torch.nan)
     seen[top : top + height, left : left + width] = part.values
     assert (seen[read] - whole[read]).abs().max() < 1e-5  # torch sums in another order where there is little
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (20, 20), (64, 64), (100, 37), (30, 400), (700, 900)])
+def test_masks_of_images_of_any_size__are_torchs_two_resizes_cut_at_zero(engine, size) -> None:
+    generator = torch.Generator().manual_seed(2)
+    frame = engine._network.frame(size)
+    embedding = Embedding(torch.zeros(1), size, frame.input_size, engine.model)
+    logits = -1.5 - torch.rand(60, 64, 64, generator=generator)
+    for one in logits:
+        row, column, height, width = (
+            int(torch.randint(0, most, (), generator=generator)) for most in (64, 64, 9, 20)
+        )
+        one[row : row + height + 1, column : column + width + 1] = 5
+    square = torch.nn.functional.interpolate(logits[:, None], (256, 256), mode="bilinear", align_corners=False)
+    cut = square[..., : frame.input_size[0], : frame.input_size[1]]
+    wanted = torch.nn.functional.interpolate(cut, size, mode="bilinear", align_corners=False)[:, 0]
+    found = list(engine._finish(embedding, logits, 1.0, 0.0))
+    assert len(found) == len(wanted)
+    for (mask, stability), full in zip(found, wanted, strict=True):
+        assert (mask.pixels() != (full > 0).numpy()).sum() <= 1
+        assert stability == pytest.approx(float((full > 1).sum() / max(1, (full > -1).sum())), abs=0.02)
 
 
 def test_masks__are_the_same_however_few_wait_to_be_fetched(engine, photos, monkeypatch) -> None:

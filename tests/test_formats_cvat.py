@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,23 @@ def test_subsets__are_read_together_and_images_without_labels_left_out(tmp_path:
     conversion = convert(task, tmp_path / "out", ConvertOptions(format=("coco",)))
     assert (conversion.images, conversion.instances, conversion.exit_status) == (2, 3, 0)
     assert conversion.notes == ["1 images have no labels and were left out"]
+
+
+def test_folder_called_images_in_a_key__is_part_of_it(tmp_path: Path) -> None:
+    keyed = [replace(NEAR[0], key="a/images/x.png"), replace(NEAR[1], key="images/y.png")]
+    write_images(tmp_path / "images", keyed)
+    labels = write_labels("cvat", tmp_path, keyed)
+    conversion = convert(labels, tmp_path / "out", ConvertOptions(format=("coco",)))
+    assert (conversion.images, conversion.notes) == (2, [])
+
+
+def test_image_with_two_label_files__is_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", [replace(NEAR[0], key="1.png")])
+    lists = {"train.txt": "data/images/train/1.png\n", "val.txt": "data/images/val/1.png\n"}
+    rows = {"labels/train/1.txt": ROW, "labels/val/1.txt": ROW}
+    task = export(tmp_path / "task", {**lists, **rows}, names="names: {0: cat, 1: cat}\nval: val.txt\n")
+    with pytest.raises(UsageError, match=r"two label files for the image 1\.png"):
+        convert(task, tmp_path / "out", ConvertOptions(format=("coco",)))
 
 
 def test_damaged_row__fails_its_image_alone(tmp_path: Path) -> None:

@@ -167,8 +167,10 @@ def test_memory__that_does_not_suffice_for_one_image_is_said_plainly(stage: str,
 # Nothing goes on
 
 
-def test_storage_error__ends_the_run() -> None:
-    stages = Stages(publish={"1.jpg": raising(StorageError("the disk is full"))})
+@pytest.mark.parametrize("stage", ["publish", "annotate"])
+def test_storage_error__ends_the_run(stage: str) -> None:
+    """Annotate: an image that is decoded only there, from a folder that is gone."""
+    stages = Stages(**{stage: {"1.jpg": raising(StorageError("the disk is full"))}})
     with pytest.raises(StorageError, match="the disk is full"):
         run(stages, 1000)
     assert len(stages.read_keys) < 100

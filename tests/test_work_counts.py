@@ -73,7 +73,7 @@ def work(monkeypatch) -> Work:
 
     count(monkeypatch, Sam, "encode", lambda given, _: add(encoder_calls=1, images_encoded=len(given[1])))
     count(monkeypatch, Sam, "decode", decoded)
-    count(monkeypatch, Sam, "inside", lambda given, _: add(masks_upsampled=len(given[1])))
+    count(monkeypatch, Sam, "inside_part", lambda *_: add(masks_upsampled=1))
     count(monkeypatch, engine_module, "_threshold", lambda *_: add(masks_to_full_size=1))
     count(monkeypatch, masks, "compress_counts", lambda *_: add(masks_run_length_encoded=1))
     seen = UltralyticsDetector
@@ -169,7 +169,14 @@ def test_everything__upsamples_no_mask_that_its_predicted_iou_rules_out(engine, 
 
 def test_everything__encodes_no_mask_that_its_stability_rules_out(engine, work, monkeypatch) -> None:
     seen: list[float] = []
-    count(monkeypatch, engine_module, "_threshold", lambda _, result: seen.append(result[1]))
+    fetch = engine_module._fetch
+
+    def fetched(*arguments: Any) -> Iterator[tuple[Any, float]]:
+        for mask, stability in fetch(*arguments):
+            seen.append(stability)
+            yield mask, stability
+
+    monkeypatch.setattr(engine_module, "_fetch", fetched)
     image = noise(120, 160)
     loose = MaskGeneratorOptions(
         points_per_side=6, pred_iou_thresh=-1, stability_score_thresh=-1, stability_score_offset=0.01
@@ -252,7 +259,7 @@ def test_engine__holds_no_more_for_many_prompts_than_for_a_chunk_of_them(engine)
 def test_engine__holds_full_size_logits_of_a_strip_not_of_all_masks(engine, monkeypatch) -> None:
     at_once = 1 << 20
     monkeypatch.setattr(engine_module, "_STRIP_BYTES", at_once)
-    monkeypatch.setattr(engine_module, "_SQUARE_BYTES", at_once)
+    monkeypatch.setattr(engine_module, "_WAITING_PIXELS", at_once)
     image = noise(600, 800)
     (embedding,) = engine.encode([image])
     logits = torch.randn(50, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -77,10 +77,18 @@ def _wait(process: subprocess.Popen[bytes], watch: Watch | None) -> tuple[float,
 
 
 def environment(threads: int | None) -> dict[str, str]:
-    """This process's, with the number of threads that numerical libraries take."""
+    """This process's, with the number of threads that numerical libraries take.
+
+    Options of samcli's that it sets stay out: what is measured is what the command says.
+    """
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SAMCLI_") or name == "SAMCLI_CACHE"
+    }
     if threads is None:
-        return dict(os.environ)
-    return {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        return inherited
+    return {**inherited, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
 
 
 def last_line(read: Callable[[], bytes], seek: Callable[[int], int]) -> str:

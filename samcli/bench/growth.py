@@ -190,7 +190,7 @@ def _pixels(size: float, folder: Path, options: BenchOptions) -> Point:
     """Decode one image of that many megapixels, ten boxes, polygons, write."""
     height = int((size * 1e6 / 1.5) ** 0.5)
     path = write_picture(folder / "image.jpg", 0, (height, int(height * 1.5)))
-    seconds, peak = [], 0.0
+    seconds, cpu_seconds, peak = [], [], 0.0
     with started([_setup([path], options, options.boxes)]) as (worker,):
         worker.load()
         for number in range(_ROUNDS):
@@ -200,7 +200,8 @@ def _pixels(size: float, folder: Path, options: BenchOptions) -> Point:
             peak = max(peak, answer["peak_mb"])
             if number:  # the first warms up
                 seconds.append(sum(answer["stages"].values()))
-    return Point(size, min(seconds), min(seconds), peak)
+                cpu_seconds.append(answer["cpu_seconds"])
+    return Point(size, min(seconds), min(cpu_seconds), peak)
 
 
 def _journal(size: float, folder: Path, options: BenchOptions) -> Point:

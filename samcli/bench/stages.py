@@ -19,7 +19,7 @@ from samcli.bench.setup import Setup, UnsupportedError
 from samcli.commands.segmenting import to_instance
 from samcli.config import AutoAnnotateOptions, MaskGeneratorOptions
 from samcli.detectors import load_detector
-from samcli.engine import Engine
+from samcli.engine import Engine, choose_device, choose_precision
 from samcli.formats import FORMATS, Rendering
 from samcli.formats.base import polygon_options
 from samcli.images import read_image
@@ -63,7 +63,8 @@ class Profiler:
                 raise UnsupportedError(f"{setup.model} is no SAM: its stages are one network")
         self.clock = StageClock()
         self._setup = setup
-        self._detector = load_detector(setup.det, device=setup.device) if setup.det else None
+        precision = choose_precision(setup.precision, choose_device(setup.device))
+        self._detector = load_detector(setup.det, device=setup.device, precision=precision) if setup.det else None
         network = _TimedNetwork(load_network(weights.path), self.clock, setup.device)
         self._engine = Engine(
             cast(SamNetwork, network), setup.model, device=setup.device, precision=setup.precision

@@ -26,7 +26,7 @@ from samcli.bench.rotation import ContenderFigures, Spread, Watch, run_rotation
 from samcli.bench.setup import OWN, Setup, check_peer
 from samcli.bench.stages import NETWORK_STAGES
 from samcli.config import BenchOptions
-from samcli.errors import SamcliError, UsageError
+from samcli.errors import SamcliError
 from samcli.images import find_images, probe_image
 from samcli.weights import is_here, known_checkpoint
 
@@ -134,7 +134,7 @@ def _reach(target: Target, bench: Bench) -> Reached:
         if target.needs:
             check_peer(target.needs)
         reached = Reached(target, Spread.of(target.measure(bench)))
-    except (NotHereError, UsageError) as error:
+    except SamcliError as error:  # this row's alone: others may have taken hours
         return Reached(target, note=str(error))
     if reached.met is False and target.stages:
         reached.stages = bench.stages(*target.stages)

@@ -89,7 +89,9 @@ class Served:
 
             self._profiler = Profiler(self._setup)
         self._reset_peak()
-        return {"stages": self._profiler.run(mode, path), "peak_mb": self._peak()}
+        begun = time.process_time()
+        stages = self._profiler.run(mode, path)
+        return {"stages": stages, "cpu_seconds": time.process_time() - begun, "peak_mb": self._peak()}
 
     @property
     def _on_gpu(self) -> bool:

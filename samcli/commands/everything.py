@@ -95,7 +95,9 @@ class Everything(Job):
             grids = read_grids(options.point_grid, options.crop_n_layers) if options.point_grid else None
             engine = load_engine(plan, models, options)
             encoder = open_encoder(engine, options.embeddings, clock)
-            notes, size_of = encoder.notes, encoder.size_of
+            notes = encoder.notes
+            if not options.crop_n_layers:  # crops are cut out of the pixels
+                size_of = encoder.size_of
             annotator = GridAnnotator(engine, encoder, options, grids, clock, edges="edges" in self.format_names)
         return Worker(
             annotator,

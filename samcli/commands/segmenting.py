@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # a finished run ends without PyTorch
     from samcli.engine import Engine
 
 F = TypeVar("F", bound=FastSamOptions)
+log = logging.getLogger("samcli")
 
 
 def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
@@ -77,6 +79,8 @@ def refuse(options: O, names: Collection[str], why: str) -> O:
     Raises:
         UsageError: one of them was given on the command line.
     """
+    if passed_over := options.changed(sorted(options.implied & set(names))):
+        log.info("passed over, as it does not apply %s: %s", why, ", ".join(passed_over))
     options = options.without_implied(names)
     if flags := options.changed(names):
         raise UsageError(f"{', '.join(flags)} {'does' if len(flags) == 1 else 'do'} not apply {why}")

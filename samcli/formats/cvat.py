@@ -77,7 +77,10 @@ class Cvat(LabelFormat):
             raise UsageError(f"{path} has no {missing[0]}, which lists the images")
         said = content.get("names")
         names = parse_names(said, f"{path}: {data_yaml}", unique=False) if said else {}
-        listed = {key: label for file in lists for key, label in _listed(package, file, top, source)}
+        listed: dict[str, str] = {}
+        for key, label in (pair for file in lists for pair in _listed(package, file, top, source)):
+            if listed.setdefault(key, label) != label:
+                raise UsageError(f"{path} has two label files for the image {key}: {listed[key]} and {label}")
         return LabelSet(names, _annotations(package, listed, source))
 
 
@@ -91,7 +94,8 @@ def _listed(package: _Package, file: str, top: str, source: Source) -> Iterator[
     for line in lines:
         if not (name := line.strip().replace("\\", "/")):
             continue
-        below = name.rpartition("images/")[2]
+        parts = name.split("/")
+        below = "/".join(parts[parts.index("images") + 1 :]) if "images" in parts else name
         inner = below.removeprefix(subset)
         key = next((key for key in (inner, below) if key in source.refs), None) or source.key_of(inner)
         yield key, f"{top}labels/{posixpath.splitext(below)[0]}.txt"
