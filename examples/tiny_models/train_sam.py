@@ -443,6 +443,8 @@ class Trainer:
         """One step of the optimiser; the figures of its batch."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate_at(self.step)
+        if self.step >= self.schedule.small_steps:
+            self._keep_statistics()
         output = forward(self.model, batch)
         loss, true = losses(output.masks, output.quality, batch, self.schedule.balance_at(self.step))
         encoder, decoder = self.heads.losses(output, batch.dense)
@@ -464,6 +466,15 @@ class Trainer:
             "iou_best": float(objects[:, 1:].max(1).values.mean()),
             "quality_error": float(error),
         }
+
+    def _keep_statistics(self) -> None:
+        """Normalise as the finished network will: a picture or two of a batch are no statistics.
+
+        Else the encoder learns to rely on each batch's own, and loses .03 to .09 of IoU when they are gone.
+        """
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
 
     @torch.no_grad()
     def _share_gradients(self) -> None:
