@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from samcli.networks.base import promising
 from samcli.networks.fast_decoder import decode_masks
 from samcli.networks.fast_tinyvit import encode_tinyvit
 from samcli.networks.fast_vit import encode_vit
@@ -25,7 +27,17 @@ def encoder_forward(encoder: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def decoder_forward(decoder: nn.Module) -> Callable[..., tuple[Tensor, Tensor]]:
-    """From embedding, its position, sparse and dense prompts, multimask or not, to logits and predicted IoU."""
+    """From embedding, its position, sparse and dense prompts, multimask or not, and the predicted IoU above which
+    an answer counts, to logits of the promising prompts and predicted IoU of all: as `decode_masks`."""
     from ultralytics.models.sam.modules.decoders import MaskDecoder
 
-    return functools.partial(decode_masks, decoder) if type(decoder) is MaskDecoder else decoder
+    return functools.partial(decode_masks if type(decoder) is MaskDecoder else _decode_all, decoder)
+
+
+def _decode_all(
+    decoder: Callable[..., tuple[Tensor, Tensor]], *inputs: Tensor | bool, above: float = -math.inf
+) -> tuple[Tensor, Tensor]:
+    """By a decoder that makes the masks of all prompts."""
+    masks, quality = decoder(*inputs)
+    kept = promising(quality, above)
+    return masks if kept is None else masks[kept], quality

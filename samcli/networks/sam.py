@@ -8,6 +8,7 @@ published checkpoint) and, for TinyViT, the image size (1024, or what the file's
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -79,9 +80,10 @@ class Sam(SamNetwork):
         position: Tensor,
         embedded: tuple[Tensor, Tensor],
         multimask: bool,
+        above: float = -math.inf,
     ) -> tuple[Tensor, Tensor]:
         """See SamNetwork; there are no finer levels."""
-        return self._predict(features, position, *embedded, multimask)
+        return self._predict(features, position, *embedded, multimask, above=above)
 
     def inside(self, logits: Tensor, input_size: Size) -> tuple[Tensor, tuple[float, float]]:
         """First to the padded square, then cut to the image: masks are resized twice, as Meta does."""

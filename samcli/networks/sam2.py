@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samcli.errors import WeightsError
-from samcli.networks.base import Frame, PromptTensors, SamNetwork, Tensors, count, first_shape, fitting
+from samcli.networks.base import (
+    Frame,
+    PromptTensors,
+    SamNetwork,
+    Tensors,
+    count,
+    first_shape,
+    fitting,
+    promising,
+)
 from samcli.types import Size
 
 _DECODER_HEADS = 8
@@ -113,6 +122,7 @@ class Sam2(SamNetwork):
         position: Tensor,
         embedded: tuple[Tensor, Tensor],
         multimask: bool,
+        above: float = -math.inf,
     ) -> tuple[Tensor, Tensor]:
         """See SamNetwork. Whether an object is there at all, the decoder says for videos; it is not used."""
         masks, quality, _, _ = self.mask_decoder(
@@ -124,7 +134,8 @@ class Sam2(SamNetwork):
             repeat_image=True,
             high_res_features=list(high_res),
         )
-        return masks, quality
+        kept = promising(quality, above)
+        return masks if kept is None else masks[kept], quality
 
     def inside(self, logits: Tensor, input_size: Size) -> tuple[Tensor, tuple[float, float]]:
         """The logits themselves, cut to the image: masks are resized once."""
