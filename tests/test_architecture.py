@@ -48,7 +48,7 @@ LAYERS = [
     ["networks.sam", "networks.sam2", "networks.hugging_face"],
     ["networks.fast"],
     ["networks.fast_vit", "networks.fast_tinyvit", "networks.fast_decoder", "networks.half_detector"],
-    ["networks.base", "networks.kernels"],
+    ["networks.base", "networks.compiled", "networks.kernels"],
     ["prompts"],
     ["prompts.coco", "prompts.command_line", "prompts.csv_files", "prompts.json_files", "prompts.yolo"],
     ["class_map"],

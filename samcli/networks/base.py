@@ -91,6 +91,8 @@ class SamNetwork(abc.ABC):
     family: str
     defaults: Mapping[str, float] = field(default_factory=dict)
     """Thresholds of everything mode that suit these weights, where their file names any."""
+    compiled: bool = False
+    """Its image encoder and mask decoder are to be compiled at first use."""
 
     padding: ClassVar[tuple[float, float, float]]
     """RGB of the square's pixels that are not the image."""

@@ -57,11 +57,11 @@ class Sam(SamNetwork):
 
     @functools.cached_property
     def _embed(self) -> Callable[[Tensor], Tensor]:
-        return encoder_forward(self.image_encoder)
+        return encoder_forward(self.image_encoder, compiled=self.compiled)
 
     @functools.cached_property
     def _predict(self) -> Callable[..., tuple[Tensor, Tensor]]:
-        return decoder_forward(self.mask_decoder)
+        return decoder_forward(self.mask_decoder, compiled=self.compiled)
 
     def encode(self, batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Features only."""
