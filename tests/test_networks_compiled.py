@@ -57,8 +57,10 @@ def checkpoint(request) -> Path:
 @pytest.mark.skipif(compiled.why_not_compile("cpu") is not None, reason="no C++ compiler")
 def test_compiled__gives_the_same_in_fp32(checkpoint, caplog) -> None:
     wanted = answers(load_sam(str(checkpoint), device="cpu", precision="fp32"))
-    assert_same(answers(compiling(checkpoint)), wanted)
-    assert "samcli" not in {record.name for record in caplog.records}, "it was compiled"
+    engine = compiling(checkpoint)
+    for _ in range(2):
+        assert_same(answers(engine), wanted)
+    assert [record.message for record in caplog.records if record.name == "samcli"] == [], "it was compiled"
 
 
 def test_compiled__is_in_use(checkpoint, monkeypatch) -> None:

@@ -52,7 +52,8 @@ class Compiled:
         if self._failed:
             return self._otherwise(*inputs, **options)
         try:
-            self._forward = self._forward or self._make()
+            if self._forward is None:  # a compiled module has no truth value
+                self._forward = self._make()
             return self._forward(*inputs, **options)
         except torch.OutOfMemoryError:
             raise
