@@ -29,6 +29,9 @@ FORMAT_NAMES = (
 )  # fmt: skip
 """Of the formats that `--format` takes; a test holds them to be those of `samcli.formats`."""
 
+COMPILED_FROM = 200
+"""Images still to do from which on the minutes of compiling are taken to pay off on a GPU."""
+
 YES_NO = "no,yes"
 """How an option is shown that takes these words, or a list of them."""
 
@@ -344,6 +347,15 @@ class RunOptions(Options):
 @dataclass(frozen=True)
 class JobOptions(RunOptions, NamingOptions, SamOptions, InputOptions):
     """What all commands that work through a folder of images have in common."""
+
+    compile: str = option(
+        "auto",
+        "Let torch.compile compile SAM's stock modules, for a minute or more at first: auto does on CUDA from "
+        f"{COMPILED_FROM} images on, where there is a C++ compiler. On takes the place of samcli's own forward, "
+        "which is the faster one on a CPU.",
+        choices=("auto", "on", "off"),
+        panel="SAM",
+    )
 
 
 @dataclass(frozen=True)

@@ -222,16 +222,16 @@ class Engine:
         min_stability: float,
     ) -> list[Segment]:
         """The finished masks of a few prompts; what predicted IoU rules out is never upsampled."""
-        logits, quality = self._decode(embedding, prompts, multimask)
-        least, most = torch.aminmax(logits)  # one pass, and not a number is neither
-        ends = torch.stack([least, most]).float().cpu()
+        logits, quality = self._decode(embedding, prompts, multimask, above)
         quality = quality.cpu()
-        if not bool(torch.isfinite(quality).all() & torch.isfinite(ends).all()):
+        if not (bool(torch.isfinite(quality).all()) and _is_finite(logits)):
             raise ImageError(f"SAM's answer is not finite in {self.precision}; try --precision fp32")
         tokens = logits.shape[1]
-        kept = (quality.flatten() > above).nonzero()[:, 0]
-        chosen = logits.flatten(0, 1)
-        chosen = chosen if len(kept) == len(chosen) else chosen[kept.to(chosen.device)]
+        good = quality > above
+        kept = good.flatten().nonzero()[:, 0]
+        chosen = logits.flatten(0, 1)  # of the prompts with any good mask
+        if len(kept) < len(chosen):
+            chosen = chosen[good[good.any(1)].flatten().to(chosen.device)]
         chosen = chosen.float()
         finished = self._finish(embedding, chosen, offset, min_stability)
         return [
@@ -247,8 +247,11 @@ class Engine:
             if mask is not None
         ]
 
-    def _decode(self, embedding: Embedding, prompts: Prompts, multimask: bool) -> tuple[Tensor, Tensor]:
-        """Low-resolution logits (N, M, h, w), and predicted IoU (N, M) in float32, on the device."""
+    def _decode(
+        self, embedding: Embedding, prompts: Prompts, multimask: bool, above: float
+    ) -> tuple[Tensor, Tensor]:
+        """Low-resolution logits (K, M, h, w) of prompts with an answer above, and predicted IoU (N, M) in float32,
+        on the device."""
         frame = self._network.frame(embedding.image_size)
         sparse, dense = self._network.embed_prompts(self._in_frame(prompts, frame))
         features, *high_res = (
@@ -260,6 +263,7 @@ class Engine:
             self._position,
             (sparse.to(self._dtype), dense.to(self._dtype)),
             multimask,
+            above,
         )
         return masks, quality.float()
 
@@ -319,6 +323,11 @@ class Engine:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             return None
+
+
+def _is_finite(logits: Tensor) -> bool:
+    """In one pass: not a number is neither the least nor the most."""
+    return not logits.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(logits))).all())
 
 
 def _spans(logits: Tensor, low: float) -> tuple[list[tuple[int, int] | None], list[tuple[int, int] | None]]:

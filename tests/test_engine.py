@@ -268,11 +268,11 @@ def test_segment__halves_the_chunk_when_memory_is_full_and_says_so_once(
     wanted = engine.segment(embedding, prompts)
     seen, decode = [], engine._decode
 
-    def small_device(embedding, part, multimask):
+    def small_device(embedding, part, *how):
         seen.append(len(part))
         if len(part) > 4:
             raise torch.OutOfMemoryError("full")
-        return decode(embedding, part, multimask)
+        return decode(embedding, part, *how)
 
     monkeypatch.setattr(engine, "_decode", small_device)
     segments = engine.segment(embedding, prompts)

@@ -161,6 +161,31 @@ def test_decoder__is_the_stock_forward(monkeypatch, decoder, kind, multimask, ti
     torch.testing.assert_close(predicted, quality, atol=1e-5, rtol=1e-5)
 
 
+class OtherDecoder(MaskDecoder):
+    """May override anything."""
+
+
+@pytest.mark.parametrize("kind_of_decoder", [MaskDecoder, OtherDecoder])
+@pytest.mark.parametrize("kind", ["points", "boxes and masks"])
+@pytest.mark.parametrize("tile", [1, 12 * 12 * 64 * 4 * 2, 1 << 30])
+def test_decoder__makes_the_same_masks_of_promising_prompts_and_of_those_alone(
+    monkeypatch, decoder, kind, tile, kind_of_decoder
+) -> None:
+    monkeypatch.setattr(fast_decoder, "_TILE_BYTES", tile)
+    decoder.__class__ = kind_of_decoder
+    predict = decoder_forward(decoder)
+    inputs = prompted(kind, 7)
+    masks, quality = decoder(*inputs, True)
+    best = quality.amax(1)
+    between = best.sort().values.unfold(0, 2, 1).mean(1)  # thresholds that leave 6, 5, ... 1 of 7
+    for above, left in zip([-2e9, *between.tolist(), 2e9], range(7, -1, -1), strict=True):
+        found, predicted = predict(*inputs, True, above=above)
+        torch.testing.assert_close(predicted, quality, atol=1e-5, rtol=1e-5)
+        assert found.shape == (left, *masks.shape[1:])
+        if left:
+            assert_same(found, masks[best > above])
+
+
 def test_decoder__is_as_close_in_bf16_as_the_stock_forward(decoder) -> None:
     inputs = prompted("points and boxes", 16)
     exact, _ = decoder(*inputs, True)
@@ -177,7 +202,6 @@ def test_forwards__of_modules_without_a_faster_one_are_their_own() -> None:
 
     other = Other(img_size=64, embed_dim=16, depth=1, num_heads=1)
     assert encoder_forward(other) is other
-    assert decoder_forward(other) is other
 
 
 @pytest.mark.parametrize("works", [True, False])

@@ -32,6 +32,7 @@ from samcli.config import MaskGeneratorOptions
 from samcli.detectors import UltralyticsDetector
 from samcli.engine import Engine, load_sam
 from samcli.mask_generator import everything
+from samcli.networks import fast_decoder
 from samcli.networks.sam import Sam
 from samcli.types import Image, ImageRef, Prompts
 
@@ -68,12 +69,13 @@ def work(monkeypatch) -> Work:
         done.counts.update({name.replace("_", " "): number for name, number in numbers.items()})
 
     def decoded(arguments: tuple[Any, ...], result: tuple[torch.Tensor, torch.Tensor]) -> None:
-        add(decoder_calls=1, prompts_decoded=len(result[0]))
+        add(decoder_calls=1, prompts_decoded=len(result[1]))
         done.quality.extend(result[1].flatten().tolist())
 
     count(monkeypatch, Sam, "encode", lambda given, _: add(encoder_calls=1, images_encoded=len(given[1])))
     count(monkeypatch, Sam, "decode", decoded)
-    count(monkeypatch, Sam, "inside_part", lambda *_: add(masks_upsampled=1))
+    count(monkeypatch, fast_decoder, "_masks", lambda given, _: add(prompts_upscaled=len(given[1])))
+    count(monkeypatch, Engine, "_finish", lambda given, _: add(masks_upsampled=len(given[2])))
     count(monkeypatch, engine_module, "_threshold", lambda *_: add(masks_to_full_size=1))
     count(monkeypatch, masks, "compress_counts", lambda *_: add(masks_run_length_encoded=1))
     seen = UltralyticsDetector
@@ -154,29 +156,29 @@ def test_everything__upsamples_no_mask_that_its_predicted_iou_rules_out(engine, 
     clicks = np.stack(np.meshgrid(np.linspace(5, 155, points), np.linspace(5, 115, points)), -1).reshape(-1, 1, 2)
     prompts = Prompts(points=clicks, point_labels=np.ones((points**2, 1)))
     engine.segment(engine.encode([image])[0], prompts, multimask=True)
-    threshold = middle(work.quality)
+    threshold = middle(np.reshape(work.quality, (-1, 3)).max(1).tolist())
     work.counts.clear(), work.quality.clear()
     options = MaskGeneratorOptions(points_per_side=points, pred_iou_thresh=threshold, stability_score_thresh=0.5)
     everything(engine, image, options)
     above = sum(quality > np.float32(threshold) for quality in work.quality)
+    promising = np.sum(np.reshape(work.quality, (-1, 3)).max(1) > np.float32(threshold))
     assert work["encoder calls"] == 1
     assert work["prompts decoded"] == points**2
     assert work["decoder calls"] == 1, "64 points at once"
     assert 0 < above < len(work.quality) == 3 * points**2
+    assert work["prompts upscaled"] == promising < points**2, "the others cost nothing after the transformer"
     assert work["masks upsampled"] == above
     assert work["masks to full size"] <= above
 
 
 def test_everything__encodes_no_mask_that_its_stability_rules_out(engine, work, monkeypatch) -> None:
     seen: list[float] = []
-    fetch = engine_module._fetch
 
-    def fetched(*arguments: Any) -> Iterator[tuple[Any, float]]:
-        for mask, stability in fetch(*arguments):
-            seen.append(stability)
-            yield mask, stability
+    def thresholded(given: Any, result: Any) -> None:
+        certain, possible = result.counts.tolist()
+        seen.append(np.float32(certain) / np.float32(possible))
 
-    monkeypatch.setattr(engine_module, "_fetch", fetched)
+    count(monkeypatch, engine_module, "_threshold", thresholded)
     image = noise(120, 160)
     loose = MaskGeneratorOptions(
         points_per_side=6, pred_iou_thresh=-1, stability_score_thresh=-1, stability_score_offset=0.01
@@ -202,7 +204,7 @@ def test_everything__each_image_is_decoded_and_encoded_once(samcli_run, photo_fo
     assert samcli_run("everything", photo_folder, "--sam", small_sam, *options).exit_code == 0
     assert work["images decoded"] == work["encoder calls"] == 4
     assert work["prompts decoded"] == 4 * 9
-    assert work["masks upsampled"] == 0
+    assert work["prompts upscaled"] == work["masks upsampled"] == 0
 
 
 # Memory and copies of the engine

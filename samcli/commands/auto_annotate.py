@@ -49,7 +49,7 @@ class AutoAnnotate(Job):
 
     def __post_init__(self) -> None:
         if not self._with_sam:
-            names = ("embeddings", "min_predicted_iou", "min_stability", *_ON_PROMPTING)
+            names = ("embeddings", "compile", "min_predicted_iou", "min_stability", *_ON_PROMPTING)
             options = refuse(self.options, names, "to --sam none: the detector's masks are taken as they are")
             object.__setattr__(self, "options", options)
         _ = self._class_map  # read once: what is labelled is what the recipe says

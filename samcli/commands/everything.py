@@ -38,6 +38,7 @@ _ONLY_SAM = (
     "point_grid",
     "edges",
     "embeddings",
+    "compile",
 )
 """Options that FastSAM, which is not clicked at, has no use for."""
 

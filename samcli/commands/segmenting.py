@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from samcli.config import AnswerOptions, FastSamOptions, FilterOptions, JobOptions, O, SamOptions
+from samcli.config import (
+    COMPILED_FROM,
+    AnswerOptions,
+    FastSamOptions,
+    FilterOptions,
+    JobOptions,
+    O,
+    SamOptions,
+)
 from samcli.embeddings import EmbeddingStore, open_store
 from samcli.errors import UsageError
 from samcli.fastsam import DEFAULTS, FastSam, is_fastsam, load_fastsam
@@ -36,10 +44,31 @@ def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
         WeightsError: the checkpoint is refused, damaged, or not what it should be.
         UsageError: no such device, or the checkpoint is FastSAM.
     """
-    return open_engine(models["sam"], options, plan.manifest.recipe["precision"])
+    compiled = is_compiled(options, len(plan.todo))
+    return open_engine(models["sam"], options, plan.manifest.recipe["precision"], compiled=compiled)
 
 
-def open_engine(sam: WeightsFile, options: SamOptions, precision: str) -> Engine:
+def is_compiled(options: JobOptions, images: int) -> bool:
+    """Whether SAM is to be compiled for so many images; a warning where that was asked for and cannot be.
+
+    Raises:
+        UsageError: no such device.
+    """
+    if options.compile == "off":
+        return False
+    from samcli.engine import choose_device
+    from samcli.networks.compiled import why_not_compile
+
+    device = choose_device(options.device).type
+    if options.compile == "auto" and (device != "cuda" or images < COMPILED_FROM):
+        return False
+    reason = why_not_compile(device)
+    if reason and options.compile == "on":
+        log.warning("--compile on: %s here; going on without", reason)
+    return reason is None
+
+
+def open_engine(sam: WeightsFile, options: SamOptions, precision: str, *, compiled: bool = False) -> Engine:
     """SAM in that precision. Raises what `load_engine` raises."""
     if is_fastsam(str(sam.path)):
         raise UsageError(
@@ -49,7 +78,8 @@ def open_engine(sam: WeightsFile, options: SamOptions, precision: str) -> Engine
     from samcli.engine import Engine
     from samcli.networks import load_network
 
-    return Engine(load_network(sam.path), sam.sha256, device=options.device, precision=precision)
+    network = replace(load_network(sam.path), compiled=compiled)
+    return Engine(network, sam.sha256, device=options.device, precision=precision)
 
 
 def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -90,6 +91,8 @@ class SamNetwork(abc.ABC):
     family: str
     defaults: Mapping[str, float] = field(default_factory=dict)
     """Thresholds of everything mode that suit these weights, where their file names any."""
+    compiled: bool = False
+    """Its image encoder and mask decoder are to be compiled at first use."""
 
     padding: ClassVar[tuple[float, float, float]]
     """RGB of the square's pixels that are not the image."""
@@ -121,8 +124,12 @@ class SamNetwork(abc.ABC):
         position: Tensor,
         embedded: tuple[Tensor, Tensor],
         multimask: bool,
+        above: float = -math.inf,
     ) -> tuple[Tensor, Tensor]:
-        """Low-resolution logits (N, M, h, w) and predicted IoU (N, M) for one image's features (1, C, h, w)."""
+        """Low-resolution logits (K, M, h, w) and predicted IoU (N, M) for one image's features (1, C, h, w).
+
+        The logits are those of the K of N prompts that are `promising`, in their order.
+        """
 
     @abc.abstractmethod
     def inside(self, logits: Tensor, input_size: Size) -> tuple[Tensor, tuple[float, float]]:
@@ -142,6 +149,14 @@ class SamNetwork(abc.ABC):
             return None
         spans = (rows[0], min(rows[1], height - 1)), (columns[0], min(columns[1], width - 1))
         return Inside(values, (0, 0), (height, width), extent, spans)
+
+
+def promising(quality: Tensor, above: float) -> Tensor | None:
+    """Positions (K,) of the prompts with an answer whose predicted IoU (N, M) is above that; None: all of them."""
+    if above == -math.inf:  # a GPU need not be waited for
+        return None
+    kept = (quality.float() > above).any(1).nonzero()[:, 0]
+    return None if len(kept) == len(quality) else kept
 
 
 @contextlib.contextmanager

@@ -10,12 +10,14 @@ inside coarser ones, until the masks are made.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from samcli.networks.base import promising
 from samcli.networks.kernels import linear, products
 
 _TILE_BYTES = 8 << 20
@@ -23,9 +25,18 @@ _TILE_BYTES = 8 << 20
 
 
 def decode_masks(
-    decoder: Any, image: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, multimask: bool
+    decoder: Any,
+    image: Tensor,
+    position: Tensor,
+    sparse: Tensor,
+    dense: Tensor,
+    multimask: bool,
+    above: float = -math.inf,
 ) -> tuple[Tensor, Tensor]:
-    """Low-resolution logits (P, M, 4h, 4w) and predicted IoU (P, M) by an Ultralytics `MaskDecoder`.
+    """Low-resolution logits (K, M, 4h, 4w) and predicted IoU (P, M) by an Ultralytics `MaskDecoder`.
+
+    The logits are those of the K prompts that are `promising`: predicted IoU comes from the tokens alone, and for
+    the other prompts the image is never upscaled.
 
     `image` and `position` (1, C, h, w), of one image; prompts `sparse` (P, T, C) and `dense` (P, C, h, w), or
     (1, C, h, w) where it is the same for all. On a CPU as many prompts at once as have tokens that fit the cache.
@@ -40,10 +51,12 @@ def decode_masks(
     masks: list[Tensor] = []
     quality: list[Tensor] = []
     for part in torch.split(sparse, at_once):
-        own = dense[at_once * len(masks) :][: len(part)]
+        own = dense[at_once * len(quality) :][: len(part)]
         tokens, seen = _transform(decoder, _tokens(image + own) if shared is None else shared, places, part)
-        masks.append(_masks(decoder, tokens, seen, (height, width), wanted))
         quality.append(decoder.iou_prediction_head(tokens[:, 0])[:, wanted])
+        if (kept := promising(quality[-1], above)) is not None:
+            tokens, seen = tokens[kept], seen[kept]
+        masks.append(_masks(decoder, tokens, seen, (height, width), wanted))
     return torch.cat(masks), torch.cat(quality)
 
 
@@ -116,13 +129,15 @@ def _image_to_tokens(attn: Any, queries: Tensor, keys: Tensor, values: Tensor, i
 
 def _masks(decoder: Any, tokens: Tensor, image: Tensor, size: tuple[int, int], wanted: slice) -> Tensor:
     """Logits (B, M, 4h, 4w) of the wanted mask tokens."""
+    height, width = size
+    indices = range(decoder.num_mask_tokens)[wanted]
+    if not len(tokens):
+        return tokens.new_empty(0, len(indices), 4 * height, 4 * width)
     first, norm, _, second, _ = decoder.output_upscaling
     fine = _upscale(image, first)
     fine = F.gelu(F.layer_norm(fine, fine.shape[-1:], norm.weight, norm.bias, norm.eps))
     fine = _upscale(fine, second, gelu=True)
-    indices = range(decoder.num_mask_tokens)[wanted]
     kernels = torch.stack([decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in indices], 1)
-    height, width = size
     nested = products(kernels, fine).view(len(tokens), len(indices), height, width, 2, 2, 2, 2)
     masks = nested.new_empty(len(tokens), len(indices), height, 2, 2, width, 2, 2)
     for left, finer in itertools.product(range(2), range(2)):  # long rows: six times as fast as one permutation

@@ -8,6 +8,7 @@ published checkpoint) and, for TinyViT, the image size (1024, or what the file's
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -56,11 +57,11 @@ class Sam(SamNetwork):
 
     @functools.cached_property
     def _embed(self) -> Callable[[Tensor], Tensor]:
-        return encoder_forward(self.image_encoder)
+        return encoder_forward(self.image_encoder, compiled=self.compiled)
 
     @functools.cached_property
     def _predict(self) -> Callable[..., tuple[Tensor, Tensor]]:
-        return decoder_forward(self.mask_decoder)
+        return decoder_forward(self.mask_decoder, compiled=self.compiled)
 
     def encode(self, batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Features only."""
@@ -79,9 +80,10 @@ class Sam(SamNetwork):
         position: Tensor,
         embedded: tuple[Tensor, Tensor],
         multimask: bool,
+        above: float = -math.inf,
     ) -> tuple[Tensor, Tensor]:
         """See SamNetwork; there are no finer levels."""
-        return self._predict(features, position, *embedded, multimask)
+        return self._predict(features, position, *embedded, multimask, above=above)
 
     def inside(self, logits: Tensor, input_size: Size) -> tuple[Tensor, tuple[float, float]]:
         """First to the padded square, then cut to the image: masks are resized twice, as Meta does."""

@@ -11,9 +11,10 @@ its shape (`cv2.resize`, no antialiasing) and the rest of the square is grey. Ev
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samcli.errors import WeightsError
-from samcli.networks.base import Frame, PromptTensors, SamNetwork, Tensors, count, first_shape, fitting
+from samcli.networks.base import (
+    Frame,
+    PromptTensors,
+    SamNetwork,
+    Tensors,
+    count,
+    first_shape,
+    fitting,
+    promising,
+)
+from samcli.networks.compiled import Compiled
 from samcli.types import Size
 
 _DECODER_HEADS = 8
@@ -89,9 +100,20 @@ class Sam2(SamNetwork):
         resized: NDArray[np.uint8] = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LINEAR)
         return resized
 
+    @functools.cached_property
+    def _embed(self) -> Callable[..., tuple[Tensor, ...]]:
+        return self._forward(self.image_encoder, "image encoder")
+
+    @functools.cached_property
+    def _predict(self) -> Callable[..., tuple[Tensor, ...]]:
+        return self._forward(self.mask_decoder, "mask decoder")
+
+    def _forward(self, module: nn.Module, name: str) -> Callable[..., tuple[Tensor, ...]]:
+        return Compiled(lambda: torch.compile(module), module, name) if self.compiled else module
+
     def encode(self, batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Features at a stride of 16, and two finer levels at 4 and 8."""
-        features, *high_res = self.image_encoder(batch)
+        features, *high_res = self._embed(batch)
         return features, tuple(high_res)
 
     def embed_prompts(self, prompts: PromptTensors) -> tuple[Tensor, Tensor]:
@@ -113,9 +135,10 @@ class Sam2(SamNetwork):
         position: Tensor,
         embedded: tuple[Tensor, Tensor],
         multimask: bool,
+        above: float = -math.inf,
     ) -> tuple[Tensor, Tensor]:
         """See SamNetwork. Whether an object is there at all, the decoder says for videos; it is not used."""
-        masks, quality, _, _ = self.mask_decoder(
+        masks, quality, _, _ = self._predict(
             image_embeddings=features,
             image_pe=position,
             sparse_prompt_embeddings=embedded[0],
@@ -124,7 +147,8 @@ class Sam2(SamNetwork):
             repeat_image=True,
             high_res_features=list(high_res),
         )
-        return masks, quality
+        kept = promising(quality, above)
+        return masks if kept is None else masks[kept], quality
 
     def inside(self, logits: Tensor, input_size: Size) -> tuple[Tensor, tuple[float, float]]:
         """The logits themselves, cut to the image: masks are resized once."""
