@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from samcli.formats.records import read_record
 from samcli.mask_generator import everything
 from samcli.masks import Mask
 from samcli.networks import load_network
+from samcli.networks.fast import _decode_all
 from samcli.types import Image, ImageRef, Prompts
 from samcli.weights import find_weights
 
@@ -53,7 +55,7 @@ class Way:
         if not self.fast_encoder:
             vars(network)["_embed"] = network.image_encoder
         if not self.fast_decoder:
-            vars(network)["_predict"] = network.mask_decoder
+            vars(network)["_predict"] = functools.partial(_decode_all, network.mask_decoder)
         engine = Engine(network, weights.sha256, device="cpu", precision=self.precision)
         if self.chunk is not None:
             engine._chunk = self.chunk
