@@ -262,7 +262,7 @@ def test_info__of_a_file_with_code_names_it_and_does_not_run_it(tmp_path) -> Non
 
 def test_info__of_tiny_shows_the_card_of_both(samcli_run) -> None:
     sam, det = describe_model("tiny")
-    assert (sam.known_as, sam.family, sam.image_size) == ("tiny (sam)", "sam-tinyvit", 512)
+    assert (sam.known_as, sam.family, sam.image_size) == ("tiny (sam)", "sam-tinyvit", 768)
     assert (det.known_as, det.image_size, len(det.classes)) == ("tiny (det)", 512, 8)
     assert sam.parameters == 2935056
     text = samcli_run("models", "info", "tiny").stdout

@@ -250,7 +250,7 @@ def test_quantized__masks_stay_close(export, tiny) -> None:
     """Of 18 drawn shapes, prompted by their boxes: mean IoU .997 with the exact file's masks, the worst .98."""
     path = export(sam="tiny", encoder=True, quantize=True)
     small = path.with_suffix(".quantized.onnx")
-    assert small.stat().st_size < 0.5 * path.stat().st_size
+    assert small.stat().st_size < 0.55 * path.stat().st_size
     ious = []
     for name in ("beads.jpg", "poster.png", "grey.jpg"):
         (embedding,) = tiny.encode([read_image(SHAPES / name)])
@@ -358,7 +358,7 @@ def test_failed_check__leaves_no_file_and_is_an_error(samcli_run, tmp_path, smal
 @pytest.mark.parametrize("output", ["masks", "iou_predictions", "low_res_masks", "areas", "stability_scores"])
 def test_check__sees_a_wrong_answer(output, export, tiny, monkeypatch) -> None:
     path, options = export(**METRICS), ExportOnnxOptions(**METRICS)
-    trials = onnx_check.make_trials((128, 32, 32), tiny.side, tiny.model)
+    trials = onnx_check.make_trials((128, tiny.side // 16, tiny.side // 16), tiny.side, tiny.model)
     check = onnx_check.DecoderCheck(tiny, options, trials)
     assert check(path, onnx_check.EXACT).mask_iou == pytest.approx(1, abs=1e-3)
     honest = onnx_check._Session.run

@@ -67,7 +67,7 @@ def test_folder_with_somebodys_files__is_left_alone(samcli_run, data, tmp_path) 
     assert result.exit_code == 3
     assert "thesis.tex, which samcli did not write" in json.loads(result.stdout)["failures"]["a.png"]
     assert (out / "a" / "thesis.tex").read_text() == "years of work"
-    assert (out / "b" / "0.png").is_file()
+    assert (out / "b" / "metadata.csv").is_file()
 
 
 def test_overwrite_with_one_image__does_not_take_away_the_others(samcli_run, prompt, data, tmp_path) -> None:

@@ -174,7 +174,7 @@ def test_best__is_the_recipe_that_the_truth_was_made_with(samcli_run, shapes, tm
     result = tune(shapes, open_labels(tmp_path / "made"), grid)
     assert result.best.values == {"conf": 0.6, "box_padding": 0.1, "best_mask": False, "refine": 1}
     assert result.best.objective == pytest.approx(1, abs=1e-3)
-    assert result.trials[1].objective < 0.99
+    assert result.trials[1].objective < 0.995
 
 
 def test_objectives__weigh_classes_or_look_at_f1_alone(shapes, truth) -> None:
