@@ -22,8 +22,8 @@ from torch import Tensor
 from samcli.errors import ImageError, UsageError
 from samcli.masks import Mask
 from samcli.networks import load_network
-from samcli.networks.base import PIXEL_MEAN, PIXEL_STD, Frame, Inside, PromptTensors, SamNetwork
-from samcli.resampling import bilinear_taps
+from samcli.networks.base import PIXEL_MEAN, PIXEL_STD, Frame, PromptTensors, SamNetwork
+from samcli.resampling import Axis, resized
 from samcli.types import Embedding, Image, Prompts, Segment, Size
 from samcli.weights import find_weights
 
@@ -40,9 +40,6 @@ _CPU_CHUNK_BYTES = 4 << 20
 
 _WAITING_PIXELS = 16 << 20
 """Pixels of finished masks that stay on the device until they are fetched together."""
-
-_STRIP_BYTES = 64 << 20
-"""Logits held at the size of the image at once, in bytes: the same for any number of prompts and pixels."""
 
 
 def load_sam(name: str = "sam_b.pt", device: str = "auto", precision: str = "auto") -> Engine:
@@ -289,28 +286,37 @@ class Engine:
         can come of it: bilinear values never exceed those they lie between. No mask is made where the stability
         is too low.
         """
+        axes = self._axes(embedding, logits)
+        reached = _reached(logits, axes, -offset)
+        at_once = self._masks_at_once(embedding.image_size)
         waiting: list[_Thresholded | None] = []
         pixels = 0
-        for one, rows, columns in zip(logits, *_spans(logits, -offset), strict=True):
-            part = self._network.inside_part(one, embedding.input_size, rows, columns) if rows and columns else None
-            found = None if part is None else _threshold(part, embedding.image_size, offset)
-            waiting.append(found)
-            pixels += 0 if found is None else found.pixels.numel()
+        for start in range(0, len(logits), at_once):
+            part = slice(start, start + at_once)
+            found = _threshold(logits[part], reached[part], axes, offset)
+            waiting += found
+            pixels += sum(one.pixels.numel() for one in found if one)
             if pixels > _WAITING_PIXELS:
                 yield from _fetch(waiting, embedding.image_size, min_stability)
                 waiting, pixels = [], 0
         yield from _fetch(waiting, embedding.image_size, min_stability)
 
+    def _axes(self, embedding: Embedding, logits: Tensor) -> tuple[Axis, Axis]:
+        """Vertical and horizontal: from logits (M, h, w) to the image."""
+        lengths = zip(logits.shape[1:], embedding.input_size, embedding.image_size, strict=True)
+        vertical, horizontal = (self._network.axis(*three, logits.device) for three in lengths)
+        return vertical, horizontal
+
+    def _masks_at_once(self, size: Size) -> int:
+        """On a CPU one, made where there is something of it; on a GPU as many as are no more than a strip."""
+        return 1 if self.device.type == "cpu" else max(1, _WAITING_PIXELS // math.prod(size))
+
     @torch.inference_mode()
     def probabilities(self, embedding: Embedding, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """One mask's probability at every pixel of the original image, (H, W), from its logits (h, w)."""
         low = torch.from_numpy(logits)[None].to(self.device)
-        insides, extent = self._network.inside(low, embedding.input_size)
-        height, width = embedding.image_size
-        first, second, weight = bilinear_taps(0, width, extent[1], width, insides.shape[2], insides.device)
-        above, below, share = bilinear_taps(0, height, extent[0], height, insides.shape[1], insides.device)
-        wide = torch.lerp(insides[0][:, first], insides[0][:, second], weight)
-        return torch.lerp(wide[above], wide[below], share[:, None]).sigmoid().cpu().numpy()
+        strips = resized(low, *self._axes(embedding, low))
+        return torch.cat([strip[0].sigmoid() for strip in strips]).cpu().numpy()
 
     def _within_memory(self, work: Callable[..., T], *arguments: object) -> T | None:
         """What `work` returns, or None when the device ran out of memory and less at once may still do."""
@@ -330,18 +336,16 @@ def _is_finite(logits: Tensor) -> bool:
     return not logits.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(logits))).all())
 
 
-def _spans(logits: Tensor, low: float) -> tuple[list[tuple[int, int] | None], list[tuple[int, int] | None]]:
-    """Of each of logits (M, h, w) the first and last row, and column, with any above `low`; None without any.
+def _reached(logits: Tensor, axes: tuple[Axis, Axis], low: float) -> list[tuple[slice, slice] | None]:
+    """Rows and columns of the image outside which none of a mask's logits (of M, h, w) is above `low`.
 
-    Of all at once: whatever is asked of a GPU waits until it has done all that it was told before.
+    Of all masks at once: whatever is asked of a GPU waits until it has done all that it was told before.
     """
     height = logits.shape[1]
     present = (torch.cat([logits.amax(2), logits.amax(1)], 1) > low).cpu().numpy()
-    rows, columns = (
-        [(int(one.argmax()), len(one) - 1 - int(one[::-1].argmax())) if one.any() else None for one in part]
-        for part in (present[:, :height], present[:, height:])
-    )
-    return rows, columns
+    rows = [axes[0].reach(one) for one in present[:, :height]]
+    columns = [axes[1].reach(one) for one in present[:, height:]]
+    return [(down, across) if down and across else None for down, across in zip(rows, columns, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -354,29 +358,43 @@ class _Thresholded:
     counts: Tensor
 
 
-def _threshold(inside: Inside, size: Size, offset: float) -> _Thresholded:
-    """One image's logits at its original size, cut at 0. In strips of bounded size, however large the image."""
+def _threshold(
+    logits: Tensor, reached: Sequence[tuple[slice, slice] | None], axes: tuple[Axis, Axis], offset: float
+) -> list[_Thresholded | None]:
+    """Masks' logits (M, h, w) at the image's size, cut at 0: all as far as any of them reaches, each kept as far as
+    it does itself."""
+    there = [one for one in reached if one]
+    if not there:
+        return [None] * len(reached)
     (top, bottom), (left, right) = (
-        _reach(span, old, new) for span, old, new in zip(inside.spans, inside.extent, size, strict=True)
+        (min(one[i].start for one in there), max(one[i].stop for one in there)) for i in range(2)
     )
-    values, (base, base_column), (height, width) = inside.values, inside.origin, inside.size
-    first, second, weight = bilinear_taps(left, right, inside.extent[1], size[1], width, values.device)
-    # Pixels larger than the part's margin read beyond it: no logit counts there, and none does at its edge.
-    first, second = ((tap - base_column).clamp(0, values.shape[1] - 1) for tap in (first, second))
-    strip = max(1, _STRIP_BYTES // (4 * (right - left)))
     pixels, counts = [], []
-    for start in range(top, bottom, strip):
-        end = min(start + strip, bottom)
-        above, below, share = bilinear_taps(start, end, inside.extent[0], size[0], height, values.device)
-        lowest, highest = (math.floor((at + 0.5) * inside.extent[0] / size[0] - 0.5) - base for at in (start, end))
-        skipped = min(max(0, lowest - 1), len(values) - 1)  # one to spare: the taps are computed in float32
-        needed = values[skipped : max(highest + 3, skipped + 1)]
-        wide = torch.lerp(needed[:, first], needed[:, second], weight)
-        above, below = ((tap - base - skipped).clamp(0, len(needed) - 1) for tap in (above, below))
-        full = torch.lerp(wide[above], wide[below], share[:, None])
-        counts.append(torch.stack([torch.count_nonzero(full > limit) for limit in (offset, -offset)]))
-        pixels.append(full > 0)
-    return _Thresholded(torch.cat(pixels), (left, top), torch.stack(counts).sum(0))
+    for strip in resized(logits, axes[0].part(top, bottom), axes[1].part(left, right)):
+        counts.append(torch.stack([_count(_above(strip, limit)) for limit in (offset, -offset)], 1))
+        pixels.append(_above(strip, 0))
+    whole, totals = torch.cat(pixels, 1), torch.stack(counts).sum(0)
+    found: list[_Thresholded | None] = []
+    for mine, total, one in zip(whole, totals, reached, strict=True):
+        if one is None:
+            found.append(None)
+            continue
+        rows, columns = one
+        inside = mine[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        found.append(_Thresholded(inside, (columns.start, rows.start), total))
+    return found
+
+
+def _above(values: Tensor, limit: float) -> Tensor:
+    """Where they are above it. On a CPU numpy compares, and counts, in a fifth of torch's time."""
+    return torch.from_numpy(values.numpy() > limit) if values.device.type == "cpu" else values > limit
+
+
+def _count(found: Tensor) -> Tensor:
+    """How many of each (M, h, w) there are, (M,)."""
+    if found.device.type == "cpu":
+        return torch.tensor([np.count_nonzero(one) for one in found.numpy()])
+    return found.sum((1, 2))
 
 
 def _fetch(
@@ -404,10 +422,3 @@ def _fetch(
         end = start + one.pixels.numel()
         yield Mask.from_pixels(flat[start:end].reshape(one.pixels.shape), one.corner, size), stability
         start = end
-
-
-def _reach(span: tuple[int, int], old: float, new: int) -> tuple[int, int]:
-    """Positions of an axis resized from `old` to `new` that read from within `span` (end exclusive)."""
-    first = math.floor((span[0] - 0.5) * new / old - 0.5)
-    last = math.ceil((span[1] + 1.5) * new / old - 0.5)
-    return max(0, first), min(new, last + 1)

@@ -12,18 +12,17 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from samcli.masks import Mask
-from samcli.resampling import bilinear_taps
+from samcli.resampling import Axis, AxisBuilder, resized
 from samcli.types import Size
 
 _STRIDE = 4
 """Pixels of the network's input for each pixel of a prototype."""
 
-_FLOATS = 16 << 20
-"""Logits held at once, whatever the number of objects and pixels."""
+_AT_ONCE = 64
+"""Objects whose logits are held at once."""
 
 
 def cut_masks(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Size) -> Iterator[Mask]:
@@ -36,20 +35,17 @@ def cut_masks(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Siz
         return
     channels, height, width = prototypes.shape
     padding = _padding((_STRIDE * height, _STRIDE * width), size)
-    factor = _magnification(padding)
-    table = prototypes.float().reshape(channels, -1)
-    (top, bottom), (left, right) = (
-        _content(factor * length, pad * factor / _STRIDE)
-        for length, pad in zip((height, width), padding, strict=True)
+    vertical, horizontal = (
+        _axis(length, pad, _magnification(padding), new, prototypes.device)
+        for length, pad, new in zip((height, width), padding, size, strict=True)
     )
-    at_once = max(1, _FLOATS // (factor**2 * height * width))
-    parts = torch.split(coefficients.float(), at_once), torch.split(boxes.float().cpu(), at_once)
-    for part, corners in zip(*parts, strict=True):
-        logits = (part @ table).view(len(part), 1, height, width)
-        if factor > 1:
-            logits = F.interpolate(logits, scale_factor=factor, mode="bilinear")
-        for one, box in zip(logits[:, 0, top:bottom, left:right], corners.tolist(), strict=True):
-            yield _cut(one, box, size)
+    table = prototypes.float().reshape(channels, -1)
+    for part, corners in zip(
+        torch.split(coefficients.float(), _AT_ONCE), torch.split(boxes.float().cpu(), _AT_ONCE), strict=True
+    ):
+        logits = (part @ table).view(len(part), height, width)
+        for one, box in zip(logits, corners.tolist(), strict=True):
+            yield _cut(one, box, vertical, horizontal)
 
 
 def _padding(padded: Size, size: Size) -> tuple[int, int]:
@@ -67,31 +63,27 @@ def _magnification(padding: tuple[int, int]) -> int:
     return _STRIDE
 
 
+def _axis(length: int, padding: int, factor: int, new: int, device: torch.device) -> Axis:
+    """From prototypes to the image: enlarged, cut to what is not padding, resized."""
+    start, end = _content(factor * length, padding * factor / _STRIDE)
+    return AxisBuilder(length).resize(factor * length).cut(start, end).resize(new).axis(device)
+
+
 def _content(length: int, padding: float) -> tuple[int, int]:
     """Where the image begins and ends on an axis that is padded by so much in all."""
     start = round(padding / 2 - 0.1)  # an odd one has less before than after: as the image was padded
     return start, start + round(length - padding)
 
 
-def _cut(logits: Tensor, box: list[float], size: Size) -> Mask:
-    """The mask of the logits (h, w) of the whole image: where they are above 0 inside a box."""
+def _cut(logits: Tensor, box: list[float], vertical: Axis, horizontal: Axis) -> Mask:
+    """The mask of the logits (h, w) of the padded input: where they are above 0 inside a box."""
+    size = len(vertical), len(horizontal)
     left, right = _span(box[0], box[2], size[1])
     top, bottom = _span(box[1], box[3], size[0])
     if left >= right or top >= bottom:
         return Mask.from_pixels(np.zeros((0, 0), bool), size=size)
-    height, width = logits.shape
-    first, second, weight = bilinear_taps(left, right, width, size[1], width, logits.device)
-    strip = max(1, _FLOATS // (right - left))
-    pixels = []
-    for start in range(top, bottom, strip):
-        end = min(start + strip, bottom)
-        above, below, share = bilinear_taps(start, end, height, size[0], height, logits.device)
-        base = int(above[0])
-        needed = logits[base : int(below[-1]) + 1]
-        wide = torch.lerp(needed[:, first], needed[:, second], weight)
-        full = torch.lerp(wide[above - base], wide[below - base], share[:, None])
-        pixels.append((full > 0).cpu().numpy())
-    return Mask.from_pixels(np.concatenate(pixels), (left, top), size)
+    strips = resized(logits[None], vertical.part(top, bottom), horizontal.part(left, right))
+    return Mask.from_pixels(torch.cat([strip[0] > 0 for strip in strips]).cpu().numpy(), (left, top), size)
 
 
 def _span(start: float, end: float, length: int) -> tuple[int, int]:

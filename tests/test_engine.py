@@ -165,67 +165,15 @@ def test_segment__chunks_give_the_same_masks_as_one_batch(engine, photos) -> Non
     assert all(iou(a.pixels(), s.mask.pixels()) >= 0.9999 for a, s in zip(one_by_one, together, strict=True))
 
 
-def test_segment__holds_only_strips_of_a_large_image_at_full_size(engine, photos, monkeypatch) -> None:
-    """However many boxes and pixels: here room for 20 rows at once, and the masks stay the same."""
-    image = photo(photos[0], 500, 400)
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+def test_masks__are_the_same_however_many_are_made_together(engine, photos, monkeypatch, at_once) -> None:
+    """On a GPU many are, each in what all of them reach."""
+    image = photo(photos[0], 300, 400)
     (embedding,) = engine.encode([image])
-    wanted = engine.segment(embedding, Prompts(boxes=boxes_in(image)))
-    monkeypatch.setattr("samcli.engine._STRIP_BYTES", 20 * 4 * 500)
-    largest, lerp = [0], torch.lerp
-
-    def watched(start, end, weight):
-        result = lerp(start, end, weight)
-        largest[0] = max(largest[0], result.numel())
-        return result
-
-    monkeypatch.setattr("samcli.engine.torch.lerp", watched)
-    assert [s.mask for s in engine.segment(embedding, Prompts(boxes=boxes_in(image)))] == [s.mask for s in wanted]
-    assert 0 < largest[0] <= 21 * 500
-
-
-@pytest.mark.parametrize(("old", "new"), [((64, 48), (400, 300)), ((200, 256), (20, 26)), ((256, 9), (256, 9))])
-def test_threshold__is_torchs_bilinear_resize_cut_at_zero(old, new) -> None:
-    from samcli.engine import _fetch, _spans, _threshold
-    from samcli.networks.base import Inside
-
-    blob = torch.nn.functional.interpolate(
-        torch.randn(1, 1, 6, 6, generator=torch.Generator().manual_seed(3)) * 4 - 3, old, mode="bicubic"
-    )
-    full = torch.nn.functional.interpolate(blob, new, mode="bilinear", align_corners=False)[0, 0]
-    inside = blob[0, 0]
-    (rows,), (columns,) = _spans(inside[None], -1)
-    whole = Inside(inside, (0, 0), old, old, (rows, columns))
-
-    ((mask, stability),) = _fetch([_threshold(whole, new, 1.0)], new, 0.0)
-
-    assert 0 < mask.area < full.numel()
-    assert (mask.pixels() != (full > 0).numpy()).sum() <= 1  # a logit of 1e-7 may fall on either side
-    assert stability == pytest.approx(float((full > 1).sum() / (full > -1).sum()), rel=0.01)
-
-
-@pytest.mark.parametrize("input_size", [(256, 256), (256, 171), (90, 256), (256, 1)])
-@pytest.mark.parametrize("place", [(0, 0), (3, 40), (30, 62), (63, 63), (20, 10)])
-def test_inside_part__is_the_whole_wherever_a_logit_counts(engine, input_size, place) -> None:
-    logits = torch.full((64, 64), -9.0) - torch.rand(64, 64, generator=torch.Generator().manual_seed(1))
-    row, column = place
-    logits[row : row + 3, column : column + 5] = 6
-    (whole,), extent = engine._network.inside(logits[None], input_size)
-    spans = (row, min(row + 2, 63)), (column, min(column + 4, 63))
-    part = engine._network.inside_part(logits, input_size, *spans)
-    if part is None:
-        assert not (whole > -6).any()
-        return
-    assert (part.size, part.extent) == (tuple(whole.shape), extent)
-    (top, left), (height, width) = part.origin, part.values.shape
-    (first, last), (leftmost, rightmost) = part.spans
-    outside = whole.clone()
-    outside[first : last + 1, leftmost : rightmost + 1] = -9
-    assert not (outside > -6).any()
-    # What is read for the positions in the spans: those, and one on each side.
-    read = slice(max(first - 1, 0), last + 2), slice(max(leftmost - 1, 0), rightmost + 2)
-    seen = torch.full_like(whole, torch.nan)
-    seen[top : top + height, left : left + width] = part.values
-    assert (seen[read] - whole[read]).abs().max() < 1e-5  # torch sums in another order where there is little
+    wanted = engine.segment(embedding, Prompts(boxes=boxes_in(image)), multimask=True)
+    monkeypatch.setattr(type(engine), "_masks_at_once", lambda self, size: at_once)
+    found = engine.segment(embedding, Prompts(boxes=boxes_in(image)), multimask=True)
+    assert [(s.mask, s.stability) for s in found] == [(s.mask, s.stability) for s in wanted]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (20, 20), (64, 64), (100, 37), (30, 400), (700, 900)])

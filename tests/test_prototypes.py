@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import same
 
-from samcli import prototypes
+from samcli import prototypes, resampling
 from samcli.prototypes import cut_masks
 
 
@@ -53,7 +53,8 @@ def test_masks__made_in_strips_and_parts_are_the_same(monkeypatch) -> None:
     size = (403, 301)
     values = lively(1, size, (80, 64), 9)
     whole = list(cut_masks(*values, size))
-    monkeypatch.setattr(prototypes, "_FLOATS", 5000)
+    monkeypatch.setattr(prototypes, "_AT_ONCE", 2)
+    monkeypatch.setattr(resampling, "_CPU_ROWS", 7)
     assert list(cut_masks(*values, size)) == whole
 
 

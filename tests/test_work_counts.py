@@ -76,7 +76,7 @@ def work(monkeypatch) -> Work:
     count(monkeypatch, Sam, "decode", decoded)
     count(monkeypatch, fast_decoder, "_masks", lambda given, _: add(prompts_upscaled=len(given[1])))
     count(monkeypatch, Engine, "_finish", lambda given, _: add(masks_upsampled=len(given[2])))
-    count(monkeypatch, engine_module, "_threshold", lambda *_: add(masks_to_full_size=1))
+    count(monkeypatch, engine_module, "_threshold", lambda given, _: add(masks_to_full_size=len(given[0])))
     count(monkeypatch, masks, "compress_counts", lambda *_: add(masks_run_length_encoded=1))
     seen = UltralyticsDetector
     count(monkeypatch, seen, "detect", lambda given, _: add(detector_calls=1, images_seen=len(given[1])))
@@ -175,8 +175,7 @@ def test_everything__encodes_no_mask_that_its_stability_rules_out(engine, work, 
     seen: list[float] = []
 
     def thresholded(given: Any, result: Any) -> None:
-        certain, possible = result.counts.tolist()
-        seen.append(np.float32(certain) / np.float32(possible))
+        seen.extend(np.float32(one.counts[0]) / np.float32(one.counts[1]) for one in result)
 
     count(monkeypatch, engine_module, "_threshold", thresholded)
     image = noise(120, 160)
@@ -251,7 +250,7 @@ def clicks(count: int, height: int, width: int) -> Prompts:
 def test_engine__holds_no_more_for_many_prompts_than_for_a_chunk_of_them(engine) -> None:
     (embedding,) = engine.encode([noise(60, 80)])
     peaks = []
-    for prompts in (64, 192):
+    for prompts in (128, 320):
         with Traffic() as traffic:
             engine.segment(embedding, clicks(prompts, 60, 80), multimask=True)
         peaks.append(traffic.peak)
@@ -260,7 +259,6 @@ def test_engine__holds_no_more_for_many_prompts_than_for_a_chunk_of_them(engine)
 
 def test_engine__holds_full_size_logits_of_a_strip_not_of_all_masks(engine, monkeypatch) -> None:
     at_once = 1 << 20
-    monkeypatch.setattr(engine_module, "_STRIP_BYTES", at_once)
     monkeypatch.setattr(engine_module, "_WAITING_PIXELS", at_once)
     image = noise(600, 800)
     (embedding,) = engine.encode([image])

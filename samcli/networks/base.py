@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samcli.errors import WeightsError
+from samcli.resampling import Axis
 from samcli.types import Size
 
 Tensors = Mapping[str, Tensor]
@@ -57,26 +58,6 @@ class PromptTensors:
     labels: Tensor | None = None
     boxes: Tensor | None = None
     mask_logits: Tensor | None = None
-
-
-Span = tuple[int, int]
-"""First and last position."""
-
-
-@dataclass(frozen=True)
-class Inside:
-    """The part of one mask's logits from which the mask at the image's size is resized.
-
-    `values`: (h, w), which lie at `origin` (row, column) in all that is the image, of `size` positions.
-    `extent`: (height, width) that the image takes up of these. `spans`: rows and columns outside which no logit
-    counts; `values` hold all that is read for the positions in them.
-    """
-
-    values: Tensor
-    origin: tuple[int, int]
-    size: tuple[int, int]
-    extent: tuple[float, float]
-    spans: tuple[Span, Span]
 
 
 @dataclass(frozen=True)
@@ -132,23 +113,11 @@ class SamNetwork(abc.ABC):
         """
 
     @abc.abstractmethod
-    def inside(self, logits: Tensor, input_size: Size) -> tuple[Tensor, tuple[float, float]]:
-        """The part of logits (M, h, w) that is the image, (M, h', w'), from which the masks are resized.
+    def axis(self, length: int, input_length: int, image_length: int, device: torch.device) -> Axis:
+        """How logits of `length` rows (or columns) become the image's, as the family's reference resizes masks.
 
-        Also the (height, width) that the image takes up of it; less than all where it ends within a pixel.
+        `input_length`: of the image in the network's square.
         """
-
-    def inside_part(self, logits: Tensor, input_size: Size, rows: Span, columns: Span) -> Inside | None:
-        """What `inside` says of one mask's logits (h, w) that count in these rows and columns alone.
-
-        None where all of those are padding.
-        """
-        (values,), extent = self.inside(logits[None], input_size)
-        height, width = values.shape
-        if rows[0] >= height or columns[0] >= width:
-            return None
-        spans = (rows[0], min(rows[1], height - 1)), (columns[0], min(columns[1], width - 1))
-        return Inside(values, (0, 0), (height, width), extent, spans)
 
 
 def promising(quality: Tensor, above: float) -> Tensor | None:

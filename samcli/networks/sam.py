@@ -12,23 +12,22 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import torch.nn.functional as F
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samcli.networks.base import (
     PIXEL_MEAN,
     Frame,
-    Inside,
     PromptTensors,
     SamNetwork,
-    Span,
     Tensors,
     count,
     first_shape,
     fitting,
 )
 from samcli.networks.fast import decoder_forward, encoder_forward
+from samcli.resampling import Axis, AxisBuilder
 from samcli.types import Size
 
 _DECODER_HEADS = 8
@@ -85,32 +84,14 @@ class Sam(SamNetwork):
         """See SamNetwork; there are no finer levels."""
         return self._predict(features, position, *embedded, multimask, above=above)
 
-    def inside(self, logits: Tensor, input_size: Size) -> tuple[Tensor, tuple[float, float]]:
+    def axis(self, length: int, input_length: int, image_length: int, device: torch.device) -> Axis:
         """First to the padded square, then cut to the image: masks are resized twice, as Meta does."""
-        side = (self.image_size, self.image_size)
-        square = F.interpolate(logits[:, None], side, mode="bilinear", align_corners=False)
-        return square[:, 0, : input_size[0], : input_size[1]], input_size
+        return _axis(length, self.image_size, input_length, image_length, device)
 
-    def inside_part(self, logits: Tensor, input_size: Size, rows: Span, columns: Span) -> Inside | None:
-        """Enlarged just as far as the logits that count reach: the values that `inside` gives there."""
-        factor = self.image_size // logits.shape[0]
-        if factor * logits.shape[0] != self.image_size:  # where they would lie between others
-            (values,), _ = self.inside(logits[None], input_size)
-            whole = (0, input_size[0] - 1), (0, input_size[1] - 1)
-            return Inside(values, (0, 0), input_size, input_size, whole)
-        begins, cuts, spans = [], [], []
-        for (first, last), length, end in zip((rows, columns), logits.shape, input_size, strict=True):
-            begins.append(max(0, first - 2))  # a position reads from two logits; one to spare, and no cut is seen
-            cuts.append(slice(begins[-1], min(last + 3, length)))
-            spans.append((max(0, factor * (first - 1) + 1), min(factor * (last + 2) - 2, end - 1)))
-        if any(first > last for first, last in spans):
-            return None
-        part = logits[cuts[0], cuts[1]]
-        size = [factor * length for length in part.shape]
-        enlarged = F.interpolate(part[None, None], size, mode="bilinear", align_corners=False)[0, 0]
-        row, column = (factor * begin for begin in begins)
-        values = enlarged[: input_size[0] - row, : input_size[1] - column]
-        return Inside(values, (row, column), input_size, input_size, (spans[0], spans[1]))
+
+@functools.lru_cache(maxsize=8)  # images of one size follow one another
+def _axis(length: int, side: int, input_length: int, image_length: int, device: torch.device) -> Axis:
+    return AxisBuilder(length).resize(side).cut(0, input_length).resize(image_length).axis(device)
 
 
 def longest_side(image_size: Size, side: int) -> Frame:

@@ -34,6 +34,7 @@ from samcli.networks.base import (
     promising,
 )
 from samcli.networks.compiled import Compiled
+from samcli.resampling import Axis, AxisBuilder
 from samcli.types import Size
 
 _DECODER_HEADS = 8
@@ -150,12 +151,14 @@ class Sam2(SamNetwork):
         kept = promising(quality, above)
         return masks if kept is None else masks[kept], quality
 
-    def inside(self, logits: Tensor, input_size: Size) -> tuple[Tensor, tuple[float, float]]:
+    def axis(self, length: int, input_length: int, image_length: int, device: torch.device) -> Axis:
         """The logits themselves, cut to the image: masks are resized once."""
-        height, width = (
-            length * low / self.image_size for length, low in zip(input_size, logits.shape[1:], strict=True)
-        )
-        return logits[:, : _positions_read(height), : _positions_read(width)], (height, width)
+        return _axis(length, input_length * length / self.image_size, image_length, device)
+
+
+@functools.lru_cache(maxsize=8)  # images of one size follow one another
+def _axis(length: int, extent: float, image_length: int, device: torch.device) -> Axis:
+    return AxisBuilder(length).cut(0, _positions_read(extent)).resize(image_length, extent).axis(device)
 
 
 def _positions_read(extent: float) -> int:
