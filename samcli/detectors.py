@@ -14,6 +14,7 @@ import numpy as np
 from samcli.damage import check_undamaged
 from samcli.errors import UsageError, WeightsError, nearest, one_line
 from samcli.types import Detections, Image
+from samcli.ultralytics_setup import keep_threads, prepare_ultralytics
 from samcli.weights import WeightsFile, find_weights
 
 log = logging.getLogger("samcli")
@@ -55,8 +56,6 @@ def load_detector(
         WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
         UsageError: `classes` names a class that the detector does not know.
     """
-    from samcli.ultralytics_setup import prepare_ultralytics
-
     if isinstance(weights, str):
         weights = find_weights(weights, "det", log.info)
     if trust_weights:
@@ -73,11 +72,8 @@ def load_detector(
         settings["imgsz"] = imgsz
     if classes is not None:
         settings["classes"] = parse_classes(classes, names)
-    if masks:
-        settings["predictor"] = _mask_predictor()
-    if precision != "fp32" and not is_exported(weights.path):
-        base = settings.get("predictor") or model.task_map[model.task]["predictor"]
-        settings["predictor"] = _half_predictor(base, precision)
+    base = _mask_predictor() if masks else model.task_map[model.task]["predictor"]
+    settings["predictor"] = _own_predictor(base, "fp32" if is_exported(weights.path) else precision)
     return UltralyticsDetector(model, names, settings)
 
 
@@ -206,17 +202,19 @@ def _mask_predictor() -> Any:
 
 
 @functools.cache
-def _half_predictor(base: Any, precision: str) -> Any:
-    """A predictor of Ultralytics', its network in sixteen bits; its own knows none but fp16 on GPUs."""
+def _own_predictor(base: Any, precision: str) -> Any:
+    """A predictor of Ultralytics', its network in that precision: its own knows no other than fp16 on GPUs."""
     from samcli.engine import DTYPES
     from samcli.networks.half_detector import halve_detector
 
-    class HalfPredictor(base):  # type: ignore[misc]
+    class OwnPredictor(base):  # type: ignore[misc]
         def setup_model(self, model: Any, verbose: bool = True) -> None:
-            super().setup_model(model, verbose)
-            halve_detector(self.model.model, DTYPES[precision])  # once its batch norms are folded, in fp32
+            with keep_threads():
+                super().setup_model(model, verbose)
+            if precision != "fp32":
+                halve_detector(self.model.model, DTYPES[precision])  # once its batch norms are folded, in fp32
 
-    return HalfPredictor
+    return OwnPredictor
 
 
 def _to_detections(result: Any, image: Image) -> Detections:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from samcli.weights import cache_folder
@@ -33,8 +35,9 @@ def prepare_ultralytics(*, trust_weights: bool = False) -> None:
 
     cv2.setNumThreads(1)  # the networks need the cores
     imported_before = "ultralytics" in sys.modules
-    import ultralytics.utils
-    import ultralytics.utils.patches
+    with keep_threads():
+        import ultralytics.utils
+        import ultralytics.utils.patches
 
     # It replaces Pillow's open by one that wants to pip-install a package for every file that is no image.
     PIL.Image.open = getattr(ultralytics.utils.patches, "_image_open", PIL.Image.open)
@@ -42,6 +45,24 @@ def prepare_ultralytics(*, trust_weights: bool = False) -> None:
     if imported_before:  # somebody else's program: its import read another environment
         _set_safe_load(not trust_weights)
     _prepared = True
+
+
+@contextlib.contextmanager
+def keep_threads() -> Iterator[None]:
+    """Call ultralytics in it: torch keeps its number of threads.
+
+    Its import sets OMP_NUM_THREADS to 1, which a torch that is imported afterwards would read, and every process
+    begun afterwards; choosing a CPU as device sets one thread less than there are cores, whatever was asked for.
+    """
+    import torch
+
+    variable, threads = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if variable is None:
+            os.environ.pop("OMP_NUM_THREADS", None)
+        torch.set_num_threads(threads)
 
 
 def _set_safe_load(safe: bool) -> None:
