@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samcli.class_names import load_yaml, refuse_key_points
+from samcli.class_names import SPLITS, load_yaml, refuse_key_points
 from samcli.errors import UsageError
 
-_SPLITS = ("train", "val", "test")
 _NEEDED = ("train", "val")
 
 
@@ -74,7 +73,7 @@ def _names(content: Mapping[str, Any]) -> tuple[dict[int, str], list[str]]:
 
 def _missing(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Splits whose images are nowhere: neither seen from the file nor, as trainers do, from where one stands."""
-    for split in _SPLITS:
+    for split in SPLITS:
         given = content.get(split)
         for place in given if isinstance(given, list) else [given]:
             if isinstance(place, str) and not any(root.joinpath(place).exists() for root in _roots(path, content)):

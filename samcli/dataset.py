@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from samcli.class_map import IDENTITY, ClassMap, MappedClasses
-from samcli.class_names import DATA_YAML, find_names_file, read_names
+from samcli.class_names import DATA_YAML, SPLITS, find_names_file, read_names
 from samcli.config import DatasetOptions
 from samcli.errors import UsageError, one_line
 from samcli.files import storage_errors
 from samcli.images import find_images
 from samcli.outputs import Layout, Listing, default_output, stem_of
-from samcli.splits import SPLITS, Group, group_of, parse_pattern, parse_shares, split_groups
+from samcli.splits import Group, group_of, parse_pattern, parse_shares, split_groups
 from samcli.yolo_labels import numbered_rows
 from samcli.yolo_rows import Shape, judge
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samcli.class_names import UNNAMED
 from samcli.masks import Mask
 from samcli.types import Annotation, Instance
 
@@ -18,8 +19,6 @@ Color = tuple[int, int, int]
 _OPACITY = 0.45
 _TEXT_HEIGHT = 13
 _GOLDEN = 0.618034
-_NO_CLASS = "object"
-"""What the only class is called where nobody has named any."""
 
 
 def overlay(
@@ -45,7 +44,7 @@ def _text(instance: Instance, names: Mapping[int, str]) -> str:
     """Class and score; nothing of a class that only says that it is one."""
     name = names.get(instance.class_id, str(instance.class_id))
     score = instance.quality.detector_score
-    words = [name] if name != _NO_CLASS else []
+    words = [name] if name != UNNAMED else []
     return " ".join(words + ([f"{score:.2f}"] if score is not None else []))
 
 

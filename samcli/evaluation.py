@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.class_map import ClassMap
+from samcli.class_names import UNNAMED
 from samcli.config import EvalOptions
 from samcli.errors import ImageError, UsageError
 from samcli.ground_truth import LabelledObject, LabelSet, match_keys
@@ -308,7 +309,7 @@ class _Classes:
 
     def _shared(self, class_id: int, name: str | None, side: int) -> int:
         if self.matched_by == "nothing":
-            self.names[0] = "object"
+            self.names[0] = UNNAMED
             return 0
         name = name or f"class {class_id}"
         identity: str | int = name if self.matched_by == "name" else class_id

@@ -7,9 +7,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from samcli.class_names import SPLITS
 from samcli.errors import UsageError
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,12 @@ import pytest
 from samcli.bench import setup as bench_setup
 from samcli.bench import targets as bench_targets
 from samcli.bench.commands import run_command
+from samcli.bench.comparison import compare
 from samcli.bench.growth import AXES, Curve, Point, measure_growth
 from samcli.bench.memory import own_peak, process_memory, reset_peak
 from samcli.bench.pictures import draw_boxes, draw_picture, write_pictures
 from samcli.bench.random_weights import architecture_of, save_random
-from samcli.bench.rotation import Spread, ratios, run_rotation
+from samcli.bench.rotation import ContenderFigures, Spread, TaskFigures, ratios, run_rotation
 from samcli.bench.setup import TASKS, Setup
 from samcli.bench.stages import NETWORK_STAGES, STAGES, Profiler
 from samcli.bench.targets import TARGETS, measure_targets
@@ -369,6 +371,15 @@ def test_growth_of_images__is_a_run_over_each_number() -> None:
 # Targets
 
 
+def test_two_files_of_one_name__are_told_apart(pictures, small_sam, tmp_path) -> None:
+    names = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        names.append(str(shutil.copy(small_sam, tmp_path / folder / "sam.pt")))
+    options = replace(QUICK, models=",".join(names), tasks="encode", images=1)
+    assert [one.model.name for one in compare(pictures[0], options).models] == names
+
+
 @pytest.fixture
 def small_models(small_sam, yolo) -> dict[str, str]:
     return {"vit-b": str(small_sam), "vit-h": str(small_sam), "det": str(yolo)}
@@ -402,6 +413,36 @@ def test_targets__whose_peer_is_not_installed_say_so(pictures, small_models, mon
     monkeypatch.setattr(bench_setup, "find_spec", lambda name: None)
     (row,) = measure_targets(pictures[0], ["encode"], QUICK, models=small_models).rows
     assert row.note == "segment-anything is not installed: pip install 'samcli[bench]'"
+
+
+def test_targets__without_one_peer_lack_its_row_alone(pictures, small_models, monkeypatch) -> None:
+    """Ultralytics has no network of such small numbers: its row says so, that of transformers is measured."""
+
+    def rotation(setups, tasks, rounds, watch):
+        figures = [ContenderFigures(setup.tool, tasks={"everything": TaskFigures([1.0])}) for setup in setups]
+        figures[1].missing, figures[1].tasks = "has no network for it", {}
+        figures[2].tasks["everything"].seconds = [4.0]
+        return figures
+
+    monkeypatch.setattr(bench_targets, "run_rotation", rotation)
+    monkeypatch.setattr(bench_setup, "find_spec", lambda name: True)
+    names = ["everything-ultralytics", "everything-transformers"]
+    without, measured = measure_targets(pictures[0], names, QUICK, models=small_models).rows
+    assert (without.met, without.note) == (None, "has no network for it")
+    assert measured.spread == Spread(4, 4, 4)
+
+
+def test_targets__are_kept_row_by_row(pictures, small_models) -> None:
+    kept: list[list[str]] = []
+    names = ["gpu-box", "gpu-everything"]
+    measure_targets(
+        pictures[0],
+        names,
+        QUICK,
+        models=small_models,
+        keep=lambda result: kept.append([row.target.name for row in result.rows]),
+    )
+    assert kept == [names[:1], names]
 
 
 @pytest.mark.slow

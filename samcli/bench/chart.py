@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from samcli.bench.comparison import Comparison
 from samcli.bench.growth import Curve, Growth
 from samcli.bench.rotation import Spread
 from samcli.bench.setup import TASKS
-from samcli.bench.targets import Targets
+from samcli.bench.targets import Target, Targets
 from samcli.plots import save_figure
 
 if TYPE_CHECKING:
@@ -38,28 +37,20 @@ def draw_comparison(result: Comparison, target: Path) -> None:
     axes = figure.subplots(1, len(tasks) + 1, sharey=True, squeeze=False)[0]
     labels = [f"{one.model.name}, {tool.tool}" for one, tool in rows]
     for axis, task in zip(axes, tasks, strict=False):
-        shown = {
-            label: Spread.of([1000 * value for value in tool.tasks[task].seconds])
-            for label, (_, tool) in zip(labels, rows, strict=True)
-            if task in tool.tasks and tool.tasks[task].seconds
-        }
-        _bars(axis, labels, shown)
+        times = [tool.tasks[task].seconds if task in tool.tasks else [] for _, tool in rows]
+        _bars(axis, labels, [Spread.of([1000 * value for value in each]) if each else None for each in times])
         axis.set(xlabel="ms an image", title=task)
-    memory = {
-        label: Spread.of([tool.peak_mb]) for label, (_, tool) in zip(labels, rows, strict=True) if tool.peak_mb
-    }
-    _bars(axes[-1], labels, memory)
+    _bars(axes[-1], labels, [Spread.of([tool.peak_mb]) if tool.peak_mb else None for _, tool in rows])
     axes[-1].set(xlabel="MB", title="peak memory")
     axes[0].invert_yaxis()
     save_figure(figure, target)
 
 
-def _bars(axis: Axes, labels: Sequence[str], shown: dict[str, Spread]) -> None:
-    """Medians, and whiskers from least to most; a label without a figure keeps its place."""
-    medians = [shown[label].median if label in shown else 0.0 for label in labels]
-    below = [shown[label].median - shown[label].min if label in shown else 0.0 for label in labels]
-    above = [shown[label].max - shown[label].median if label in shown else 0.0 for label in labels]
-    axis.barh(range(len(labels)), medians, xerr=[below, above], capsize=2)
+def _bars(axis: Axes, labels: Sequence[str], spreads: Sequence[Spread | None]) -> None:
+    """Medians, and whiskers from least to most; what has no figure keeps its place."""
+    shown = [spread or Spread(0, 0, 0) for spread in spreads]
+    whiskers = [[one.median - one.min for one in shown], [one.max - one.median for one in shown]]
+    axis.barh(range(len(labels)), [one.median for one in shown], xerr=whiskers, capsize=2)
     axis.set_yticks(range(len(labels)), labels)
 
 
@@ -86,17 +77,18 @@ def draw_targets(result: Targets, target: Path) -> None:
     rows = [row for row in result.rows if row.spread is not None]
     figure = Figure(figsize=(9, 1.5 + 0.4 * len(rows)), layout="constrained")
     axis = figure.subplots()
-    shown: dict[str, Spread] = {}
-    for row in rows:
-        if row.spread is not None:
-            limit = row.target.limit
-            shares = [_share(value, limit, most=row.target.most) for value in asdict(row.spread).values()]
-            shown[row.target.name] = Spread.of(shares)
-    _bars(axis, list(shown), shown)
+    shares = [_shares(row.spread, row.target) for row in rows if row.spread is not None]
+    _bars(axis, [row.target.name for row in rows], shares)
     axis.axvline(1, color="black", linewidth=1)
     axis.set(xlabel="share of the target")
     axis.invert_yaxis()
     save_figure(figure, target)
+
+
+def _shares(spread: Spread, target: Target) -> Spread:
+    """How far its figures go towards a target."""
+    values = (spread.min, spread.median, spread.max)
+    return Spread.of([_share(value, target.limit, most=target.most) for value in values])
 
 
 def _share(value: float, limit: float, *, most: bool) -> float:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from samcli.bench.models import BenchModel, find_model
 from samcli.bench.pictures import write_pictures
-from samcli.bench.rotation import ContenderFigures, Spread, ratios, run_rotation, started
+from samcli.bench.rotation import ContenderFigures, Spread, Watch, ratios, run_rotation, started
 from samcli.bench.setup import OWN, PEERS, TASKS, Setup, check_peer
 from samcli.checks import run_checks
 from samcli.config import BenchOptions
 from samcli.engine import choose_device, choose_precision
 from samcli.errors import SamcliError, UsageError, nearest
 from samcli.images import find_images
-
-Watch = Callable[[str], None]
 
 _MODES = ("box", "everything")
 
@@ -89,6 +88,11 @@ def compare(images: Path | None, options: BenchOptions, watch: Watch = lambda li
         models = [
             find_model(name, folder / "weights", random_weights=options.random_weights, watch=watch)
             for name in dict.fromkeys(names)
+        ]
+        called = Counter(model.name for model in models)
+        models = [
+            replace(model, name=name) if called[model.name] > 1 else model  # two files of one name in two folders
+            for name, model in zip(dict.fromkeys(names), models, strict=True)
         ]
         paths = bench_images(images, options.images, folder / "pictures")
         found = []

@@ -16,13 +16,11 @@ from typing import Any
 from samcli.bench.commands import Finished, run_command, samcli_command
 from samcli.bench.comparison import machine
 from samcli.bench.pictures import write_picture, write_pictures
-from samcli.bench.rotation import run_rotation, started
+from samcli.bench.rotation import Watch, run_rotation, started
 from samcli.bench.setup import OWN, Setup
 from samcli.config import BenchOptions
 from samcli.engine import choose_device
 from samcli.errors import SamcliError
-
-Watch = Callable[[str], None]
 
 LINEAR = 1.1
 """The steepest slope in a plot of logarithms that still counts as linear: 1, and what noise adds."""
@@ -114,22 +112,28 @@ class Growth:
         return {"machine": self.machine, "options": asdict(self.options), "growth": curves}
 
 
-def measure_growth(names: Sequence[str], options: BenchOptions, watch: Watch = lambda line: None) -> Growth:
-    """The curves of these names.
+def measure_growth(
+    names: Sequence[str],
+    options: BenchOptions,
+    watch: Watch = lambda line: None,
+    keep: Callable[[Growth], None] = lambda result: None,
+) -> Growth:
+    """The curves of these names. `keep` is given what there is after each.
 
     Raises:
         SamcliError: a command failed.
     """
     device = str(choose_device(options.device))
-    curves = []
+    result = Growth(machine(device, options), options, [])
     for name in names:
         axis, points = AXES[name], []
         for size in axis.within(options.extent):
             watch(f"growth: {size:,g} {axis.unit}")
             with tempfile.TemporaryDirectory(prefix="samcli-bench-") as folder:
                 points.append(axis.measure(size, Path(folder), options))
-        curves.append(Curve(name, axis.unit, axis.what, tuple(points)))
-    return Growth(machine(device, options), options, curves)
+        result.curves.append(Curve(name, axis.unit, axis.what, tuple(points)))
+        keep(result)
+    return result
 
 
 def _point(size: float, done: Finished) -> Point:

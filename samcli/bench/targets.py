@@ -110,8 +110,11 @@ def measure_targets(
     options: BenchOptions,
     watch: Watch = lambda line: None,
     models: Mapping[str, str] = MODELS,
+    keep: Callable[[Targets], None] = lambda result: None,
 ) -> Targets:
     """The rows of these names. `images`: photos; None: pictures are drawn. `models`: see `MODELS`.
+
+    `keep` is given what there is after each: the next may take an hour.
 
     Raises:
         SamcliError: a command failed.
@@ -119,10 +122,13 @@ def measure_targets(
     from samcli.engine import choose_device
 
     device = str(choose_device(options.device))
+    result = Targets(machine(device, options), options, [])
     with tempfile.TemporaryDirectory(prefix="samcli-bench-") as temporary:
         bench = Bench(images, names, replace(options, device=device), Path(temporary), watch, models)
-        rows = [_reach(TARGETS[name], bench) for name in names]
-    return Targets(machine(device, options), options, rows)
+        for name in names:
+            result.rows.append(_reach(TARGETS[name], bench))
+            keep(result)
+    return result
 
 
 def _reach(target: Target, bench: Bench) -> Reached:
@@ -232,19 +238,14 @@ class Bench:
         """Encoding and boxes by samcli, samcli in fp32 and segment-anything."""
         setups = [self.setup(OWN, self.options.images), self.setup(OWN, self.options.images, "fp32")]
         setups.append(self.setup("segment-anything", self.options.images))
-        return self._rotate(setups, ("encode", "box"))
+        return run_rotation(setups, ("encode", "box"), self.options.rounds, self.watch)
 
     @functools.cache  # noqa: B019
     def generators(self) -> list[ContenderFigures]:
         """Everything by samcli, and by those of Ultralytics and transformers that a row is about."""
         peers = [peer for peer in ("ultralytics", "transformers") if f"everything-{peer}" in self._names]
-        return self._rotate([self.setup(tool, self.options.images) for tool in (OWN, *peers)], ("everything",))
-
-    def _rotate(self, setups: Sequence[Setup], tasks: Sequence[str]) -> list[ContenderFigures]:
-        figures = run_rotation(setups, tasks, self.options.rounds, self.watch)
-        if missing := next((one.missing for one in figures if one.missing), None):
-            raise NotHereError(missing)
-        return figures
+        setups = [self.setup(tool, self.options.images) for tool in (OWN, *peers)]
+        return run_rotation(setups, ("everything",), self.options.rounds, self.watch)
 
     @functools.cache  # noqa: B019
     def everything(self) -> dict[str, list[Finished]]:
@@ -301,20 +302,25 @@ def _command_times(done: Mapping[str, Sequence[Finished]], slow: str, fast: str)
     return _times([run.seconds for run in done[slow]], [run.seconds for run in done[fast]])
 
 
+def _task_times(task: str, slow: ContenderFigures, fast: ContenderFigures) -> list[float]:
+    if missing := fast.missing or slow.missing:
+        raise NotHereError(missing)
+    return _times(slow.tasks[task].seconds, fast.tasks[task].seconds)
+
+
 def _encode(bench: Bench) -> list[float]:
     own, _, peer = bench.encoders()
-    return _times(peer.tasks["encode"].seconds, own.tasks["encode"].seconds)
+    return _task_times("encode", peer, own)
 
 
 def _exact(task: str, bench: Bench) -> list[float]:
     _, own, peer = bench.encoders()
-    return _times(peer.tasks[task].seconds, own.tasks[task].seconds)
+    return _task_times(task, peer, own)
 
 
 def _everything_peer(tool: str, bench: Bench) -> list[float]:
     own, *peers = bench.generators()
-    peer = next(one for one in peers if one.tool == tool)
-    return _times(peer.tasks["everything"].seconds, own.tasks["everything"].seconds)
+    return _task_times("everything", next(one for one in peers if one.tool == tool), own)
 
 
 def _auto_annotate(bench: Bench) -> list[float]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samcli.class_names import UNNAMED
 from samcli.commands.segmenting import Encoder, check_family, find_fastsam, load_engine, open_encoder
 from samcli.config import EverythingOptions, MaskGeneratorOptions
 from samcli.detectors import is_exported
@@ -115,7 +116,7 @@ class Everything(Job):
 class GridAnnotator:
     """Everything mode for one image after the other."""
 
-    names = {0: "object"}  # noqa: RUF012 - never written to
+    names = {0: UNNAMED}  # noqa: RUF012 - never written to
 
     def __init__(
         self,

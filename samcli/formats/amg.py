@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from samcli.class_names import UNNAMED
 from samcli.formats.base import LabelFormat, Rendering
 from samcli.formats.index_maps import read_map
 from samcli.formats.json_items import beginning
@@ -65,7 +66,7 @@ class AmgMasks(LabelFormat):
                     instances.append(amg_instance(_facts_of(row), Mask.from_pixels(pixels)))
             return Annotation(key, size, tuple(instances))
 
-        return LabelSet({0: "object"}, source.of_images(self.suffix, parse))
+        return LabelSet({0: UNNAMED}, source.of_images(self.suffix, parse))
 
 
 def _facts_of(row: Mapping[str, str]) -> dict[str, Any]:
@@ -110,7 +111,7 @@ class AmgRle(LabelFormat):
             masks = [amg_instance(fact, Mask.from_coco(fact["segmentation"])) for fact in facts]
             return Annotation(key, source.size(key), tuple(masks))
 
-        return LabelSet({0: "object"}, source.of_images(self.suffix, parse))
+        return LabelSet({0: UNNAMED}, source.of_images(self.suffix, parse))
 
 
 def amg_facts(instance: Instance, annotation: Annotation) -> dict[str, Any]:

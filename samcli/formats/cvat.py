@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import posixpath
 import zipfile
@@ -54,7 +55,8 @@ class Cvat(LabelFormat):
         if path.suffix.lower() != ".zip":
             return False
         try:
-            return _Zip(path).find(DATA_YAML) is not None
+            with contextlib.closing(_Zip(path)) as package:
+                return package.find(DATA_YAML) is not None
         except UsageError:
             return False
 
@@ -106,11 +108,12 @@ def _annotations(package: _Package, listed: Mapping[str, str], source: Source) -
         size = source.size(key)
         return Annotation(key, size, read_instances(package.read(file), size, source))
 
-    for key in sorted(listed):
-        if package.has(listed[key]):
-            yield guarded(key, listed[key], parse)
-        else:
-            source.remarks["images have no labels and were left out"] += 1
+    with contextlib.closing(package):
+        for key in sorted(listed):
+            if package.has(listed[key]):
+                yield guarded(key, listed[key], parse)
+            else:
+                source.remarks["images have no labels and were left out"] += 1
 
 
 class _Package(Protocol):
@@ -123,6 +126,8 @@ class _Package(Protocol):
     def find(self, name: str) -> str | None:
         """Where the file lies: at the top, or in the one folder that everything lies in."""
         ...
+
+    def close(self) -> None: ...
 
 
 class _Folder:
@@ -139,6 +144,9 @@ class _Folder:
 
     def find(self, name: str) -> str | None:
         return name if self.has(name) else None
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class _Zip:
@@ -160,6 +168,9 @@ class _Zip:
     def find(self, name: str) -> str | None:
         found = (own for own in self._names if own == name or (own.endswith("/" + name) and own.count("/") == 1))
         return min(found, key=len, default=None)
+
+    def close(self) -> None:
+        self._archive.close()
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

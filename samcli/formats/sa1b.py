@@ -7,6 +7,7 @@ import re
 import zlib
 from pathlib import Path
 
+from samcli.class_names import UNNAMED
 from samcli.formats.amg import amg_facts, amg_instance
 from samcli.formats.base import LabelFormat, Rendering
 from samcli.formats.json_items import beginning
@@ -59,7 +60,7 @@ class Sa1b(LabelFormat):
             instances = tuple(amg_instance(entry, Mask.from_coco(entry["segmentation"])) for entry in entries)
             return Annotation(key, size, instances)
 
-        return LabelSet({0: "object"}, source.of_files(".json", parse))
+        return LabelSet({0: UNNAMED}, source.of_files(".json", parse))
 
 
 def _image_id(key: str) -> int:

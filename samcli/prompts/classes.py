@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from samcli.class_names import MAX_CLASS_ID
+from samcli.class_names import MAX_CLASS_ID, UNNAMED
 from samcli.errors import nearest
 from samcli.prompts.matching import listed
 from samcli.prompts.table import TableBuilder
@@ -60,5 +60,5 @@ def _checked_id(builder: TableBuilder, value: int | str, line: int) -> int:
 def complete_names(names: Mapping[int, str]) -> dict[int, str]:
     """Names from 0 without gaps, as trainers need them; `{0: "object"}` where nothing has a name."""
     if not any(names.values()) and max(names, default=0) == 0:
-        return {0: "object"}
+        return {0: UNNAMED}
     return {i: names.get(i) or f"class{i}" for i in range(max(names) + 1)}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from samcli.class_names import UNNAMED
 from samcli.errors import UsageError
 from samcli.prompts.json_files import numbers
 from samcli.prompts.json_text import walk
@@ -60,7 +61,7 @@ class _Reader:
         self._check_images()
         class_ids = self._class_ids()
         sizes = np.array([self.sizes.get(number, (0, 0)) for number in range(len(self.builder.images))], np.int64)
-        names = dict(enumerate(self.categories[i] for i in sorted(self.categories))) or {0: "object"}
+        names = dict(enumerate(self.categories[i] for i in sorted(self.categories))) or {0: UNNAMED}
         return self.builder.build(
             names, class_ids, image_keys=self.image_keys, named=True, sizes=sizes, notes=self._notes()
         )

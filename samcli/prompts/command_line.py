@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from samcli.class_names import UNNAMED
 from samcli.errors import UsageError
 from samcli.prompts.objects import XYXY, ObjectPrompt, fit_to_image, mask_identity
 from samcli.types import Size
@@ -20,7 +21,7 @@ class CommandLinePrompts:
     """The same objects in every image. See `PromptSource`."""
 
     objects: tuple[ObjectPrompt, ...]
-    names: dict[int, str] = field(default_factory=lambda: {0: "object"})
+    names: dict[int, str] = field(default_factory=lambda: {0: UNNAMED})
     notes: tuple[str, ...] = ()
 
     def recipe(self) -> dict[str, Any]:

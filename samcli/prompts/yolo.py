@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from samcli.class_names import find_names_file, read_names
+from samcli.class_names import UNNAMED, find_names_file, read_names
 from samcli.errors import ImageError, UsageError, one_line
 from samcli.outputs import Layout, Listing
 from samcli.prompts.classes import complete_names
@@ -138,6 +138,6 @@ def open_yolo_labels(folder: Path, names_file: Path | None = None) -> YoloLabels
         UsageError: the names cannot be read, or the labels are of key points.
     """
     if (path := names_file or find_names_file(folder)) is None:
-        return YoloLabels(folder, {0: "object"}, declared=None)
+        return YoloLabels(folder, {0: UNNAMED}, declared=None)
     names = read_names(path)
     return YoloLabels(folder, complete_names(names), frozenset(names), (f"class names from {path}",))

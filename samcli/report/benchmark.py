@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,9 +66,7 @@ def run_bench(
     if options.only and not (options.growth or options.targets):
         raise UsageError("--only chooses among the curves of --growth or the rows of --targets: give one of them")
     with Ticker(quiet=quiet) as watch:
-        result = _measure(images, options, watch)
-    if output:
-        write_atomic(output, json.dumps(result.as_dict(), indent=1).encode() + b"\n")
+        result = _measure(images, options, watch, functools.partial(_write, output))
     if chart:
         draw(result, chart)
     if as_json:
@@ -80,14 +79,27 @@ def run_bench(
         print_targets(result)
 
 
-def _measure(images: Path | None, options: BenchOptions, watch: Watch) -> Comparison | Growth | Targets:
+def _write(output: Path | None, result: Comparison | Growth | Targets) -> None:
+    if output:
+        write_atomic(output, json.dumps(result.as_dict(), indent=1).encode() + b"\n")
+
+
+def _measure(
+    images: Path | None,
+    options: BenchOptions,
+    watch: Watch,
+    keep: Callable[[Comparison | Growth | Targets], None],
+) -> Comparison | Growth | Targets:
+    """What the options ask for; `keep` is given it, and of what takes hours each part as well."""
     if options.growth:
         names = words(options.only, AXES, "--only") or list(AXES)
-        return measure_growth(names, options, watch)
+        return measure_growth(names, options, watch, keep)
     if options.targets:
         names = words(options.only, TARGETS, "--only") or list(TARGETS)
-        return measure_targets(images, names, options, watch)
-    return compare(images, options, watch)
+        return measure_targets(images, names, options, watch, keep=keep)
+    result = compare(images, options, watch)
+    keep(result)
+    return result
 
 
 def print_comparison(result: Comparison) -> None:
