@@ -92,6 +92,17 @@ def _has_bf16(device: torch.device) -> bool:
     return any(getattr(torch.cpu, ability, bool)() for ability in abilities)
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """Which answers to prompts are asked for, and what of them: see `Engine.segment`."""
+
+    multimask: bool
+    stability_offset: float
+    return_logits: bool
+    above: float
+    min_stability: float
+
+
 class Engine:
     """A SAM network on a device. Immutable to its users: no image is ever set.
 
@@ -107,7 +118,8 @@ class Engine:
         self.precision = choose_precision(precision, self.device)
         self._dtype = DTYPES[self.precision]
         if self.precision == "fp32":
-            torch.backends.cudnn.allow_tf32 = False  # else convolutions keep ten bits of mantissa: not exact
+            # Else convolutions, and matrix products where somebody allowed it, keep ten bits of mantissa: not exact.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self._network = network
         # eval() anew: TinyViT caches its attention biases then, and a cast does not reach that cache.
         network.image_encoder.to(self.device, self._dtype).eval()
@@ -193,13 +205,12 @@ class Engine:
             raise UsageError(
                 f"the embedding was made by model {embedding.model[:12]}, this is {self.model[:12]}: encode anew"
             )
+        wanted = _Wanted(multimask, stability_offset, return_logits, above, min_stability)
         segments: list[Segment] = []
         start = 0
         while start < len(prompts):
             part = prompts[start : start + min(self._chunk, at_once or self._chunk)]
-            work = functools.partial(self._segment_chunk, embedding, part, multimask)
-            work = functools.partial(work, stability_offset, return_logits, above, min_stability)
-            found = self._within_memory(work)
+            found = self._within_memory(functools.partial(self._segment_chunk, embedding, part, wanted))
             if found is None:
                 self._chunk = max(1, len(part) // 2)
                 log.warning("the GPU's memory is full: %d prompts at once from here on", self._chunk)
@@ -208,37 +219,28 @@ class Engine:
             start += len(part)
         return segments
 
-    def _segment_chunk(
-        self,
-        embedding: Embedding,
-        prompts: Prompts,
-        multimask: bool,
-        offset: float,
-        return_logits: bool,
-        above: float,
-        min_stability: float,
-    ) -> list[Segment]:
+    def _segment_chunk(self, embedding: Embedding, prompts: Prompts, wanted: _Wanted) -> list[Segment]:
         """The finished masks of a few prompts; what predicted IoU rules out is never upsampled."""
-        logits, quality = self._decode(embedding, prompts, multimask, above)
+        logits, quality = self._decode(embedding, prompts, wanted.multimask, wanted.above)
         quality = quality.cpu()
         if not (bool(torch.isfinite(quality).all()) and _is_finite(logits)):
             raise ImageError(f"SAM's answer is not finite in {self.precision}; try --precision fp32")
         tokens = logits.shape[1]
-        good = quality > above
+        good = quality > wanted.above
         kept = good.flatten().nonzero()[:, 0]
         chosen = logits.flatten(0, 1)  # of the prompts with any good mask
         if len(kept) < len(chosen):
             chosen = chosen[good[good.any(1)].flatten().to(chosen.device)]
         chosen = chosen.float()
-        finished = self._finish(embedding, chosen, offset, min_stability)
+        finished = self._finish(embedding, chosen, wanted.stability_offset, wanted.min_stability)
         return [
             Segment(
                 prompt=index // tokens,
-                token=index % tokens + (1 if multimask else 0),
+                token=index % tokens + (1 if wanted.multimask else 0),
                 mask=mask,
                 predicted_iou=float(quality.flatten()[index]),
                 stability=stability,
-                low_res_logits=chosen[place].cpu().numpy() if return_logits else None,
+                low_res_logits=chosen[place].cpu().numpy() if wanted.return_logits else None,
             )
             for place, (index, (mask, stability)) in enumerate(zip(kept.tolist(), finished, strict=True))
             if mask is not None

@@ -88,7 +88,7 @@ class AxisBuilder:
         """What has become of it."""
         read = (self._matrix != 0).numpy()
         return Axis(
-            self._matrix.to(device, torch.float32),
+            self._matrix.to(torch.float32).to(device),
             read.argmax(1),
             read.shape[1] - read[:, ::-1].argmax(1),
         )

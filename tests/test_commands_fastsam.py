@@ -148,7 +148,9 @@ def test_exported_model_alone__has_the_precision_that_it_was_exported_in(job) ->
 
 
 @pytest.mark.parametrize(
-    "given", [("--embeddings", "x"), ("--min-predicted-iou", 0.5), ("--min-stability", 0.5)], ids=str
+    "given",
+    [("--embeddings", "x"), ("--min-predicted-iou", 0.5), ("--min-stability", 0.5), ("--compile", "on")],
+    ids=str,
 )
 def test_sam_none__takes_nothing_that_is_only_for_sam(detect, photo_folder, given) -> None:
     assert f"{given[0]} does not apply to --sam none" in one_line(detect(photo_folder, *given), 2)
@@ -193,6 +195,7 @@ def test_everything__tidies_fastsams_masks(samcli_run, photo_file, fastsam, tmp_
         (("--pred-iou-thresh", 0.5, "--crop-n-layers", 1), "--pred-iou-thresh, --crop-n-layers do"),
         (("--embeddings", "x"), "--embeddings does"),
         (("--edges",), "--edges does"),
+        (("--compile", "on"), "--compile does"),
         (("--format", "edges"), "--format edges does"),
     ],
     ids=str,
