@@ -118,7 +118,7 @@ class Engine:
         self.precision = choose_precision(precision, self.device)
         self._dtype = DTYPES[self.precision]
         if self.precision == "fp32":
-            # Else convolutions, and matrix products where somebody allowed it, keep ten bits of mantissa: not exact.
+            # Else convolutions, and products where somebody allowed it, keep ten bits of mantissa: not exact.
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self._network = network
         # eval() anew: TinyViT caches its attention biases then, and a cast does not reach that cache.

@@ -14,6 +14,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: workers sha
 import numpy as np
 import pytest
 import weights
+from hypothesis import settings
+
+settings.register_profile("samcli", deadline=None, derandomize=True)  # the same examples everywhere, every time
+settings.load_profile("samcli")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,7 +35,7 @@ def test_decode__takes_single_values_and_the_alpha_channel() -> None:
 
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12)))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_mask__comes_back(pixels) -> None:
     mask = Mask.from_pixels(pixels)
     assert decode_brush(encode_brush(mask), *pixels.shape) == mask

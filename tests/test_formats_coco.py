@@ -88,7 +88,7 @@ def test_annotations__carry_the_figures_and_are_no_crowds(tmp_path: Path) -> Non
 
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_edge_polygons__are_exact_for_masks_without_holes_and_run_lengths_for_others(pixels) -> None:
     import cv2
     from pycocotools import mask as coco
@@ -231,7 +231,7 @@ def test_our_file__also_serves_as_prompts(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 3))
-@settings(deadline=None, max_examples=4)
+@settings(max_examples=4)
 def test_class_ids__with_gaps_are_closed_when_read(gap: int) -> None:
     names = {0: "a", 1 + gap: "b"}
     lone = Annotation("1.png", SIZE, (Instance(HOLED, 1 + gap),))

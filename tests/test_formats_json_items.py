@@ -30,7 +30,7 @@ def items(path: Path) -> list[tuple[str, object]]:
     st.booleans(),
     st.integers(1, 40),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_items__are_those_of_the_document_whatever_the_window(document, ascii: bool, window: int) -> None:
     import tempfile
 

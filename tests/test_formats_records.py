@@ -48,7 +48,7 @@ def test_record__of_nothing_gives_back_nothing() -> None:
 
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9)))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_record__loses_no_pixel(pixels: NDArray[np.bool_]) -> None:
     given_ = Annotation("1.jpg", pixels.shape, (Instance(Mask.from_pixels(pixels), 0),))
     (instance,) = read_record(write_record(given_, NAMES)).instances
@@ -101,7 +101,7 @@ def test_record__rounds_figures_to_nine_digits_and_is_stable_from_then_on() -> N
 
 
 @given(st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_record__keeps_figures_to_a_millionth(value: float) -> None:
     given_ = Annotation("1.jpg", (20, 30), (Instance(ring(), 0, Quality(stability=value)),))
     (instance,) = read_record(write_record(given_, NAMES)).instances

@@ -48,7 +48,7 @@ def test_from_pixels__makes_the_bytes_of_pycocotools(name: str) -> None:
 
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12)))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_mask__round_trips_as_in_pycocotools(pixels: NDArray[np.bool_]) -> None:
     mask = Mask.from_pixels(pixels)
     assert mask.counts == coco_counts(pixels)
@@ -67,7 +67,7 @@ def test_any_mask__round_trips_as_in_pycocotools(pixels: NDArray[np.bool_]) -> N
     arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=8)),
     st.tuples(*[st.integers(0, 5)] * 4),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_from_pixels__of_a_crop_is_the_mask_of_the_whole_image(
     crop: NDArray[np.bool_], margins: tuple[int, int, int, int]
 ) -> None:
@@ -160,7 +160,7 @@ def test_decompress_counts__refuses_what_is_torn_or_something_else(counts: bytes
 
 
 @given(st.lists(st.integers(1, 1 << 28), max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_counts__round_trip(runs: list[int]) -> None:
     counts = compress_counts(np.array(runs, np.int64), 1, sum(runs))
     assert decompress_counts(counts).tolist() == runs

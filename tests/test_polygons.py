@@ -155,14 +155,14 @@ def test_polygons__the_stated_iou_is_the_trainers(name: str) -> None:
 
 
 @given(seed=st.integers(0, 10_000), roughness=st.sampled_from([3, 6, 12]), share=st.sampled_from([0.1, 0.5, 0.9]))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 def test_polygons__the_trainer_sees_any_blob_again(seed: int, roughness: int, share: float) -> None:
     pixels = blob(seed, roughness, share)
     assert iou(trainer_sees(pixels, polygons_of(pixels)), pixels) >= 0.98
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 def test_polygons__of_a_handful_of_scattered_pixels_are_right_to_a_few_pixels(seed: int) -> None:
     """Where a trainer resamples a diagonal step it may light the pixel beside it: no ring can help that."""
     pixels = np.random.default_rng(seed).random((9, 12)) < 0.4

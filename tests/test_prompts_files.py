@@ -94,7 +94,7 @@ def as_csv(objects: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(spoken(), min_size=1, max_size=12))
 def test_round_trip__every_kind_of_file_says_the_same(objects) -> None:
     by_image: dict[str, list[dict[str, Any]]] = {}

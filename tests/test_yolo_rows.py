@@ -125,7 +125,7 @@ COUNTS = st.sampled_from([4, 4, 4, 4, 6, 6, 8, 2, 5, 7, 0])
 ROWS = st.tuples(CLASS_WORDS, COUNTS.flatmap(lambda n: st.lists(NUMBERS, min_size=n, max_size=n)))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(st.lists(ROWS, max_size=3))
 def test_judge__agrees_with_the_trainer_on_any_rows(trainer, rows) -> None:
     data = "\n".join(" ".join([class_id, *values]) for class_id, values in rows).encode()
@@ -191,7 +191,7 @@ def test_mend__counts_what_it_did() -> None:
     assert done == {"mixed-rows": 1, "duplicate-row": 1, "too-few-points": 1}
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(st.lists(ROWS, max_size=4))
 def test_mend__ends_where_it_has_nothing_left_to_do_and_makes_nothing_worse(rows) -> None:
     data = "\n".join(" ".join([class_id, *values]) for class_id, values in rows).encode()
