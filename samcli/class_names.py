@@ -21,7 +21,8 @@ UNNAMED = "object"
 SPLITS = ("train", "val", "test")
 """The parts of a data set, as a data.yaml names them."""
 
-_SPLIT_FOLDERS = (*SPLITS, "valid")
+SPLIT_FOLDERS = (*SPLITS, "valid")
+"""What data sets call their parts, folders and keys alike."""
 
 
 def find_names_file(labels: Path, files: Iterable[str] = (DATA_YAML, CLASSES_TXT)) -> Path | None:
@@ -34,7 +35,7 @@ def find_names_file(labels: Path, files: Iterable[str] = (DATA_YAML, CLASSES_TXT
     above = [folder, *folder.parents]
     tops = [index for index, place in enumerate(above) if place.name == "labels"]
     last = tops[0] + 1 if tops else 1
-    if above[min(last, len(above) - 1)].name in _SPLIT_FOLDERS or (not tops and folder.name in _SPLIT_FOLDERS):
+    if above[min(last, len(above) - 1)].name in SPLIT_FOLDERS or (not tops and folder.name in SPLIT_FOLDERS):
         last += 1
     return next((path for place in above[: last + 1] for name in files if (path := place / name).is_file()), None)
 

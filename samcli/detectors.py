@@ -61,12 +61,11 @@ def load_detector(
     if trust_weights:
         log.warning("%s may run any code while it is loaded (--trust-weights)", weights.path)
     prepare_ultralytics(trust_weights=trust_weights)
-    model = _load_model(weights.path, trust_weights)
+    model, names = _load_model(weights.path, trust_weights)
     if masks and model.task != "segment":
         raise WeightsError(
             f"{weights.path.name} finds boxes without masks; expected a segmentation model, e.g. yolov8n-seg.pt"
         )
-    names = {int(key): str(value) for key, value in dict(model.names).items()}
     settings: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": max_det, "device": device}
     if imgsz is not None:
         settings["imgsz"] = imgsz
@@ -82,7 +81,8 @@ def is_exported(path: Path | str) -> bool:
     return Path(path).suffix in _EXPORTED
 
 
-def _load_model(path: Path, trusted: bool) -> Any:
+def _load_model(path: Path, trusted: bool) -> tuple[Any, dict[int, str]]:
+    """Ultralytics' model, and the names of its classes."""
     if path.suffix not in _SUFFIXES:
         raise WeightsError(f"{path} is no detector: expected {', '.join(_SUFFIXES)}")
     if path.suffix == ".onnx":
@@ -98,11 +98,12 @@ def _load_model(path: Path, trusted: bool) -> Any:
     if taken != str(path):  # the file that was verified must be the one that is loaded
         raise WeightsError(f"Ultralytics would load {taken} instead of {path}: rename the file")
     try:
-        exported = is_exported(path)
-        model = YOLO(path, task=_exported_task(path)) if exported else YOLO(path)
-        if not exported and "RTDETR" in type(model.model).__name__:
-            model = RTDETR(path)
-        names = model.names  # an exported model is opened only here
+        with keep_threads():
+            exported = is_exported(path)
+            model = YOLO(path, task=_exported_task(path)) if exported else YOLO(path)
+            if not exported and "RTDETR" in type(model.model).__name__:
+                model = RTDETR(path)
+            names = {int(key): str(value) for key, value in dict(model.names).items()}  # opens an exported model
     except Exception as error:  # whatever unpickling a stranger's file can raise
         if isinstance(error.__cause__, pickle.UnpicklingError) and not trusted:
             raise WeightsError(
@@ -116,7 +117,7 @@ def _load_model(path: Path, trusted: bool) -> Any:
         raise WeightsError(f"{path.name} is a model for the task '{model.task}'; expected a detector")
     if not names:
         raise WeightsError(f"{path.name} names no classes")
-    return model
+    return model, names
 
 
 def _exported_task(path: Path) -> str:

@@ -83,6 +83,12 @@ def choose_precision(name: str, device: torch.device) -> str:
     return name
 
 
+def compute_exactly() -> None:
+    """Make fp32 be fp32: convolutions, and products where somebody allowed it, keep ten bits of mantissa else."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+
+
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8  # older ones emulate it
@@ -118,8 +124,7 @@ class Engine:
         self.precision = choose_precision(precision, self.device)
         self._dtype = DTYPES[self.precision]
         if self.precision == "fp32":
-            # Else convolutions, and products where somebody allowed it, keep ten bits of mantissa: not exact.
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+            compute_exactly()
         self._network = network
         # eval() anew: TinyViT caches its attention biases then, and a cast does not reach that cache.
         network.image_encoder.to(self.device, self._dtype).eval()
@@ -383,6 +388,8 @@ def _threshold(
             continue
         rows, columns = one
         inside = mine[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        if len(reached) > 1:  # else what all of them reach would be kept for each
+            inside = inside.clone()
         found.append(_Thresholded(inside, (columns.start, rows.start), total))
     return found
 

@@ -145,9 +145,10 @@ def _transposed(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
     import cv2
 
     if not pixels.size:
-        return pixels.T
-    columns: NDArray[np.bool_] = cv2.transpose(pixels.view(np.uint8)).view(bool)
-    return columns
+        return np.zeros(pixels.shape[::-1], bool)
+    columns: NDArray[np.uint8] = cv2.transpose(pixels.view(np.uint8))
+    turned: NDArray[np.bool_] = columns.view(np.bool_)
+    return turned
 
 
 _CODES = bytes(range(48, 112))

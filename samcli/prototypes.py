@@ -7,6 +7,7 @@ memory does not grow with the number of objects times the size of the image.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 
@@ -21,8 +22,8 @@ from samcli.types import Size
 _STRIDE = 4
 """Pixels of the network's input for each pixel of a prototype."""
 
-_AT_ONCE = 64
-"""Objects whose logits are held at once."""
+_FLOATS = 16 << 20
+"""Logits held at once, whatever the number of objects and pixels."""
 
 
 def cut_masks(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Size) -> Iterator[Mask]:
@@ -39,9 +40,10 @@ def cut_masks(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Siz
         _axis(length, pad, _magnification(padding), new, prototypes.device)
         for length, pad, new in zip((height, width), padding, size, strict=True)
     )
+    at_once = max(1, _FLOATS // (height * width))
     table = prototypes.float().reshape(channels, -1)
     for part, corners in zip(
-        torch.split(coefficients.float(), _AT_ONCE), torch.split(boxes.float().cpu(), _AT_ONCE), strict=True
+        torch.split(coefficients.float(), at_once), torch.split(boxes.float().cpu(), at_once), strict=True
     ):
         logits = (part @ table).view(len(part), height, width)
         for one, box in zip(logits, corners.tolist(), strict=True):
@@ -63,6 +65,7 @@ def _magnification(padding: tuple[int, int]) -> int:
     return _STRIDE
 
 
+@functools.lru_cache(maxsize=8)  # images of one size follow one another
 def _axis(length: int, padding: int, factor: int, new: int, device: torch.device) -> Axis:
     """From prototypes to the image: enlarged, cut to what is not padding, resized."""
     start, end = _content(factor * length, padding * factor / _STRIDE)

@@ -2,7 +2,7 @@
 
 However many resizes and cuts lie between logits L and the image, all of them are linear and treat rows and
 columns alike: the mask's logits at the image's size are V L H', where each row of V and H has a few weights side by
-side. Made in blocks, of which each reads only what it needs, this takes a tenth of the time of resizing after
+side. Made in blocks, of which each reads only what it needs, this takes a quarter of the time of resizing after
 resizing.
 """
 
@@ -59,18 +59,22 @@ class Axis:
 
 
 class AxisBuilder:
-    """An axis of so many positions, which is then cut and resized."""
+    """An axis of so many positions, to be cut and resized: each step is a builder of its own."""
 
     def __init__(self, length: int) -> None:
-        self._matrix = torch.eye(length, dtype=torch.float64)
+        self._matrix = torch.eye(length)
+
+    def _of(self, matrix: Tensor) -> AxisBuilder:
+        builder = AxisBuilder(0)
+        builder._matrix = matrix
+        return builder
 
     def cut(self, start: int, end: int) -> AxisBuilder:
-        """Keep these positions alone."""
-        self._matrix = self._matrix[start:end]
-        return self
+        """These positions alone."""
+        return self._of(self._matrix[start:end])
 
     def resize(self, new: int, extent: float | None = None) -> AxisBuilder:
-        """Resize the first `extent` (all) of the positions to `new`, as torch's `interpolate` does bilinearly.
+        """The first `extent` (all) of the positions resized to `new`, as torch's `interpolate` does bilinearly.
 
         `extent` may end within a position, and behind it there may be others that are still read.
         """
@@ -79,19 +83,13 @@ class AxisBuilder:
         source = ((at + 0.5) * ((extent or length) / new) - 0.5).clamp(min=0)
         first = source.long().clamp(max=length - 1)
         second = (first + 1).clamp(max=length - 1)
-        self._matrix = torch.lerp(
-            self._matrix[first], self._matrix[second], (source - first).to(torch.float64)[:, None]
-        )
-        return self
+        return self._of(torch.lerp(self._matrix[first], self._matrix[second], (source - first)[:, None]))
 
     def axis(self, device: torch.device) -> Axis:
         """What has become of it."""
         read = (self._matrix != 0).numpy()
-        return Axis(
-            self._matrix.to(torch.float32).to(device),
-            read.argmax(1),
-            read.shape[1] - read[:, ::-1].argmax(1),
-        )
+        end = read.shape[1] - read[:, ::-1].argmax(1)
+        return Axis(self._matrix.to(device), read.argmax(1), end)
 
 
 def resized(logits: Tensor, vertical: Axis, horizontal: Axis) -> Iterator[Tensor]:

@@ -121,6 +121,8 @@ def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Wa
             if outcome.status is not Status.DONE:
                 withdraw(plan.labels, outcome.ref.key)  # an earlier version's labels would be wrong now
             journal.append(replace(outcome, digest=plan.digests.get(outcome.ref.key, "")))
+            if outcome.status is not Status.GONE:
+                watch(outcome)  # now, not when the next image has been through the networks
 
         def too_many_failures() -> bool:
             return options.max_failures is not None and summary.new_failures >= options.max_failures
@@ -139,7 +141,6 @@ def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Wa
         with contextlib.closing(outcomes):
             for outcome in outcomes:
                 summary.add(outcome)
-                watch(outcome)
         if signals.received is not None:
             summary.stopped_by = signals.received.name
         elif too_many_failures() and summary.remaining:

@@ -7,7 +7,9 @@ Every queue is bounded, so memory stays flat over any number of images.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import signal
 import threading
 import time
@@ -153,18 +155,14 @@ def _failed(ref: ImageRef, error: Exception, seconds: float) -> Outcome:
 
 
 class StopSignals:
-    """While active, SIGINT and SIGTERM ask for an orderly stop; a second one stops at once."""
+    """While active, SIGINT and SIGTERM ask for an orderly stop; a second one stops at once. Both are answered."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._told = False
         self._before: dict[signal.Signals, object] = {}
 
     def __call__(self) -> bool:
         """Whether to stop."""
-        if self.received is not None and not self._told:
-            self._told = True
-            log.warning("%s: finishing what is in flight; once more stops at once", self.received.name)
         return self.received is not None
 
     def __enter__(self) -> StopSignals:
@@ -178,6 +176,15 @@ class StopSignals:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
         if self.received is not None:
+            _say(f"{name}: stopping at once; what is finished is kept, the same command goes on")
             raise SystemExit(128 + number)
-        self.received = signal.Signals(number)  # no more here: it may interrupt anything
+        self.received = signal.Signals(number)
+        _say(f"{name}: finishing what is in flight; once more stops at once")
+
+
+def _say(line: str) -> None:
+    """A line on standard error, past all buffers: a signal may interrupt whoever is writing into them."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"\nsamcli: {line}\n".encode())

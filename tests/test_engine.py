@@ -165,15 +165,30 @@ def test_segment__chunks_give_the_same_masks_as_one_batch(engine, photos) -> Non
     assert all(iou(a.pixels(), s.mask.pixels()) >= 0.9999 for a, s in zip(one_by_one, together, strict=True))
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 100])
-def test_masks__are_the_same_however_many_are_made_together(engine, photos, monkeypatch, at_once) -> None:
-    """On a GPU many are, each in what all of them reach."""
-    image = photo(photos[0], 300, 400)
-    (embedding,) = engine.encode([image])
-    wanted = engine.segment(embedding, Prompts(boxes=boxes_in(image)), multimask=True)
+@pytest.mark.parametrize("at_once", [2, 3, 100])
+def test_masks__are_the_same_however_many_are_made_together(engine, monkeypatch, at_once) -> None:
+    """On a GPU many are, each in what all of them reach: far apart, whole, nowhere, and in the padding alone."""
+    size = (120, 300)  # the lower part of the square is padding
+    embedding = Embedding(torch.zeros(1), size, engine._network.frame(size).input_size, engine.model)
+    logits = torch.full((7, 64, 64), -9.0)
+    logits[0, 2:6, 3:8] = logits[1, 20:24, 50:60] = logits[2] = logits[4, 60:, :9] = logits[6, 10, 10] = 5
+    logits += torch.rand(7, 64, 64, generator=torch.Generator().manual_seed(0))
+    alone = list(engine._finish(embedding, logits, 1.0, 0.0))
+    assert [bool(mask.area) for mask, _ in alone] == [True, True, True, False, False, False, True]
     monkeypatch.setattr(type(engine), "_masks_at_once", lambda self, size: at_once)
-    found = engine.segment(embedding, Prompts(boxes=boxes_in(image)), multimask=True)
-    assert [(s.mask, s.stability) for s in found] == [(s.mask, s.stability) for s in wanted]
+    assert list(engine._finish(embedding, logits, 1.0, 0.0)) == alone
+
+
+def test_masks_made_together__do_not_keep_what_the_others_reach(engine, monkeypatch) -> None:
+    from samcli.engine import _reached, _threshold
+
+    size = (600, 900)
+    embedding = Embedding(torch.zeros(1), size, engine._network.frame(size).input_size, engine.model)
+    logits = torch.full((2, 64, 64), -9.0)
+    logits[0, :2, :2] = logits[1, 40:, 60:] = 5
+    axes = engine._axes(embedding, logits)
+    for found in _threshold(logits, _reached(logits, axes, -1.0), axes, 1.0):
+        assert found.pixels.untyped_storage().nbytes() == found.pixels.numel() < 600 * 900 / 10
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (20, 20), (64, 64), (100, 37), (30, 400), (700, 900)])

@@ -277,15 +277,17 @@ def test_images__are_asked_for_as_they_are_needed() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stop_signals__the_first_asks_and_the_second_stops_at_once(number: signal.Signals) -> None:
+def test_stop_signals__the_first_asks_and_the_second_stops_at_once(number: signal.Signals, capfd) -> None:
     before = signal.getsignal(number)
     with StopSignals() as signals:
         assert not signals()
         signal.raise_signal(number)
+        assert f"{number.name}: finishing what is in flight" in capfd.readouterr().err, "at once"
         assert signals()
         assert signals.received is number
         with pytest.raises(SystemExit) as stopped:
             signal.raise_signal(number)
+        assert f"{number.name}: stopping at once" in capfd.readouterr().err
         assert stopped.value.code == 128 + number
     assert signal.getsignal(number) is before
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from samcli.detectors import load_detector
@@ -29,14 +33,28 @@ def test_import__leaves_torch_and_later_processes_their_threads() -> None:
     assert threads(prepare) == threads("")
 
 
-def test_detect__leaves_torch_the_threads_that_it_was_given(tmp_path) -> None:
-    """On a CPU Ultralytics' predictor takes one thread less than there are cores, for all that follows as well."""
-    asked = (os.cpu_count() or 1) + 1
-    before = torch.get_num_threads()
+@pytest.fixture
+def many_threads() -> Iterator[int]:
+    """More threads than Ultralytics would choose."""
+    before, asked = torch.get_num_threads(), (os.cpu_count() or 1) + 1
     torch.set_num_threads(asked)
-    try:
-        detector = load_detector("tiny", device="cpu")
-        detector.detect([Image(ImageRef(tmp_path, "a.png"), np.zeros((64, 64, 3), np.uint8))])
-        assert torch.get_num_threads() == asked
-    finally:
-        torch.set_num_threads(before)
+    yield asked
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_detector__leaves_torch_the_threads_that_it_was_given(many_threads, yolo, tmp_path, exported) -> None:
+    """On a CPU Ultralytics' predictor takes one thread less than there are cores, for all that follows as well."""
+    detector = load_detector(str(exported_yolo(yolo, tmp_path) if exported else yolo), device="cpu")
+    assert torch.get_num_threads() == many_threads
+    detector.detect([Image(ImageRef(tmp_path, "a.png"), np.zeros((64, 64, 3), np.uint8))])
+    assert torch.get_num_threads() == many_threads
+
+
+def exported_yolo(yolo: Path, folder: Path) -> Path:
+    from ultralytics import YOLO
+
+    before = torch.get_num_threads()
+    exported = YOLO(shutil.copy(yolo, folder / "exported.pt")).export(format="torchscript", imgsz=64, verbose=False)
+    torch.set_num_threads(before)
+    return Path(exported)

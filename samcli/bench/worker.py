@@ -49,12 +49,13 @@ class Served:
         import torch
 
         from samcli.bench.contenders import load_contender
+        from samcli.engine import compute_exactly
         from samcli.images import read_image
 
         if setup.threads:
             torch.set_num_threads(setup.threads)
         if setup.precision == "fp32":
-            torch.backends.cudnn.allow_tf32 = False
+            compute_exactly()
         self._torch, self._setup = torch, setup
         self._contender = load_contender(setup)
         seconds = time.perf_counter() - start

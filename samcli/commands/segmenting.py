@@ -94,12 +94,10 @@ def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, st
 
 def device_for(options: SamOptions, precision: str) -> torch.device:
     """The device asked for, set to that precision."""
-    import torch
-
-    from samcli.engine import choose_device
+    from samcli.engine import choose_device, compute_exactly
 
     if precision == "fp32":
-        torch.backends.cudnn.allow_tf32 = False  # else convolutions keep ten bits of mantissa: not exact
+        compute_exactly()
     return choose_device(options.device)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from samcli.class_names import DATA_YAML, SPLITS, load_yaml, names_beside
+from samcli.class_names import DATA_YAML, SPLIT_FOLDERS, load_yaml, names_beside
 from samcli.errors import UsageError
 from samcli.formats.base import LabelFormat, Rendering
 from samcli.formats.sources import LabelSet, Source, box_mask, first_file
@@ -112,7 +112,7 @@ def lists_images_elsewhere(folder: Path) -> bool:
 
 def image_lists(data_yaml: Any) -> list[str]:
     """The text files that a `data.yaml` says its images are listed in."""
-    said = [data_yaml.get(split) for split in SPLITS] if isinstance(data_yaml, dict) else []
+    said = [data_yaml.get(split) for split in SPLIT_FOLDERS] if isinstance(data_yaml, dict) else []
     return [file for file in said if isinstance(file, str) and file.endswith(".txt")]
 
 

@@ -91,7 +91,12 @@ class Sam(SamNetwork):
 
 @functools.lru_cache(maxsize=8)  # images of one size follow one another
 def _axis(length: int, side: int, input_length: int, image_length: int, device: torch.device) -> Axis:
-    return AxisBuilder(length).resize(side).cut(0, input_length).resize(image_length).axis(device)
+    return _square(length, side).cut(0, input_length).resize(image_length).axis(device)
+
+
+@functools.lru_cache(maxsize=8)  # the same for images of all sizes
+def _square(length: int, side: int) -> AxisBuilder:
+    return AxisBuilder(length).resize(side)
 
 
 def longest_side(image_size: Size, side: int) -> Frame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +45,7 @@ class Progress:
         self._total = 0
         self._bar: tqdm[Any] | None = None
         self._start = self._last = 0.0
+        self._lock = threading.Lock()
 
     def start(self, plan: Plan) -> Callable[[Outcome], None]:
         """Begin to count the images of a plan."""
@@ -56,7 +58,11 @@ class Progress:
         return self.update
 
     def update(self, outcome: Outcome) -> None:
-        """Show one more outcome."""
+        """Show one more outcome, whichever thread it comes from."""
+        with self._lock:
+            self._show(outcome)
+
+    def _show(self, outcome: Outcome) -> None:
         self._counts["images"] += 1
         self._counts["instances"] += outcome.instance_count
         self._counts["failed"] += outcome.status is Status.FAILED
