@@ -52,7 +52,7 @@ def keep_threads() -> Iterator[None]:
     """Call ultralytics in it: torch keeps its number of threads.
 
     Its import sets OMP_NUM_THREADS to 1, which a torch that is imported afterwards would read, and every process
-    begun afterwards; choosing a CPU as device sets one thread less than there are cores (eight at most), whatever was asked for.
+    begun afterwards; choosing a CPU as device sets one thread less than there are cores, eight at most.
     """
     import torch
 
