@@ -199,8 +199,11 @@ def _spare_own_files(labels: Labels, refs: Iterable[ImageRef], files: Iterable[s
     """No image's label may be a file for the whole data set: `annotations.json`, say, of an `annotations.jpg`."""
     own = {os.path.relpath(file, labels.layout.output).casefold() for file in files}
     stems = {name.rpartition(".")[0] for name in own}
+    initials = {stem[:1] for stem in stems}
     reasons = {}
     for ref in refs:
+        if ref.key.isascii() and ref.key[0].lower() not in initials:
+            continue  # nearly all of a million
         if stem_of(ref.key).casefold() in stems and ref.key not in labels.collisions:
             paths = {os.path.relpath(path, labels.layout.output).casefold() for path in labels.paths(ref.key)}
             for name in sorted(paths & own):

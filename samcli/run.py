@@ -92,10 +92,11 @@ def run_job(
         return _summary(plan, job)
     worker = job.load(plan, models) if plan.todo else None  # before anything is written
     with locked(plan.layout):
-        now = make_plan(data, output, job, models)  # what another run did before we had the lock counts
-        if worker is not None and (now.labels != plan.labels or not set(now.todo) <= set(plan.todo)):
-            worker = job.load(now, models)  # images have come that the first plan did not know
-        plan = now
+        labels, todo = plan.labels, frozenset(plan.todo)
+        del plan  # a million images need not be known twice
+        plan = make_plan(data, output, job, models)  # what another run did before we had the lock counts
+        if worker is not None and (plan.labels != labels or not todo.issuperset(plan.todo)):
+            worker = job.load(plan, models)  # images have come that the first plan did not know
         if worker is None or not plan.todo:
             write_manifest(plan.layout.manifest, plan.manifest)
             summary = _summary(plan, job)

@@ -250,6 +250,8 @@ def measure_resume(size: float, folder: Path, options: BenchOptions) -> Point:
                 if name != first[root]:
                     link(root / first[root], root / name)
             file.write(_line(line, key))
+    manifest = labels / ".samcli" / "run.json"  # of one image as yet: a run that has grown is planned twice
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "total": int(size)}), encoding="utf-8")
     done = run_command(annotate_command(images, options))
     if (skipped := json.loads(done.output)["skipped"]) != int(size):
         raise SamcliError(f"only {skipped} of {int(size)} images were found done")
