@@ -84,6 +84,14 @@ def test_images__of_the_trainer_are_all_known() -> None:
     assert {f".{name}" for name in IMG_FORMATS} | set(SUFFIXES) == _TRAINER_SUFFIXES
 
 
+@pytest.mark.parametrize("name", ["labels.txt", "labelmap.txt", "classes.txt", "ImageSets/Segmentation/train.txt"])
+def test_lists_of_our_formats__are_no_labels_unless_an_image_has_that_name(tmp_path, name) -> None:
+    root = data_set(tmp_path, {"a": BOX, name.removesuffix(".txt"): "these are labels"}, ["a.jpg"])
+    assert found(root) == {}
+    data_set(root, {}, [name.replace(".txt", ".jpg")])
+    assert found(root)["not-a-number"] == [name]
+
+
 def test_label_without_image__is_not_judged_as_no_trainer_reads_it(tmp_path) -> None:
     root = data_set(tmp_path, {"a": BOX, "readme": "these are labels"}, ["a.jpg"])
     assert found(root) == {"label-without-image": ["readme.txt"]}
