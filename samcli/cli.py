@@ -40,7 +40,7 @@ from samcli.config import (
     resolve,
     variable_of,
 )
-from samcli.errors import SamcliError, UsageError, one_line
+from samcli.errors import SamcliError, UsageError, WriteError, one_line
 
 if typing.TYPE_CHECKING:
     from samcli.job import Job
@@ -217,7 +217,8 @@ def _explain(error: Exception) -> str | None:
     if type(error).__name__ == "OutOfMemoryError":
         return "the GPU's memory is too small or in use by others: try --device cpu, or a smaller --sam"
     if isinstance(error, OSError):
-        return one_line(error)
+        plain = error.strerror and error.filename and not isinstance(error, WriteError)
+        return f"{error.filename}: {error.strerror}" if plain else one_line(error)
     return None
 
 
@@ -503,13 +504,11 @@ def evaluate(
     options = given.options(EvalOptions, config)
     from samcli.class_map import read_class_map
     from samcli.evaluation import evaluate
-    from samcli.evaluation_pictures import write_plot, write_worst
+    from samcli.evaluation_pictures import check_pictures, write_plot, write_worst
     from samcli.ground_truth import open_labels
-    from samcli.plots import check_plot
     from samcli.report.evaluation import print_evaluation
 
-    if plot:
-        check_plot(plot)
+    check_pictures(plot, worst)
     predicted, true = open_labels(predictions, names), open_labels(truth, truth_names)
     mapping = read_class_map(class_map) if class_map else None
     result = evaluate(predicted, true, options, images=images, class_map=mapping)

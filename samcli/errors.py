@@ -6,7 +6,9 @@ Every message says what was given, what was expected and what to do next, in one
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class SamcliError(Exception):
@@ -27,6 +29,22 @@ class WeightsError(SamcliError):
 
 class StorageError(SamcliError):
     """The output folder cannot be written at all (full, read-only, over quota): going on is pointless."""
+
+
+class WriteError(OSError):
+    """A file cannot be written where it was to be: `place`, the file or folder that is in the way.
+
+    An OSError still: in a run it concerns one image alone.
+    """
+
+    exit_status = 2
+
+    def __init__(self, number: int, place: Path) -> None:
+        super().__init__(number, os.strerror(number))
+        self.place = place
+
+    def __str__(self) -> str:
+        return f"cannot write in {self.place}: {self.strerror}. Choose another place, or make this one writable"
 
 
 class ImageError(SamcliError):

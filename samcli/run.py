@@ -19,7 +19,7 @@ from samcli.formats.base import polygon_options
 from samcli.formats.records import read_record
 from samcli.job import Job, Models
 from samcli.journal import Journal, read_journal, read_manifest, write_manifest
-from samcli.outputs import Labels, Layout, locked, make_layout
+from samcli.outputs import Labels, Layout, check_output, locked, make_layout
 from samcli.pipeline import BaseWorker
 from samcli.plan import Plan, make_plan
 from samcli.polygons import PolygonOptions
@@ -90,6 +90,7 @@ def run_job(
     plan = make_plan(data, output, job, models)
     if not plan.todo and not plan.changed:
         return _summary(plan, job)
+    check_output(plan.layout)
     worker = job.load(plan, models) if plan.todo else None  # before anything is written
     with locked(plan.layout):
         now = make_plan(data, output, job, models)  # what another run did before we had the lock counts

@@ -24,7 +24,7 @@ from samcli.detectors import Detector
 from samcli.engine import Engine, choose_device, choose_precision
 from samcli.errors import ImageError, UsageError
 from samcli.evaluation import EvaluatedImage, Evaluation, Scores, kinds_of, pair_objects, plain_scores
-from samcli.files import write_atomic
+from samcli.files import check_writable, write_atomic
 from samcli.formats.base import polygon_options
 from samcli.ground_truth import LabelledObject, LabelSet, match_keys, object_of
 from samcli.images import find_images, read_image
@@ -406,6 +406,7 @@ def check_output(path: Path) -> None:
     """
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UsageError(f"--output {path}: expected a file in a folder that exists, e.g. recipe.yaml")
+    check_writable(path)
 
 
 def write_recipe(result: Tuning, path: Path) -> None:

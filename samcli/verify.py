@@ -174,7 +174,7 @@ def verify_labels(
     result = Verification(labels, images or _images_of(labels), data)
     verifier = _Verifier(result, read_data_yaml(data) if data else None, options, fix=fix, watch=watch)
     layout = Layout(labels, labels)
-    with locked(layout) if fix and layout.run_folder.is_dir() else nullcontext():
+    with locked(layout, "Make it writable") if fix and layout.run_folder.is_dir() else nullcontext():
         verifier.run()
     return result
 

@@ -225,6 +225,15 @@ def test_files_that_cannot_be_written__fail_their_image_alone(tmp_path: Path) ->
     assert "samcli did not write" in conversion.failures["e.png"]
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_output_that_cannot_be_written__is_refused_at_once(tmp_path: Path, samcli_run, more) -> None:
+    labels = write_labels("coco", tmp_path, [Annotation("1.png", SIZE)])
+    (tmp_path / "file").touch()
+    result = samcli_run("convert", labels, "--to", "yolo", "-o", tmp_path / "file" / "v", *more)
+    assert result.exit_code == 2
+    assert f"cannot write in {tmp_path / 'file'}: Not a directory" in result.stderr
+
+
 def test_full_disk__ends_the_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = write_labels("coco", tmp_path, [Annotation("1.png", SIZE)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -290,3 +291,17 @@ def test_kinds__are_all_explained_in_the_docs() -> None:
         pytest.skip("the docs are in the repository only")
     text = page.read_text(encoding="utf-8")
     assert [kind for kind in KINDS if f"`{kind}`" not in text] == []
+
+
+def test_fix__of_labels_that_cannot_be_written_names_their_folder(tmp_path, samcli_run, monkeypatch) -> None:
+    root = data_set(tmp_path, {"a": TRIANGLE * 2})
+
+    def refuse(**options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", f"{options['dir']}/.samcli-abc.tmp")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    result = samcli_run("verify", root, "--fix")
+    assert result.exit_code == 2
+    assert f"cannot write in {root / 'labels'}" in result.stderr
+    assert "Errno" not in result.stderr
+    assert (root / "labels" / "a.txt").read_text() == TRIANGLE * 2

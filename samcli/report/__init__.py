@@ -405,11 +405,14 @@ def print_checks(checks: Mapping[str, Any], *, as_json: bool) -> None:
 
 def show_dry_run(job: Job, data: Path, output: Path | None, *, as_json: bool) -> None:
     """What a run would do, and what is in its way; nothing is written."""
+    from samcli.outputs import check_output
     from samcli.plan import make_plan, survey
     from samcli.run import present_models
 
     models, missing = present_models(job)
     plan = make_plan(data, output, job, models)
+    if plan.todo or plan.changed:
+        check_output(plan.layout)
     seen = survey(plan.todo, job.options)
     facts: dict[str, Any] = {
         "input": str(plan.layout.input_root),
