@@ -238,11 +238,12 @@ def _log_to_stderr(*, debug: bool, quiet: bool) -> None:
     log.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
 
 
-def _input_of(data: Path | None, input: Path | None) -> Path:
+def _input_of(data: Path | None, input: Path | None, example: str) -> Path:
+    """`example`: what a whole command line may look like."""
     if data is not None and input is not None:
         raise UsageError(f"two inputs: {data} and --input {input}; give one")
     if (given := data or input) is None:
-        raise UsageError("no input: give an image or a folder, e.g. samcli auto-annotate photos/")
+        raise UsageError(f"no input: give an image or a folder, e.g. samcli {example}")
     return given
 
 
@@ -255,8 +256,11 @@ def _root(
         raise typer.Exit
 
 
-def _job_command(name: str, kind: type[Options], home: str, description: str) -> None:
-    """Register a command that runs a job over images; `home` is its class, imported when it runs."""
+def _job_command(name: str, kind: type[Options], home: str, description: str, example: str = "photos/") -> None:
+    """Register a command that runs a job over images; `home` is its class, imported when it runs.
+
+    `example`: what may stand behind its name.
+    """
 
     def run(
         given: Given,
@@ -269,9 +273,10 @@ def _job_command(name: str, kind: type[Options], home: str, description: str) ->
         quiet: Quiet = False,
     ) -> None:
         options = given.options(kind, config)
-        module, _, job = home.partition(":")
-        job_class: Callable[[Options], Job] = getattr(importlib.import_module(module), job)
-        _run(job_class(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
+        module, _, class_name = home.partition(":")
+        job_class: Callable[[Options], Job] = getattr(importlib.import_module(module), class_name)
+        job = job_class(options)
+        _run(job, _input_of(data, input, f"{name} {example}"), output, dry_run=dry_run, json=json, quiet=quiet)
 
     run.__doc__ = description
     command(name, kind)(run)
@@ -288,6 +293,7 @@ _job_command(
     PromptOptions,
     "samcli.commands.prompt:Prompt",
     "Masks for points and boxes: given here for one image, or for many in a file or YOLO labels (--prompts).",
+    example="photo.jpg --point 320,240",
 )
 _job_command(
     "everything",

@@ -27,6 +27,16 @@ class WeightsError(SamcliError):
     """A checkpoint is missing, damaged, of an unknown family, or would run code when loaded."""
 
 
+class UnknownModelError(WeightsError):
+    """No checkpoint is known by that name, and no file has it; or it is one for something else."""
+
+    exit_status = 2
+
+
+class DownloadError(WeightsError):
+    """A known checkpoint is not here and cannot be fetched."""
+
+
 class StorageError(SamcliError):
     """The output folder cannot be written at all (full, read-only, over quota): going on is pointless."""
 

@@ -47,7 +47,7 @@ from samcli.onnx_check import (
     decoder_inputs,
     make_trials,
 )
-from samcli.weights import find_weights
+from samcli.weights import find_all_weights
 
 log = logging.getLogger("samcli")
 
@@ -86,7 +86,7 @@ def export_onnx(output: Path, options: ExportOnnxOptions) -> list[ExportedFile]:
     if output.suffix != ".onnx" or output.is_dir():
         raise UsageError(f"--output is {output}; expected a file name that ends in .onnx")
     check_writable(output)
-    weights = find_weights(options.sam, "sam", log.info)
+    weights = find_all_weights({"sam": options.sam}, log.info)["sam"]
     network = _sam_1(load_network(weights.path), options.sam)
     decoder = OnnxDecoder(network, options).eval()
     encoder = copy.deepcopy(network.image_encoder) if options.encoder else None

@@ -26,7 +26,7 @@ from samcli.polygons import PolygonOptions
 from samcli.runners import StopSignals, run_local
 from samcli.summary import Summary
 from samcli.types import Annotation, ImageRef, Outcome, Status
-from samcli.weights import find_weights, is_here
+from samcli.weights import find_all_weights, is_here
 
 log = logging.getLogger("samcli")
 
@@ -39,7 +39,7 @@ def find_models(job: Job) -> Models:
     Raises:
         WeightsError: one of them cannot be had.
     """
-    return {role: find_weights(name, role, log.info) for role, name in job.checkpoints.items()}
+    return find_all_weights(job.checkpoints, log.info)
 
 
 def present_models(job: Job) -> tuple[Models | None, list[str]]:

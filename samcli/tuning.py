@@ -32,7 +32,7 @@ from samcli.metrics import Kind, mask_of
 from samcli.pipeline import StageClock
 from samcli.polygons import draw_rings, mask_to_polygons
 from samcli.types import Annotation, Embedding, Image, ImageRef, Size
-from samcli.weights import find_weights
+from samcli.weights import find_all_weights
 
 log = logging.getLogger("samcli")
 
@@ -324,7 +324,7 @@ def _label(
 
 def _load(options: AutoAnnotateOptions) -> tuple[Engine, Detector]:
     class_map = open_class_map(options)
-    weights = {role: find_weights(getattr(options, role), role, log.info) for role in ("det", "sam")}
+    weights = find_all_weights({role: getattr(options, role) for role in ("det", "sam")}, log.info)
     precision = choose_precision(options.precision, choose_device(options.device))
     engine = open_engine(weights["sam"], options, precision)
     device = device_for(options, precision)
