@@ -215,6 +215,8 @@ def test_images_without_prompts__never_see_the_encoder(
         (["--point", "5,5,7"], "5,5,7"),
         (["--point", "5,5,0"], "only background points"),
         (["--box", "1,1,9,9", "--box", "2,2,8,8", "--point", "5,5"], "which box"),
+        (["--box", "1,1,9,9"], "are for one image, and there are 4: give that image, or a file"),
+        (["--point", "5,5"], "are for one image"),
         (["--box", "1,1,9,9", "--multimask", "--refine", "1"], "--multimask keeps all three"),
         (["--box", "1,1,9,9", "--prompts", "x.json"], "give one or the other"),
         (["--prompts", "nowhere.json"], "does not exist"),

@@ -82,7 +82,16 @@ class Prompt(Job):
         return tuple(dict.fromkeys([*self.options.format, *switched]))
 
     def select(self, keys: Sequence[str]) -> Collection[str] | None:
-        """Only images that the prompts speak of."""
+        """Only images that the prompts speak of.
+
+        Raises:
+            UsageError: those of the command line are for one image, and there are more; or prompts fit no image.
+        """
+        if self.options.prompts is None and len(keys) > 1:
+            raise UsageError(
+                f"--point, --box and --mask-input are for one image, and there are {len(keys)}: "
+                "give that image, or a file with each image's prompts as --prompts"
+            )
         if self._keys != keys:
             if self._keys is not None:  # images have come or gone since
                 self._source = self._open_source()
