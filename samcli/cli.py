@@ -365,6 +365,7 @@ def preview(
     embed: Annotated[
         bool, typer.Option("--embed", help="With --html: small photos in the page, so that it can be sent.")
     ] = False,
+    json: AsJson = False,
 ) -> None:
     """Look at what a run has written: photos with their masks on one sheet (PNG), or a page to review them."""
     if embed and not as_html:
@@ -374,11 +375,14 @@ def preview(
     if as_html:
         from samcli.review_page import write_review_page
 
-        print(write_review_page(labels, output, count=count, embed=embed))
-        return
-    from samcli.previews import write_contact_sheet
+        path = write_review_page(labels, output, count=count, embed=embed)
+    else:
+        from samcli.previews import write_contact_sheet
 
-    print(write_contact_sheet(labels, output, count or 12))
+        path = write_contact_sheet(labels, output, count or 12)
+    from samcli import report
+
+    report.print_preview(path, as_json=json)
 
 
 @command("apply-review")
@@ -609,6 +613,15 @@ def models(context: typer.Context, json: AsJson = False) -> None:
     """List the known checkpoints: role, size, parameters, licence, and which are here."""
     if context.invoked_subcommand:
         return
+    from samcli import report
+    from samcli.models import known_models
+
+    report.print_models(known_models(), as_json=json)
+
+
+@command("list", group=models_app)
+def list_models(json: AsJson = False) -> None:
+    """The same as without a sub-command."""
     from samcli import report
     from samcli.models import known_models
 

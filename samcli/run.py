@@ -229,6 +229,7 @@ def _summary(plan: Plan, job: Job) -> Summary:
     summary.unasked = plan.manifest.unasked
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
+    summary.remedy = job.remedy
     summary.notes = job.notes(plan.layout.output)
     if "yolo" in job.format_names and plan.layout.splits_from_output():
         summary.train_command = f"yolo segment train model=yolo11n-seg.pt data={plan.layout.output / 'data.yaml'}"

@@ -166,7 +166,7 @@ def verify_labels(
     """
     for kind in options.ignore:
         if kind not in KINDS:
-            raise UsageError(f"--ignore {kind}: no such kind.{nearest(kind, KINDS)}")
+            raise UsageError(f"--ignore {kind}: expected one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
     labels = _labels_folder(labels)
     if images is not None and not images.is_dir():
         raise UsageError(f"--images {images} is no folder")

@@ -427,7 +427,8 @@ def _download(checkpoint: Checkpoint, target: Path, report: Report, watch: Watch
         Path(temporary).replace(target)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise DownloadError(
-            f"cannot download {checkpoint.name} ({one_line(error)}). Put the file (from {checkpoint.url}) at {target}"
+            f"cannot download {checkpoint.name} ({one_line(error)}). "
+            f"Put the file (from {checkpoint.url}) at {target}"
         ) from error
     finally:
         with contextlib.suppress(OSError):

@@ -69,6 +69,11 @@ def test_list__says_what_is_here_and_where(samcli_run, own_cache) -> None:
     assert models["unpinned.pt"]["megabytes"] is None
 
 
+def test_list__has_a_name_of_its_own_too(samcli_run) -> None:
+    for more in ([], ["--json"]):
+        assert samcli_run("models", "list", *more).stdout == samcli_run("models", *more).stdout
+
+
 def test_list__is_grouped_with_a_dash_for_what_is_not_known(samcli_run) -> None:
     lines = samcli_run("models").stdout.splitlines()
     groups = [line for line in lines if line.endswith(")")]

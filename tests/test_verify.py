@@ -206,7 +206,7 @@ def test_records__tell_masks_that_fill_little_of_their_box(tmp_path) -> None:
 def test_ignore__leaves_out_a_kind_and_knows_them_all(tmp_path) -> None:
     root = data_set(tmp_path, {"a": BOX, "b": BOX * 2})
     assert found(root, ignore=("duplicate-row",)) == {}
-    with pytest.raises(UsageError, match="Did you mean 'duplicate-row'"):
+    with pytest.raises(UsageError, match="expected one of data-yaml, .* Did you mean 'duplicate-row'"):
         found(root, ignore=("duplicate-rows",))
 
 
@@ -291,6 +291,11 @@ def test_kinds__are_all_explained_in_the_docs() -> None:
         pytest.skip("the docs are in the repository only")
     text = page.read_text(encoding="utf-8")
     assert [kind for kind in KINDS if f"`{kind}`" not in text] == []
+
+
+def test_counts__of_one_are_singular(tmp_path, samcli_run) -> None:
+    root = data_set(tmp_path, {"a": TRIANGLE * 2, "b": "0 nan 0.5 0.2 0.2\n"})
+    assert "1 error, 1 warning." in samcli_run("verify", root).stdout
 
 
 def test_fix__of_labels_that_cannot_be_written_names_their_folder(tmp_path, samcli_run, monkeypatch) -> None:

@@ -108,7 +108,12 @@ def coco(truths: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         {
             "image_id": number,
             "category_id": item["class_id"],
-            "bbox": [item["box"][0], item["box"][1], item["box"][2] - item["box"][0], item["box"][3] - item["box"][1]],
+            "bbox": [
+                item["box"][0],
+                item["box"][1],
+                item["box"][2] - item["box"][0],
+                item["box"][3] - item["box"][1],
+            ],
             "area": item["area"],
             "iscrowd": 0,
             "segmentation": item["rle"],

@@ -137,7 +137,8 @@ def print_summary(summary: Summary) -> None:
 
     console = Console(soft_wrap=True)
     if summary.skipped == summary.total:
-        console.print(f"All {summary.total} images were done before; nothing was left to do.", highlight=False)
+        what = "The image was" if summary.total == 1 else f"All {summary.total} images were"
+        console.print(f"{what} done before; nothing was left to do.", highlight=False)
     console.print(_summary_table(summary))
     if summary.stages:  # a line of its own: in the table it would be broken in two
         stages = ", ".join(f"{name} {_duration(value)}" for name, value in summary.stages.items())
@@ -150,14 +151,15 @@ def print_summary(summary: Summary) -> None:
             f"... and {more} more: samcli status {escape(str(summary.output))} --failures", highlight=False
         )
     if summary.failures:
-        console.print("[dim]If the reason has passed, --retry-failed tries them again[/]", highlight=False)
+        console.print(f"[dim]{summary.remedy}[/]", highlight=False)
     if summary.stopped_by:
         console.print(
             f"Stopped by {summary.stopped_by}. The same command (without --overwrite) goes on from here.",
             highlight=False,
         )
-    what = "Embeddings" if summary.command == "encode" else "Labels"
-    console.print(f"{what} are in [bold]{escape(str(summary.output))}[/]", highlight=False)
+    if summary.done or summary.skipped:
+        what = "Embeddings" if summary.command == "encode" else "Labels"
+        console.print(f"{what} are in [bold]{escape(str(summary.output))}[/]", highlight=False)
     if summary.instances:
         console.print(f"Look at them:   samcli preview {escape(str(summary.output))}", highlight=False)
     for note in summary.notes:
@@ -248,6 +250,11 @@ def print_verdicts(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
         return
     for verdict in verdicts:
         print(f"{verdict.state:<8}{verdict.name}: {printable(verdict.path)} ({verdict.reason})")
+
+
+def print_preview(path: Path, *, as_json: bool) -> None:
+    """Where the sheet or the page lies."""
+    print(json.dumps({"file": str(path)}) if as_json else path)
 
 
 def print_paths(paths: Sequence[Path], *, as_json: bool) -> None:
