@@ -206,7 +206,7 @@ def test_records__tell_masks_that_fill_little_of_their_box(tmp_path) -> None:
 def test_ignore__leaves_out_a_kind_and_knows_them_all(tmp_path) -> None:
     root = data_set(tmp_path, {"a": BOX, "b": BOX * 2})
     assert found(root, ignore=("duplicate-row",)) == {}
-    with pytest.raises(UsageError, match="expected one of data-yaml, .* Did you mean 'duplicate-row'"):
+    with pytest.raises(UsageError, match=r"expected one of data-yaml, .* Did you mean 'duplicate-row'"):
         found(root, ignore=("duplicate-rows",))
 
 
