@@ -215,8 +215,6 @@ def test_images_without_prompts__never_see_the_encoder(
         (["--point", "5,5,7"], "5,5,7"),
         (["--point", "5,5,0"], "only background points"),
         (["--box", "1,1,9,9", "--box", "2,2,8,8", "--point", "5,5"], "which box"),
-        (["--box", "1,1,9,9"], "are for one image, and there are 4: give that image, or a file"),
-        (["--point", "5,5"], "are for one image"),
         (["--box", "1,1,9,9", "--multimask", "--refine", "1"], "--multimask keeps all three"),
         (["--box", "1,1,9,9", "--prompts", "x.json"], "give one or the other"),
         (["--prompts", "nowhere.json"], "does not exist"),
@@ -256,6 +254,17 @@ def test_point_outside__fails_its_image_with_the_point_and_the_size(
     assert result.exit_code == 3
     (reason,) = json.loads(result.stdout)["failures"].values()
     assert "point (4000, 5) is outside the image of 320 x 426 pixels" in reason
+
+
+def test_prompts_of_the_command_line__for_many_images_are_not_silent_about_it(
+    samcli_run, photo_folder, tmp_path
+) -> None:
+    said = samcli_run("prompt", photo_folder, "--box", "5,5,60,60", "--sam", "tiny", "-o", tmp_path / "all").stdout
+    assert "The same prompts for each of 4 images" in said
+    one = samcli_run(
+        "prompt", photo_folder / "bus.jpg", "--box", "5,5,60,60", "--sam", "tiny", "-o", tmp_path / "1"
+    )
+    assert "The same prompts" not in one.stdout
 
 
 def test_summary__of_a_point_outside_promises_neither_labels_nor_that_trying_again_helps(

@@ -90,16 +90,7 @@ class Prompt(Job):
         return tuple(dict.fromkeys([*self.options.format, *switched]))
 
     def select(self, keys: Sequence[str]) -> Collection[str] | None:
-        """Only images that the prompts speak of.
-
-        Raises:
-            UsageError: those of the command line are for one image, and there are more; or prompts fit no image.
-        """
-        if self.options.prompts is None and len(keys) > 1:
-            raise UsageError(
-                f"--point, --box and --mask-input are for one image, and there are {len(keys)}: "
-                "give that image, or a file with each image's prompts as --prompts"
-            )
+        """Only images that the prompts speak of."""
         if self._keys != keys:
             if self._keys is not None:  # images have come or gone since
                 self._source = self._open_source()
@@ -152,7 +143,10 @@ class Prompt(Job):
 
     def notes(self, output: Path) -> list[str]:
         """What the prompts leave out, too."""
-        return [*super().notes(output), *self._source.notes]
+        alike = []
+        if self.options.prompts is None and len(self._keys or ()) > 1:
+            alike = [f"The same prompts for each of {len(self._keys or ())} images; --prompts gives each its own."]
+        return [*super().notes(output), *self._source.notes, *alike]
 
 
 def open_source(options: PromptOptions) -> PromptSource:

@@ -1,4 +1,4 @@
-"""Prompts from the command line: `--point`, `--box` and `--mask-input`, for one image."""
+"""Prompts from the command line: `--point`, `--box` and `--mask-input`, the same for every image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from samcli.types import Size
 
 @dataclass(frozen=True)
 class CommandLinePrompts:
-    """The same objects, whatever the image. See `PromptSource`."""
+    """The same objects in every image. See `PromptSource`."""
 
     objects: tuple[ObjectPrompt, ...]
     names: dict[int, str] = field(default_factory=lambda: {0: UNNAMED})
