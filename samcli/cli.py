@@ -292,7 +292,7 @@ _job_command(
     "prompt",
     PromptOptions,
     "samcli.commands.prompt:Prompt",
-    "Masks for points and boxes: given here, the same in every image, or each image's own from a file or YOLO labels (--prompts).",
+    "Masks for points and boxes: given here for every image alike, or each image's own from a file (--prompts).",
     example="photo.jpg --point 320,240",
 )
 _job_command(
