@@ -34,7 +34,8 @@ Every command also has `--json` (the result as one JSON document on stdout), `--
 `--quiet/-q`; `status` has `--failures` (every failed image and why) and
 `--reasons` (why images failed and objects were dropped, counted), `preview` has `--output/-o` (the file to
 write), `--count/-n` (how many photos), `--html` (a page to review the masks, see [review.md](review.md), with
-`--embed` to put small photos into it); `samcli --version` prints the version.
+`--embed` to put small photos into it); `samcli models` and `samcli models list` are the same;
+`samcli --version` prints the version.
 """
 
 COMMANDS: dict[str, type[Options]] = {

@@ -40,7 +40,7 @@ from samcli.config import (
     resolve,
     variable_of,
 )
-from samcli.errors import SamcliError, UsageError, one_line
+from samcli.errors import SamcliError, UsageError, WriteError, one_line
 
 if typing.TYPE_CHECKING:
     from samcli.job import Job
@@ -217,7 +217,8 @@ def _explain(error: Exception) -> str | None:
     if type(error).__name__ == "OutOfMemoryError":
         return "the GPU's memory is too small or in use by others: try --device cpu, or a smaller --sam"
     if isinstance(error, OSError):
-        return one_line(error)
+        plain = error.strerror and error.filename and not isinstance(error, WriteError)
+        return f"{error.filename}: {error.strerror}" if plain else one_line(error)
     return None
 
 
@@ -237,11 +238,12 @@ def _log_to_stderr(*, debug: bool, quiet: bool) -> None:
     log.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
 
 
-def _input_of(data: Path | None, input: Path | None) -> Path:
+def _input_of(data: Path | None, input: Path | None, example: str) -> Path:
+    """`example`: what a whole command line may look like."""
     if data is not None and input is not None:
         raise UsageError(f"two inputs: {data} and --input {input}; give one")
     if (given := data or input) is None:
-        raise UsageError("no input: give an image or a folder, e.g. samcli auto-annotate photos/")
+        raise UsageError(f"no input: give an image or a folder, e.g. samcli {example}")
     return given
 
 
@@ -254,8 +256,11 @@ def _root(
         raise typer.Exit
 
 
-def _job_command(name: str, kind: type[Options], home: str, description: str) -> None:
-    """Register a command that runs a job over images; `home` is its class, imported when it runs."""
+def _job_command(name: str, kind: type[Options], home: str, description: str, example: str = "photos/") -> None:
+    """Register a command that runs a job over images; `home` is its class, imported when it runs.
+
+    `example`: what may stand behind its name.
+    """
 
     def run(
         given: Given,
@@ -268,9 +273,10 @@ def _job_command(name: str, kind: type[Options], home: str, description: str) ->
         quiet: Quiet = False,
     ) -> None:
         options = given.options(kind, config)
-        module, _, job = home.partition(":")
-        job_class: Callable[[Options], Job] = getattr(importlib.import_module(module), job)
-        _run(job_class(options), _input_of(data, input), output, dry_run=dry_run, json=json, quiet=quiet)
+        module, _, class_name = home.partition(":")
+        job_class: Callable[[Options], Job] = getattr(importlib.import_module(module), class_name)
+        job = job_class(options)
+        _run(job, _input_of(data, input, f"{name} {example}"), output, dry_run=dry_run, json=json, quiet=quiet)
 
     run.__doc__ = description
     command(name, kind)(run)
@@ -286,7 +292,8 @@ _job_command(
     "prompt",
     PromptOptions,
     "samcli.commands.prompt:Prompt",
-    "Masks for points and boxes: given here for one image, or for many in a file or YOLO labels (--prompts).",
+    "Masks for points and boxes: given here for every image alike, or each image's own from a file (--prompts).",
+    example="photo.jpg --point 320,240",
 )
 _job_command(
     "everything",
@@ -358,6 +365,7 @@ def preview(
     embed: Annotated[
         bool, typer.Option("--embed", help="With --html: small photos in the page, so that it can be sent.")
     ] = False,
+    json: AsJson = False,
 ) -> None:
     """Look at what a run has written: photos with their masks on one sheet (PNG), or a page to review them."""
     if embed and not as_html:
@@ -367,11 +375,14 @@ def preview(
     if as_html:
         from samcli.review_page import write_review_page
 
-        print(write_review_page(labels, output, count=count, embed=embed))
-        return
-    from samcli.previews import write_contact_sheet
+        path = write_review_page(labels, output, count=count, embed=embed)
+    else:
+        from samcli.previews import write_contact_sheet
 
-    print(write_contact_sheet(labels, output, count or 12))
+        path = write_contact_sheet(labels, output, count or 12)
+    from samcli import report
+
+    report.print_preview(path, as_json=json)
 
 
 @command("apply-review")
@@ -503,13 +514,11 @@ def evaluate(
     options = given.options(EvalOptions, config)
     from samcli.class_map import read_class_map
     from samcli.evaluation import evaluate
-    from samcli.evaluation_pictures import write_plot, write_worst
+    from samcli.evaluation_pictures import check_pictures, write_plot, write_worst
     from samcli.ground_truth import open_labels
-    from samcli.plots import check_plot
     from samcli.report.evaluation import print_evaluation
 
-    if plot:
-        check_plot(plot)
+    check_pictures(plot, worst)
     predicted, true = open_labels(predictions, names), open_labels(truth, truth_names)
     mapping = read_class_map(class_map) if class_map else None
     result = evaluate(predicted, true, options, images=images, class_map=mapping)
@@ -604,6 +613,15 @@ def models(context: typer.Context, json: AsJson = False) -> None:
     """List the known checkpoints: role, size, parameters, licence, and which are here."""
     if context.invoked_subcommand:
         return
+    from samcli import report
+    from samcli.models import known_models
+
+    report.print_models(known_models(), as_json=json)
+
+
+@command("list", group=models_app)
+def list_models(json: AsJson = False) -> None:
+    """The same as without a sub-command."""
     from samcli import report
     from samcli.models import known_models
 

@@ -126,6 +126,10 @@ def _check(entry: dataclasses.Field[Any], value: Any) -> None:
         return
     name, rules = flag_of(entry), entry.metadata
     if rules.get("choices") and value not in rules["choices"]:
+        words = str(value).split(",")
+        if rules.get("many") and len(words) > 1 and {word.strip() for word in words} <= set(rules["choices"]):
+            again = " ".join(f"{name} {word.strip()}" for word in words)
+            raise UsageError(f"{name} is '{value}'; one value at a time: {again}")
         raise UsageError(
             f"{name} is '{value}'; expected one of {', '.join(rules['choices'])}."
             + nearest(str(value), rules["choices"])

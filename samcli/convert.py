@@ -12,7 +12,7 @@ from typing import TypeVar
 from samcli.class_map import ClassMap, read_class_map
 from samcli.config import ConvertOptions
 from samcli.errors import ImageError, UsageError, one_line
-from samcli.files import write_atomic, write_atomic_pieces
+from samcli.files import check_writable, write_atomic, write_atomic_pieces
 from samcli.formats import FORMATS, LabelFormat, Rendering, check_formats
 from samcli.formats.base import polygon_options
 from samcli.formats.losses import describe, losses
@@ -114,6 +114,7 @@ def _check_output(output: Path, options: ConvertOptions) -> None:
         raise UsageError(f"{output} holds a run; choose another --output, so that its labels stay what they are")
     if output.is_dir() and any(output.iterdir()) and not options.overwrite:
         raise UsageError(f"{output} is not empty; choose another --output, or --overwrite to replace labels there")
+    check_writable(output)
 
 
 def _image_folder(path: Path, options: ConvertOptions, manifest: Manifest | None, name: str) -> Path | None:

@@ -17,7 +17,7 @@ from samcli.class_map import IDENTITY, ClassMap, MappedClasses
 from samcli.class_names import DATA_YAML, SPLITS, find_names_file, read_names
 from samcli.config import DatasetOptions
 from samcli.errors import UsageError, one_line
-from samcli.files import storage_errors
+from samcli.files import check_writable, storage_errors
 from samcli.images import find_images
 from samcli.outputs import Layout, Listing, default_output, stem_of
 from samcli.splits import Group, group_of, parse_pattern, parse_shares, split_groups
@@ -110,6 +110,7 @@ def build_dataset(
     output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow links
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output} is there already; give a folder that is not, or remove it")
+    check_writable(output)
     if not images.is_dir():
         raise UsageError(f"--images {images} is no folder")
     labels = labels or default_output(Path(os.path.abspath(images)))  # noqa: PTH100

@@ -6,7 +6,9 @@ Every message says what was given, what was expected and what to do next, in one
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class SamcliError(Exception):
@@ -25,8 +27,34 @@ class WeightsError(SamcliError):
     """A checkpoint is missing, damaged, of an unknown family, or would run code when loaded."""
 
 
+class UnknownModelError(WeightsError):
+    """No checkpoint is known by that name, and no file has it; or it is one for something else."""
+
+    exit_status = 2
+
+
+class DownloadError(WeightsError):
+    """A known checkpoint is not here and cannot be fetched."""
+
+
 class StorageError(SamcliError):
     """The output folder cannot be written at all (full, read-only, over quota): going on is pointless."""
+
+
+class WriteError(OSError):
+    """A file cannot be written where it was to be: `place`, the file or folder that is in the way.
+
+    An OSError still: in a run it concerns one image alone.
+    """
+
+    exit_status = 2
+
+    def __init__(self, number: int, place: Path) -> None:
+        super().__init__(number, os.strerror(number))
+        self.place = place
+
+    def __str__(self) -> str:
+        return f"cannot write in {self.place}: {self.strerror}. Choose another place, or make this one writable"
 
 
 class ImageError(SamcliError):

@@ -14,7 +14,7 @@ from samcli.errors import ImageError, UsageError
 from samcli.evaluation import EvaluatedImage, Evaluation, KindScores
 from samcli.files import write_atomic
 from samcli.images import read_image
-from samcli.plots import check_plot, save_figure
+from samcli.plots import check_plot, check_sheet, save_figure
 from samcli.previews import contact_sheet
 from samcli.types import ImageRef
 
@@ -28,6 +28,19 @@ _TRUTH, _PREDICTION = (60, 230, 60), (255, 60, 220)
 """RGB of outlines."""
 
 _MOST_CLASSES = 20
+
+
+def check_pictures(plot: Path | None, worst: Path | None) -> None:
+    """Before the work: can the pictures that are asked for be written?
+
+    Raises:
+        UsageError: a name ends in something that they cannot be.
+        WriteError: one cannot be written there.
+    """
+    if plot:
+        check_plot(plot)
+    if worst:
+        check_sheet(worst, "--worst")
 
 
 def write_worst(evaluation: Evaluation, target: Path, count: int) -> int:

@@ -12,10 +12,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from samcli.errors import StorageError
+from samcli.errors import StorageError, WriteError
 
-_FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FATAL = {*_FULL, errno.EROFS, errno.EIO}
 """What makes every further write pointless: a full disk, a quota, a read-only or broken file system."""
+
+_IN_THE_WAY = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+"""What keeps a file from being written in one place."""
 
 _NAME_MAX = 255
 _LABEL_FILE = re.compile(r"metadata\.csv|\d+(_[\w-]*)?\.png")
@@ -27,16 +31,51 @@ _PREFIX, _SUFFIX = ".samcli-", ".tmp"
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError that no other file would escape either into a StorageError that says what to do."""
+    """Say what is wrong with writing `path` in the user's words, and without the names of temporary files.
+
+    An OSError that no other file would escape either becomes a StorageError, one that is about the place a
+    WriteError; others, such as those of files that are read meanwhile, stay as they are.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in _FATAL:
-            raise
-        raise StorageError(
-            f"cannot write in {path.parent}: {error.strerror}. "
-            "Make room, then run the same command again (without --overwrite): it resumes."
-        ) from error
+        if error.errno in _FATAL:
+            remedy = "Make room" if error.errno in _FULL else "Mend that"
+            raise StorageError(
+                f"cannot write in {path.parent}: {error.strerror}. {remedy}, then run the same command again; "
+                "a run goes on where it was, without --overwrite"
+            ) from error
+        if error.errno in _IN_THE_WAY and not isinstance(error, WriteError) and _is_about(error, path):
+            raise WriteError(error.errno, _nearest(path)) from error
+        raise
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file (or folder) that cannot be written, before the work is done. Leaves nothing behind.
+
+    Raises:
+        WriteError: its folder, or the nearest one above that is there, takes no files.
+    """
+    place = _nearest(path)
+    if not place.is_dir():
+        raise WriteError(errno.ENOTDIR, place)
+    if not os.access(place, os.W_OK | os.X_OK):
+        read_only = hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY
+        raise WriteError(errno.EROFS if read_only else errno.EACCES, place)
+
+
+def _nearest(path: Path) -> Path:
+    """The folder itself where it is one, else what is there of those above."""
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    return path if path.is_dir() else next(folder for folder in path.parents if os.path.lexists(folder))
+
+
+def _is_about(error: OSError, path: Path) -> bool:
+    """Whether it names the file, its folder or one above, or a temporary file there; or nothing at all."""
+    if error.filename is None:
+        return True
+    name = Path(os.fsdecode(error.filename))
+    return name.is_relative_to(path.parent) or path.is_relative_to(name)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -47,6 +86,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     Raises:
         StorageError: the disk is full, read-only or over quota.
+        WriteError: nothing can be written there.
         OSError: anything else that concerns this one file.
     """
     _write(path, (data,))
@@ -79,6 +119,7 @@ def write_folder_atomic(path: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         FileExistsError: there is such a folder.
         StorageError: the disk is full, read-only or over quota.
+        WriteError: nothing can be written there.
         OSError: anything else that concerns this one folder.
     """
     with storage_errors(path):
@@ -114,6 +155,7 @@ def move_atomic(source: Path, target: Path) -> None:
 
     Raises:
         StorageError: the disk is full, read-only or over quota.
+        WriteError: nothing can be written there.
         OSError: anything else that concerns this one file.
     """
     with storage_errors(target):

@@ -48,6 +48,11 @@ class Job(ABC):
         return False
 
     @property
+    def remedy(self) -> str:
+        """What the user can do about images that have failed."""
+        return "If the reason has passed, --retry-failed tries them again"
+
+    @property
     def format_names(self) -> tuple[str, ...]:
         """Names of the formats that it writes."""
         return tuple(getattr(self.options, "format", ()))

@@ -28,7 +28,7 @@ from samcli import __version__
 from samcli.config import ExportOnnxOptions
 from samcli.engine import Engine
 from samcli.errors import SamcliError, UsageError, WeightsError, one_line
-from samcli.files import move_atomic, storage_errors
+from samcli.files import check_writable, move_atomic, storage_errors
 from samcli.networks import load_network
 from samcli.networks.base import SamNetwork
 from samcli.networks.sam import Sam
@@ -47,7 +47,7 @@ from samcli.onnx_check import (
     decoder_inputs,
     make_trials,
 )
-from samcli.weights import find_weights
+from samcli.weights import find_all_weights
 
 log = logging.getLogger("samcli")
 
@@ -85,14 +85,16 @@ def export_onnx(output: Path, options: ExportOnnxOptions) -> list[ExportedFile]:
     _require_packages()
     if output.suffix != ".onnx" or output.is_dir():
         raise UsageError(f"--output is {output}; expected a file name that ends in .onnx")
-    weights = find_weights(options.sam, "sam", log.info)
+    check_writable(output)
+    weights = find_all_weights({"sam": options.sam}, log.info)["sam"]
     network = _sam_1(load_network(weights.path), options.sam)
     decoder = OnnxDecoder(network, options).eval()
     encoder = copy.deepcopy(network.image_encoder) if options.encoder else None
     # After the copies: what an engine does to its network is its own affair.
     engine = Engine(network, weights.sha256, device="cpu", precision="fp32")
     trials = make_trials(decoder.embedding_shape, engine.side, weights.sha256)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    with storage_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
     with storage_errors(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=".samcli-") as folder:
         writer = _Writer(Path(folder), options, engine.side, weights.sha256)
         written = writer.decoder(output.name, decoder, DecoderCheck(engine, options, trials))

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from samcli.errors import SamcliError, UsageError
-from samcli.files import fit_name, remove_temporary_files
+from samcli.errors import SamcliError, UsageError, WriteError
+from samcli.files import check_writable, fit_name, remove_temporary_files
 from samcli.types import ImageRef
 
 RUN_FOLDER = ".samcli"
+
+_OTHER_OUTPUT = "Choose another folder with --output"
 
 
 @dataclass(frozen=True)
@@ -290,9 +292,25 @@ def _names_in(folder: str) -> frozenset[str]:
         return frozenset()
 
 
+def check_output(layout: Layout) -> None:
+    """Before the work: can the output folder be written? Leaves nothing behind.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    try:
+        check_writable(layout.run_folder)
+    except WriteError as error:
+        raise _cannot_write(layout, error, _OTHER_OUTPUT) from error
+
+
+def _cannot_write(layout: Layout, error: OSError, remedy: str) -> UsageError:
+    return UsageError(f"cannot write in {layout.output}: {error.strerror}. {remedy}")
+
+
 @contextlib.contextmanager
-def locked(layout: Layout) -> Iterator[None]:
-    """Keep any other run out of the output folder.
+def locked(layout: Layout, remedy: str = _OTHER_OUTPUT) -> Iterator[None]:
+    """Keep any other run out of the output folder. `remedy`: what to do where it cannot be written.
 
     Raises:
         SamcliError: another run is at work there, or the folder cannot be written.
@@ -308,9 +326,7 @@ def locked(layout: Layout) -> Iterator[None]:
             f"another samcli is at work in {layout.output}; wait for it or choose another --output"
         ) from error
     except OSError as error:
-        raise UsageError(
-            f"cannot write in {layout.output}: {error.strerror}. Choose another folder with --output"
-        ) from error
+        raise _cannot_write(layout, error, remedy) from error
     running = layout.run_folder / "running"
     try:
         if running.exists():  # an earlier run was killed, maybe between a temporary file and its renaming

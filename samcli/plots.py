@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samcli.errors import UsageError
-from samcli.files import write_atomic
+from samcli.files import check_writable, write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,9 +20,25 @@ def check_plot(target: Path, flag: str = "--plot") -> None:
 
     Raises:
         UsageError: it ends in something else.
+        WriteError: it cannot be written there.
     """
     if target.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{flag} {target}: expected a name that ends in {', '.join(_SUFFIXES)}")
+    check_writable(target)
+
+
+def check_sheet(target: Path, flag: str, remedy: str = "") -> None:
+    """Refuse a file name for a sheet of pictures that is no PNG's, before the work is done.
+
+    `flag`: the option that gave it. `remedy`: what else the user may have meant.
+
+    Raises:
+        UsageError: it ends in something else.
+        WriteError: it cannot be written there.
+    """
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"{flag} {target}: expected a name that ends in .png{remedy}")
+    check_writable(target)
 
 
 def save_figure(figure: Figure, target: Path) -> None:

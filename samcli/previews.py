@@ -17,6 +17,7 @@ from samcli.formats.records import read_record
 from samcli.images import read_image
 from samcli.journal import Manifest, read_journal, read_manifest
 from samcli.outputs import Layout
+from samcli.plots import check_sheet
 from samcli.types import ImageRef
 
 _TILE = 480
@@ -36,6 +37,8 @@ def write_contact_sheet(output: Path, target: Path | None = None, count: int = 1
     if manifest is None:
         raise UsageError(f"no run in {output}: give the folder that samcli wrote labels into")
     manifest.check_labels(output)
+    target = target or Layout(output, output).run_folder / "preview.png"
+    check_sheet(target, "--output", "; for a page give --html too" if target.suffix in (".html", ".htm") else "")
     layout = Layout(Path(os.path.normpath(output / manifest.input_root)), output)
     keys = sorted(
         key for key, entry in read_journal(layout.journal).items() if entry.done and entry.run == manifest.run
@@ -44,7 +47,6 @@ def write_contact_sheet(output: Path, target: Path | None = None, count: int = 1
     tiles = [tile for key in chosen if (tile := _tile(layout, key, manifest)) is not None]
     if not tiles:
         raise UsageError(f"no labels in {output} whose photo can be read in {layout.input_root}")
-    target = target or layout.run_folder / "preview.png"
     _, png = cv2.imencode(".png", contact_sheet(tiles)[..., ::-1])
     write_atomic(target, png.tobytes())
     return target

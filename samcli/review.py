@@ -171,7 +171,7 @@ def apply_review(output: Path, path: Path) -> AppliedReview:
             f"{path} reviews a run with other options ({review.fingerprint[:8]}, this one is {manifest.run[:8]}): "
             "give the folder that its page was made from"
         )
-    with locked(layout):
+    with locked(layout, "Make it writable"):
         journal = read_journal(layout.journal)
         verdicts = [
             _judge(layout, key, journal.get(key), manifest, review.marks[key]) for key in sorted(review.marks)

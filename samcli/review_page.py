@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from samcli.drawing import class_color
 from samcli.errors import ImageError, UsageError
-from samcli.files import write_atomic_pieces
+from samcli.files import check_writable, write_atomic_pieces
 from samcli.formats.records import read_record
 from samcli.images import probe_image, read_image
 from samcli.journal import Entry, Manifest, read_journal
@@ -88,6 +88,9 @@ def write_review_page(
     """
     layout, manifest = open_run(output)
     target = Path(os.path.abspath(target or layout.run_folder / "review.html"))  # noqa: PTH100
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--output {target}: expected a name that ends in .html; without --html it is a PNG")
+    check_writable(target)
     entries = {key: e for key, e in read_journal(layout.journal).items() if e.run == manifest.run}
     keys = sorted({*entries, *manifest.collisions})
     if not keys:

@@ -19,14 +19,14 @@ from samcli.formats.base import polygon_options
 from samcli.formats.records import read_record
 from samcli.job import Job, Models
 from samcli.journal import Journal, read_journal, read_manifest, write_manifest
-from samcli.outputs import Labels, Layout, locked, make_layout
+from samcli.outputs import Labels, Layout, check_output, locked, make_layout
 from samcli.pipeline import BaseWorker
 from samcli.plan import Plan, make_plan
 from samcli.polygons import PolygonOptions
 from samcli.runners import StopSignals, run_local
 from samcli.summary import Summary
 from samcli.types import Annotation, ImageRef, Outcome, Status
-from samcli.weights import find_weights, is_here
+from samcli.weights import find_all_weights, is_here
 
 log = logging.getLogger("samcli")
 
@@ -39,7 +39,7 @@ def find_models(job: Job) -> Models:
     Raises:
         WeightsError: one of them cannot be had.
     """
-    return {role: find_weights(name, role, log.info) for role, name in job.checkpoints.items()}
+    return find_all_weights(job.checkpoints, log.info)
 
 
 def present_models(job: Job) -> tuple[Models | None, list[str]]:
@@ -90,6 +90,7 @@ def run_job(
     plan = make_plan(data, output, job, models)
     if not plan.todo and not plan.changed:
         return _summary(plan, job)
+    check_output(plan.layout)
     worker = job.load(plan, models) if plan.todo else None  # before anything is written
     with locked(plan.layout):
         labels, todo = plan.labels, frozenset(plan.todo)
@@ -230,6 +231,7 @@ def _summary(plan: Plan, job: Job) -> Summary:
     summary.unasked = plan.manifest.unasked
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
+    summary.remedy = job.remedy
     summary.notes = job.notes(plan.layout.output)
     if "yolo" in job.format_names and plan.layout.splits_from_output():
         summary.train_command = f"yolo segment train model=yolo11n-seg.pt data={plan.layout.output / 'data.yaml'}"

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Protocol
 
-from samcli.errors import ImageError, SamcliError, StorageError, one_line
+from samcli.errors import ImageError, SamcliError, StorageError, WriteError, one_line
 from samcli.types import Annotation, Image, ImageRef, Outcome, Status
 
 log = logging.getLogger("samcli")
@@ -146,7 +146,7 @@ def _settled(outcomes: list[Outcome], settle: Callable[[Outcome], None]) -> Iter
 def _failed(ref: ImageRef, error: Exception, seconds: float) -> Outcome:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         reason = "the machine's memory is too small for it"
-    elif isinstance(error, ImageError):
+    elif isinstance(error, (ImageError, WriteError)):
         reason = str(error)
     else:
         reason = f"{type(error).__name__}: {one_line(error)}"

@@ -45,6 +45,8 @@ class Summary:
     notes: list[str] = field(default_factory=list)
     """What the user should bear in mind."""
     command: str = "auto-annotate"
+    remedy: str = ""
+    """What can be done about failed images."""
 
     def add_earlier(self, done: Mapping[str, Entry], failed: Mapping[str, Entry]) -> None:
         """Count what earlier runs in this folder have left."""

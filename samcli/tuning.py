@@ -24,7 +24,7 @@ from samcli.detectors import Detector
 from samcli.engine import Engine, choose_device, choose_precision
 from samcli.errors import ImageError, UsageError
 from samcli.evaluation import EvaluatedImage, Evaluation, Scores, kinds_of, pair_objects, plain_scores
-from samcli.files import write_atomic
+from samcli.files import check_writable, write_atomic
 from samcli.formats.base import polygon_options
 from samcli.ground_truth import LabelledObject, LabelSet, match_keys, object_of
 from samcli.images import find_images, read_image
@@ -32,7 +32,7 @@ from samcli.metrics import Kind, mask_of
 from samcli.pipeline import StageClock
 from samcli.polygons import draw_rings, mask_to_polygons
 from samcli.types import Annotation, Embedding, Image, ImageRef, Size
-from samcli.weights import find_weights
+from samcli.weights import find_all_weights
 
 log = logging.getLogger("samcli")
 
@@ -324,7 +324,7 @@ def _label(
 
 def _load(options: AutoAnnotateOptions) -> tuple[Engine, Detector]:
     class_map = open_class_map(options)
-    weights = {role: find_weights(getattr(options, role), role, log.info) for role in ("det", "sam")}
+    weights = find_all_weights({role: getattr(options, role) for role in ("det", "sam")}, log.info)
     precision = choose_precision(options.precision, choose_device(options.device))
     engine = open_engine(weights["sam"], options, precision)
     device = device_for(options, precision)
@@ -406,6 +406,7 @@ def check_output(path: Path) -> None:
     """
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UsageError(f"--output {path}: expected a file in a folder that exists, e.g. recipe.yaml")
+    check_writable(path)
 
 
 def write_recipe(result: Tuning, path: Path) -> None:

@@ -21,6 +21,7 @@ from samcli.config import VerifyOptions
 from samcli.data_yaml import DataYaml, read_data_yaml
 from samcli.errors import UsageError, nearest, one_line
 from samcli.files import write_atomic
+from samcli.formats import FORMATS
 from samcli.formats.records import read_areas
 from samcli.images import SUFFIXES
 from samcli.journal import read_manifest
@@ -33,7 +34,9 @@ BACKUP_FOLDER = ".samcli-backup"
 _EXAMPLES = 3
 """Files that are named for each kind."""
 
-_NOT_LABELS = {"classes.txt"}
+_NOT_LABELS = frozenset(file for fmt in FORMATS.values() for file in fmt.own_files)
+"""Lists of classes and the like, which formats write for the whole data set: labels only of images of that name."""
+
 _TRAINER_SUFFIXES = frozenset(
     {*SUFFIXES, ".avif", ".dng", ".heic", ".heif", ".jp2", ".mpo"}  # a label for such an image has its image
 )
@@ -163,7 +166,7 @@ def verify_labels(
     """
     for kind in options.ignore:
         if kind not in KINDS:
-            raise UsageError(f"--ignore {kind}: no such kind.{nearest(kind, KINDS)}")
+            raise UsageError(f"--ignore {kind}: expected one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
     labels = _labels_folder(labels)
     if images is not None and not images.is_dir():
         raise UsageError(f"--images {images} is no folder")
@@ -171,7 +174,7 @@ def verify_labels(
     result = Verification(labels, images or _images_of(labels), data)
     verifier = _Verifier(result, read_data_yaml(data) if data else None, options, fix=fix, watch=watch)
     layout = Layout(labels, labels)
-    with locked(layout) if fix and layout.run_folder.is_dir() else nullcontext():
+    with locked(layout, "Make it writable") if fix and layout.run_folder.is_dir() else nullcontext():
         verifier.run()
     return result
 
@@ -364,11 +367,11 @@ def _walk(labels: Path, images: Path | None, suffix: str = ".txt") -> Iterator[_
             image_files, image_folders = [], set()
         elif images != labels:
             image_files, image_folders = _listed(images / path, seen)
-        yield _Folder(
-            path,
-            [name for name in label_files if name.endswith(suffix) and (path or name not in _NOT_LABELS)],
-            [name for name in image_files if _is_image(name)],
-        )
+        photos = [name for name in image_files if _is_image(name)]
+        lists = {name for name in label_files if path + name in _NOT_LABELS}
+        if lists:
+            lists -= {stem_of(name) + suffix for name in photos}
+        yield _Folder(path, [name for name in label_files if name.endswith(suffix) and name not in lists], photos)
         pending += sorted((f"{path}{name}/" for name in label_folders | image_folders), reverse=True)
 
 

@@ -14,13 +14,13 @@ import re
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from samcli.errors import WeightsError, nearest, one_line
+from samcli.errors import DownloadError, UnknownModelError, WeightsError, nearest, one_line
 from samcli.files import ordinary_mode, sha256_of, storage_errors, write_atomic
 
 _ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
@@ -239,10 +239,23 @@ def find_weights(name: str, role: str, report: Report = lambda line: None) -> We
     checkpoint = known_checkpoint(name)
     if {role, checkpoint.role} == {"sam", "det"}:
         kinds = {"sam": "a SAM", "det": "a detector"}
-        raise WeightsError(
+        raise UnknownModelError(
             f"{name} is {kinds[checkpoint.role]}; expected {kinds[role]}. `samcli models` lists both."
         )
     return fetch_weights(checkpoint, report)
+
+
+def find_all_weights(checkpoints: Mapping[str, str], report: Report = lambda line: None) -> dict[str, WeightsFile]:
+    """The files of a command's checkpoints, given by role; the role is also the option that names one.
+
+    Raises:
+        WeightsError: one of them cannot be had; says which options do without a network.
+    """
+    try:
+        return {role: find_weights(name, role, report) for role, name in checkpoints.items()}
+    except DownloadError as error:
+        offline = " ".join(f"--{role} tiny" for role in checkpoints)
+        raise DownloadError(f"{error}, or try without a network: {offline}") from error
 
 
 def fetch_weights(
@@ -321,7 +334,7 @@ def known_checkpoint(name: str) -> Checkpoint:
         if re.fullmatch(r"[\w-]+/[\w-]+", name):
             remedy += " A Hugging Face repository: download its files, and give their folder."
         meant = nearest(name, [*CHECKPOINTS, "tiny"])
-        raise WeightsError(f"no file {name}, and no checkpoint of that name is known.{meant} {remedy}")
+        raise UnknownModelError(f"no file {name}, and no checkpoint of that name is known.{meant} {remedy}")
     return CHECKPOINTS[name]
 
 
@@ -413,9 +426,9 @@ def _download(checkpoint: Checkpoint, target: Path, report: Report, watch: Watch
             )
         Path(temporary).replace(target)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        raise WeightsError(
+        raise DownloadError(
             f"cannot download {checkpoint.name} ({one_line(error)}). "
-            f"Put the file (from {checkpoint.url}) at {target}, or try without a network: --det tiny --sam tiny."
+            f"Put the file (from {checkpoint.url}) at {target}"
         ) from error
     finally:
         with contextlib.suppress(OSError):

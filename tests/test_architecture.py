@@ -81,8 +81,8 @@ layer, or from its own."""
 
 COMMANDS = [
     "auto-annotate", "prompt", "everything", "encode", "status", "preview", "apply-review", "convert", "verify",
-    "eval", "tune", "dataset", "export-onnx", "bench", "checks", "models", "models fetch", "models verify",
-    "models info",
+    "eval", "tune", "dataset", "export-onnx", "bench", "checks", "models", "models list", "models fetch",
+    "models verify", "models info",
 ]  # fmt: skip
 
 

@@ -25,6 +25,17 @@ def test_json__is_one_document_on_stdout_and_nothing_else(annotate, photo_folder
     assert set(facts["stages"]) == {"decode", "detect", "encode", "segment", "write"}
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["auto-annotate"], ["everything"], ["encode"], ["prompt", "--point", "4,4"]],
+    ids=lambda words: words[0],
+)
+def test_no_input__shows_an_example_of_the_command_itself(samcli_run, command) -> None:
+    result = samcli_run(*command)
+    assert result.exit_code == 2
+    assert f"no input: give an image or a folder, e.g. samcli {command[0]} photo" in result.stderr
+
+
 def test_summary__says_what_was_done_where_and_what_to_type_next(annotate, photo_folder) -> None:
     text = annotate(photo_folder).stdout
     assert "images done" in text
@@ -66,11 +77,20 @@ def test_wrong_usage__is_told_in_a_line_with_status_2(samcli_run, arguments, rea
     assert result.stdout == ""
 
 
-def test_unknown_checkpoint__names_the_nearest(samcli_run, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("models", "reason"),
+    [
+        (["--det", "yolov8xx.pt", "--sam", "tiny"], "Did you mean 'yolov8x.pt'?"),
+        (["--det", "tiny", "--sam", "sam_bb.pt"], "Did you mean 'sam_b.pt'?"),
+        (["--det", "sam_b.pt", "--sam", "tiny"], "sam_b.pt is a SAM; expected a detector"),
+    ],
+)
+def test_unknown_checkpoint__is_an_error_of_usage_that_names_the_nearest(
+    samcli_run, tmp_path, models, reason
+) -> None:
     (tmp_path / "a.jpg").touch()
-    result = samcli_run("auto-annotate", tmp_path, "--det", "yolov8xx.pt", "--sam", "tiny")
-    assert result.exit_code == 1
-    assert "Did you mean 'yolov8x.pt'?" in result.stderr
+    result = samcli_run("auto-annotate", tmp_path, *models)
+    assert (result.exit_code, reason in result.stderr) == (2, True)
 
 
 def test_precedence__command_line_then_environment_then_yaml(annotate, photo_folder, tmp_path, monkeypatch) -> None:

@@ -327,6 +327,17 @@ def test_dry_run__says_what_would_be_done_and_writes_nothing(annotate, photo_fol
     assert "label name taken" in annotate(photo_folder, "--dry-run").stdout
 
 
+def test_dry_run__says_that_the_output_cannot_be_written_and_leaves_nothing(
+    samcli_run, photo_folder, monkeypatch
+) -> None:
+    above = photo_folder.parent
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != above)
+    result = samcli_run("auto-annotate", photo_folder, "--det", "tiny", "--sam", "tiny", "--dry-run")
+    assert result.exit_code == 2
+    assert f"cannot write in {above / 'labels'}: Permission denied. Choose another" in result.stderr
+    assert not (above / "labels").exists()
+
+
 def test_dry_run__needs_no_checkpoint(samcli_run, photo_folder) -> None:
     result = samcli_run("auto-annotate", photo_folder, "--dry-run", "--json")
     assert json.loads(result.stdout)["to_download"] == ["yolov8x.pt", "sam_b.pt"]

@@ -254,3 +254,26 @@ def test_point_outside__fails_its_image_with_the_point_and_the_size(
     assert result.exit_code == 3
     (reason,) = json.loads(result.stdout)["failures"].values()
     assert "point (4000, 5) is outside the image of 320 x 426 pixels" in reason
+
+
+def test_prompts_of_the_command_line__for_many_images_are_not_silent_about_it(
+    samcli_run, photo_folder, tmp_path
+) -> None:
+    said = samcli_run("prompt", photo_folder, "--box", "5,5,60,60", "--sam", "tiny", "-o", tmp_path / "all").stdout
+    assert "The same prompts for each of 4 images" in said
+    one = samcli_run(
+        "prompt", photo_folder / "bus.jpg", "--box", "5,5,60,60", "--sam", "tiny", "-o", tmp_path / "1"
+    )
+    assert "The same prompts" not in one.stdout
+
+
+def test_summary__of_a_point_outside_promises_neither_labels_nor_that_trying_again_helps(
+    samcli_run, photo_folder, tmp_path
+) -> None:
+    asked = ("prompt", photo_folder / "bus.jpg", "-o", tmp_path / "o", "--sam", "tiny")
+    said = samcli_run(*asked, "--point", "4000,5").stdout
+    assert "Labels are in" not in said
+    assert "Other prompts need --overwrite; if the reason lay elsewhere" in said
+    said = samcli_run(*asked, "--point", "40,5", "--overwrite").stdout
+    assert "Labels are in" in said
+    assert "The image was done before" in samcli_run(*asked, "--point", "40,5").stdout

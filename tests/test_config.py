@@ -220,6 +220,7 @@ def test_limits__include_their_ends(name: str, values: tuple[Any, ...]) -> None:
             "--precision is 'fp23'; expected one of auto, fp32, bf16, fp16. Did you mean 'fp32'?",
         ),
         ("holes", "bridges", "--holes is 'bridges'; expected one of bridge, fill. Did you mean 'bridge'?"),
+        ("format", ("coco,yolo",), "--format is 'coco,yolo'; one value at a time: --format coco --format yolo"),
         ("parts", "???", "--parts is '???'; expected one of bridge, separate, largest."),
         (
             "format",

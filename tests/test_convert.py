@@ -225,6 +225,23 @@ def test_files_that_cannot_be_written__fail_their_image_alone(tmp_path: Path) ->
     assert "samcli did not write" in conversion.failures["e.png"]
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_output_that_cannot_be_written__is_refused_at_once(tmp_path: Path, samcli_run, more) -> None:
+    labels = write_labels("coco", tmp_path, [Annotation("1.png", SIZE)])
+    (tmp_path / "file").touch()
+    result = samcli_run("convert", labels, "--to", "yolo", "-o", tmp_path / "file" / "v", *more)
+    assert result.exit_code == 2
+    assert f"cannot write in {tmp_path / 'file'}: Not a directory" in result.stderr
+
+
+def test_json_of_another_kind__is_said_to_be_so_and_not_in_the_words_of_python(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.json").write_text('{"image": "a.jpg", "annotations": []}')
+    conversion = convert(tmp_path / "in", tmp_path / "out", to("yolo", source_format="sa1b"))
+    assert "a.json: not of this format" in conversion.failures["a.json"]
+    assert "indices" not in conversion.failures["a.json"]
+
+
 def test_full_disk__ends_the_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = write_labels("coco", tmp_path, [Annotation("1.png", SIZE)])
 

@@ -293,3 +293,10 @@ def test_clean_rows__are_not_rewritten(tmp_path) -> None:
     build(root, tmp_path / "out", split="1/1")
     labels = [data for name, data in files(tmp_path / "out").items() if name.startswith("labels/")]
     assert np.unique(labels).tolist() == [f"{row}\n".encode()]
+
+
+def test_output_that_cannot_be_written__is_refused_in_plain_words(source, tmp_path, samcli_run) -> None:
+    (tmp_path / "file").touch()
+    result = samcli_run("dataset", tmp_path / "file" / "out", "--images", source / "images")
+    assert result.exit_code == 2
+    assert f"cannot write in {tmp_path / 'file'}: Not a directory" in result.stderr

@@ -8,6 +8,7 @@ from samcli.errors import (
     ImageError,
     SamcliError,
     StorageError,
+    UnknownModelError,
     UsageError,
     WeightsError,
     nearest,
@@ -17,7 +18,14 @@ from samcli.errors import (
 
 @pytest.mark.parametrize(
     ("kind", "status"),
-    [(SamcliError, 1), (UsageError, 2), (WeightsError, 1), (StorageError, 1), (ImageError, 1)],
+    [
+        (SamcliError, 1),
+        (UsageError, 2),
+        (WeightsError, 1),
+        (UnknownModelError, 2),
+        (StorageError, 1),
+        (ImageError, 1),
+    ],
 )
 def test_exit_status__is_2_for_usage_and_1_for_what_could_not_run(kind: type[SamcliError], status: int) -> None:
     assert kind("why").exit_status == status

@@ -281,10 +281,22 @@ def test_command__prints_tables_a_plot_and_the_worst_images(folders, samcli_run,
     assert not (sheet == (255, 60, 220)).all(-1).any(), "nothing was predicted there"
 
 
-def test_plot__of_an_unknown_kind_is_refused_before_the_work(folders, samcli_run) -> None:
-    _, predicted, truth = folders
-    result = samcli_run("eval", predicted, "--truth", truth, "--plot", "a.txt")
-    assert (result.exit_code, "--plot" in result.stderr) == (2, True)
+@pytest.mark.parametrize(
+    ("flag", "name", "expected"),
+    [
+        ("--plot", "a.txt", "--plot"),
+        ("--worst", "a.jpg", "ends in .png"),
+        ("--plot", "file/a.png", "cannot write in"),
+        ("--worst", "file/a.png", "cannot write in"),
+    ],
+)
+def test_picture__that_cannot_be_written_is_refused_before_the_work(
+    folders, samcli_run, tmp_path, flag, name, expected
+) -> None:
+    images, predicted, truth = folders
+    (tmp_path / "file").touch()
+    result = samcli_run("eval", predicted, "--truth", truth, "--images", images, flag, tmp_path / name)
+    assert (result.exit_code, expected in result.stderr, result.stdout) == (2, True, "")
 
 
 def test_run__of_polygons_that_are_kept_equals_them(samcli_run, photo_folder, small_sam, tmp_path) -> None:

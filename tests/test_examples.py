@@ -14,6 +14,7 @@ from conftest import iou
 from PIL import Image
 
 from samcli.config import AutoAnnotateOptions, resolve
+from samcli.ground_truth import open_labels
 from samcli.masks import Mask
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +63,19 @@ def run(*command: object, cwd: Path | None = None, typed: str = "") -> str:
 def truths(name: str) -> list[np.ndarray]:
     content = json.loads((EXAMPLES / "shapes_truth" / f"{name}.json").read_text())
     return [Mask.from_coco(item["rle"]).pixels() for item in content["objects"]]
+
+
+def test_shapes_truth__is_one_coco_file_that_says_the_same_as_the_file_of_each_picture() -> None:
+    found = open_labels(EXAMPLES / "shapes_truth.json")
+    files = sorted((EXAMPLES / "shapes_truth").glob("*.json"))
+    assert found.keys() == [file.stem for file in files]
+    assert found.names is not None
+    for file in files:
+        content = json.loads(file.read_text())
+        objects = found.objects(file.stem, (content["height"], content["width"]))
+        assert [found.names[one.class_id] for one in objects] == [item["class"] for item in content["objects"]]
+        assert [one.mask for one in objects] == [Mask.from_coco(item["rle"]) for item in content["objects"]]
+        assert [list(one.box) for one in objects] == [item["box"] for item in content["objects"]]
 
 
 def test_segment_prompts__gives_three_answers_to_a_click_and_one_to_a_box() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from samcli.errors import StorageError
-from samcli.files import fit_name, move_atomic, sha256_of, storage_errors, write_atomic
+from samcli.errors import StorageError, WriteError
+from samcli.files import check_writable, fit_name, move_atomic, sha256_of, storage_errors, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -132,6 +132,47 @@ def test_storage_errors__leaves_other_errors_as_they_are(tmp_path: Path) -> None
         (tmp_path / "nowhere").read_bytes()
     with pytest.raises(ValueError, match="mine"), storage_errors(tmp_path / "a"):
         raise ValueError("mine")
+
+
+def test_storage_errors__of_what_is_read_meanwhile_are_no_errors_of_writing(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "photo.jpg"
+    with pytest.raises(PermissionError) as caught, storage_errors(tmp_path / "out" / "a"):
+        raise PermissionError(errno.EACCES, "Permission denied", str(elsewhere))
+    assert not isinstance(caught.value, WriteError)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.EACCES, "Permission denied"), (errno.EPERM, "Operation not permitted")]
+)
+def test_write_atomic__where_it_may_not_names_the_folder_and_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    def refuse(**options: object) -> None:
+        raise OSError(number, words, f"{options['dir']}/.samcli-abc.tmp")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    with pytest.raises(WriteError) as caught:
+        write_atomic(tmp_path / "label.txt", b"new")
+    assert str(caught.value).startswith(f"cannot write in {tmp_path}: {words}. ")
+    assert "Errno" not in str(caught.value)
+
+
+@pytest.mark.parametrize("write", [lambda path: write_atomic(path, b""), check_writable])
+@pytest.mark.parametrize("name", ["a.txt", "deeper/a.txt"])
+def test_below_a_file__nothing_can_be_written(tmp_path: Path, write, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match=r"cannot write in .*/file: (Not a directory|File exists)"):
+        write(tmp_path / "file" / name)
+
+
+def test_check_writable__looks_at_the_nearest_folder_and_makes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_writable(tmp_path / "a" / "b" / "c.png")
+    assert names(tmp_path) == []
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(WriteError, match=f"cannot write in {tmp_path}: Permission denied"):
+        check_writable(tmp_path / "a" / "b" / "c.png")
 
 
 @pytest.mark.parametrize("length", [1, 254, 255])

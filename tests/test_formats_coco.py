@@ -175,7 +175,8 @@ def test_read__asks_the_image_for_a_size_that_the_file_lacks(tmp_path: Path) -> 
         (annotated(segmentation={"size": [9, 9], "counts": [81]}), "a mask of 9 x 9 pixels in an image of 30 x 20"),
         (annotated(segmentation={"size": [20, 30], "counts": "~~"}), "run lengths"),
         (annotated(segmentation=None, bbox=[40, 3, 5, 5]), "box 40, 3, 45, 8 in an image of 30 x 20"),
-        ({"id": 1, "image_id": 7, "category_id": 3}, "NoneType"),
+        ({"id": 1, "image_id": 7, "category_id": 3}, "neither segmentation nor bbox"),
+        (annotated(segmentation=None, bbox=7), "not of this format"),
     ],
 )
 def test_read__fails_the_image_alone_whose_annotation_is_damaged(row, reason: str, tmp_path: Path) -> None:
@@ -211,6 +212,7 @@ def test_read__takes_the_base_name_of_a_path_elsewhere(tmp_path: Path) -> None:
     [
         ("", "it is empty"),
         ('{"images": [}', "instances.json:1: not JSON"),
+        ('{"images": ["a.jpg"]}', "an entry of images is not of this format"),
         ('{"images": [{"id": 1}]}', "an entry of images has no 'file_name'"),
         ('{"annotations": [{"image_id": 1}]}', "lists no images"),
     ],

@@ -69,6 +69,11 @@ def test_list__says_what_is_here_and_where(samcli_run, own_cache) -> None:
     assert models["unpinned.pt"]["megabytes"] is None
 
 
+def test_list__has_a_name_of_its_own_too(samcli_run) -> None:
+    for more in ([], ["--json"]):
+        assert samcli_run("models", "list", *more).stdout == samcli_run("models", *more).stdout
+
+
 def test_list__is_grouped_with_a_dash_for_what_is_not_known(samcli_run) -> None:
     lines = samcli_run("models").stdout.splitlines()
     groups = [line for line in lines if line.endswith(")")]
@@ -119,12 +124,14 @@ def test_fetch__tells_of_the_bytes_as_they_arrive() -> None:
 
 @pytest.mark.usefixtures("known")
 @pytest.mark.parametrize(
-    ("name", "reason"),
-    [("nowhere.pt", "cannot download nowhere.pt"), ("god.pt", "Did you mean 'good.pt'?")],
+    ("name", "status", "reason"),
+    [("nowhere.pt", 1, "cannot download nowhere.pt"), ("god.pt", 2, "Did you mean 'good.pt'?")],
 )
-def test_fetch__that_cannot_be_done_is_one_line_that_says_what_to_do(samcli_run, own_cache, name, reason) -> None:
+def test_fetch__that_cannot_be_done_is_one_line_that_says_what_to_do(
+    samcli_run, own_cache, name, status, reason
+) -> None:
     result = samcli_run("models", "fetch", "-q", name)
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (status, "")
     assert reason in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     if name == "nowhere.pt":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +92,28 @@ def test_command__writes_a_sheet_of_a_run_and_prints_where(annotate, samcli_run,
     assert result.exit_code == 0
     assert path == labels / ".samcli" / "preview.png"
     assert min(PillowImage.open(path).size) > 400
+    assert json.loads(samcli_run("preview", labels, "--json").stdout) == {"file": str(path)}
     assert samcli_run("preview", labels, "-o", tmp_path / "one.png", "--count", 1).exit_code == 0
     assert PillowImage.open(tmp_path / "one.png").size < PillowImage.open(path).size
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "expected"),
+    [
+        ("x.jpg", (), "ends in .png"),
+        ("x.html", (), "--html"),
+        ("x.png", ("--html",), "ends in .html"),
+        ("file/x.png", (), "cannot write in"),
+        ("file/x.html", ("--html",), "cannot write in"),
+    ],
+)
+def test_command__refuses_a_name_that_it_cannot_write(
+    samcli_run, run_folder, tmp_path, name, more, expected
+) -> None:
+    (tmp_path / "file").touch()
+    result = samcli_run("preview", run_folder / "labels", "-o", tmp_path / name, *more)
+    assert (result.exit_code, expected in result.stderr, "Errno" in result.stderr) == (2, True, False)
+    assert not (tmp_path / name).exists()
 
 
 def test_command__without_a_run_is_an_error(samcli_run, tmp_path) -> None:

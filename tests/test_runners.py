@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samcli.errors import ImageError, StorageError
+from samcli.errors import ImageError, StorageError, WriteError
 from samcli.runners import StopSignals, run_local
 from samcli.types import Annotation, Image, ImageRef, Outcome, Status
 
@@ -151,6 +151,11 @@ def test_annotate_failure__goes_on_with_the_next_batch() -> None:
 def test_publish_failure__of_one_file_is_that_images_alone() -> None:
     stages = Stages(publish={"2.jpg": raising(PermissionError(13, "Permission denied"))})
     assert failures(run(stages, 5)) == {"2.jpg": "PermissionError: [Errno 13] Permission denied"}
+
+
+def test_publish_failure__of_a_place_that_takes_no_files_is_said_in_plain_words() -> None:
+    error = WriteError(13, Path("/out"))
+    assert failures(run(Stages(publish={"2.jpg": raising(error)}), 5)) == {"2.jpg": str(error)}
 
 
 class OutOfMemoryError(RuntimeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -82,6 +83,14 @@ def test_images__of_the_trainer_are_all_known() -> None:
     from ultralytics.data.utils import IMG_FORMATS
 
     assert {f".{name}" for name in IMG_FORMATS} | set(SUFFIXES) == _TRAINER_SUFFIXES
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "labelmap.txt", "classes.txt", "ImageSets/Segmentation/train.txt"])
+def test_lists_of_our_formats__are_no_labels_unless_an_image_has_that_name(tmp_path, name) -> None:
+    root = data_set(tmp_path, {"a": BOX, name.removesuffix(".txt"): "these are labels"}, ["a.jpg"])
+    assert found(root) == {}
+    data_set(root, {}, [name.replace(".txt", ".jpg")])
+    assert found(root)["not-a-number"] == [name]
 
 
 def test_label_without_image__is_not_judged_as_no_trainer_reads_it(tmp_path) -> None:
@@ -197,7 +206,7 @@ def test_records__tell_masks_that_fill_little_of_their_box(tmp_path) -> None:
 def test_ignore__leaves_out_a_kind_and_knows_them_all(tmp_path) -> None:
     root = data_set(tmp_path, {"a": BOX, "b": BOX * 2})
     assert found(root, ignore=("duplicate-row",)) == {}
-    with pytest.raises(UsageError, match="Did you mean 'duplicate-row'"):
+    with pytest.raises(UsageError, match=r"expected one of data-yaml, .* Did you mean 'duplicate-row'"):
         found(root, ignore=("duplicate-rows",))
 
 
@@ -282,3 +291,22 @@ def test_kinds__are_all_explained_in_the_docs() -> None:
         pytest.skip("the docs are in the repository only")
     text = page.read_text(encoding="utf-8")
     assert [kind for kind in KINDS if f"`{kind}`" not in text] == []
+
+
+def test_counts__of_one_are_singular(tmp_path, samcli_run) -> None:
+    root = data_set(tmp_path, {"a": TRIANGLE * 2, "b": "0 nan 0.5 0.2 0.2\n"})
+    assert "1 error, 1 warning." in samcli_run("verify", root).stdout
+
+
+def test_fix__of_labels_that_cannot_be_written_names_their_folder(tmp_path, samcli_run, monkeypatch) -> None:
+    root = data_set(tmp_path, {"a": TRIANGLE * 2})
+
+    def refuse(**options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", f"{options['dir']}/.samcli-abc.tmp")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    result = samcli_run("verify", root, "--fix")
+    assert result.exit_code == 2
+    assert f"cannot write in {root / 'labels'}" in result.stderr
+    assert "Errno" not in result.stderr
+    assert (root / "labels" / "a.txt").read_text() == TRIANGLE * 2

@@ -4,12 +4,14 @@
 
 The truth of `name.ext` is `shapes_truth/name.ext.json`: the upright image's height and width, and per object
 its class, its box (xyxy, pixels, right and bottom exclusive), its area, and its visible mask as COCO run
-lengths (uncompressed: column by column, starting with the background).
+lengths (uncompressed: column by column, starting with the background). `shapes_truth.json` holds all of them as one
+COCO file, for `samcli eval`, `tune` and `convert`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,17 +102,53 @@ def save(scene: Scene, path: Path) -> None:
         image.save(path, quality=88, optimize=True)
 
 
+def coco(truths: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The truths of several pictures as COCO instances; category ids are class ids."""
+    annotations = [
+        {
+            "image_id": number,
+            "category_id": item["class_id"],
+            "bbox": [
+                item["box"][0],
+                item["box"][1],
+                item["box"][2] - item["box"][0],
+                item["box"][3] - item["box"][1],
+            ],
+            "area": item["area"],
+            "iscrowd": 0,
+            "segmentation": item["rle"],
+        }
+        for number, one in enumerate(truths, 1)
+        for item in one["objects"]
+    ]
+    return {
+        "images": [
+            {"id": number, "file_name": one["image"], "height": one["height"], "width": one["width"]}
+            for number, one in enumerate(truths, 1)
+        ],
+        "annotations": [{"id": number, **annotation} for number, annotation in enumerate(annotations, 1)],
+        "categories": [{"id": class_id, "name": name} for class_id, name in enumerate(CLASSES)],
+    }
+
+
 def main() -> None:
     """Write all pictures and their truths."""
     pictures, truths = EXAMPLES / "shapes", EXAMPLES / "shapes_truth"
     pictures.mkdir(exist_ok=True)
     truths.mkdir(exist_ok=True)
+    written = []
     for number, (name, profile, size, count) in enumerate(PICTURES):
         scene = _scene(number, profile, size, count, grey=name in ("grey.jpg", "sixteen_bit.png"))
         save(scene, pictures / name)
-        document = json.dumps(truth(scene, name), separators=(",", ":"))
-        (truths / f"{name}.json").write_text(document + "\n", encoding="utf-8")
+        written.append(truth(scene, name))
+        write(truths / f"{name}.json", written[-1])
         print(f"{name}: {size[1]}x{size[0]}, {count} objects, {(pictures / name).stat().st_size / 1e3:.0f} kB")
+    write(EXAMPLES / "shapes_truth.json", coco(written))
+
+
+def write(path: Path, document: Mapping[str, Any]) -> None:
+    """JSON on one line."""
+    path.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,14 @@ class Prompt(Job):
         return {"sam": self.options.sam}
 
     @property
+    def remedy(self) -> str:
+        """Where the prompts are to blame, to try again with the same is of no use."""
+        changed = (
+            "Other prompts need --overwrite" if self.options.prompts is None else "Changed prompts are tried anew"
+        )
+        return f"{changed}; if the reason lay elsewhere and has passed, --retry-failed tries them again"
+
+    @property
     def computes_as_exported(self) -> bool:
         """FastSAM can have been exported."""
         return is_exported(self.options.sam)
@@ -135,7 +143,10 @@ class Prompt(Job):
 
     def notes(self, output: Path) -> list[str]:
         """What the prompts leave out, too."""
-        return [*super().notes(output), *self._source.notes]
+        alike = []
+        if self.options.prompts is None and len(self._keys or ()) > 1:
+            alike = [f"The same prompts for each of {len(self._keys or ())} images; --prompts gives each its own."]
+        return [*super().notes(output), *self._source.notes, *alike]
 
 
 def open_source(options: PromptOptions) -> PromptSource:

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.errors import UsageError, one_line
+from samcli.errors import UsageError
 from samcli.formats.base import SPOOL, LabelFormat, Rendering
 from samcli.formats.json_items import Item, JsonFile, beginning
-from samcli.formats.sources import Failure, LabelSet, Source, box_mask, guarded
+from samcli.formats.sources import Failure, LabelSet, Source, box_mask, guarded, lack_of
 from samcli.masks import Mask, mask_iou
 from samcli.types import Annotation, Instance, Quality, Size
 
@@ -162,6 +162,8 @@ def segmentation_mask(value: Any, box: Any, image_size: Size, source: Source) ->
         return Mask.from_coco(value)
     if value:
         return _polygon_mask(value, image_size)
+    if box is None:
+        raise ValueError("an object has neither segmentation nor bbox")
     x, y, width, height = (float(number) for number in box)
     source.remarks["objects have no mask: their boxes were filled"] += 1
     return box_mask((x, y, x + width, y + height), image_size)
@@ -202,7 +204,8 @@ class _Reader:
             try:
                 self._note(item)
             except (KeyError, TypeError, AttributeError) as error:
-                raise UsageError(f"{file}: an entry of {item.name} has no {one_line(error)}") from error
+                verb = "has" if isinstance(error, KeyError) else "is"
+                raise UsageError(f"{file}: an entry of {item.name} {verb} {lack_of(error)}") from error
         if not self._images and self._numbers:
             raise UsageError(f"{file} lists no images; expected COCO's images, annotations and categories")
         self.names = dict(enumerate(self._categories[key] for key in sorted(self._categories)))

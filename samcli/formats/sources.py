@@ -165,8 +165,16 @@ def guarded(key: str, file: str, parse: Callable[[str, str], Annotation]) -> Ann
                 raise ValueError(f"a mask of {own} pixels in an image of {width} x {height}")
         return annotation
     except Exception as error:  # a damaged file may make a parser raise anything
-        text = f"no {error}" if isinstance(error, KeyError) else one_line(error)
-        return Failure(key, f"{file}: {text}")
+        return Failure(key, f"{file}: {lack_of(error)}")
+
+
+def lack_of(error: Exception) -> str:
+    """What a file lacks that its format has, from the error that reading it has raised."""
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    if isinstance(error, (TypeError, AttributeError)):  # Python's words would be about Python
+        return "not of this format: a value is of another kind than expected (--from says which format it is)"
+    return one_line(error)
 
 
 def label_files(folder: Path, suffix: str) -> Iterator[tuple[str, str]]:

@@ -143,7 +143,8 @@ def print_summary(summary: Summary) -> None:
 
     console = Console(soft_wrap=True)
     if summary.skipped == summary.total:
-        console.print(f"All {summary.total} images were done before; nothing was left to do.", highlight=False)
+        what = "The image was" if summary.total == 1 else f"All {summary.total} images were"
+        console.print(f"{what} done before; nothing was left to do.", highlight=False)
     console.print(_summary_table(summary))
     if summary.stages:  # a line of its own: in the table it would be broken in two
         stages = ", ".join(f"{name} {_duration(value)}" for name, value in summary.stages.items())
@@ -156,14 +157,15 @@ def print_summary(summary: Summary) -> None:
             f"... and {more} more: samcli status {escape(str(summary.output))} --failures", highlight=False
         )
     if summary.failures:
-        console.print("[dim]If the reason has passed, --retry-failed tries them again[/]", highlight=False)
+        console.print(f"[dim]{summary.remedy}[/]", highlight=False)
     if summary.stopped_by:
         console.print(
             f"Stopped by {summary.stopped_by}. The same command (without --overwrite) goes on from here.",
             highlight=False,
         )
-    what = "Embeddings" if summary.command == "encode" else "Labels"
-    console.print(f"{what} are in [bold]{escape(str(summary.output))}[/]", highlight=False)
+    if summary.done or summary.skipped:
+        what = "Embeddings" if summary.command == "encode" else "Labels"
+        console.print(f"{what} are in [bold]{escape(str(summary.output))}[/]", highlight=False)
     if summary.instances:
         console.print(f"Look at them:   samcli preview {escape(str(summary.output))}", highlight=False)
     for note in summary.notes:
@@ -254,6 +256,11 @@ def print_verdicts(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
         return
     for verdict in verdicts:
         print(f"{verdict.state:<8}{verdict.name}: {printable(verdict.path)} ({verdict.reason})")
+
+
+def print_preview(path: Path, *, as_json: bool) -> None:
+    """Where the sheet or the page lies."""
+    print(json.dumps({"file": str(path)}) if as_json else path)
 
 
 def print_paths(paths: Sequence[Path], *, as_json: bool) -> None:
@@ -411,11 +418,14 @@ def print_checks(checks: Mapping[str, Any], *, as_json: bool) -> None:
 
 def show_dry_run(job: Job, data: Path, output: Path | None, *, as_json: bool) -> None:
     """What a run would do, and what is in its way; nothing is written."""
+    from samcli.outputs import check_output
     from samcli.plan import make_plan, survey
     from samcli.run import present_models
 
     models, missing = present_models(job)
     plan = make_plan(data, output, job, models)
+    if plan.todo or plan.changed:
+        check_output(plan.layout)
     seen = survey(plan.todo, job.options)
     facts: dict[str, Any] = {
         "input": str(plan.layout.input_root),

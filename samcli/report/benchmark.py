@@ -18,7 +18,7 @@ from samcli.bench.stages import STAGES
 from samcli.bench.targets import TARGETS, Targets, measure_targets
 from samcli.config import BenchOptions
 from samcli.errors import UsageError
-from samcli.files import write_atomic
+from samcli.files import check_writable, write_atomic
 from samcli.plots import check_plot
 from samcli.report.text import printable
 
@@ -61,6 +61,8 @@ def run_bench(
     """
     if chart:
         check_plot(chart, "--chart")
+    if output:
+        check_writable(output)
     if options.growth and options.targets:
         raise UsageError("--growth and --targets are two things: give one")
     if options.only and not (options.growth or options.targets):

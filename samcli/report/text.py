@@ -18,6 +18,11 @@ def print_rows(rows: Mapping[str, Any]) -> None:
     Console(soft_wrap=True, highlight=False).print(table)
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def printable(key: str) -> str:
     """A key on one line, whatever its bytes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in key)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from samcli.report.text import printable
+from samcli.report.text import counted, printable
 from samcli.verify import KINDS, Finding, Tally, Verification
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def print_verification(result: Verification, *, as_json: bool) -> None:
         console.print(f"[dim]{escape(printable(note))}[/]")
     facts = result.as_dict()
     if result.tallies:
-        console.print(f"{facts['errors']} errors, {facts['warnings']} warnings. --list names every one")
+        counts = ", ".join(counted(facts[f"{severity}s"], severity) for severity in _STYLES)
+        console.print(f"{counts}. --list names every one")
     else:
         console.print("[green]Nothing is wrong.[/]")
 
