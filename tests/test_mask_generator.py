@@ -95,7 +95,7 @@ def scene() -> Image:
 
 
 THRESHOLDS = {"pred_iou_thresh": 0.55, "stability_score_thresh": 0.7}
-LOW = {"pred_iou_thresh": 0.2, "stability_score_thresh": 0.3}
+LOW = {"pred_iou_thresh": 0.05, "stability_score_thresh": 0.05}
 """So low that many masks survive where there is something to find."""
 
 
@@ -108,9 +108,9 @@ RANDOM = {"points_per_side": 3, "pred_iou_thresh": -9.0, "stability_score_thresh
     ("at_least", "options"),
     [
         (5, {"points_per_side": 12, **THRESHOLDS}),
-        (20, {"points_per_side": 14, "box_nms_thresh": 0.95, **LOW}),
-        (6, {"points_per_side": 8, "crop_n_layers": 1, "crop_n_points_downscale_factor": 2, **LOW}),
-        (10, {"points_per_side": 8, "crop_n_layers": 2, "crop_n_points_downscale_factor": 2,
+        (15, {"points_per_side": 14, "box_nms_thresh": 0.95, **LOW}),
+        (5, {"points_per_side": 8, "crop_n_layers": 1, "crop_n_points_downscale_factor": 2, **LOW}),
+        (6, {"points_per_side": 8, "crop_n_layers": 2, "crop_n_points_downscale_factor": 2,
               "crop_overlap_ratio": 0.2, "crop_nms_thresh": 0.9, **LOW}),
         (10, {"points_per_side": 12, "min_mask_region_area": 100, "box_nms_thresh": 0.9, **LOW}),
         (3, {"points_per_side": 8, "points_per_batch": 5, "stability_score_offset": 0.5, **THRESHOLDS}),
