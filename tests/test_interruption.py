@@ -132,6 +132,7 @@ def test_second_run_at_the_same_time__is_refused(runs, tmp_path) -> None:
     first = runs.start(output)
     try:
         wait_until(lambda: first.poll() is not None or count_lines(output) >= 1)
+        first.send_signal(signal.SIGSTOP)  # else it may be done before the second has begun
         assert runs.start(output).wait(timeout=120) == 1
         assert "another samcli is at work" in (tmp_path / "log").read_text()
     finally:
