@@ -315,7 +315,7 @@ class Engine:
         return vertical, horizontal
 
     def _masks_at_once(self, size: Size) -> int:
-        """On a CPU one, made where there is something of it; on a GPU as many as are no more than a strip."""
+        """On a CPU one, made where there is something of it; on a GPU as many as may wait there together."""
         return 1 if self.device.type == "cpu" else max(1, _WAITING_PIXELS // math.prod(size))
 
     @torch.inference_mode()
