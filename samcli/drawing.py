@@ -16,6 +16,9 @@ from samcli.types import Annotation, Instance
 Color = tuple[int, int, int]
 """RGB, 0 to 255."""
 
+Plate = tuple[int, int, int]
+"""Of a line of text: left, lower and right edge in pixels of the canvas."""
+
 _OPACITY = 0.45
 _TEXT_HEIGHT = 13
 _GOLDEN = 0.618034
@@ -35,8 +38,13 @@ def overlay(
     of_one_class = len(names) == 1  # as in everything mode: colours tell the objects apart
     order = sorted(enumerate(annotation.instances), key=lambda item: -item[1].mask.area)  # small ones stay visible
     for number, instance in order:
-        color = class_color(number if of_one_class else instance.class_id)
-        _paint(canvas, instance, color, _text(instance, names), scale)
+        _paint(canvas, instance.mask, class_color(number if of_one_class else instance.class_id), scale)
+    plates: list[Plate] = []
+    for _, instance in order:  # above all masks
+        left, top, _, _ = instance.mask.crop()[1]
+        text = _text(instance, names)
+        if text and instance.mask.area:
+            plates.append(_write(canvas, text, int(left * scale), max(_TEXT_HEIGHT, int(top * scale) - 2), plates))
     return np.asarray(canvas)
 
 
@@ -48,8 +56,8 @@ def _text(instance: Instance, names: Mapping[int, str]) -> str:
     return " ".join(words + ([f"{score:.2f}"] if score is not None else []))
 
 
-def _paint(canvas: NDArray[np.uint8], instance: Instance, color: Color, text: str, scale: float) -> None:
-    pixels, (left, top, right, bottom) = instance.mask.crop()
+def _paint(canvas: NDArray[np.uint8], mask: Mask, color: Color, scale: float) -> None:
+    pixels, (left, top, right, bottom) = mask.crop()
     if not pixels.size:
         return
     x1, y1 = min(int(left * scale), canvas.shape[1] - 1), min(int(top * scale), canvas.shape[0] - 1)
@@ -63,18 +71,25 @@ def _paint(canvas: NDArray[np.uint8], instance: Instance, color: Color, text: st
     part[inside] = (part[inside] * (1 - _OPACITY) + np.array(color) * _OPACITY).astype(np.uint8)
     outlines, _ = cv2.findContours(small, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(part, outlines, -1, color, 1, cv2.LINE_AA)
-    _write(canvas, text, x1, max(_TEXT_HEIGHT, y1 - 2))
 
 
-def _write(canvas: NDArray[np.uint8], text: str, x: int, y: int) -> None:
-    """White on a dark plate, so that it reads on any ground; `y` is its lower edge."""
-    if not text:
-        return
+def _write(canvas: NDArray[np.uint8], text: str, x: int, y: int, taken: Sequence[Plate] = ()) -> Plate:
+    """White on a dark plate, so that it reads on any ground, and where the plate is.
+
+    `y` is its lower edge, or further down where the plates in `taken` leave room.
+    """
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
     x = max(0, min(x, canvas.shape[1] - width))
-    plate = canvas[max(0, y - _TEXT_HEIGHT) : y, x : x + width]
-    plate //= 4
+    places = [(x, lower, x + width) for lower in range(y, canvas.shape[0], _TEXT_HEIGHT)]
+    plate = next((place for place in places if not any(_touch(place, other) for other in taken)), (x, y, x + width))
+    y = plate[1]
+    canvas[max(0, y - _TEXT_HEIGHT) : y, x : x + width] //= 4
     cv2.putText(canvas, text, (x, y - 3), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
+    return plate
+
+
+def _touch(plate: Plate, other: Plate) -> bool:
+    return plate[0] < other[2] and other[0] < plate[2] and abs(plate[1] - other[1]) < _TEXT_HEIGHT
 
 
 def class_color(class_id: int) -> tuple[int, int, int]:
@@ -116,3 +131,15 @@ def _contours(mask: Mask, scale: float) -> list[NDArray[np.int32]]:
 def caption(canvas: NDArray[np.uint8], text: str) -> None:
     """Write a line into the upper left corner."""
     _write(canvas, text, 0, _TEXT_HEIGHT + 2)
+
+
+def titled(canvas: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """The picture, uint8 (H, W, 3), with a line of text on a dark bar under it; a text that is too long loses its
+    beginning.
+    """
+    bar = np.full((_TEXT_HEIGHT + 3, canvas.shape[1], 3), 20, np.uint8)
+    shown = text
+    while shown and cv2.getTextSize(shown, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)[0][0] > canvas.shape[1]:
+        shown = "..." + shown.removeprefix("...")[1:] if len(shown) > 4 else ""
+    _write(bar, shown, 2, _TEXT_HEIGHT)
+    return np.concatenate([canvas, bar])

@@ -140,22 +140,37 @@ def check_same_run(found: Manifest, wanted: Manifest, output: Path) -> None:
         apart = shlex.quote(str(output.with_name(f"{output.name}-{Path(other).name}")))
         raise UsageError(f"{output} holds what was made of {own}, not of {other}: give this one --output {apart}")
     if found.fingerprint != wanted.fingerprint:
-        names = sorted({*found.recipe, *wanted.recipe})
-        changes = [
-            f"{name.replace('_', '-')}: {_shown(found.recipe.get(name))} -> {_shown(wanted.recipe.get(name))}"
-            for name in names
-            if _shown(found.recipe.get(name)) != _shown(wanted.recipe.get(name))  # tuples have become lists
-        ]
-        raise UsageError(
-            f"{output} was begun with other options ({'; '.join(changes) or 'an earlier version of samcli'}). "
-            "Use those, or --overwrite to begin anew, or another --output"
+        raise UsageError(f"{output} {_difference(found.recipe, wanted.recipe)}")
+
+
+def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """What keeps the one recipe from going on with what the other has begun, and what to do."""
+    commands = found.get("command"), wanted.get("command")
+    if commands[0] != commands[1]:
+        return (
+            f"holds what samcli {commands[0]} wrote: give samcli {commands[1]} another --output, "
+            "or --overwrite to begin anew"
         )
+    changes = [
+        f"--{name.replace('_', '-')} was {_shown(found.get(name))}, now {_shown(wanted.get(name))}"
+        for name in sorted({*found, *wanted})
+        if _shown(found.get(name)) != _shown(wanted.get(name))
+    ]
+    return (
+        f"was begun with other options ({'; '.join(changes) or 'by an earlier version of samcli'}). "
+        "Use those, or --overwrite to begin anew, or another --output"
+    )
 
 
 def _shown(value: Any) -> str:
+    """An option's value as one would type it."""
+    if value is None:
+        return "not given"
     if isinstance(value, dict) and "sha256" in value:
         return f"{value.get('name')} ({value['sha256'][:8]})"
-    return json.dumps(value)
+    if isinstance(value, (list, tuple)):  # the former, where it was read from a file
+        return ",".join(map(_shown, value)) or "none"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def read_journal(path: Path) -> dict[str, Entry]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.drawing import overlay
+from samcli.drawing import overlay, titled
 from samcli.errors import ImageError, UsageError
 from samcli.files import write_atomic
 from samcli.formats.records import read_record
@@ -59,7 +59,8 @@ def _tile(layout: Layout, key: str, manifest: Manifest) -> NDArray[np.uint8] | N
         annotation = read_record(Path(layout.record(key)).read_bytes())
     except (ImageError, OSError, ValueError):
         return None
-    return overlay(image.pixels, annotation, manifest.names, side=_TILE)
+    tile = overlay(image.pixels, annotation, manifest.names, side=_TILE)
+    return titled(tile, key)
 
 
 def contact_sheet(tiles: Sequence[NDArray[np.uint8]], gap: int = 8) -> NDArray[np.uint8]:

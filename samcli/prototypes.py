@@ -69,7 +69,7 @@ def _magnification(padding: tuple[int, int]) -> int:
 def _axis(length: int, padding: int, factor: int, new: int, device: torch.device) -> Axis:
     """From prototypes to the image: enlarged, cut to what is not padding, resized."""
     start, end = _content(factor * length, padding * factor / _STRIDE)
-    return AxisBuilder(length).resize(factor * length).cut(start, end).resize(new).axis(device)
+    return AxisBuilder.of(length).resize(factor * length).cut(start, end).resize(new).axis(device)
 
 
 def _content(length: int, padding: float) -> tuple[int, int]:

@@ -58,38 +58,38 @@ class Axis:
             yield block, slice(int(block.first[0]), int(block.end[-1]))
 
 
+@dataclass(frozen=True)
 class AxisBuilder:
-    """An axis of so many positions, to be cut and resized: each step is a builder of its own."""
+    """How the positions of one axis are made so far, (N, length) float32; each step gives another."""
 
-    def __init__(self, length: int) -> None:
-        self._matrix = torch.eye(length)
+    matrix: Tensor
 
-    def _of(self, matrix: Tensor) -> AxisBuilder:
-        builder = AxisBuilder(0)
-        builder._matrix = matrix
-        return builder
+    @classmethod
+    def of(cls, length: int) -> AxisBuilder:
+        """So many positions, each itself."""
+        return cls(torch.eye(length))
 
     def cut(self, start: int, end: int) -> AxisBuilder:
         """These positions alone."""
-        return self._of(self._matrix[start:end])
+        return AxisBuilder(self.matrix[start:end])
 
     def resize(self, new: int, extent: float | None = None) -> AxisBuilder:
         """The first `extent` (all) of the positions resized to `new`, as torch's `interpolate` does bilinearly.
 
         `extent` may end within a position, and behind it there may be others that are still read.
         """
-        length = len(self._matrix)
+        length = len(self.matrix)
         at = torch.arange(new, dtype=torch.float32)  # as torch: in float64 weights would differ by up to 1e-4
         source = ((at + 0.5) * ((extent or length) / new) - 0.5).clamp(min=0)
         first = source.long().clamp(max=length - 1)
         second = (first + 1).clamp(max=length - 1)
-        return self._of(torch.lerp(self._matrix[first], self._matrix[second], (source - first)[:, None]))
+        return AxisBuilder(torch.lerp(self.matrix[first], self.matrix[second], (source - first)[:, None]))
 
     def axis(self, device: torch.device) -> Axis:
-        """What has become of it."""
-        read = (self._matrix != 0).numpy()
+        """What has become of the positions, on a device."""
+        read = (self.matrix != 0).numpy()
         end = read.shape[1] - read[:, ::-1].argmax(1)
-        return Axis(self._matrix.to(device), read.argmax(1), end)
+        return Axis(self.matrix.to(device), read.argmax(1), end)
 
 
 def resized(logits: Tensor, vertical: Axis, horizontal: Axis) -> Iterator[Tensor]:

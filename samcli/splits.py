@@ -22,7 +22,7 @@ class Group:
 
 
 def parse_shares(text: str) -> dict[str, float]:
-    """Shares of train, val and maybe test out of `.8/.1/.1`, `80/20` or the like; they sum to 1.
+    """Shares of train, val and maybe test out of `.8/.1/.1`, `80/20` or the like; the result sums to 1.
 
     Raises:
         UsageError: it is something else.
@@ -34,6 +34,8 @@ def parse_shares(text: str) -> dict[str, float]:
     if not (len(numbers) in (2, 3) and all(0 <= n < 1e9 for n in numbers) and numbers[0] > 0 and numbers[1] > 0):
         raise UsageError(f"--split {text}: expected shares of train, val and maybe test, e.g. .8/.1/.1 or 80/20")
     total = sum(numbers)
+    if all(number < 1 for number in numbers) and not 0.98 < total < 1.02:
+        raise UsageError(f"--split {text}: the shares sum to {total:g}; expected 1, or whole numbers, e.g. 8/1/1")
     return {name: number / total for name, number in zip(SPLITS, numbers, strict=False) if number}
 
 

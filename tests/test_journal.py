@@ -300,14 +300,27 @@ def test_same_run__names_exactly_the_options_that_differ(tmp_path: Path) -> None
     with pytest.raises(UsageError) as caught:
         check_same_run(manifest(), wanted, tmp_path)
     message = str(caught.value)
-    assert "conf: 0.25 -> 0.5" in message
-    assert 'classes: null -> "bus"' in message
-    assert "sam: sam_b.pt (abababab) -> sam_l.pt (cdcdcdcd)" in message
-    assert "max-det: null -> 9" in message
+    assert "--conf was 0.25, now 0.5" in message
+    assert "--classes was not given, now bus" in message
+    assert "--sam was sam_b.pt (abababab), now sam_l.pt (cdcdcdcd)" in message
+    assert "--max-det was not given, now 9" in message
     assert "format" not in message
     assert "--overwrite" in message
     assert "another --output" in message
     assert str(tmp_path) in message
+
+
+def test_same_run__of_another_command_is_told_by_its_name_alone(tmp_path: Path) -> None:
+    found = manifest(
+        recipe={"command": "auto-annotate", "conf": 0.25, "det": {"name": "yolov8n.pt", "sha256": "ab" * 32}}
+    )
+    wanted = manifest(fingerprint="e" * 64, recipe={"command": "everything", "points_per_side": 32})
+    with pytest.raises(UsageError) as caught:
+        check_same_run(found, wanted, tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} holds what samcli auto-annotate wrote: give samcli everything another --output, "
+        "or --overwrite to begin anew"
+    )
 
 
 def test_same_run__the_same_options_of_an_earlier_version_are_named_as_such(tmp_path: Path) -> None:

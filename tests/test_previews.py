@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from samcli.drawing import class_color, overlay
+from samcli.drawing import class_color, overlay, titled
 from samcli.masks import Mask
 from samcli.previews import contact_sheet
 from samcli.types import Annotation, Image, ImageRef, Instance, Quality
@@ -120,3 +120,27 @@ def test_command__without_a_run_is_an_error(samcli_run, tmp_path) -> None:
     result = samcli_run("preview", tmp_path)
     assert result.exit_code == 2
     assert "no run in" in result.stderr
+
+
+def test_titled__shows_the_end_of_a_name_that_is_too_long() -> None:
+    tile = np.full((40, 60, 3), 200, np.uint8)
+    short, long = titled(tile, "a.png"), titled(tile, "a/folder/of/many/letters/a.png")
+    assert short.shape == long.shape == (40 + 16, 60, 3)
+    assert (short[:40] == 200).all()
+    assert short[40:].max() > 200
+    assert (titled(tile, "another/folder/of/many/letters/a.png") == long).all()
+
+
+def test_overlay__writes_no_class_over_another() -> None:
+    masks = [np.zeros((100, 200), bool) for _ in range(3)]
+    for number, mask in enumerate(masks):
+        mask[30 + number : 60, 20 + number : 80] = True  # their upper left corners all but coincide
+    objects = [Instance(Mask.from_pixels(mask), number) for number, mask in enumerate(masks)]
+    ground = np.full((100, 200, 3), 40, np.uint8)
+
+    def white(*chosen: Instance) -> int:
+        names = dict.fromkeys(range(3), "class")
+        picture = overlay(ground, Annotation("a.png", (100, 200), chosen), names)
+        return int((picture > 240).all(-1).sum())
+
+    assert white(*objects) == sum(white(each) for each in objects)

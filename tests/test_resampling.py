@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 def sam_axes(side: int, input_size: tuple[int, int], size: tuple[int, int]) -> tuple[Axis, Axis]:
     """As SAM's masks: enlarged to the square, cut to the image, resized to its size."""
     vertical, horizontal = (
-        AxisBuilder(16).resize(side).cut(0, inner).resize(new).axis(CPU)
+        AxisBuilder.of(16).resize(side).cut(0, inner).resize(new).axis(CPU)
         for inner, new in zip(input_size, size, strict=True)
     )
     return vertical, horizontal
@@ -44,7 +44,7 @@ def test_resize__of_an_extent_that_ends_within_a_position_is_torchs_by_scale_fac
     values = noise(1, 1, length)
     new = int(4 * extent)
     wanted = F.interpolate(values, scale_factor=new / extent, mode="linear", align_corners=False)[0, 0, :new]
-    axis = AxisBuilder(length).resize(new, extent).axis(CPU)
+    axis = AxisBuilder.of(length).resize(new, extent).axis(CPU)
     assert (axis.weights @ values[0, 0] - wanted).abs().max() < 1e-4
 
 

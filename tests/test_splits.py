@@ -30,6 +30,7 @@ def counts(groups: list[Group], placed: dict[str, str], class_id: int | None = N
         (".8/.1/.1", SHARES),
         ("80/10/10", SHARES),
         ("3/1", {"train": 0.75, "val": 0.25}),
+        (".33/.33/.33", dict.fromkeys(SHARES, 1 / 3)),
         ("0.5/0.5/0", {"train": 0.5, "val": 0.5}),
     ],
 )
@@ -37,7 +38,7 @@ def test_shares__are_numbers_in_proportion(text, shares) -> None:
     assert parse_shares(text) == pytest.approx(shares)
 
 
-@pytest.mark.parametrize("text", ["1", "1/0/1", "0/1", "a/b", "1/1/1/1", "-1/2", "nan/1", "inf/1", ""])
+@pytest.mark.parametrize("text", ["1", "1/0/1", "0/1", "a/b", "1/1/1/1", "-1/2", "nan/1", "inf/1", "", ".8/.1"])
 def test_shares__that_make_no_sense_are_refused(text) -> None:
     with pytest.raises(UsageError, match="--split"):
         parse_shares(text)

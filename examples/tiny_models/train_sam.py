@@ -4,10 +4,11 @@
     python examples/tiny_models/train_sam.py \\
         --scenes work/scenes_768 --out work/sam --export samcli/assets/tiny_sam.safetensors
 
-Two phases. The first trains on views of 256 pixels, cut out of the 768-pixel frames at their own scale
+Three phases. The first trains on views of 256 pixels, cut out of the 768-pixel frames at their own scale
 (mostly) and *placed at a random spot of the frame as far as positions go*: what the decoder learns about
 coordinates holds for whole frames, at a ninth of the price. The second takes larger views and whole, padded
 frames in turn: large objects are never seen whole in the former, the latter alone would be too few pictures.
+The third takes whole frames only, as the finished network will, with more plain scenes and more exact boxes.
 
 Beside the prompts' losses there are two that ask at every pixel: throw-away linear heads have to read, at the
 masks' resolution, what is an object, where edges are, and where each object's centre lies; one from the
@@ -60,16 +61,24 @@ LOSS_SCALE = 2
 
 @dataclass(frozen=True)
 class Phase:
-    """How many pictures of which size a step takes, and how many objects of each it asks for."""
+    """How many pictures of which size a step takes, and how many objects of each it asks for.
+
+    `plain`: how often a plain scene is insisted on (else one in four is plain). `boxes`: share of the objects that
+    are asked for by a box; `exact`: share of the boxes that are exact.
+    """
 
     side: int
     pictures: int
     prompts: int
+    plain: float = 0.0
+    boxes: float = 0.55
+    exact: float = 0.2
 
 
 SMALL = Phase(side=256, pictures=4, prompts=8)
 LARGE = Phase(side=384, pictures=3, prompts=8)
 WHOLE = Phase(side=IMAGE_SIZE, pictures=1, prompts=12)
+FINE = Phase(side=IMAGE_SIZE, pictures=1, prompts=12, plain=0.4, boxes=0.7, exact=0.4)
 
 
 @dataclass(frozen=True)
@@ -100,11 +109,11 @@ class Batch:
 # ---- prompts ------------------------------------------------------------------------------
 
 
-def jittered_box(rng: Generator, mask: Mask) -> list[tuple[float, float]]:
-    """Top left and bottom right of the mask's box: a fifth exact, most a little off, some quite a bit."""
+def jittered_box(rng: Generator, mask: Mask, exact: float) -> list[tuple[float, float]]:
+    """Top left and bottom right of the mask's box: a share `exact`, a fifth quite a bit off, the rest a little."""
     x0, y0, x1, y1 = mask_box(mask)
     kind = rng.random()
-    spread = 0.0 if kind < 0.2 else (0.03 if kind < 0.8 else 0.08)
+    spread = 0.0 if kind < exact else (0.03 if kind < 0.8 else 0.08)
     sides = np.array([x1 - x0, y1 - y0] * 2, np.float64)
     box = np.array([x0, y0, x1, y1]) + (rng.normal(0, spread, 4) * sides).clip(-20, 20)
     return [(float(box[0]), float(box[1])), (float(box[2]), float(box[3]))]
@@ -134,16 +143,19 @@ def outer_point(rng: Generator, mask: Mask) -> tuple[float, float] | None:
     return float(x0 + column), float(y0 + row)
 
 
-def draw_prompt(rng: Generator, ids: NDArray[np.uint8], wanted: int, tokens: int, with_box: bool) -> Prompt:
-    """A prompt of exactly `tokens` tokens: a box and clicks, or clicks and the padding token."""
+def draw_prompt(rng: Generator, ids: NDArray[np.uint8], wanted: int, tokens: int, box: float | None) -> Prompt:
+    """A prompt of exactly `tokens` tokens: a box and clicks, or (`box` None) clicks and the padding token.
+
+    `box`: the share of boxes that are exact.
+    """
     mask = ids == wanted
-    points, labels = (jittered_box(rng, mask), [TOP_LEFT, BOTTOM_RIGHT]) if with_box else ([], [])
-    clicks = tokens - 2 if with_box else tokens - 1
+    points, labels = ([], []) if box is None else (jittered_box(rng, mask, box), [TOP_LEFT, BOTTOM_RIGHT])
+    clicks = tokens - 1 if box is None else tokens - 2
     for number in range(clicks):
-        away = outer_point(rng, mask) if (with_box or number > 0) and rng.random() < 0.45 else None
+        away = outer_point(rng, mask) if (box is not None or number > 0) and rng.random() < 0.45 else None
         points.append(away or inner_point(rng, mask))
         labels.append(POSITIVE if away is None else NEGATIVE)
-    if not with_box:
+    if box is None:
         points.append((0.0, 0.0))
         labels.append(PADDING)
     return Prompt(points, labels, mask, background=wanted == 0)
@@ -156,7 +168,7 @@ def draw_batch(rng: Generator, cache: SceneCache, ready: int, phase: Phase) -> B
     tokens = 2 if refine or kind < 0.5 else (3 if kind < 0.64 else int(rng.integers(4, 7)))
     frames, insides, corners, prompts, dense = [], [], [], [], []
     for _ in range(phase.pictures):
-        view, objects = draw_view(rng, cache, ready, phase.side)
+        view, objects = draw_view(rng, cache, ready, phase.side, phase.plain)
         corner = rng.integers(0, (IMAGE_SIZE - phase.side) // STRIDE + 1, 2) * STRIDE
         frames.append(view.image.transpose(2, 0, 1))
         insides.append(view.inside[None])
@@ -165,14 +177,14 @@ def draw_batch(rng: Generator, cache: SceneCache, ready: int, phase: Phase) -> B
         order = (list(rng.permutation(objects)) * phase.prompts)[: phase.prompts]
         has_background = bool((view.inside & (view.ids == 0)).any())
         for number, wanted in enumerate(order):
-            with_box = number < 0.55 * phase.prompts
+            box = phase.exact if number < phase.boxes * phase.prompts else None
             # The last click or two go beside all objects: what is there is worth nothing, and the IoU head
             # has to say so.
             if tokens == 2 and not refine and has_background and number >= phase.prompts - 1:
                 ids = np.where(view.inside, view.ids, 255).astype(np.uint8)
                 prompts.append((draw_prompt(rng, ids, 0, tokens, False), corner))
             else:
-                prompts.append((draw_prompt(rng, view.ids, int(wanted), tokens, with_box), corner))
+                prompts.append((draw_prompt(rng, view.ids, int(wanted), tokens, box), corner))
     batch = _collate(frames, insides, corners, prompts, phase, refine)
     return replace(batch, dense=torch.from_numpy(np.stack(dense)))
 
@@ -366,10 +378,11 @@ def _dense_loss(found: Tensor, target: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps in all, how many of them on small views, over how many the learning rate falls; the rate."""
+    """Steps in all; how many on small views, how many on whole frames at the end; over how many the rate falls."""
 
     steps: int
     small_steps: int
+    fine_steps: int
     decay: int
     rate: float = 1e-3
     warmup: int = 200
@@ -388,6 +401,8 @@ class Schedule:
     def phase_at(self, step: int) -> Phase:
         if step < self.small_steps:
             return SMALL
+        if step >= self.steps - self.fine_steps:
+            return FINE
         return WHOLE if step % 2 else LARGE
 
 
@@ -531,7 +546,7 @@ def run(rank: int, options: argparse.Namespace, meeting_point: str) -> None:
             "gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=options.workers
         )
     cache = SceneCache.open(options.scenes, IMAGE_SIZE)
-    schedule = Schedule(options.steps, options.small_steps, options.decay, options.rate)
+    schedule = Schedule(options.steps, options.small_steps, options.fine_steps, options.decay, options.rate)
     trainer = Trainer(schedule, options.seed, options.workers)
     state, curve = options.out / "state.pt", options.out / "curve.jsonl"
     if state.exists():
@@ -578,6 +593,7 @@ def main() -> None:
     parser.add_argument("--start-from", type=Path, help="an exported network to go on from")
     parser.add_argument("--steps", type=int, default=24_000)
     parser.add_argument("--small-steps", type=int, default=16_000)
+    parser.add_argument("--fine-steps", type=int, default=3_000)
     parser.add_argument("--decay", type=int, default=5_000)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate; less to go on from an export")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")

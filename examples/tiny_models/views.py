@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from dataset import SceneCache
+from dataset import TRAINING_PROFILES, SceneCache
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -29,10 +29,17 @@ class View:
     scale: float
 
 
-def draw_view(rng: Generator, cache: SceneCache, ready: int, side: int) -> tuple[View, list[int]]:
-    """A random part of a random scene, and the objects that can be asked for."""
+def draw_view(
+    rng: Generator, cache: SceneCache, ready: int, side: int, plain: float = 0.0
+) -> tuple[View, list[int]]:
+    """A random part of a random scene, and the objects that can be asked for.
+
+    `ready`: how many scenes there are; `plain`: how often it has to be a plain one.
+    """
     while True:
         index = int(rng.integers(ready))
+        if plain and rng.random() < plain:
+            index = _plain_scene(index, ready)
         window = side if side == cache.frame else _window(rng, side, cache.frame)
         x0, y0 = _corner(rng, cache.ids[index], window)
         view = _cut(cache, index, (x0, y0, window), side)
@@ -40,6 +47,12 @@ def draw_view(rng: Generator, cache: SceneCache, ready: int, side: int) -> tuple
         objects = [k for k in range(1, len(counts)) if counts[k] >= LEAST_PIXELS]
         if objects:
             return _augment(rng, view), objects
+
+
+def _plain_scene(index: int, ready: int) -> int:
+    """A plain scene near `index`: profiles take turns in the cache."""
+    found = index - index % len(TRAINING_PROFILES) + TRAINING_PROFILES.index("plain")
+    return found if found < ready else index
 
 
 def _window(rng: Generator, side: int, frame: int) -> int:

@@ -96,7 +96,7 @@ def _axis(length: int, side: int, input_length: int, image_length: int, device: 
 
 @functools.lru_cache(maxsize=8)  # the same for images of all sizes
 def _square(length: int, side: int) -> AxisBuilder:
-    return AxisBuilder(length).resize(side)
+    return AxisBuilder.of(length).resize(side)
 
 
 def longest_side(image_size: Size, side: int) -> Frame:

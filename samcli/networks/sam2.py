@@ -158,7 +158,7 @@ class Sam2(SamNetwork):
 
 @functools.lru_cache(maxsize=8)  # images of one size follow one another
 def _axis(length: int, extent: float, image_length: int, device: torch.device) -> Axis:
-    return AxisBuilder(length).cut(0, _positions_read(extent)).resize(image_length, extent).axis(device)
+    return AxisBuilder.of(length).cut(0, _positions_read(extent)).resize(image_length, extent).axis(device)
 
 
 def _positions_read(extent: float) -> int:
