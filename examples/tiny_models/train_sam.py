@@ -378,14 +378,14 @@ def _dense_loss(found: Tensor, target: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps in all; how many on small views, how many on whole frames at the end; over how many the rate falls."""
+    """Steps in all, how many on small views, over how many the rate falls, how many on whole frames at the end."""
 
     steps: int
     small_steps: int
-    fine_steps: int
     decay: int
     rate: float = 1e-3
     warmup: int = 200
+    fine_steps: int = 0
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step; it rises again for a moment when whole frames begin."""
@@ -546,7 +546,9 @@ def run(rank: int, options: argparse.Namespace, meeting_point: str) -> None:
             "gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=options.workers
         )
     cache = SceneCache.open(options.scenes, IMAGE_SIZE)
-    schedule = Schedule(options.steps, options.small_steps, options.fine_steps, options.decay, options.rate)
+    schedule = Schedule(
+        options.steps, options.small_steps, options.decay, options.rate, fine_steps=options.fine_steps
+    )
     trainer = Trainer(schedule, options.seed, options.workers)
     state, curve = options.out / "state.pt", options.out / "curve.jsonl"
     if state.exists():
@@ -591,10 +593,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the training state and the curve")
     parser.add_argument("--export", type=Path, help="where the network goes when training ends")
     parser.add_argument("--start-from", type=Path, help="an exported network to go on from")
-    parser.add_argument("--steps", type=int, default=24_000)
-    parser.add_argument("--small-steps", type=int, default=16_000)
+    parser.add_argument("--steps", type=int, default=17_500)
+    parser.add_argument("--small-steps", type=int, default=12_000)
     parser.add_argument("--fine-steps", type=int, default=3_000)
-    parser.add_argument("--decay", type=int, default=5_000)
+    parser.add_argument("--decay", type=int, default=4_000)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate; less to go on from an export")
     parser.add_argument("--workers", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--seed", type=int, default=0)
