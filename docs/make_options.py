@@ -9,11 +9,15 @@ from samcli.config import (
     AutoAnnotateOptions,
     BenchOptions,
     ConvertOptions,
+    DatasetOptions,
     EncodeOptions,
+    EvalOptions,
     EverythingOptions,
     ExportOnnxOptions,
     Options,
     PromptOptions,
+    TuneOptions,
+    VerifyOptions,
     default_of,
     flag_of,
 )
@@ -24,14 +28,17 @@ Made by `python docs/make_options.py` from the dataclasses in `samcli/config.py`
 
 Precedence: command line, then environment (`SAMCLI_` and the option's name, e.g. `SAMCLI_CONF=0.3`), then
 `--config FILE.yaml` (the names below without the dashes in front), then the default. An unknown name is an
-error that says which known one is nearest. Options marked *recipe* change what is written: they make up the
+error that says which known one is nearest. Files and folders that a command works on (those named in the next
+paragraph among them) are given on the command line only. `SAMCLI_CACHE` is the folder of downloaded checkpoints
+(`samcli checks` shows it). Options marked *recipe* change what is written: they make up the
 fingerprint of a run, and an output folder keeps to one.
 
 Every command also has `--json` (the result as one JSON document on stdout), `--debug` (tracebacks) and
 `--help`. `auto-annotate`, `prompt`, `everything` and `encode` have `--input/-i` and `--output/-o`, `--config`,
 `--dry-run` and `--quiet/-q`; `convert` and `export-onnx` have
-`--output/-o`, `--config` and `--quiet/-q`, `convert` also `--dry-run`; `models fetch` has
-`--quiet/-q`; `status` has `--failures` (every failed image and why) and
+`--output/-o`, `--config` and `--quiet/-q`, `convert` also `--dry-run`; `tune` and `bench` have `--output/-o`,
+`--config` and `--quiet/-q`, `bench` also `--chart`; `verify`, `eval` and `dataset` have `--config`;
+`models fetch` has `--quiet/-q`; `status` has `--failures` (every failed image and why) and
 `--reasons` (why images failed and objects were dropped, counted), `preview` has `--output/-o` (the file to
 write), `--count/-n` (how many photos), `--html` (a page to review the masks, see [review.md](review.md), with
 `--embed` to put small photos into it); `samcli models` and `samcli models list` are the same;
@@ -44,6 +51,10 @@ COMMANDS: dict[str, type[Options]] = {
     "everything": EverythingOptions,
     "encode": EncodeOptions,
     "convert": ConvertOptions,
+    "verify": VerifyOptions,
+    "eval": EvalOptions,
+    "tune": TuneOptions,
+    "dataset": DatasetOptions,
     "export-onnx": ExportOnnxOptions,
     "bench": BenchOptions,
 }

@@ -188,7 +188,7 @@ def _parameters(kind: type[Options]) -> Iterator[inspect.Parameter]:
             *names,
             help=rules["help"] + ("" if not default else rf" [dim]\[default: {default}][/]"),
             show_default=False,
-            envvar=variable_of(entry.name),
+            envvar=variable_of(entry),
             show_envvar=False,
             rich_help_panel=rules["panel"],
             metavar=rules["metavar"] or "|".join(rules["choices"]) or None,
@@ -574,7 +574,7 @@ def tune(
 @command("dataset", DatasetOptions)
 def dataset(
     given: Given,
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="The data set's folder; it must not be there yet.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The data set's folder; empty, or not there yet.")],
     images: Annotated[Path, typer.Option("--images", help="The images.", show_default=False)],
     labels: Annotated[
         Path | None,

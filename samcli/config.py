@@ -340,7 +340,9 @@ class RunOptions(Options):
 
     batch: int = option(0, "Images through the networks at once; 0: 1 on a CPU, 8 on a GPU.", low=0, panel="Run")
     workers: int = option(2, "Threads that decode and write.", low=1, high=64, panel="Run")
-    resume: bool = option(True, "Go on where an earlier run stopped, or refuse.", panel="Run")
+    resume: bool = option(
+        True, "Go on where an earlier run stopped; --no-resume refuses a folder that holds one.", panel="Run"
+    )
     overwrite: bool = option(False, "Begin anew: labels of an earlier run, or by hand, are replaced.", panel="Run")
     retry_failed: bool = option(False, "Try again what failed before.", panel="Run")
     max_failures: int | None = option(
@@ -459,8 +461,8 @@ class PromptOptions(
         (), "A box in pixels; each is an object.", recipe=True, panel="Prompts", many=True, metavar="x1,y1,x2,y2"
     )
     mask_input: str | None = option(
-        None, "Logits of an earlier answer (--save-logits) to start from.", recipe=True, panel="Prompts",
-        metavar="FILE.npy",
+        None, "Logits (h, w) of an earlier mask to start from: one of those that --save-logits wrote.", recipe=True,
+        panel="Prompts", metavar="FILE.npy",
     )  # fmt: skip
     prompts: str | None = option(
         None,
@@ -479,7 +481,10 @@ class PromptOptions(
     cutout: bool = option(False, "Also every object cut out on transparency, as PNG.", recipe=True, panel="Labels")
     overlay: bool = option(False, "Also each image with its masks drawn on it.", recipe=True, panel="Labels")
     save_logits: bool = option(
-        False, "Also low-resolution logits as .npy, for --mask-input.", recipe=True, panel="Labels"
+        False,
+        "Also low-resolution logits as .npy, (masks, h, w): each of them is a --mask-input.",
+        recipe=True,
+        panel="Labels",
     )
 
 
@@ -688,7 +693,7 @@ def check_environment(environment: Mapping[str, str]) -> None:
     Raises:
         UsageError: naming the nearest known variable.
     """
-    known = {variable_of(entry.name) for kind in _all_kinds() for entry in dataclasses.fields(kind)}
+    known = {variable_of(entry) for kind in _all_kinds() for entry in dataclasses.fields(kind)}
     known |= _OTHER_VARIABLES | {ENVIRONMENT_PREFIX + "CONFIG"}
     for name in environment:
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
@@ -711,9 +716,9 @@ def _all_kinds() -> tuple[type[Options], ...]:
     )
 
 
-def variable_of(name: str) -> str:
-    """The environment variable of an option."""
-    return ENVIRONMENT_PREFIX + name.upper()
+def variable_of(entry: dataclasses.Field[Any]) -> str:
+    """The environment variable of an option, e.g. `SAMCLI_MAX_DET`."""
+    return ENVIRONMENT_PREFIX + flag_of(entry)[2:].replace("-", "_").upper()
 
 
 def _read_yaml(kind: type[Options], path: Path) -> dict[str, Any]:

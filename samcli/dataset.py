@@ -105,11 +105,11 @@ def build_dataset(
     None: those that go with the labels. Images are linked or copied, labels are files of their own.
 
     Raises:
-        UsageError: `output` is there already, or what was asked for cannot be done.
+        UsageError: something is in `output` already, or what was asked for cannot be done.
     """
     output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow links
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UsageError(f"{output} is there already; give a folder that is not, or remove it")
+        raise UsageError(f"{output} is not empty; give another folder, or remove it")
     check_writable(output)
     if not images.is_dir():
         raise UsageError(f"--images {images} is no folder")

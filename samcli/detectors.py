@@ -41,21 +41,25 @@ def load_detector(
     imgsz: int | None = 640,
     max_det: int = 300,
     classes: str | None = None,
-    device: str = "cpu",
-    precision: str = "fp32",
+    device: str = "auto",
+    precision: str = "auto",
     masks: bool = False,
     trust_weights: bool = False,
 ) -> UltralyticsDetector:
     """A detector out of any file that Ultralytics reads: YOLOv5u to YOLO26, RT-DETR, also exported ones.
 
     `weights`: a file, or what `--det` takes: a known name, a path, or `tiny`. `imgsz`: None for what the file
-    was trained with. `masks`: detections come with the model's own masks. `precision`: fp32, bf16 or fp16; an
-    exported model computes as it was exported, whatever that is. The rest as on the command line.
+    was trained with. `masks`: detections come with the model's own masks. An exported model
+    computes as it was exported, whatever `precision` is. The rest as on the command line.
 
     Raises:
         WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
-        UsageError: `classes` names a class that the detector does not know.
+        UsageError: `classes` names a class that the detector does not know, or the device is not here.
     """
+    from samcli.engine import choose_device, choose_precision
+
+    place = choose_device(device)
+    precision = choose_precision(precision, place)
     if isinstance(weights, str):
         weights = find_weights(weights, "det", log.info)
     if trust_weights:
@@ -66,7 +70,7 @@ def load_detector(
         raise WeightsError(
             f"{weights.path.name} finds boxes without masks; expected a segmentation model, e.g. yolov8n-seg.pt"
         )
-    settings: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": max_det, "device": device}
+    settings: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": max_det, "device": str(place)}
     if imgsz is not None:
         settings["imgsz"] = imgsz
     if classes is not None:

@@ -275,6 +275,7 @@ class _Publisher:
 
     def publish(self, verdicts: Sequence[_Verdict]) -> None:
         """Record, labels and journal line of each; then the files for all images."""
+        self._check_images(verdicts)
         with Journal(self._layout.journal, self._manifest.run) as journal:
             for verdict in verdicts:
                 self._write(verdict.annotation, verdict.entry)
@@ -285,6 +286,18 @@ class _Publisher:
                 annotations = read_annotations(self._layout, self._manifest.run)
                 renderings = (Rendering(one, names, self._polygon_options, images=images) for one in annotations)
                 write_atomic_pieces(self._layout.output / fmt.folded_name, fmt.fold(renderings, names))
+
+    def _check_images(self, verdicts: Sequence[_Verdict]) -> None:
+        """Nothing is written where an image that will be drawn on is gone."""
+        if any("pixels" in fmt.needs for fmt in self._formats):
+            gone = [
+                v.annotation.key for v in verdicts if not (self._layout.input_root / v.annotation.key).is_file()
+            ]
+            if gone:
+                raise UsageError(
+                    f"a format of this run draws on the images, and {len(gone)} of them cannot be read, "
+                    f"{gone[0]!r} first. Nothing was changed"
+                )
 
     def _write(self, annotation: Annotation, entry: Entry) -> None:
         """Everything is rendered before anything is written: an image that is gone changes nothing."""

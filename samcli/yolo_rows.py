@@ -43,7 +43,9 @@ ROW_KINDS = {
     "not-finite": Kind("error", "a value is nan or infinite"),
     "mixed-rows": Kind("error", "boxes (5 values) in a file of polygons; --fix makes them polygons of 4 points"),
     "odd-coordinates": Kind("error", "a polygon with an x too many, or a score at its end"),
-    "wrong-count": Kind("error", "a row of other than 5 values in a file of boxes, or of a class alone"),
+    "wrong-count": Kind(
+        "error", "a row of other than 5 values in a file of boxes, or of a class alone, which --fix removes"
+    ),
     "class-invalid": Kind("error", "a class id that is negative or no whole number"),
     "class-unknown": Kind("error", "a class id beyond the names in data.yaml"),
     "out-of-range": Kind("error", "a box, or a polygon's box, more than 1% out of 0..1: pixels, not shares?"),
@@ -276,7 +278,8 @@ def mend(data: bytes) -> tuple[bytes, Counter[str]]:
     """The content of a label file with what can be mended safely, and what was done, by kind of problem.
 
     Rows that reach over the edge by rounding (at most 1%) are cut there, boxes in a file of polygons become
-    polygons, rows without area and repeated rows go. What is neither safe nor needed stays, to the byte.
+    polygons; rows without area, of one point or of a class alone, and repeated ones go. What is neither safe nor
+    needed stays, to the byte.
     """
     done: Counter[str] = Counter()
     try:

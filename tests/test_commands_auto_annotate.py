@@ -170,7 +170,7 @@ def test_other_options__are_refused_by_name_and_overwrite_begins_anew(annotate, 
     before = files(photo_folder.parent / "labels")
     result = annotate(photo_folder, "--conf", 0.2, "--parts", "largest")
     assert result.exit_code == 2
-    assert "conf: 0.1 -> 0.2" in result.stderr
+    assert "--conf was 0.1, now 0.2" in result.stderr
     assert "parts" in result.stderr
     assert files(photo_folder.parent / "labels") == before
     assert annotate(photo_folder, "--conf", 0.2, "--overwrite").exit_code == 0
@@ -706,7 +706,7 @@ def test_padding__grows_the_prompt_and_not_the_box_in_the_record(
     for key, instances in records(tmp_path / "padded").items():
         assert {i.prompt_box for i in instances} <= {i.prompt_box for i in records(tmp_path / "plain")[key]}
     result = annotate(photo_folder, "-o", tmp_path / "plain", "--box-padding", 0.25)
-    assert "box-padding: null -> 0.25" in result.stderr
+    assert "--box-padding was not given, now 0.25" in result.stderr
 
 
 def test_padding__that_is_negative_shrinks() -> None:

@@ -18,7 +18,8 @@ from samcli.images import read_image
 from samcli.masks import Mask
 
 SHAPES = Path(__file__).parents[1] / "examples" / "shapes"
-SMALL = ("--sam", "tiny", "--points-per-side", 6, "--precision", "fp32")
+GIVEN = ("--sam", "tiny", "--precision", "fp32")
+SMALL = (*GIVEN, "--points-per-side", 6)
 
 
 @pytest.fixture
@@ -167,8 +168,14 @@ def test_point_grid__rubbish_is_refused_in_one_line(tmp_path, name, text, layers
 def test_point_grid__its_content_is_part_of_the_recipe(samcli_run, scenes, tmp_path) -> None:
     grid = tmp_path / "grid.txt"
     grid.write_text("0.5,0.5\n")
-    assert samcli_run("everything", scenes, "-o", tmp_path / "m", *SMALL, "--point-grid", grid).exit_code == 0
+    assert samcli_run("everything", scenes, "-o", tmp_path / "m", *GIVEN, "--point-grid", grid).exit_code == 0
     grid.write_text("0.5,0.6\n")
-    result = samcli_run("everything", scenes, "-o", tmp_path / "m", *SMALL, "--point-grid", grid)
+    result = samcli_run("everything", scenes, "-o", tmp_path / "m", *GIVEN, "--point-grid", grid)
     assert result.exit_code == 2
     assert "point-grid" in result.output
+
+
+def test_point_grid__and_a_number_of_points_are_refused_together(samcli_run, scenes, tmp_path) -> None:
+    result = samcli_run("everything", scenes, "-o", tmp_path / "m", *SMALL, "--point-grid", tmp_path / "grid.txt")
+    assert result.exit_code == 2
+    assert "--points-per-side does not apply to --point-grid" in result.stderr

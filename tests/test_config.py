@@ -238,7 +238,8 @@ def test_choices__are_listed_with_the_nearest(name: str, value: object, expected
 def test_options__have_a_flag_a_variable_and_help() -> None:
     entries = {entry.name: entry for entry in dataclasses.fields(AutoAnnotateOptions)}
     assert flag_of(entries["max_det"]) == "--max-det"
-    assert variable_of("max_det") == "SAMCLI_MAX_DET"
+    assert variable_of(entries["max_det"]) == "SAMCLI_MAX_DET"
+    assert {variable_of(entry) for entry in dataclasses.fields(ConvertOptions)} >= {"SAMCLI_TO", "SAMCLI_FROM"}
     assert all(entry.metadata["help"].endswith(".") for entry in entries.values())
 
 

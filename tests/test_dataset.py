@@ -233,7 +233,7 @@ def test_mixed_boxes_and_polygons__are_told(source, tmp_path) -> None:
 def test_output_that_is_there__is_never_touched(source, tmp_path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="is not empty"):
         build(source, tmp_path / "out")
     assert files(tmp_path / "out") == {"mine.txt": b"mine"}
     (tmp_path / "out" / "mine.txt").unlink()

@@ -24,7 +24,9 @@ NAMES = {0: "cat", 1: "dog", 2: "bird"}
 
 
 def load(path: Path, **options):
-    return load_detector(WeightsFile(path, sha256_of(path)), **{"conf": 0.1, "max_det": 20, **options})
+    return load_detector(
+        WeightsFile(path, sha256_of(path)), **{"conf": 0.1, "max_det": 20, "precision": "fp32", **options}
+    )
 
 
 def test_detect__finds_what_ultralytics_finds_in_the_file(yolo, photos) -> None:

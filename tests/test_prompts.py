@@ -159,7 +159,7 @@ def test_mask_input__that_is_no_logits_fails_its_image_alone(tmp_path) -> None:
         (pickled, "no .npy file"),
         (several, "several arrays"),
         (infinite, "not finite"),
-        (logits_file(tmp_path / "cube.npy", (2, 8, 8)), r"float32 \(2, 8, 8\); expected the logits"),
+        (logits_file(tmp_path / "cube.npy", (2, 8, 8)), "the logits of 2 masks; expected those of one"),
         (logits_file(tmp_path / "whole.npy", (8, 8), "uint8"), "uint8"),
         (logits_file(tmp_path / "empty.npy", (0, 8)), r"\(0, 8\)"),
     ):

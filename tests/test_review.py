@@ -347,6 +347,20 @@ def test_review_of_another_run__is_refused(refused) -> None:
     assert "reviews a run with other options (eeeeeeee" in refused([], fingerprint="e" * 64)
 
 
+def test_image_that_is_gone__and_would_be_drawn_on_changes_no_other_either(refused, run_folder) -> None:
+    keys = sorted(key for key, entry in read_journal(layout_of(run_folder).journal).items() if entry.done)
+    rows = [
+        row
+        for key in keys
+        if annotation_of(run_folder, key).instances
+        for row in marks(run_folder, {0: "reject"}, key)
+    ]
+    last = rows[-1]["key"]
+    assert last != rows[0]["key"]
+    (run_folder / "images" / last).unlink()
+    assert f"1 of them cannot be read, '{last}' first. Nothing was changed" in refused(rows)
+
+
 def test_review_of_other_masks__is_refused_whole(refused, run_folder) -> None:
     rows = marks(run_folder, {0: "reject", 1: "reject"})
     rows[1]["hash"] = "0" * 16

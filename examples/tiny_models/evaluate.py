@@ -288,7 +288,7 @@ def _worth(row: dict[str, float]) -> float:
 
 def detector_figures(yolo: Path, scenes: Iterator[Scene]) -> dict[str, float]:
     """Mean average precision of the detector."""
-    detector = samcli.load_detector(str(yolo), conf=0.001, imgsz=None)
+    detector = samcli.load_detector(str(yolo), conf=0.001, imgsz=None, precision="fp32")
     detections = Detections()
     for scene in scenes:
         found = detector.detect([as_image(scene)])[0]

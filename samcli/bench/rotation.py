@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from samcli.bench.commands import environment, last_line
-from samcli.bench.setup import OWN, Setup
+from samcli.bench.setup import Setup
 from samcli.errors import SamcliError
 
 Watch = Callable[[str], None]
@@ -201,8 +201,3 @@ def ratios(own: ContenderFigures, other: ContenderFigures) -> dict[str, Spread]:
         for task, figures in own.tasks.items()
         if task in other.tasks and figures.seconds
     }
-
-
-def own_figures(figures: Sequence[ContenderFigures]) -> ContenderFigures:
-    """samcli's."""
-    return next(one for one in figures if one.tool == OWN)

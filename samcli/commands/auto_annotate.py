@@ -15,6 +15,7 @@ from samcli.commands.class_mapping import MappedDetector, class_map_facts, open_
 from samcli.commands.segmenting import (
     Encoder,
     ask,
+    check_prompted,
     detector_hardware,
     load_engine,
     open_encoder,
@@ -52,6 +53,8 @@ class AutoAnnotate(Job):
             names = ("embeddings", "compile", "min_predicted_iou", "min_stability", *_ON_PROMPTING)
             options = refuse(self.options, names, "to --sam none: the detector's masks are taken as they are")
             object.__setattr__(self, "options", options)
+        else:
+            check_prompted(self.options.sam)
         _ = self._class_map  # read once: what is labelled is what the recipe says
 
     @cached_property

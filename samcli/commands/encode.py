@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samcli.commands.segmenting import load_engine
+from samcli.commands.segmenting import check_prompted, load_engine
 from samcli.config import EncodeOptions
 from samcli.embeddings import NPY_SUFFIX, SUFFIX, stored_tensors, write_embedding, write_npy
 from samcli.errors import ImageError
@@ -32,6 +32,9 @@ class Encode(Job):
     options: EncodeOptions
     command = "encode"
     folder = "embeddings"
+
+    def __post_init__(self) -> None:
+        check_prompted(self.options.sam)
 
     @property
     def checkpoints(self) -> dict[str, str]:

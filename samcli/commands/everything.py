@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.class_names import UNNAMED
-from samcli.commands.segmenting import Encoder, check_family, find_fastsam, load_engine, open_encoder
+from samcli.commands.segmenting import Encoder, check_family, find_fastsam, load_engine, open_encoder, refuse
 from samcli.config import EverythingOptions, MaskGeneratorOptions
 from samcli.detectors import is_exported
 from samcli.edges import edge_map
@@ -43,6 +43,8 @@ _ONLY_SAM = (
 )
 """Options that FastSAM, which is not clicked at, has no use for."""
 
+_OF_THE_GRID = ("points_per_side", "crop_n_points_downscale_factor")
+
 
 @dataclass(frozen=True)
 class Everything(Job):
@@ -55,6 +57,8 @@ class Everything(Job):
 
     def __post_init__(self) -> None:
         options = check_family(self.options.sam, self.options, self.format_names, _ONLY_SAM)
+        if options.point_grid is not None:
+            options = refuse(options, _OF_THE_GRID, "to --point-grid, whose points are clicked as they are")
         object.__setattr__(self, "options", options)
 
     @property

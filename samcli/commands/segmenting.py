@@ -68,13 +68,22 @@ def is_compiled(options: JobOptions, images: int) -> bool:
     return reason is None
 
 
-def open_engine(sam: WeightsFile, options: SamOptions, precision: str, *, compiled: bool = False) -> Engine:
-    """SAM in that precision. Raises what `load_engine` raises."""
-    if is_fastsam(str(sam.path)):
+def check_prompted(sam: str) -> None:
+    """Refuse what cannot be prompted, by its name or its file, before anything is downloaded.
+
+    Raises:
+        UsageError: it finds objects by itself.
+    """
+    if is_fastsam(sam):
         raise UsageError(
-            f"--sam {options.sam} is no SAM but finds objects by itself, as FastSAM does: "
+            f"--sam {sam} is no SAM but finds objects by itself, as FastSAM does: "
             "auto-annotate takes it as --det with --sam none, everything and prompt as --sam"
         )
+
+
+def open_engine(sam: WeightsFile, options: SamOptions, precision: str, *, compiled: bool = False) -> Engine:
+    """SAM in that precision. Raises what `load_engine` raises."""
+    check_prompted(options.sam)
     from samcli.engine import Engine
     from samcli.networks import load_network
 

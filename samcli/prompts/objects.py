@@ -196,6 +196,10 @@ def read_mask_input(path: Path, where: str = "") -> NDArray[np.float32]:
         stored.close()
         raise ImageError(f"{name} holds several arrays; expected one, saved with numpy.save")
     shape = stored.shape[1:] if stored.ndim == 3 and stored.shape[0] == 1 else stored.shape
+    if stored.ndim == 3 and len(stored) > 1 and stored.dtype.kind == "f":
+        raise ImageError(
+            f"{name} holds the logits of {len(stored)} masks; expected those of one: numpy.save(FILE, logits[i])"
+        )
     if len(shape) != 2 or not stored.size or max(shape) > _MAX_LOGITS_SIDE or stored.dtype.kind != "f":
         raise ImageError(
             f"{name} holds {stored.dtype} {stored.shape}; expected the logits of an earlier answer, float (h, w)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 import threading
 import time
@@ -192,7 +193,9 @@ def _summary_table(summary: Summary) -> Table:
     if summary.command != "encode":
         table.add_row("instances", f"{sum(summary.instances.values())}", "")
     if summary.dropped:
-        table.add_row("dropped", f"{summary.dropped}", "samcli status --reasons says why")
+        table.add_row(
+            "dropped", f"{summary.dropped}", f"why: samcli status {shlex.quote(str(summary.output))} --reasons"
+        )
     common = summary.instances.most_common(_SHOWN_CLASSES)
     for class_id, count in common:
         table.add_row(f"  {summary.names.get(class_id, class_id)}", f"{count}", "")
