@@ -21,7 +21,10 @@ SCENE = np.full((96, 128, 3), 90, np.uint8)
 
 def run(script: str, *arguments: object) -> None:
     program = [sys.executable, RECIPE / script, *map(str, arguments)]
-    done = subprocess.run(program, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    variables = {"OMP_NUM_THREADS": "1"}
+    if sys.platform == "linux":
+        variables["GLOO_SOCKET_IFNAME"] = "lo"  # workers find each other on a machine without a network
+    done = subprocess.run(program, capture_output=True, text=True, env={**os.environ, **variables})
     assert done.returncode == 0, done.stderr
 
 
