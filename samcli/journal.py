@@ -168,9 +168,9 @@ def _shown(value: Any) -> str:
         return "not given"
     if isinstance(value, dict) and "sha256" in value:
         return f"{value.get('name')} ({value['sha256'][:8]})"
-    if isinstance(value, (list, tuple)):  # the former, where it was read from a file
-        return ",".join(map(_shown, value)) or "none"
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
+        return ",".join(value) or "none"
+    return value if isinstance(value, str) else json.dumps(value)  # to which tuples are as lists from a file
 
 
 def read_journal(path: Path) -> dict[str, Entry]:
