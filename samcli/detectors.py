@@ -49,8 +49,8 @@ def load_detector(
     """A detector out of any file that Ultralytics reads: YOLOv5u to YOLO26, RT-DETR, also exported ones.
 
     `weights`: a file, or what `--det` takes: a known name, a path, or `tiny`. `imgsz`: None for what the file
-    was trained with. `masks`: detections come with the model's own masks. An exported model
-    computes as it was exported, whatever `precision` is. The rest as on the command line.
+    was trained with. `masks`: detections come with the model's own masks. An exported model computes as
+    it was exported, whatever `precision` is. The rest as on the command line.
 
     Raises:
         WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.

@@ -134,9 +134,7 @@ def caption(canvas: NDArray[np.uint8], text: str) -> None:
 
 
 def titled(canvas: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """The picture, uint8 (H, W, 3), with a line of text on a dark bar under it; a text that is too long loses its
-    beginning.
-    """
+    """The picture, uint8 (H, W, 3), with a dark bar below that shows the text, or its end where it is too long."""
     bar = np.full((_TEXT_HEIGHT + 3, canvas.shape[1], 3), 20, np.uint8)
     shown = text
     while shown and cv2.getTextSize(shown, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)[0][0] > canvas.shape[1]:

@@ -157,8 +157,9 @@ def open_run(output: Path) -> tuple[Layout, Manifest]:
 def apply_review(output: Path, path: Path) -> AppliedReview:
     """Take the instances that a review rejects out of a run's labels, and put back those that it accepts.
 
-    Everything is checked before anything is written. Records first, then labels, then the journal; no network
-    runs. Should it be interrupted, applying the same review again completes it.
+    Marks, records and that the images are there are checked before anything is written. Records first, then
+    labels, then the journal; no network runs. Should it be interrupted, applying the same review again completes
+    it.
 
     Raises:
         UsageError: the review is of another run or of other masks, or a format cannot be made again.

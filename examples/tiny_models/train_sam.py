@@ -143,19 +143,19 @@ def outer_point(rng: Generator, mask: Mask) -> tuple[float, float] | None:
     return float(x0 + column), float(y0 + row)
 
 
-def draw_prompt(rng: Generator, ids: NDArray[np.uint8], wanted: int, tokens: int, box: float | None) -> Prompt:
-    """A prompt of exactly `tokens` tokens: a box and clicks, or (`box` None) clicks and the padding token.
+def draw_prompt(rng: Generator, ids: NDArray[np.uint8], wanted: int, tokens: int, exact: float | None) -> Prompt:
+    """A prompt of exactly `tokens` tokens: a box and clicks, or (`exact` None) clicks and the padding token.
 
-    `box`: the share of boxes that are exact.
+    `exact`: the share of boxes that are exact.
     """
     mask = ids == wanted
-    points, labels = ([], []) if box is None else (jittered_box(rng, mask, box), [TOP_LEFT, BOTTOM_RIGHT])
-    clicks = tokens - 1 if box is None else tokens - 2
+    points, labels = ([], []) if exact is None else (jittered_box(rng, mask, exact), [TOP_LEFT, BOTTOM_RIGHT])
+    clicks = tokens - 1 if exact is None else tokens - 2
     for number in range(clicks):
-        away = outer_point(rng, mask) if (box is not None or number > 0) and rng.random() < 0.45 else None
+        away = outer_point(rng, mask) if (exact is not None or number > 0) and rng.random() < 0.45 else None
         points.append(away or inner_point(rng, mask))
         labels.append(POSITIVE if away is None else NEGATIVE)
-    if box is None:
+    if exact is None:
         points.append((0.0, 0.0))
         labels.append(PADDING)
     return Prompt(points, labels, mask, background=wanted == 0)
@@ -177,14 +177,14 @@ def draw_batch(rng: Generator, cache: SceneCache, ready: int, phase: Phase) -> B
         order = (list(rng.permutation(objects)) * phase.prompts)[: phase.prompts]
         has_background = bool((view.inside & (view.ids == 0)).any())
         for number, wanted in enumerate(order):
-            box = phase.exact if number < phase.boxes * phase.prompts else None
+            exact = phase.exact if number < phase.boxes * phase.prompts else None
             # The last click or two go beside all objects: what is there is worth nothing, and the IoU head
             # has to say so.
             if tokens == 2 and not refine and has_background and number >= phase.prompts - 1:
                 ids = np.where(view.inside, view.ids, 255).astype(np.uint8)
                 prompts.append((draw_prompt(rng, ids, 0, tokens, False), corner))
             else:
-                prompts.append((draw_prompt(rng, view.ids, int(wanted), tokens, box), corner))
+                prompts.append((draw_prompt(rng, view.ids, int(wanted), tokens, exact), corner))
     batch = _collate(frames, insides, corners, prompts, phase, refine)
     return replace(batch, dense=torch.from_numpy(np.stack(dense)))
 

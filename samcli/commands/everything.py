@@ -44,6 +44,7 @@ _ONLY_SAM = (
 """Options that FastSAM, which is not clicked at, has no use for."""
 
 _OF_THE_GRID = ("points_per_side", "crop_n_points_downscale_factor")
+"""Options that say where the grid's points are, which --point-grid does itself."""
 
 
 @dataclass(frozen=True)
