@@ -24,7 +24,8 @@ from samcli.config import (
 
 INTRODUCTION = """# Options
 
-Made by `python docs/make_options.py` from the dataclasses in `samcli/config.py`, where each default lives once.
+Made by `python docs/make_options.py` from the dataclasses in `samcli/config/commands.py`, where each default
+lives once.
 
 Precedence: command line, then environment (`SAMCLI_` and the option's name, e.g. `SAMCLI_CONF=0.3`), then
 `--config FILE.yaml` (the names below without the dashes in front), then the default. An unknown name is an

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import samcli
-from samcli.embeddings import open_store
 from samcli.images import find_images
+from samcli.output.embeddings import open_store
 
 
 def main(store: str, folder: str, key: str, sam_name: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 import samcli
-from samcli.formats import Rendering
+from samcli.labels.formats import Rendering
 
 SHAPES = Path(__file__).parent / "shapes"
 

@@ -23,7 +23,7 @@ _PUBLIC = {
     "Annotation": "samcli.types",
     "Detections": "samcli.types",
     "Embedding": "samcli.types",
-    "Engine": "samcli.engine",
+    "Engine": "samcli.sam.engine",
     "Image": "samcli.types",
     "ImageRef": "samcli.types",
     "Instance": "samcli.types",
@@ -32,22 +32,22 @@ _PUBLIC = {
     "SamcliError": "samcli.errors",
     "Segment": "samcli.types",
     "MaskGeneratorOptions": "samcli.config",
-    "everything": "samcli.mask_generator",
-    "load_detector": "samcli.detectors",
-    "load_sam": "samcli.engine",
+    "everything": "samcli.sam.mask_generator",
+    "load_detector": "samcli.detectors.ultralytics",
+    "load_sam": "samcli.sam.engine",
     "read_image": "samcli.images",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
     from samcli.config import MaskGeneratorOptions as MaskGeneratorOptions
-    from samcli.detectors import load_detector as load_detector
-    from samcli.engine import Engine as Engine
-    from samcli.engine import load_sam as load_sam
+    from samcli.detectors.ultralytics import load_detector as load_detector
     from samcli.errors import SamcliError as SamcliError
     from samcli.images import read_image as read_image
-    from samcli.mask_generator import everything as everything
     from samcli.masks import Mask as Mask
+    from samcli.sam.engine import Engine as Engine
+    from samcli.sam.engine import load_sam as load_sam
+    from samcli.sam.mask_generator import everything as everything
     from samcli.types import Annotation as Annotation
     from samcli.types import Detections as Detections
     from samcli.types import Embedding as Embedding

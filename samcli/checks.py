@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any
 
 import samcli
-from samcli.weights import CHECKPOINTS, cache_folder
+from samcli.checkpoints.registry import CHECKPOINTS, cache_folder
 
 _PACKAGES = (
     "torch", "ultralytics", "numpy", "opencv-python", "opencv-python-headless", "pillow", "pycocotools", "typer",
@@ -21,7 +21,7 @@ def run_checks() -> dict[str, Any]:
     """Versions, devices, abilities, folders and checkpoints, as plain values."""
     import torch
 
-    from samcli.engine import choose_device, choose_precision
+    from samcli.sam.devices import choose_device, choose_precision
 
     device = choose_device("auto")
     return {

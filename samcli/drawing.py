@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.class_names import UNNAMED
 from samcli.masks import Mask
-from samcli.types import Annotation, Instance
+from samcli.types import UNNAMED, Annotation, Instance
 
 Color = tuple[int, int, int]
 """RGB, 0 to 255."""

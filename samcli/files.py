@@ -25,6 +25,9 @@ _NAME_MAX = 255
 _LABEL_FILE = re.compile(r"metadata\.csv|\d+(_[\w-]*)?\.png")
 """In an image's folder of labels: masks, cut-outs, and amg.py's table."""
 
+Files = bytes | dict[str, bytes]
+"""One file, or a folder of files by name."""
+
 _PREFIX, _SUFFIX = ".samcli-", ".tmp"
 """Of temporary files."""
 
@@ -253,3 +256,11 @@ def _digest(file: object) -> str:
     while block := file.read(1 << 20):  # type: ignore[attr-defined]
         digest.update(block)
     return digest.hexdigest()
+
+
+def write_files(path: Path, files: Files) -> None:
+    """Write a label file, or a folder of them; whole or not at all."""
+    if isinstance(files, dict):
+        write_folder_atomic(path, files)
+    else:
+        write_atomic(path, files)

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samcli.errors import WeightsError, one_line
-from samcli.files import sha256_of
-from samcli.weights import (
+from samcli.checkpoints.registry import (
     CHECKPOINTS,
     EMBEDDED,
     Checkpoint,
@@ -21,9 +19,11 @@ from samcli.weights import (
     identity_of,
     known_checkpoint,
 )
+from samcli.errors import WeightsError, one_line
+from samcli.files import sha256_of
 
 if TYPE_CHECKING:
-    from samcli.networks import RawCheckpoint
+    from samcli.sam.networks import RawCheckpoint
 
 TINY_NOTE = "knows eight kinds of synthetic shape: for trying out and testing only, not for photos"
 
@@ -66,7 +66,7 @@ def known_models() -> list[KnownModel]:
 
 
 def _embedded_model(role: str) -> KnownModel:
-    from samcli.pickles import inspect_pickle
+    from samcli.checkpoints.pickles import inspect_pickle
 
     card, path = embedded_card(), embedded_weights(role).path
     parameters = card["sam"]["architecture"]["parameters"] if role == "sam" else inspect_pickle(path).parameters
@@ -280,7 +280,7 @@ def _look_into(path: Path) -> dict[str, Any]:
         return _look_into_onnx(path)
     if path.suffix == ".torchscript":
         return _look_into_torchscript(path)
-    from samcli.networks import read_checkpoint
+    from samcli.sam.networks import read_checkpoint
 
     try:
         raw = read_checkpoint(path)
@@ -292,7 +292,7 @@ def _look_into(path: Path) -> dict[str, Any]:
 def _look_into_tensors(path: Path, raw: RawCheckpoint) -> dict[str, Any]:
     from torch import nn
 
-    from samcli.networks import build_network
+    from samcli.sam.networks import build_network
 
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in raw.tensors.values())
     counts: dict[str, Any] = {"tensors": len(raw.tensors), "dtypes": dict(dtypes)}
@@ -311,7 +311,7 @@ def _look_into_tensors(path: Path, raw: RawCheckpoint) -> dict[str, Any]:
 
 def _look_into_pickle(path: Path, refusal: str) -> dict[str, Any]:
     """A file that is more than tensors: a detector, most likely."""
-    from samcli.pickles import inspect_pickle
+    from samcli.checkpoints.pickles import inspect_pickle
 
     try:
         found = inspect_pickle(path)
@@ -336,7 +336,7 @@ def _look_into_pickle(path: Path, refusal: str) -> dict[str, Any]:
 
 
 def _look_into_torchscript(path: Path) -> dict[str, Any]:
-    from samcli.pickles import torchscript_facts
+    from samcli.checkpoints.pickles import torchscript_facts
 
     try:
         facts = torchscript_facts(path)

@@ -306,3 +306,7 @@ class Outcome:
     def instance_count(self) -> int:
         """Number of instances over all classes."""
         return sum(self.instances.values())
+
+
+UNNAMED = "object"
+"""What the only class is called where nobody has named any."""

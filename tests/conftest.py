@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: workers share the cores
     os.environ["OMP_NUM_THREADS"] = "1"
 
-import numpy as np
 import pytest
 import weights
+from helpers import ODD_NAMES, Run
 from hypothesis import settings
 
 settings.register_profile("samcli", deadline=None, derandomize=True)  # the same examples everywhere, every time
@@ -75,7 +75,7 @@ def fastsam(checkpoints: Path) -> Path:
 @pytest.fixture(scope="session")
 def photos(cache: Path) -> list[Path]:
     """The photos that ship in the ultralytics package."""
-    from samcli.ultralytics_setup import prepare_ultralytics
+    from samcli.checkpoints.ultralytics_setup import prepare_ultralytics
 
     prepare_ultralytics()
     from ultralytics.utils import ASSETS
@@ -106,9 +106,6 @@ def coco_photos() -> Path:
     return folder
 
 
-Run = Callable[..., Any]
-
-
 @pytest.fixture
 def samcli_run() -> Run:
     """Run the command line in this process: `samcli_run("status", folder)`; gives status, stdout and stderr."""
@@ -135,21 +132,6 @@ def annotate(samcli_run: Run, yolo: Path, small_sam: Path) -> Run:
         return samcli_run("auto-annotate", *given)
 
     return run
-
-
-def iou(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two bool arrays; 1 where both are empty."""
-    union = (first | second).sum()
-    return float((first & second).sum() / union) if union else 1.0
-
-
-def same(mask: np.ndarray, wanted: np.ndarray) -> bool:
-    """IoU of .9999, or two pixels of a small mask: where a logit is 1e-6, rounding decides."""
-    return iou(mask, wanted) >= 0.9999 or (mask != wanted).sum() <= 2
-
-
-ODD_NAMES = (os.fsdecode(b"caf\xe9 100%.jpg"), "<\"'&lt;/script>#?.jpg", "</script/<!--/<script/x.jpg")
-"""A name that is no UTF-8, and names that would end or open a tag in a page."""
 
 
 @pytest.fixture(scope="session")

@@ -14,15 +14,15 @@ import numpy as np
 from PIL import Image as PillowImage
 from pycocotools import mask as coco
 
+from samcli.checkpoints.registry import find_weights
 from samcli.config import MaskGeneratorOptions
-from samcli.engine import Engine
-from samcli.formats.records import read_record
-from samcli.mask_generator import everything
 from samcli.masks import Mask
-from samcli.networks import load_network
-from samcli.networks.fast import _decode_all
+from samcli.output.records import read_record
+from samcli.sam.engine import Engine
+from samcli.sam.mask_generator import everything
+from samcli.sam.networks import load_network
+from samcli.sam.networks.fast import _decode_all
 from samcli.types import Image, ImageRef, Prompts
-from samcli.weights import find_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "tiny_models"))
 from metrics import Found

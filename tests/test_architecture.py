@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,68 +17,12 @@ import samcli
 
 PACKAGE = Path(samcli.__file__).parent
 
-LAYERS = [
-    ["cli", "__main__"],
-    ["report"],
-    ["report.verification", "report.evaluation", "report.dataset", "report.tuning", "report.benchmark"],
-    ["report.text"],
-    ["evaluation_pictures"],
-    ["review_page"],
-    ["review"],
-    ["bench.chart"],
-    ["bench.targets"],
-    ["bench.growth"],
-    ["bench.comparison", "bench.worker", "bench.peer_commands"],
-    ["bench.models", "bench.rotation", "bench.stages", "bench.contenders", "bench.peers"],
-    ["run", "convert", "status", "checks", "previews", "models", "onnx_export", "verify", "dataset", "tuning"],
-    ["onnx_check"],
-    ["splits"],
-    ["evaluation"],
-    ["metrics"],
-    ["ground_truth"],
-    ["commands.auto_annotate", "commands.prompt", "commands.everything", "commands.encode"],
-    ["commands.segmenting", "commands.class_mapping"],
-    ["commands", "runners", "pipeline"],
-    ["plan", "summary"],
-    ["job"],
-    ["edges"],
-    ["mask_generator", "fastsam"],
-    ["engine", "detectors"],
-    ["bench.random_weights"],
-    ["embeddings"],
-    ["networks"],
-    ["networks.sam", "networks.sam2", "networks.hugging_face"],
-    ["networks.fast"],
-    ["networks.fast_vit", "networks.fast_tinyvit", "networks.fast_decoder", "networks.half_detector"],
-    ["networks.base", "networks.compiled", "networks.kernels"],
-    ["prompts"],
-    ["prompts.coco", "prompts.command_line", "prompts.csv_files", "prompts.json_files", "prompts.yolo"],
-    ["class_map"],
-    ["data_yaml"],
-    ["prompts.classes"],
-    ["prompts.table"],
-    ["prompts.matching", "prompts.json_text", "prompts.objects"],
-    ["formats.reading"],
-    ["bench.commands"],
-    ["bench.memory", "bench.setup", "bench.pictures", "bench"],
-    ["ultralytics_setup", "formats", "journal"],
-    ["formats.labelme", "formats.labelstudio", "formats.cvat", "formats.sa1b", "formats.voc", "formats.png"],
-    ["formats.yolo", "formats.amg", "formats.coco", "formats.pictures", "formats.proposals", "formats.records"],
-    ["formats.index_maps"],
-    ["formats.losses", "formats.base"],
-    ["formats.sources", "formats.json_items", "formats.brush"],
-    ["prototypes"],
-    ["yolo_rows"],
-    ["yolo_labels"],
-    ["plots"],
-    ["drawing", "polygons", "images", "weights", "config", "outputs"],
-    ["types"],
-    ["masks", "files", "pickles", "resampling", "class_names", "damage"],
-    ["errors"],
-    [""],
-]
-"""From the door to the ground; the empty name is the package itself. A module imports only from below its
-layer, or from its own."""
+STOREYS = (
+    "errors", "files", "masks", "types", "images", "polygons", "drawing", "plots", "config", "checkpoints",
+    "output", "labels", "prompts", "sam", "detectors", "models", "checks", "jobs", "review", "datasets",
+    "evaluation", "bench", "cli", "__main__",
+)  # fmt: skip
+"""Packages, and modules that stand alone, from the ground up. Each imports only from itself and from below."""
 
 
 COMMANDS = [
@@ -86,6 +32,7 @@ COMMANDS = [
 ]  # fmt: skip
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     found = {}
     for path in PACKAGE.rglob("*.py"):
@@ -108,27 +55,45 @@ def imports(path: Path) -> set[str]:
         if id(node) in typing_only:
             continue
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "samcli":
-            found.add(node.module.removeprefix("samcli").lstrip("."))
+            module = node.module.removeprefix("samcli").lstrip(".")
+            inner = {f"{module}.{a.name}".lstrip(".") for a in node.names}
+            found |= inner & modules().keys() or {module}
         elif isinstance(node, ast.Import):
             found |= {
                 a.name.removeprefix("samcli").lstrip(".") for a in node.names if a.name.split(".")[0] == "samcli"
             }
-    return found
+    return found & modules().keys()
 
 
-def test_layers__name_every_module() -> None:
-    assert sorted(name for layer in LAYERS for name in layer) == sorted(modules())
+def storey(module: str) -> str:
+    """The package, or the module that stands alone, to which a module belongs."""
+    return module.partition(".")[0]
 
 
-def test_imports__point_only_downward() -> None:
-    level = {name: index for index, layer in enumerate(LAYERS) for name in layer}
+def test_storeys__name_everything_on_the_top_floor() -> None:
+    assert sorted({storey(name) for name in modules()} - {""}) == sorted(STOREYS)
+
+
+def test_imports__point_only_to_storeys_below() -> None:
     upward = [
         f"{name} imports {target}"
         for name, path in modules().items()
         for target in imports(path)
-        if level[target] < level[name]
+        if name and target and STOREYS.index(storey(target)) > STOREYS.index(storey(name))
     ]
     assert upward == []
+
+
+def test_imports__have_no_circles() -> None:
+    graph = {name: imports(path) for name, path in modules().items()}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_top_floor__has_at_most_a_dozen_modules() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 12
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import iou
+from helpers import iou
 from PIL import Image
 
 from samcli.config import AutoAnnotateOptions, resolve
-from samcli.ground_truth import open_labels
+from samcli.evaluation.ground_truth import open_labels
 from samcli.masks import Mask
 
 ROOT = Path(__file__).parents[1]

@@ -12,9 +12,9 @@ import pytest
 import torch
 import weights
 
+from samcli.checkpoints.registry import CHECKPOINTS, EMBEDDED, Checkpoint, find_weights
 from samcli.errors import WeightsError
 from samcli.models import describe_model, fetch_models, known_models, verify_models
-from samcli.weights import CHECKPOINTS, EMBEDDED, Checkpoint, find_weights
 
 CONTENT = b"a checkpoint's bytes " * 1000
 OTHER = CONTENT[::-1]
@@ -39,7 +39,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Checkpoint("nowhere.pt", (tmp_path / "web" / "nowhere.pt").as_uri()),
     ]
     table = {checkpoint.name: checkpoint for checkpoint in checkpoints}
-    monkeypatch.setattr("samcli.weights.CHECKPOINTS", table)
+    monkeypatch.setattr("samcli.checkpoints.registry.CHECKPOINTS", table)
     monkeypatch.setattr("samcli.models.CHECKPOINTS", table)
 
 
@@ -206,7 +206,7 @@ def test_verify__knows_a_file_by_its_content_or_else_by_its_name(tmp_path) -> No
 
 
 def test_verify__a_damaged_tiny_model_is_wrong(samcli_run, monkeypatch) -> None:
-    monkeypatch.setattr("samcli.weights.sha256_of", lambda path: "0" * 64)
+    monkeypatch.setattr("samcli.checkpoints.registry.sha256_of", lambda path: "0" * 64)
     result = samcli_run("models", "verify", "tiny")
     assert result.exit_code == 3
     assert result.stdout.count("reinstall") == 2

@@ -5,13 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from conftest import iou
+from helpers import iou
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from samcli.formats.base import Rendering
-from samcli.formats.yolo import YoloFormat
+from samcli.labels.formats.base import Rendering
+from samcli.labels.formats.yolo import YoloFormat
 from samcli.masks import Mask
 from samcli.polygons import PolygonOptions, Polygons, mask_to_polygons, normalise, rasterise
 from samcli.types import Annotation, Instance
@@ -40,7 +40,7 @@ def trainer_sees(pixels: Pixels, shape: Polygons) -> Pixels:
 
     `resample_segments` is called as its data set does (1000 points, or one more than the longest row).
     """
-    from samcli.ultralytics_setup import prepare_ultralytics
+    from samcli.checkpoints.ultralytics_setup import prepare_ultralytics
 
     prepare_ultralytics()
     from ultralytics.data.utils import polygon2mask

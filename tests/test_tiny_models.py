@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import iou
+from helpers import iou
 
 from samcli import Prompts, load_sam, read_image
-from samcli.formats.records import read_record
 from samcli.masks import Mask
+from samcli.output.records import read_record
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ASSETS = EXAMPLES.parent / "samcli" / "assets"

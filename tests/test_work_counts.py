@@ -21,19 +21,19 @@ import PIL.Image
 import PIL.ImageFile
 import pytest
 import torch
-from conftest import Run
+from helpers import Run
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from samcli import engine as engine_module
 from samcli import files, masks
-from samcli.commands.auto_annotate import AutoAnnotate
 from samcli.config import MaskGeneratorOptions
-from samcli.detectors import UltralyticsDetector
-from samcli.engine import Engine, load_sam
-from samcli.mask_generator import everything
-from samcli.networks import fast_decoder
-from samcli.networks.sam import Sam
+from samcli.detectors.ultralytics import UltralyticsDetector
+from samcli.jobs.auto_annotate import AutoAnnotate
+from samcli.sam.engine import Engine, load_sam
+from samcli.sam.mask_generator import everything
+from samcli.sam.networks import fast_decoder
+from samcli.sam.networks.sam import Sam
 from samcli.types import Image, ImageRef, Prompts
 
 

@@ -43,7 +43,7 @@ def save_sam_vit(
 
 def save_sam_ultralytics(path: Path, meta: Path) -> Path:
     """The weights of a checkpoint in Meta's form, in Ultralytics' own classes and as its files hold them."""
-    from samcli.networks import load_network
+    from samcli.sam.networks import load_network
 
     network = load_network(meta)
     parts = {part: getattr(network, part) for part in ("image_encoder", "prompt_encoder", "mask_decoder")}
@@ -162,7 +162,7 @@ SMALL_SAM2 = {
 
 def sam2(size: str = "small") -> torch.nn.Module:
     """SAM 2.1 of Ultralytics' own classes, seeded random weights: `small`, or a published `t`, `s`, `b` or `l`."""
-    from samcli.ultralytics_setup import prepare_ultralytics
+    from samcli.checkpoints.ultralytics_setup import prepare_ultralytics
 
     prepare_ultralytics()
     from ultralytics.models.sam import build

@@ -39,7 +39,7 @@ from torchvision.ops import batched_nms
 
 import samcli
 from samcli import Engine, Image, ImageRef, Mask, Prompts, Segment
-from samcli.formats.records import read_record
+from samcli.output.records import read_record
 from samcli.types import Annotation
 
 PROFILES = ("plain", "hard")

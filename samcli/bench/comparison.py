@@ -15,9 +15,9 @@ from samcli.bench.rotation import ContenderFigures, Spread, Watch, ratios, run_r
 from samcli.bench.setup import OWN, PEERS, TASKS, Setup, check_peer
 from samcli.checks import run_checks
 from samcli.config import BenchOptions
-from samcli.engine import choose_device, choose_precision
 from samcli.errors import SamcliError, UsageError, nearest
 from samcli.images import find_images
+from samcli.sam.devices import choose_device, choose_precision
 
 _MODES = ("box", "everything")
 

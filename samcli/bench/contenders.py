@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
+from samcli.bench.base import Contender, pickled_network
+from samcli.bench.peers import load_peer
 from samcli.bench.pictures import draw_boxes
 from samcli.bench.setup import OWN, Setup, UnsupportedError
+from samcli.checkpoints.pickles import PickledNetwork
+from samcli.checkpoints.registry import WeightsFile, find_weights
 from samcli.config import FastSamOptions, MaskGeneratorOptions
-from samcli.detectors import Detector, load_detector
-from samcli.engine import Engine, choose_device, choose_precision
-from samcli.errors import WeightsError
-from samcli.fastsam import FastSam, choose, load_fastsam
-from samcli.mask_generator import everything
-from samcli.networks import load_network
-from samcli.pickles import PickledNetwork, inspect_pickle
+from samcli.detectors.base import Detector
+from samcli.detectors.fastsam import FastSam, choose, load_fastsam
+from samcli.detectors.ultralytics import load_detector
 from samcli.prompts import ObjectPrompt
+from samcli.sam.devices import choose_device, choose_precision
+from samcli.sam.engine import Engine
+from samcli.sam.mask_generator import everything
+from samcli.sam.networks import load_network
 from samcli.types import Detections, Embedding, Image, Prompts
-from samcli.weights import WeightsFile, find_weights
-
-
-class Contender(Protocol):
-    """A tool with a model loaded. `tasks`: those that it can do; each returns how many masks came of it."""
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """In the order in which they are to be run on an image."""
-        ...
-
-    def warm_up(self, image: Image) -> None:
-        """Every task once, as small as it can be: first calls import, allocate and choose."""
-        ...
-
-    def prepare(self, task: str, image: Image) -> None:
-        """What comes before the task and is not part of it: a box needs an image that is encoded."""
-        ...
-
-    def run(self, task: str, image: Image) -> int:
-        """Do it, to the end."""
-        ...
 
 
 def load_contender(setup: Setup) -> Contender:
@@ -49,8 +30,6 @@ def load_contender(setup: Setup) -> Contender:
         WeightsError: the file is refused or damaged.
     """
     if setup.tool != OWN:
-        from samcli.bench.peers import load_peer
-
         return load_peer(setup)
     path = Path(setup.weights)
     weights = find_weights("tiny", "sam") if setup.weights == "tiny" else WeightsFile(path, "")
@@ -71,14 +50,6 @@ def _load_pickled(setup: Setup, weights: WeightsFile, network: PickledNetwork) -
             load_fastsam(weights, FastSamOptions(), device=setup.device, precision=precision), setup.boxes
         )
     return OwnDetector(load_detector(weights, device=setup.device, precision=precision, imgsz=None, masks=masks))
-
-
-def pickled_network(path: Path) -> PickledNetwork | None:
-    """The network that a .pt file holds whole, as Ultralytics saves detectors; None for a table of tensors."""
-    try:
-        return inspect_pickle(path) if path.suffix == ".pt" else None
-    except WeightsError:
-        return None
 
 
 class OwnSam:

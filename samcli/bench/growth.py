@@ -19,8 +19,8 @@ from samcli.bench.pictures import write_picture, write_pictures
 from samcli.bench.rotation import Watch, run_rotation, started
 from samcli.bench.setup import OWN, Setup
 from samcli.config import BenchOptions
-from samcli.engine import choose_device
 from samcli.errors import SamcliError
+from samcli.sam.devices import choose_device
 
 LINEAR = 1.1
 """The steepest slope in a plot of logarithms that still counts as linear: 1, and what noise adds."""

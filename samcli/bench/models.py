@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samcli.bench.commands import run_command
+from samcli.checkpoints.registry import is_here, known_checkpoint
 from samcli.errors import UsageError
 from samcli.models import describe_model
-from samcli.weights import is_here, known_checkpoint
 
 TINY = "tiny"
 

@@ -32,7 +32,7 @@ def amg(photos: str, sam: str, out: str, points: str, device: str) -> None:
 
 def auto_annotate(photos: str, det: str, sam: str, out: str, most: str, device: str) -> None:
     """Labels of a folder of images."""
-    from samcli.ultralytics_setup import prepare_ultralytics
+    from samcli.checkpoints.ultralytics_setup import prepare_ultralytics
 
     prepare_ultralytics()
     from ultralytics.data.annotator import auto_annotate

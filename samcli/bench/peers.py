@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from samcli.bench.contenders import Contender, pickled_network
+from samcli.bench.base import Contender, pickled_network
 from samcli.bench.pictures import draw_boxes
 from samcli.bench.random_weights import transformers_config
 from samcli.bench.setup import Setup, UnsupportedError, check_peer
-from samcli.networks import read_checkpoint
-from samcli.networks.base import count
-from samcli.networks.hugging_face import is_hugging_face_sam, meta_name, to_meta_names
-from samcli.networks.sam import is_sam
-from samcli.networks.sam2 import is_sam2
-from samcli.pickles import PickledNetwork
+from samcli.checkpoints.pickles import PickledNetwork
+from samcli.sam.networks import read_checkpoint
+from samcli.sam.networks.base import count
+from samcli.sam.networks.hugging_face import is_hugging_face_sam, meta_name, to_meta_names
+from samcli.sam.networks.sam import is_sam
+from samcli.sam.networks.sam2 import is_sam2
 from samcli.types import Image
 
 Tensors = Mapping[str, torch.Tensor]
@@ -224,7 +224,7 @@ class Transformers:
 
 def _ultralytics(setup: Setup, path: Path) -> Contender:
     """Ultralytics' SAM, FastSAM or YOLO, whichever the file is."""
-    from samcli.ultralytics_setup import prepare_ultralytics
+    from samcli.checkpoints.ultralytics_setup import prepare_ultralytics
 
     prepare_ultralytics()
     if network := pickled_network(path):

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from samcli.bench.pictures import draw_picture
-from samcli.networks.base import PIXEL_MEAN, PIXEL_STD
-from samcli.networks.fast import decoder_forward, encoder_forward
-from samcli.ultralytics_setup import prepare_ultralytics
-from samcli.weights import known_checkpoint
+from samcli.checkpoints.registry import known_checkpoint
+from samcli.checkpoints.ultralytics_setup import prepare_ultralytics
+from samcli.sam.networks.base import PIXEL_MEAN, PIXEL_STD
+from samcli.sam.networks.fast import decoder_forward, encoder_forward
 
 _COCO_CLASSES = tuple(f"class {number}" for number in range(80))
 _TYPICAL_LOGIT = 30.0

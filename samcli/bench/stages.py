@@ -16,20 +16,22 @@ from torch import Tensor
 
 from samcli.bench.pictures import draw_boxes
 from samcli.bench.setup import Setup, UnsupportedError
-from samcli.commands.segmenting import to_instance
+from samcli.checkpoints.registry import find_weights
 from samcli.config import AutoAnnotateOptions, MaskGeneratorOptions
-from samcli.detectors import load_detector
-from samcli.engine import Engine, choose_device, choose_precision
-from samcli.formats import FORMATS, Rendering
-from samcli.formats.base import polygon_options
+from samcli.detectors.ultralytics import load_detector
 from samcli.images import read_image
-from samcli.mask_generator import everything
-from samcli.networks import load_network
-from samcli.networks.base import PromptTensors, SamNetwork
-from samcli.outputs import Layout
-from samcli.pipeline import StageClock, write_annotation
+from samcli.jobs.segmenting import to_instance
+from samcli.jobs.worker import StageClock
+from samcli.labels.formats import FORMATS, Rendering
+from samcli.labels.formats.base import polygon_options
+from samcli.labels.writing import write_annotation
+from samcli.output.layout import Layout
+from samcli.sam.devices import choose_device, choose_precision
+from samcli.sam.engine import Engine
+from samcli.sam.mask_generator import everything
+from samcli.sam.networks import load_network
+from samcli.sam.networks.base import PromptTensors, SamNetwork
 from samcli.types import Annotation, Detections, Image, Instance, Prompts
-from samcli.weights import find_weights
 
 STAGES = {
     "decode": "the file to pixels",
@@ -57,7 +59,7 @@ class Profiler:
     def __init__(self, setup: Setup) -> None:
         weights = find_weights(setup.weights, "sam")
         if weights.path.suffix == ".pt":
-            from samcli.bench.contenders import pickled_network
+            from samcli.bench.base import pickled_network
 
             if pickled_network(weights.path):
                 raise UnsupportedError(f"{setup.model} is no SAM: its stages are one network")

@@ -25,10 +25,10 @@ from samcli.bench.pictures import draw_boxes
 from samcli.bench.rotation import ContenderFigures, Spread, Watch, run_rotation
 from samcli.bench.setup import OWN, Setup, check_peer
 from samcli.bench.stages import NETWORK_STAGES
+from samcli.checkpoints.registry import is_here, known_checkpoint
 from samcli.config import BenchOptions
 from samcli.errors import SamcliError
 from samcli.images import find_images, probe_image
-from samcli.weights import is_here, known_checkpoint
 
 MODELS = {"vit-b": "sam_b.pt", "vit-h": "sam_vit_h_4b8939.pth", "det": "yolov8x.pt"}
 """What the rows are about; Ultralytics tells an architecture from the file's name."""
@@ -119,7 +119,7 @@ def measure_targets(
     Raises:
         SamcliError: a command failed.
     """
-    from samcli.engine import choose_device
+    from samcli.sam.devices import choose_device
 
     device = str(choose_device(options.device))
     result = Targets(machine(device, options), options, [])

@@ -49,8 +49,8 @@ class Served:
         import torch
 
         from samcli.bench.contenders import load_contender
-        from samcli.engine import compute_exactly
         from samcli.images import read_image
+        from samcli.sam.devices import compute_exactly
 
         if setup.threads:
             torch.set_num_threads(setup.threads)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from samcli.class_names import MAX_CLASS_ID, UNNAMED
 from samcli.errors import nearest
+from samcli.labels.class_names import MAX_CLASS_ID
 from samcli.prompts.matching import listed
 from samcli.prompts.table import TableBuilder
+from samcli.types import UNNAMED
 
 
 def resolve_classes(

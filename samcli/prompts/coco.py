@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from samcli.class_names import UNNAMED
 from samcli.errors import UsageError
 from samcli.prompts.json_files import numbers
 from samcli.prompts.json_text import walk
 from samcli.prompts.table import PromptTable, Row, TableBuilder
+from samcli.types import UNNAMED
 
 _FAR = 1 << 31
 _PARTS = ("images", "annotations", "categories")

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samcli.class_names import UNNAMED
 from samcli.errors import UsageError
 from samcli.prompts.objects import XYXY, ObjectPrompt, fit_to_image, mask_identity
-from samcli.types import Size
+from samcli.types import UNNAMED, Size
 
 
 @dataclass(frozen=True)

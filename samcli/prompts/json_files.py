@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
-from samcli.class_names import parse_names
 from samcli.errors import UsageError, nearest, one_line
+from samcli.labels.class_names import parse_names
 from samcli.prompts.classes import resolve_classes
 from samcli.prompts.json_text import Place, walk
 from samcli.prompts.objects import XYXY

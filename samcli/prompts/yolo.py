@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from samcli.class_names import UNNAMED, find_names_file, read_names
 from samcli.errors import ImageError, UsageError, one_line
-from samcli.outputs import Layout, Listing
+from samcli.labels.class_names import find_names_file, read_names
+from samcli.labels.yolo_rows import ROW, numbered_rows, read_class_id, read_row
+from samcli.output.layout import Layout, Listing
 from samcli.prompts.classes import complete_names
 from samcli.prompts.objects import XY, ObjectPrompt, fit_to_image
-from samcli.types import Size
-from samcli.yolo_labels import ROW, numbered_rows, read_class_id, read_row
+from samcli.types import UNNAMED, Size
 
 
 @dataclass(frozen=True, eq=False)

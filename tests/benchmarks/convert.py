@@ -18,10 +18,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from samcli.formats.records import write_record
-from samcli.journal import Journal, Manifest, write_manifest
 from samcli.masks import Mask
-from samcli.outputs import Layout
+from samcli.output.journal import Journal
+from samcli.output.layout import Layout
+from samcli.output.manifest import Manifest, write_manifest
+from samcli.output.records import write_record
 from samcli.types import Annotation, ImageRef, Instance, Outcome, Quality, Status
 
 NAMES = {0: "person", 1: "bicycle", 2: "car"}

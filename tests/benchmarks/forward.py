@@ -20,10 +20,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import weights
 
-from samcli.engine import DTYPES
-from samcli.networks import load_network
-from samcli.networks.fast import decoder_forward, encoder_forward
-from samcli.networks.sam import SamNetwork
+from samcli.sam.devices import DTYPES
+from samcli.sam.networks import load_network
+from samcli.sam.networks.fast import decoder_forward, encoder_forward
+from samcli.sam.networks.sam import SamNetwork
 
 Pair = tuple[Callable[[], object], Callable[[], object]]
 

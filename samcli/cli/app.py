@@ -1,0 +1,227 @@
+"""The machinery of the command line: register commands, make flags of options, turn errors into exit statuses.
+
+No numpy, no torch here: help must come up at once. What a command needs it imports when it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import logging
+import os
+import sys
+import typing
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from samcli import __version__
+from samcli.config import (
+    O,
+    Options,
+    default_of,
+    flag_of,
+    resolve,
+    variable_of,
+)
+from samcli.errors import SamcliError, WriteError, one_line
+
+if typing.TYPE_CHECKING:
+    pass
+
+
+_EXIT_STATUS_HELP = (
+    "Exit status: 0 all done, 1 could not run, 2 usage, 3 finished with failed images, 130 or 143 interrupted."
+)
+
+
+app = typer.Typer(
+    name="samcli",
+    help="Turn a folder of images into a segmentation data set: YOLO boxes, SAM masks, resumable.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog=_EXIT_STATUS_HELP,
+)
+
+
+models_app = typer.Typer(
+    name="models", help="List, download, check and look into checkpoints.", rich_markup_mode="rich"
+)
+
+
+app.add_typer(models_app)
+log = logging.getLogger("samcli")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="YAML file of options; the command line and SAMCLI_* go before it.",
+        envvar="SAMCLI_CONFIG",
+        show_default=False,
+    ),
+]
+
+
+ClassMapFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--class-map",
+        help="YAML file of 'old: new' lines: classes are renamed, merged, or dropped ('old:').",
+        show_default=False,
+    ),
+]
+
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and say more.")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What the user gave for options; None: nothing. `environment`: which of them SAMCLI_* variables gave."""
+
+    values: dict[str, Any]
+    environment: frozenset[str]
+
+    def options(self, kind: type[O], config: Path | None) -> O:
+        """See `resolve`."""
+        return resolve(kind, self.values, config, environment=self.environment)
+
+
+def command(
+    name: str | None, kind: type[Options] | None = None, *, group: typer.Typer = app
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command. Options of `kind` become flags; the function gets what was given as `given`.
+
+    `group`: of sub-commands. Without a name it is what the group does before its sub-command, or alone.
+
+    Errors are shown in a line or two, and end the process with their exit status.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(context: typer.Context, **arguments: Any) -> None:
+            flags = {entry.name for entry in dataclasses.fields(kind)} if kind else set()
+            given = {key: arguments.pop(key) for key in flags}
+            debug, quiet = arguments.pop("debug", False), arguments.get("quiet", False)
+            _log_to_stderr(debug=debug, quiet=quiet)
+            if wants_context:
+                arguments["context"] = context
+            if kind:
+                sources = {key: context.get_parameter_source(key) for key in flags}
+                said = frozenset(key for key, source in sources.items() if source and source.name == "ENVIRONMENT")
+                arguments["given"] = Given(given, said)
+            try:
+                function(**arguments)
+            except BrokenPipeError as error:  # whoever read our output has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit(141) from error
+            except Exception as error:
+                if debug or (message := _explain(error)) is None:
+                    raise
+                print(f"samcli: {message}", file=sys.stderr)
+                raise typer.Exit(getattr(error, "exit_status", 1)) from error
+            except KeyboardInterrupt as error:
+                print("samcli: interrupted", file=sys.stderr)
+                raise typer.Exit(130) from error
+
+        signature = inspect.signature(function, eval_str=True).parameters
+        wants_context = "context" in signature
+        own = [p for p in signature.values() if p.name not in ("given", "context")]
+        parameters = [*own, *(_parameters(kind) if kind else ())]
+        parameters.append(
+            inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
+        )
+        parameters.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        del run.__wrapped__
+        if name is None:
+            group.callback(invoke_without_command=True)(run)
+        else:
+            group.command(name)(run)
+        return function
+
+    return register
+
+
+def _parameters(kind: type[Options]) -> Iterator[inspect.Parameter]:
+    """A flag for each option: its default, help and limits as the dataclass declares them."""
+    hints = typing.get_type_hints(kind)
+    for entry in dataclasses.fields(kind):
+        rules = entry.metadata
+        hint = list[str] if rules["many"] else hints[entry.name]
+        flag, default = flag_of(entry), default_of(entry)
+        names = [f"{flag}/--no-{flag[2:]}"] if hint is bool else [flag]
+        option = typer.Option(
+            *names,
+            help=rules["help"] + ("" if not default else rf" [dim]\[default: {default}][/]"),
+            show_default=False,
+            envvar=variable_of(entry),
+            show_envvar=False,
+            rich_help_panel=rules["panel"],
+            metavar=rules["metavar"] or "|".join(rules["choices"]) or None,
+        )
+        yield inspect.Parameter(
+            entry.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[hint | None, option],
+        )
+
+
+def _explain(error: Exception) -> str | None:
+    """The error in a line for people; None for a bug of ours, which is shown whole."""
+    if isinstance(error, SamcliError):
+        return str(error)
+    if isinstance(error, ImportError) and ".so" in str(error):
+        library = str(error).split(":")[0]
+        if not library.startswith(("libGL", "libgthread", "libglib", "libX", "libxcb", "libSM", "libICE")):
+            return f"a system library is missing: {one_line(error)}"
+        return (
+            f"the system library {library} is missing, which opencv-python needs. On Debian or Ubuntu: "
+            "apt-get install libgl1 libglib2.0-0. Without root: pip uninstall opencv-python && "
+            "pip install opencv-python-headless"
+        )
+    if type(error).__name__ == "OutOfMemoryError":
+        return "the GPU's memory is too small or in use by others: try --device cpu, or a smaller --sam"
+    if isinstance(error, OSError):
+        plain = error.strerror and error.filename and not isinstance(error, WriteError)
+        return f"{error.filename}: {error.strerror}" if plain else one_line(error)
+    return None
+
+
+class _StderrHandler(logging.Handler):
+    """Lines on stderr, above the progress bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(f"samcli: {self.format(record)}", file=sys.stderr)
+
+
+def _log_to_stderr(*, debug: bool, quiet: bool) -> None:
+    warnings.filterwarnings("ignore", module="PIL")  # of odd metadata; what cannot be decoded is an error
+    log.handlers = [_StderrHandler()]
+    log.propagate = False
+    log.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        print(f"samcli {__version__}")
+        raise typer.Exit

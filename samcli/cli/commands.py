@@ -1,0 +1,539 @@
+"""The command line: parse, build options, run, show what became of it, exit.
+
+No numpy, no torch here: help must come up at once. What a command needs it imports when it runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from samcli.cli.app import ClassMapFile, Config, Given, command, log, models_app
+from samcli.config import (
+    AutoAnnotateOptions,
+    BenchOptions,
+    ConvertOptions,
+    DatasetOptions,
+    EncodeOptions,
+    EvalOptions,
+    EverythingOptions,
+    ExportOnnxOptions,
+    Options,
+    PromptOptions,
+    TuneOptions,
+    VerifyOptions,
+)
+from samcli.errors import UsageError
+
+if typing.TYPE_CHECKING:
+    from samcli.jobs.base import Job
+
+
+Data = Annotated[
+    Path | None, typer.Argument(help="An image, or a folder searched recursively.", show_default=False)
+]
+Input = Annotated[Path | None, typer.Option("--input", "-i", help="The same, as an option.", show_default=False)]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Where to write; the tree of the input is mirrored. "
+        r"[dim]\[default: a folder beside the input, images/ -> labels/ or the like][/]",
+        show_default=False,
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what is in the way.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")]
+
+
+def _input_of(data: Path | None, input: Path | None, example: str) -> Path:
+    """`example`: what a whole command line may look like."""
+    if data is not None and input is not None:
+        raise UsageError(f"two inputs: {data} and --input {input}; give one")
+    if (given := data or input) is None:
+        raise UsageError(f"no input: give an image or a folder, e.g. samcli {example}")
+    return given
+
+
+def _job_command(name: str, kind: type[Options], home: str, description: str, example: str = "photos/") -> None:
+    """Register a command that runs a job over images; `home` is its class, imported when it runs.
+
+    `example`: what may stand behind its name.
+    """
+
+    def run(
+        given: Given,
+        data: Data = None,
+        input: Input = None,
+        output: Output = None,
+        config: Config = None,
+        dry_run: DryRun = False,
+        json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:
+        options = given.options(kind, config)
+        module, _, class_name = home.partition(":")
+        job_class: Callable[[Options], Job] = getattr(importlib.import_module(module), class_name)
+        job = job_class(options)
+        _run(job, _input_of(data, input, f"{name} {example}"), output, dry_run=dry_run, json=json, quiet=quiet)
+
+    run.__doc__ = description
+    command(name, kind)(run)
+
+
+_job_command(
+    "auto-annotate",
+    AutoAnnotateOptions,
+    "samcli.jobs.auto_annotate:AutoAnnotate",
+    "Label a folder of images: a detector's boxes prompt SAM, its masks become labels. Resumes by itself.",
+)
+_job_command(
+    "prompt",
+    PromptOptions,
+    "samcli.jobs.prompt:Prompt",
+    "Masks for points and boxes: given here for every image alike, or each image's own from a file (--prompts).",
+    example="photo.jpg --point 320,240",
+)
+_job_command(
+    "everything",
+    EverythingOptions,
+    "samcli.jobs.everything:Everything",
+    "Masks of everything in each image: segment-anything's automatic mask generator, with amg.py's options.",
+)
+_job_command(
+    "encode",
+    EncodeOptions,
+    "samcli.jobs.encode:Encode",
+    "Store SAM's embeddings of a folder of images: other commands reuse them with --embeddings.",
+)
+
+
+def _run(job: Job, data: Path, output: Path | None, *, dry_run: bool, json: bool, quiet: bool) -> None:
+    """Run a job, show what became of it, and exit."""
+    from samcli.cli.report.progress import Progress
+    from samcli.cli.report.runs import print_summary, show_dry_run
+    from samcli.jobs.run import run_job
+
+    if dry_run:
+        show_dry_run(job, data, output, as_json=json)
+        return
+    with Progress(quiet=quiet) as progress:
+        summary = run_job(job, data, output, starting=progress.start)
+    if json:
+        print(summary.as_json())
+    else:
+        print_summary(summary)
+    raise typer.Exit(summary.exit_status)
+
+
+@command("status")
+def status(
+    output: Annotated[Path, typer.Argument(help="The output folder of a run.")],
+    failures: Annotated[bool, typer.Option("--failures", help="List every failed image and why.")] = False,
+    reasons: Annotated[
+        bool, typer.Option("--reasons", help="Why images failed and objects were dropped, counted, with examples.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """How far a run is, also while it runs."""
+    from samcli.cli.report.runs import print_status
+    from samcli.jobs.status import read_reasons, read_status
+
+    why = read_reasons(output) if reasons else None
+    print_status(read_status(output), failures=failures, reasons=why, as_json=json)
+
+
+@command("preview")
+def preview(
+    labels: Annotated[Path, typer.Argument(help="The output folder of a run.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The PNG or HTML file to write.", show_default=False)
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count",
+            "-n",
+            min=1,
+            help=r"So many photos, evenly spread. [dim]\[default: 12; with --html all][/]",
+            show_default=False,
+        ),
+    ] = None,
+    as_html: Annotated[
+        bool, typer.Option("--html", help="A page to review all masks in a browser (see apply-review).")
+    ] = False,
+    embed: Annotated[
+        bool, typer.Option("--embed", help="With --html: small photos in the page, so that it can be sent.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Look at what a run has written: photos with their masks on one sheet (PNG), or a page to review them."""
+    if embed and not as_html:
+        raise UsageError("--embed is for the page: give --html too")
+    if not as_html and (count or 0) > 400:
+        raise UsageError(f"--count {count} is too many for one sheet: at most 400, or --html")
+    if as_html:
+        from samcli.review.page import write_review_page
+
+        path = write_review_page(labels, output, count=count, embed=embed)
+    else:
+        from samcli.review.contact_sheet import write_contact_sheet
+
+        path = write_contact_sheet(labels, output, count or 12)
+    from samcli.cli.report.labels import print_preview
+
+    print_preview(path, as_json=json)
+
+
+@command("apply-review")
+def apply_review(
+    labels: Annotated[Path, typer.Argument(help="The output folder of the run that was reviewed.")],
+    review: Annotated[Path, typer.Argument(help="The JSON file that the review page downloads.")],
+    json: AsJson = False,
+) -> None:
+    """Take rejected objects out of a run's labels, and put back those accepted again; no network runs."""
+    from samcli.cli.report.labels import print_review
+    from samcli.review.apply import apply_review
+
+    print_review(apply_review(labels, review), as_json=json)
+
+
+@command("convert", ConvertOptions)
+def convert(
+    given: Given,
+    labels: Annotated[
+        Path,
+        typer.Argument(metavar="LABELS", help="A run's output folder, or labels in a format that is read."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to write. Default: beside the labels.", show_default=False),
+    ] = None,
+    other: Annotated[list[str] | None, typer.Option("--format", hidden=True)] = None,
+    config: Config = None,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write labels in other formats: those of a run, or from elsewhere. Says what a format cannot hold."""
+    if other:
+        raise UsageError(
+            f"convert has no --format: the format to write is --to {other[0]}, that of the labels is --from"
+        )
+    options = given.options(ConvertOptions, config)
+    from samcli.cli.report.labels import print_conversion
+    from samcli.cli.report.progress import ImageCounter
+    from samcli.labels.convert import convert
+
+    with ImageCounter(quiet=quiet) as counter:
+        conversion = convert(labels, output, options, counter.update, dry_run=dry_run)
+    print_conversion(conversion, as_json=json)
+    raise typer.Exit(conversion.exit_status)
+
+
+@command("verify", VerifyOptions)
+def verify_labels(
+    given: Given,
+    labels: Annotated[Path, typer.Argument(help="A folder of YOLO labels, or of a data set with labels in it.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            help=r"The images of these labels, the same tree. [dim]\[default: where a trainer looks][/]",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help=r"The data.yaml that goes with them. [dim]\[default: in the labels' folder or above][/]",
+            show_default=False,
+        ),
+    ] = None,
+    fix: Annotated[
+        bool,
+        typer.Option("--fix", help="Mend what is safe to mend; the files as they were go into a backup folder."),
+    ] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="Every finding, not only the table.")] = False,
+    config: Config = None,
+    json: AsJson = False,
+) -> None:
+    """Find what a YOLO trainer would reject or stumble over. Exit status 3: there is something, 0: clean."""
+    options = given.options(VerifyOptions, config)
+    from samcli.cli.report.verification import finding_printer, print_verification
+    from samcli.datasets.verify import verify_labels
+
+    watch = finding_printer(listed=list_all, as_json=json)
+    result = verify_labels(labels, options, images=images, data=data, fix=fix, watch=watch)
+    print_verification(result, as_json=json)
+    raise typer.Exit(result.exit_status)
+
+
+@command("eval", EvalOptions)
+def evaluate(
+    given: Given,
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PRED", help="A run's output folder, YOLO labels, or a COCO .json.")
+    ],
+    truth: Annotated[
+        Path, typer.Option("--truth", help="What is right: COCO .json, YOLO labels, or a run.", show_default=False)
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            help="Evaluate just these images; those without a prediction count as missed.",
+            show_default=False,
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option("--names", help="PRED's class names: a data.yaml, or a name a line.", show_default=False),
+    ] = None,
+    truth_names: Annotated[
+        Path | None, typer.Option("--truth-names", help="The truth's class names.", show_default=False)
+    ] = None,
+    class_map: ClassMapFile = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Also a plot of the figures: .png, .svg or .pdf.", show_default=False),
+    ] = None,
+    worst: Annotated[
+        Path | None,
+        typer.Option(
+            "--worst",
+            metavar="FILE.png",
+            help="Also a sheet of the worst images: the truth in green, PRED in magenta.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Config = None,
+    json: AsJson = False,
+) -> None:
+    """Hold labels against the truth: IoU, boundary IoU, precision, recall, COCO's AP, and the worst images."""
+    options = given.options(EvalOptions, config)
+    from samcli.cli.report.evaluation import print_evaluation
+    from samcli.evaluation.evaluate import evaluate
+    from samcli.evaluation.ground_truth import open_labels
+    from samcli.evaluation.pictures import check_pictures, write_plot, write_worst
+    from samcli.labels.class_map import read_class_map
+
+    check_pictures(plot, worst)
+    predicted, true = open_labels(predictions, names), open_labels(truth, truth_names)
+    mapping = read_class_map(class_map) if class_map else None
+    result = evaluate(predicted, true, options, images=images, class_map=mapping)
+    print_evaluation(result, worst_count=options.worst_count, as_json=json)
+    if plot:
+        write_plot(result, plot)
+    if worst and not write_worst(result, worst, options.worst_count):
+        log.info("no image has a mistake: %s is not written", worst)
+    raise typer.Exit(result.exit_status)
+
+
+@command("tune", TuneOptions)
+def tune(
+    given: Given,
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder of images, some of them labelled.")],
+    truth: Annotated[
+        Path, typer.Option("--truth", help="What is right: COCO .json, YOLO labels, or a run.", show_default=False)
+    ],
+    truth_names: Annotated[
+        Path | None, typer.Option("--truth-names", help="The truth's class names.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.yaml",
+            help="Write the best recipe to this file too.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Config = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Try auto-annotate's options on images whose truth is known; print the best as YAML for its --config."""
+    options = given.options(TuneOptions, config)
+    from samcli.cli.report.progress import ImageCounter
+    from samcli.cli.report.tuning import print_tuning
+    from samcli.evaluation.ground_truth import open_labels
+    from samcli.evaluation.tuning import check_output, tune, write_recipe
+
+    if output:
+        check_output(output)
+    with ImageCounter(quiet=quiet) as counter:
+        result = tune(images, open_labels(truth, truth_names), options, counter.update)
+    print_tuning(result, as_json=json, quiet=quiet)
+    if output:
+        write_recipe(result, output)
+    raise typer.Exit(result.exit_status)
+
+
+@command("dataset", DatasetOptions)
+def dataset(
+    given: Given,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The data set's folder; empty, or not there yet.")],
+    images: Annotated[Path, typer.Option("--images", help="The images.", show_default=False)],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            help=r"Their YOLO labels, the same tree. [dim]\[default: where a trainer looks][/]",
+            show_default=False,
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            "--names",
+            help=r"Class names: a data.yaml, or a name a line. [dim]\[default: data.yaml with the labels][/]",
+            show_default=False,
+        ),
+    ] = None,
+    class_map: ClassMapFile = None,
+    config: Config = None,
+    json: AsJson = False,
+) -> None:
+    """Build a data set to train on: train, val and test with links to the images, balanced by classes."""
+    options = given.options(DatasetOptions, config)
+    from samcli.cli.report.dataset import print_dataset
+    from samcli.datasets.build import build_dataset
+    from samcli.labels.class_map import read_class_map
+
+    mapping = read_class_map(class_map) if class_map else None
+    result = build_dataset(output, images, options, labels=labels, names=names, class_map=mapping)
+    print_dataset(result, as_json=json)
+    raise typer.Exit(result.exit_status)
+
+
+@command(None, group=models_app)
+def models(context: typer.Context, json: AsJson = False) -> None:
+    """List the known checkpoints: role, size, parameters, licence, and which are here."""
+    if context.invoked_subcommand:
+        return
+    from samcli.cli.report.models import print_models
+    from samcli.models import known_models
+
+    print_models(known_models(), as_json=json)
+
+
+@command("list", group=models_app)
+def list_models(json: AsJson = False) -> None:
+    """The same as without a sub-command."""
+    from samcli.cli.report.models import print_models
+    from samcli.models import known_models
+
+    print_models(known_models(), as_json=json)
+
+
+@command("fetch", group=models_app)
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Known checkpoints.")],
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Download checkpoints into the cache, and check them. Prints where they are."""
+    from samcli.cli.report.models import print_paths
+    from samcli.cli.report.progress import DownloadProgress
+    from samcli.models import fetch_models
+
+    with DownloadProgress(quiet=quiet) as progress:
+        paths = fetch_models(names, log.info, progress.start)
+    print_paths(paths, as_json=json)
+
+
+@command("verify", group=models_app)
+def verify(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME|FILE]...", help="Checkpoints; without any, all that are here.", show_default=False
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Hash checkpoints anew and compare with what is known of them. Exit status 3: one is wrong."""
+    from samcli.cli.report.models import print_verdicts
+    from samcli.models import verify_models
+
+    verdicts = verify_models(targets or ())
+    print_verdicts(verdicts, as_json=json)
+    raise typer.Exit(3 if any(verdict.bad for verdict in verdicts) else 0)
+
+
+@command("info", group=models_app)
+def info(
+    model: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A checkpoint that is here, or 'tiny'.")],
+    json: AsJson = False,
+) -> None:
+    """Say what a checkpoint is: family, image size, parameters, SHA-256. Runs no code in it."""
+    from samcli.cli.report.models import print_facts
+    from samcli.models import describe_model
+
+    print_facts(describe_model(model), as_json=json)
+
+
+@command("export-onnx", ExportOnnxOptions)
+def export_onnx(
+    given: Given,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The ONNX file to write.", metavar="FILE.onnx", show_default=False),
+    ],
+    config: Config = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write SAM's prompt encoder and mask decoder as ONNX, as segment-anything does; checked against torch."""
+    options = given.options(ExportOnnxOptions, config)
+    from samcli.cli.report.models import print_exported
+    from samcli.sam.onnx_export import export_onnx
+
+    print_exported(export_onnx(output, options), as_json=json)
+
+
+@command("bench", BenchOptions)
+def bench(
+    given: Given,
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="IMAGES", help="An image or a folder; without, pictures are drawn.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.json", help="All figures, as JSON.", show_default=False),
+    ] = None,
+    chart: Annotated[
+        Path | None,
+        typer.Option("--chart", metavar="FILE", help="Also a chart: .png, .svg or .pdf.", show_default=False),
+    ] = None,
+    config: Config = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure models here: size, time and memory, against others, by stages, as work grows, against the targets."""
+    options = given.options(BenchOptions, config)
+    from samcli.cli.report import benchmark
+
+    benchmark.run_bench(data, options, output=output, chart=chart, as_json=json, quiet=quiet)
+
+
+@command("checks")
+def checks(json: AsJson = False) -> None:
+    """What a bug report needs: versions, devices, the CPU's abilities, the cache, which weights are here."""
+    from samcli.checks import run_checks
+    from samcli.cli.report.checks import print_checks
+
+    print_checks(run_checks(), as_json=json)

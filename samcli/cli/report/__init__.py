@@ -1,0 +1,1 @@
+"""What a person sees: progress, summaries, tables. Results go to stdout, progress to stderr."""

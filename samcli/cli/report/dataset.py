@@ -1,0 +1,57 @@
+"""What `samcli dataset` prints: the splits, how classes are spread over them, what was left out."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from samcli.cli.report.text import SHOWN_FAILURES, printable
+from samcli.datasets.build import Dataset
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_SHOWN_CLASSES = 30
+
+
+def print_dataset(result: Dataset, *, as_json: bool) -> None:
+    """A table with a row for images, backgrounds and each class, and a column for each split."""
+    if as_json:
+        print(json.dumps(result.as_dict()))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    _print_splits(Console(highlight=False), result)
+    console = Console(highlight=False, soft_wrap=True)
+    if result.unlabelled:
+        console.print(f"{result.unlabelled} images have no label file (--unlabelled)")
+    for note in result.notes:
+        console.print(f"[yellow]note[/] {escape(printable(note))}")
+    for key, reason in list(result.left_out.items())[:SHOWN_FAILURES]:
+        console.print(f"[red]left out[/] {escape(printable(key))}: {escape(printable(reason))}")
+    if len(result.left_out) > SHOWN_FAILURES:
+        console.print(f"... and {len(result.left_out) - SHOWN_FAILURES} more (--json lists them)")
+    console.print(
+        f"Train on it:  yolo segment train model=yolo11n-seg.pt data={escape(str(result.output))}/data.yaml"
+    )
+
+
+def _print_splits(console: Console, result: Dataset) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("")
+    for split in result.splits:
+        table.add_column(split, justify="right")
+    table.add_row("images", *(f"{one.images}" for one in result.splits.values()))
+    table.add_row("  without objects", *(f"{one.background}" for one in result.splits.values()))
+    table.add_row("objects", *(f"{one.objects.total()}" for one in result.splits.values()))
+    totals = {name: sum(one.objects[name] for one in result.splits.values()) for name in result.names.values()}
+    shown = sorted(totals, key=lambda name: -totals[name])[:_SHOWN_CLASSES]
+    for name in shown:
+        table.add_row(f"  {escape(printable(name))}", *(f"{one.objects[name]}" for one in result.splits.values()))
+    if len(totals) > len(shown):
+        table.add_row(f"  {len(totals) - len(shown)} more classes", *("" for _ in result.splits))
+    console.print(table)

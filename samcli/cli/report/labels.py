@@ -1,0 +1,51 @@
+"""Show what became of conversions, previews and reviews."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samcli.cli.report.text import SHOWN_FAILURES, print_rows, printable
+from samcli.labels.convert import Conversion
+
+if TYPE_CHECKING:
+    from samcli.review.apply import AppliedReview
+
+
+def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
+    """What was converted, what a format could not hold, and what failed."""
+    if as_json:
+        print(json.dumps({**asdict(conversion), "output": str(conversion.output)}))
+        return
+    to = " and ".join(conversion.formats)
+    print(f"{conversion.images} images, {conversion.instances} objects: {conversion.source_format} -> {to}")
+    for note in conversion.notes:
+        print(printable(note))
+    for key, reason in list(conversion.failures.items())[:SHOWN_FAILURES]:
+        print(f"failed {printable(key)}: {printable(reason)}")
+    if (more := len(conversion.failures) - SHOWN_FAILURES) > 0:
+        print(f"... and {more} more failed (--json lists all)")
+    done = f"would write {conversion.files} files to" if conversion.dry_run else "written to"
+    print(printable(f"{done} {conversion.output}"))
+
+
+def print_preview(path: Path, *, as_json: bool) -> None:
+    """Where the sheet or the page lies."""
+    print(json.dumps({"file": str(path)}) if as_json else path)
+
+
+def print_review(applied: AppliedReview, *, as_json: bool) -> None:
+    """What a review has changed."""
+    if as_json:
+        print(json.dumps(asdict(applied)))
+        return
+    print_rows(
+        {
+            "rejected": f"{applied.rejected} taken out of the labels",
+            "restored": f"{applied.restored} put back",
+            "accepted": f"{applied.accepted} stay as they were",
+            "images changed": f"{applied.images}",
+        }
+    )

@@ -1,0 +1,169 @@
+"""Show what a run did, how far it is, and what it would do."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samcli.cli.report.text import SHOWN_CLASSES, SHOWN_FAILURES, duration, print_rows, printable
+from samcli.jobs.base import Job
+from samcli.jobs.status import Reasons
+from samcli.jobs.summary import Summary
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def print_summary(summary: Summary) -> None:
+    """The table at the end of a run, the failures, and what to type next."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(soft_wrap=True)
+    if summary.skipped == summary.total:
+        what = "The image was" if summary.total == 1 else f"All {summary.total} images were"
+        console.print(f"{what} done before; nothing was left to do.", highlight=False)
+    console.print(_summary_table(summary))
+    if summary.stages:  # a line of its own: in the table it would be broken in two
+        stages = ", ".join(f"{name} {duration(value)}" for name, value in summary.stages.items())
+        console.print(f"[dim]time at work: {stages}[/]", highlight=False)
+    for key, reason in list(summary.failures.items())[:SHOWN_FAILURES]:
+        console.print(f"[red]failed[/] {escape(printable(key))}: {escape(printable(reason))}", highlight=False)
+    if len(summary.failures) > SHOWN_FAILURES:
+        more = len(summary.failures) - SHOWN_FAILURES
+        console.print(
+            f"... and {more} more: samcli status {escape(str(summary.output))} --failures", highlight=False
+        )
+    if summary.failures:
+        console.print(f"[dim]{summary.remedy}[/]", highlight=False)
+    if summary.stopped_by:
+        console.print(
+            f"Stopped by {summary.stopped_by}. The same command (without --overwrite) goes on from here.",
+            highlight=False,
+        )
+    if summary.done or summary.skipped:
+        what = "Embeddings" if summary.command == "encode" else "Labels"
+        console.print(f"{what} are in [bold]{escape(str(summary.output))}[/]", highlight=False)
+    if summary.instances:
+        console.print(f"Look at them:   samcli preview {escape(str(summary.output))}", highlight=False)
+    for note in summary.notes:
+        console.print(f"[dim]{escape(note)}[/]", highlight=False)
+    if summary.train_command and not summary.remaining:
+        console.print(f"Train on them:  {escape(summary.train_command)}", highlight=False)
+
+
+def _summary_table(summary: Summary) -> Table:
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column()
+    speed = f"{summary.done / summary.seconds:.2f} a second" if summary.seconds and summary.done else ""
+    table.add_row("images done", f"{summary.done}", speed)
+    table.add_row("already done", f"{summary.skipped}", "skipped")
+    if summary.command != "encode":
+        table.add_row("without objects", f"{summary.empty}", "empty label files")
+    table.add_row("failed", f"{len(summary.failures)}", "")
+    if summary.remaining:
+        table.add_row("not begun", f"{summary.remaining}", "")
+    if summary.command != "encode":
+        table.add_row("instances", f"{sum(summary.instances.values())}", "")
+    if summary.dropped:
+        table.add_row(
+            "dropped", f"{summary.dropped}", f"why: samcli status {shlex.quote(str(summary.output))} --reasons"
+        )
+    common = summary.instances.most_common(SHOWN_CLASSES)
+    for class_id, count in common:
+        table.add_row(f"  {summary.names.get(class_id, class_id)}", f"{count}", "")
+    if len(summary.instances) > len(common):
+        table.add_row(f"  {len(summary.instances) - len(common)} more classes", "", "")
+    table.add_row("time", duration(summary.seconds), "")
+    return table
+
+
+def print_status(summary: Summary, *, failures: bool, reasons: Reasons | None, as_json: bool) -> None:
+    """How far a run is; or why images failed; or the reasons of a run, grouped."""
+    if as_json:
+        print(json.dumps({**summary.as_dict(), **({"reasons": asdict(reasons)} if reasons else {})}))
+    elif reasons:
+        _print_reasons(reasons)
+    elif failures:
+        for key, reason in summary.failures.items():
+            print(f"{printable(key)}: {printable(reason)}")
+    else:
+        known = summary.done + len(summary.failures)
+        share = f"{known / summary.total:.0%}" if summary.total else ""
+        of_labels = summary.command != "encode"
+        rows: dict[str, Any] = {"images": f"{known} of {summary.total} {share}"}
+        if summary.unasked:
+            rows["not asked for"] = f"{summary.unasked} more, about which the prompts say nothing"
+        rows["done"] = f"{summary.done}" + (f", {summary.empty} of them without objects" if of_labels else "")
+        rows["failed"] = f"{len(summary.failures)}" + (" (--failures lists them)" if summary.failures else "")
+        if of_labels:
+            rows["instances"] = f"{sum(summary.instances.values())}, {summary.dropped} dropped"
+        rows["labels" if of_labels else "embeddings"] = summary.output
+        print_rows(rows)
+
+
+def _print_reasons(reasons: Reasons) -> None:
+    """Counts, what each group has in common, and the first images of it."""
+    for title, found, unit in (
+        ("failed", reasons.failed, "images"),
+        ("dropped", reasons.dropped, "objects"),
+    ):
+        print(f"{title}: {sum(reason.count for reason in found)} {unit}")
+        for reason in found:
+            print(f"{reason.count:7}  {printable(reason.what)}")
+            more = (
+                f" and {reason.images - len(reason.examples)} more" if reason.images > len(reason.examples) else ""
+            )
+            print(f"         in {', '.join(map(printable, reason.examples))}{more}")
+
+
+def show_dry_run(job: Job, data: Path, output: Path | None, *, as_json: bool) -> None:
+    """What a run would do, and what is in its way; nothing is written."""
+    from samcli.jobs.plan import make_plan, survey
+    from samcli.jobs.run import present_models
+    from samcli.output.layout import check_output
+
+    models, missing = present_models(job)
+    plan = make_plan(data, output, job, models)
+    if plan.todo or plan.changed:
+        check_output(plan.layout)
+    seen = survey(plan.todo, job.options)
+    facts: dict[str, Any] = {
+        "input": str(plan.layout.input_root),
+        "output": str(plan.layout.output),
+        "images": plan.total,
+        "to_do": len(plan.todo) - len(seen.unreadable),
+        "done_already": len(plan.done),
+        "failed_before": {key: entry.error for key, entry in plan.failed.items()},
+        "label_name_taken": {key: plan.labels.collisions[key] for key in plan.collisions},
+        "unreadable": seen.unreadable,
+        "rotated": list(seen.rotated),
+        "more_than_8_bits": list(seen.wide),
+        "alpha_dropped": list(seen.alpha),
+        "to_download": missing,
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    details = {name: value for name, value in facts.items() if isinstance(value, dict) and value}
+    print_rows({name.replace("_", " "): _short(value) for name, value in facts.items()})
+    for name, reasons in details.items():
+        for key, reason in list(reasons.items())[:SHOWN_FAILURES]:
+            print(f"{name.replace('_', ' ')}: {printable(key)}: {printable(reason)}")
+
+
+def _short(value: Any) -> str:
+    """A count, and the first few of a list."""
+    if isinstance(value, dict):
+        return str(len(value))
+    if isinstance(value, list):
+        first = ", ".join(printable(str(item)) for item in value[:3])
+        return f"{len(value)}" + (f" ({first}{', ...' if len(value) > 3 else ''})" if value else "")
+    return str(value)

@@ -1,0 +1,97 @@
+"""What `samcli verify` prints: each finding as it comes, and the table at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from samcli.cli.report.text import counted, printable
+from samcli.datasets.verify import KINDS, Finding, Tally, Verification
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_STYLES = {"error": "red", "warning": "yellow"}
+
+
+def finding_printer(*, listed: bool, as_json: bool) -> Callable[[Finding], None]:
+    """What is told of each finding: a line, a JSON object a line, or nothing."""
+    if not listed:
+        return lambda finding: None
+    return _print_json_line if as_json else _print_line
+
+
+def _print_json_line(finding: Finding) -> None:
+    print(json.dumps({"severity": finding.severity, **asdict(finding)}))
+
+
+def _print_line(finding: Finding) -> None:
+    where = printable(finding.file) + (f":{finding.line}" if finding.line else "")
+    detail = f": {printable(finding.detail)}" if finding.detail else ""
+    print(f"{where}: {finding.severity}: {finding.kind}{detail}")
+
+
+def print_verification(result: Verification, *, as_json: bool) -> None:
+    """The table of what was found, what was mended, and what to bear in mind."""
+    if as_json:
+        print(json.dumps(result.as_dict()))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(soft_wrap=True, highlight=False)
+    if result.tallies:
+        Console(highlight=False).print(_table(result))
+    _print_fixed(result, console)
+    console.print(_seen(result))
+    for note in result.notes:
+        console.print(f"[dim]{escape(printable(note))}[/]")
+    facts = result.as_dict()
+    if result.tallies:
+        counts = ", ".join(counted(facts[f"{severity}s"], severity) for severity in _STYLES)
+        console.print(f"{counts}. --list names every one")
+    else:
+        console.print("[green]Nothing is wrong.[/]")
+
+
+def _seen(result: Verification) -> str:
+    """What was looked at: a row is an object, if a trainer takes it."""
+    taken = "all of them" if result.objects == result.rows else f"{result.objects} of them"
+    rows = f"{result.rows} rows, one an object; a trainer takes {taken}" if result.rows else "no rows: no objects"
+    images = f"; {result.image_count} images" if result.images else ""
+    return f"{result.files} label files with {rows}{images}"
+
+
+def _table(result: Verification) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("")
+    table.add_column("kind", no_wrap=True)
+    for name in ("count", "files"):
+        table.add_column(name, no_wrap=True, justify="right")
+    table.add_column("what it is, and the first files", overflow="fold")
+    for kind, rule in KINDS.items():
+        if (tally := result.tallies.get(kind)) is not None:
+            style = _STYLES[rule.severity]
+            counts = f"{tally.count}", f"{tally.files}"
+            table.add_row(f"[{style}]{rule.severity}[/]", kind, *counts, _told(rule.meaning, tally))
+    return table
+
+
+def _told(meaning: str, tally: Tally) -> str:
+    from rich.markup import escape
+
+    more = f" and {tally.files - len(tally.examples)} more" if tally.files > len(tally.examples) else ""
+    return f"{escape(meaning)}\n[dim]{escape(', '.join(map(printable, tally.examples)))}{more}[/]"
+
+
+def _print_fixed(result: Verification, console: Console) -> None:
+    if not result.fixed_files:
+        return
+    what = ", ".join(f"{kind} {count}" for kind, count in result.fixed.items())
+    console.print(f"[green]mended[/] {result.fixed.total()} rows in {result.fixed_files} files: {what}")
+    console.print(f"as they were: {printable(str(result.backup))}", markup=False)

@@ -1,0 +1,347 @@
+"""Build a data set that a YOLO trainer takes as it is, out of a folder of images and one of labels."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from samcli.config import DatasetOptions
+from samcli.datasets.splits import Group, group_of, parse_pattern, parse_shares, split_groups
+from samcli.datasets.trainer_rows import Shape, judge
+from samcli.errors import UsageError, one_line
+from samcli.files import check_writable, storage_errors
+from samcli.images import find_images
+from samcli.labels.class_map import IDENTITY, ClassMap, MappedClasses
+from samcli.labels.class_names import DATA_YAML, SPLITS, find_names_file, read_names
+from samcli.labels.yolo_rows import numbered_rows
+from samcli.output.layout import Layout, Listing, default_output, stem_of
+
+SPLITS_FILE = "splits.csv"
+"""Which image is where, and why."""
+
+_SHOWN_NAMES = 5
+"""Of classes that lack something."""
+
+_USES = {"train": "learn them", "val": "judge them", "test": "test them"}
+
+
+@dataclass
+class _Member:
+    """An image that is in the data set."""
+
+    key: str
+    label: Path | None
+    classes: Counter[int]
+    """New class id -> objects."""
+    shape: Shape | None
+    group: str
+
+
+@dataclass
+class SplitCounts:
+    """What one split holds."""
+
+    images: int = 0
+    background: int = 0
+    """Images without any object."""
+    objects: Counter[str] = field(default_factory=Counter)
+    """By class name."""
+
+
+@dataclass
+class Dataset:
+    """What was built."""
+
+    output: Path
+    names: dict[int, str]
+    splits: dict[str, SplitCounts]
+    unlabelled: int = 0
+    """Images without a label file; in the data set only as background."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Images whose labels no trainer would take, and why."""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_status(self) -> int:
+        """0 all in; 3 some were left out."""
+        return 3 if self.left_out else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "output": str(self.output),
+            "data": str(self.output / DATA_YAML),
+            "names": self.names,
+            "splits": {
+                name: {"images": one.images, "background": one.background, "objects": dict(one.objects)}
+                for name, one in self.splits.items()
+            },
+            "unlabelled": self.unlabelled,
+            "left_out": self.left_out,
+            "notes": self.notes,
+        }
+
+
+def build_dataset(
+    output: Path,
+    images: Path,
+    options: DatasetOptions,
+    *,
+    labels: Path | None = None,
+    names: Path | None = None,
+    class_map: ClassMap | None = None,
+) -> Dataset:
+    """Build `images/{train,val,test}`, `labels/{...}` and `data.yaml` in `output`, whole or not at all.
+
+    `labels`: mirrors the images' tree; None: where a trainer looks for them. `names`: a file of class names;
+    None: those that go with the labels. Images are linked or copied, labels are files of their own.
+
+    Raises:
+        UsageError: something is in `output` already, or what was asked for cannot be done.
+    """
+    output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow links
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(f"{output} is not empty; give another folder, or remove it")
+    check_writable(output)
+    if not images.is_dir():
+        raise UsageError(f"--images {images} is no folder")
+    labels = labels or default_output(Path(os.path.abspath(images)))  # noqa: PTH100
+    if not labels.is_dir():
+        raise UsageError(f"{labels} is no folder; give the labels with --labels")
+    shares = parse_shares(options.split)
+    old_names = _names(labels, names)
+    classes = (class_map or IDENTITY).apply(old_names)
+    result = Dataset(output, classes.names, {split: SplitCounts() for split in shares})
+    members = _members(images, labels, options, classes, result)
+    groups = _groups(members)
+    placed = split_groups(groups, shares, options.seed)
+    _check_shapes(members, result)
+    _write(images, members, {member.key: placed[member.group] for member in members}, options, classes, result)
+    result.notes += _empty(result)
+    return result
+
+
+def _empty(result: Dataset) -> Iterator[str]:
+    """Classes, and splits, without any object: there is nothing to learn or to judge them by."""
+    totals = sum((one.objects for one in result.splits.values()), Counter[str]())
+    if nowhere := [name for name in result.names.values() if not totals[name]]:
+        yield f"no object of {_listed(nowhere)} in the whole data set"
+    for split, one in result.splits.items():
+        missing = [name for name in result.names.values() if totals[name] and not one.objects[name]]
+        if not one.objects:
+            yield f"{split} has images, but no object in any"
+        elif missing:
+            yield f"no object of {_listed(missing)} in {split}: nothing to {_USES[split]} by"
+
+
+def _listed(names: list[str]) -> str:
+    """The first few of many class names."""
+    more = f" and {len(names) - _SHOWN_NAMES} more classes" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(names[:_SHOWN_NAMES]) + more
+
+
+def _names(labels: Path, given: Path | None) -> dict[int, str]:
+    path = given or find_names_file(labels)
+    if path is None:
+        raise UsageError(f"no data.yaml or classes.txt with {labels}; give the class names with --names")
+    return read_names(path)
+
+
+def _members(
+    images: Path, labels: Path, options: DatasetOptions, classes: MappedClasses, result: Dataset
+) -> list[_Member]:
+    """The images that go into the data set, with what their labels show."""
+    pattern = parse_pattern(options.group_by) if options.group_by else None
+    members, apart = [], 0
+    owners: dict[Path, str] = {}
+    for key, label in _with_labels(images, labels):
+        if label is None:
+            result.unlabelled += 1
+            if options.unlabelled == "skip":
+                continue
+        elif (owner := owners.setdefault(label, key)) != key:
+            result.left_out[key] = f"{label} is the label file of {owner}"
+            continue
+        group = group_of(key, pattern)
+        try:
+            found, shape = _judged(label, classes) if label else (Counter[int](), None)
+        except _Unfit as error:
+            result.left_out[key] = str(error)
+            continue
+        apart += pattern is not None and group == key
+        members.append(_Member(key, label, found, shape, group))
+    if not members:
+        why = next(iter(result.left_out.values()), "none has a label file; --unlabelled background takes them all")
+        raise UsageError(f"no image of {images} can be in the data set: {why}")
+    if apart:
+        result.notes.append(f"--group-by finds nothing in {apart} keys: each of these images is a group of its own")
+    return members
+
+
+def _with_labels(images: Path, labels: Path) -> Iterator[tuple[str, Path | None]]:
+    """Keys of the images and their label files: `a/1.jpg.txt` before `a/1.txt`."""
+    listing, layout = Listing(), Layout(images, Path(os.path.abspath(labels)))  # noqa: PTH100
+    for ref in find_images(images):
+        names = (layout.label(ref.key, ".txt", whole_name=whole) for whole in (True, False))
+        yield ref.key, next((Path(name) for name in names if listing.has(name)), None)
+
+
+class _Unfit(Exception):  # noqa: N818 - it is the image that is unfit
+    """Why no trainer would take an image's labels."""
+
+
+def _judged(label: Path, classes: MappedClasses) -> tuple[Counter[int], Shape | None]:
+    """Objects by new class id, and whether they are boxes or polygons."""
+    try:
+        data = label.read_bytes()
+    except OSError as error:
+        raise _Unfit(f"{label} cannot be read: {one_line(error)}") from error
+    judgement = judge(data)
+    if judgement.rejected:
+        problem = next(one for one in judgement.problems if one.is_error)
+        where = f"{label}:{problem.line}" if problem.line else f"{label}"
+        raise _Unfit(f"{where}: {problem.kind}, {problem.detail} (samcli verify says more)")
+    found: Counter[int] = Counter()
+    for row in _rows(data):
+        class_id = int(float(row[0]))
+        if class_id not in classes.ids:
+            raise _Unfit(f"{label}: class {class_id} has no name")
+        new = classes.ids[class_id]
+        if new is not None:
+            found[new] += 1
+    return found, judgement.shape if found else None
+
+
+def _rows(data: bytes) -> list[list[str]]:
+    return [line.split() for _, line in numbered_rows(data)]
+
+
+def _mapped(data: bytes, classes: MappedClasses) -> bytes:
+    """Rows with new class ids, without those of dropped classes."""
+    rows = []
+    for words in _rows(data):
+        new = classes.ids[int(float(words[0]))]
+        if new is not None:
+            rows.append(" ".join([str(new), *words[1:]]) + "\n")
+    return "".join(rows).encode()
+
+
+def _groups(members: list[_Member]) -> list[Group]:
+    images: Counter[str] = Counter()
+    shown: dict[str, Counter[int]] = defaultdict(Counter)
+    for member in members:
+        images[member.group] += 1
+        shown[member.group].update(member.classes.keys())
+    return [Group(name, count, shown[name]) for name, count in images.items()]
+
+
+def _check_shapes(members: list[_Member], result: Dataset) -> None:
+    shapes = Counter(member.shape for member in members if member.shape)
+    if len(shapes) > 1:
+        result.notes.append(
+            f"{shapes['boxes']} images have boxes and {shapes['polygons']} polygons: "
+            "no training for segmentation, and for detection boxes only"
+        )
+
+
+def _write(
+    images: Path,
+    members: list[_Member],
+    placed: Mapping[str, str],
+    options: DatasetOptions,
+    classes: MappedClasses,
+    result: Dataset,
+) -> None:
+    """Write everything into a folder beside the output, which then takes its name."""
+    output = result.output
+    with storage_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(dir=output.parent, prefix=".samcli-", suffix=".tmp"))
+        try:
+            targets = _targets(members, placed)
+            for member in members:
+                split, target = placed[member.key], targets[member.key]
+                _link(images / member.key, building / "images" / split / target, options.link)
+                rows = _mapped(member.label.read_bytes(), classes) if member.label else b""
+                label = building / "labels" / split / f"{stem_of(target)}.txt"
+                label.parent.mkdir(parents=True, exist_ok=True)
+                label.write_bytes(rows)
+                _count(result.splits[split], member, classes)
+            (building / DATA_YAML).write_text(_data_yaml(result), encoding="utf-8")
+            (building / SPLITS_FILE).write_bytes(_splits_csv(members, placed, targets))
+            building.chmod((building / "images").stat().st_mode)  # a temporary one is for its owner alone
+            if output.is_dir():
+                output.rmdir()  # empty: looked at before
+            building.replace(output)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+
+
+def _targets(members: list[_Member], placed: Mapping[str, str]) -> dict[str, str]:
+    """The path of each image below its split.
+
+    A trainer finds a label by exchanging the last folder `images` in a path, and the suffix: no folder below
+    may have that name, and no two images a stem in common.
+    """
+    taken: set[tuple[str, str]] = set()
+    targets = {}
+    for member in members:
+        path = PurePosixPath(
+            *(f"{part}_" if part == "images" else part for part in PurePosixPath(member.key).parts)
+        )
+        stem, number = path.stem, 1
+        while (identity := (placed[member.key], str(path.with_suffix("")).casefold())) in taken:
+            number += 1
+            path = path.with_name(f"{stem}-{number}{path.suffix}")
+        taken.add(identity)
+        targets[member.key] = path.as_posix()
+    return targets
+
+
+def _link(source: Path, target: Path, how: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    real = Path(os.path.realpath(source))  # a hard link to a link would depend on where it lies
+    if how == "symlink":
+        target.symlink_to(real)
+        return
+    if how == "hard":
+        try:
+            os.link(real, target)
+            return
+        except OSError:  # another file system, or one without hard links
+            pass
+    shutil.copy2(real, target)
+
+
+def _count(counts: SplitCounts, member: _Member, classes: MappedClasses) -> None:
+    counts.images += 1
+    counts.background += not member.classes
+    for class_id, number in member.classes.items():
+        counts.objects[classes.names[class_id]] += number
+
+
+def _data_yaml(result: Dataset) -> str:
+    import yaml
+
+    content: dict[str, Any] = {split: f"images/{split}" for split in SPLITS if split in result.splits}
+    text = yaml.safe_dump({**content, "names": result.names}, sort_keys=False, allow_unicode=True)
+    return f"# Written by samcli. Paths are relative to this file.\n{text}"
+
+
+def _splits_csv(members: list[_Member], placed: Mapping[str, str], targets: Mapping[str, str]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["key", "split", "file", "group"])
+    for member in members:
+        split = placed[member.key]
+        writer.writerow([member.key, split, f"images/{split}/{targets[member.key]}", member.group])
+    return text.getvalue().encode("utf-8", "surrogateescape")

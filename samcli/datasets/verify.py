@@ -1,0 +1,399 @@
+"""Verify a folder of YOLO labels: what a trainer would reject or stumble over, before GPU time is spent.
+
+Label files are looked at one at a time, folder by folder: memory depends on the largest folder, not on the
+data set.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samcli.config import VerifyOptions
+from samcli.datasets.data_yaml import DataYaml, read_data_yaml
+from samcli.datasets.trainer_rows import ROW_KINDS, Judgement, Kind, Problem, judge, mend
+from samcli.errors import UsageError, nearest, one_line
+from samcli.files import write_atomic
+from samcli.images import SUFFIXES
+from samcli.labels.class_names import DATA_YAML, find_names_file
+from samcli.labels.formats import FORMATS
+from samcli.output.layout import RUN_FOLDER, Layout, locked, stem_of
+from samcli.output.manifest import read_manifest
+from samcli.output.records import read_areas
+
+BACKUP_FOLDER = ".samcli-backup"
+"""In the labels' folder: the files as they were before `--fix`, each time in a folder of its own."""
+
+_EXAMPLES = 3
+"""Files that are named for each kind."""
+
+_NOT_LABELS = frozenset(file for fmt in FORMATS.values() for file in fmt.own_files)
+"""Lists of classes and the like, which formats write for the whole data set: labels only of images of that name."""
+
+_TRAINER_SUFFIXES = frozenset(
+    {*SUFFIXES, ".avif", ".dng", ".heic", ".heif", ".jp2", ".mpo"}  # a label for such an image has its image
+)
+
+KINDS = {
+    "data-yaml": Kind("error", "data.yaml is not as a trainer needs it"),
+    "path-missing": Kind("error", "a folder that data.yaml names does not exist"),
+    "no-labels": Kind("error", "no image has a label file"),
+    **ROW_KINDS,
+    "mixed-data": Kind(
+        "error", "some files hold boxes and others polygons: no training for segmentation, and boxes only else"
+    ),
+    "no-objects": Kind("warning", "all label files are empty"),
+    "shared-label": Kind("warning", "two images of one name share a label file"),
+    "label-without-image": Kind("warning", "no image has this label: a trainer does not look at it"),
+    "image-without-label": Kind("warning", "no label file: a trainer takes it for background"),
+    "box-far-larger": Kind("warning", "the mask fills little of the box that prompted it (--min-fill)"),
+}
+"""Every kind of finding, the worst first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong: where (a path below the labels' or the images' folder), and what."""
+
+    kind: str
+    file: str
+    line: int | None
+    detail: str
+
+    @property
+    def severity(self) -> str:
+        return KINDS[self.kind].severity
+
+
+@dataclass
+class Tally:
+    """How often a kind was found, in how many files, and the first of them."""
+
+    count: int = 0
+    files: int = 0
+    examples: list[str] = field(default_factory=list)
+    _last: str | None = None
+
+    def add(self, file: str, detail: str = "") -> None:
+        """Count one more; findings of one file come together."""
+        self.count += 1
+        if file != self._last:
+            self.files, self._last = self.files + 1, file
+            if len(self.examples) < _EXAMPLES:
+                self.examples.append(f"{file}: {detail}" if detail else file)
+
+
+@dataclass
+class Verification:
+    """What was found in a folder of labels."""
+
+    labels: Path
+    images: Path | None
+    data: Path | None
+    files: int = 0
+    rows: int = 0
+    objects: int = 0
+    """Rows that a trainer takes: of files that it does not reject, repeated ones once."""
+    image_count: int = 0
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    fixed: Counter[str] = field(default_factory=Counter)
+    """Rows mended, by kind."""
+    fixed_files: int = 0
+    backup: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_status(self) -> int:
+        """0 clean, 3 something is wrong."""
+        return 3 if self.tallies else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        kinds = [kind for kind in KINDS if kind in self.tallies]
+        return {
+            "labels": str(self.labels),
+            "images": str(self.images) if self.images else None,
+            "data": str(self.data) if self.data else None,
+            "label_files": self.files,
+            "rows": self.rows,
+            "objects": self.objects,
+            "image_files": self.image_count if self.images else None,
+            "errors": sum(self.tallies[kind].count for kind in kinds if KINDS[kind].severity == "error"),
+            "warnings": sum(self.tallies[kind].count for kind in kinds if KINDS[kind].severity == "warning"),
+            "findings": {
+                kind: {
+                    **asdict(KINDS[kind]),
+                    "count": self.tallies[kind].count,
+                    "files": self.tallies[kind].files,
+                    "examples": self.tallies[kind].examples,
+                }
+                for kind in kinds
+            },
+            "fixed": dict(self.fixed),
+            "fixed_files": self.fixed_files,
+            "backup": str(self.backup) if self.backup else None,
+            "notes": self.notes,
+        }
+
+
+Watch = Callable[[Finding], None]
+
+
+def verify_labels(
+    labels: Path,
+    options: VerifyOptions,
+    *,
+    images: Path | None = None,
+    data: Path | None = None,
+    fix: bool = False,
+    watch: Watch = lambda finding: None,
+) -> Verification:
+    """Verify the label files in a folder, and with `fix` mend what is safe to mend.
+
+    `labels`: the folder of label files, or a data set's with `labels` in it. `images`: the folder that mirrors
+    it; None: the one where a trainer or the run that wrote the labels has them. `data`: the data.yaml; None:
+    the one in the labels' folder or above it. `watch` is told each finding.
+
+    Raises:
+        UsageError: there is no such folder, or data.yaml cannot be read.
+    """
+    for kind in options.ignore:
+        if kind not in KINDS:
+            raise UsageError(f"--ignore {kind}: expected one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
+    labels = _labels_folder(labels)
+    if images is not None and not images.is_dir():
+        raise UsageError(f"--images {images} is no folder")
+    data = data or find_names_file(labels, (DATA_YAML,))
+    result = Verification(labels, images or _images_of(labels), data)
+    verifier = _Verifier(result, read_data_yaml(data) if data else None, options, fix=fix, watch=watch)
+    layout = Layout(labels, labels)
+    with locked(layout, "Make it writable") if fix and layout.run_folder.is_dir() else nullcontext():
+        verifier.run()
+    return result
+
+
+def _labels_folder(labels: Path) -> Path:
+    if not labels.is_dir():
+        raise UsageError(f"{labels} is no folder; expected a folder of YOLO label files")
+    labels = Path(os.path.abspath(labels))  # noqa: PTH100 - resolve() would follow links
+    inner = labels / "labels"
+    return inner if inner.is_dir() and not (labels / RUN_FOLDER).is_dir() else labels
+
+
+def _images_of(labels: Path) -> Path | None:
+    """Where a trainer would look for the images of these labels, or the run that wrote them found them."""
+    manifest = read_manifest(Layout(labels, labels).manifest)
+    if manifest is not None:
+        manifest.check_labels(labels)
+        root = Path(os.path.normpath(labels / manifest.input_root))
+        return root if root.is_dir() else None
+    parts = list(labels.parts)
+    if "labels" in parts:
+        parts[len(parts) - 1 - parts[::-1].index("labels")] = "images"
+        return images if (images := Path(*parts)).is_dir() else None
+    return labels if any(_is_image(name) for name in os.listdir(labels)) else None  # noqa: PTH208
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in _TRAINER_SUFFIXES  # noqa: PTH122
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """The files in one folder of the two trees."""
+
+    path: str
+    """Below both roots, with a slash at the end, or empty."""
+    labels: list[str]
+    images: list[str]
+
+
+class _Verifier:
+    def __init__(
+        self, result: Verification, data: DataYaml | None, options: VerifyOptions, *, fix: bool, watch: Watch
+    ) -> None:
+        self.result = result
+        self.data = data
+        self.options = options
+        self.fix = fix
+        self.watch = watch
+        self.class_count = len(data.names) if data and data.names else None
+        self.shapes: dict[str, Tally] = {"boxes": Tally(), "polygons": Tally()}
+        self.with_label = 0
+
+    def run(self) -> None:
+        result = self.result
+        if result.images is None:
+            result.notes.append("images not found: whether images and labels go together was not looked at")
+        if self.data is None:
+            result.notes.append("no data.yaml found: class ids were not held against names")
+        self._data_yaml()
+        for folder in _walk(result.labels, result.images):
+            self._folder(folder)
+        self._whole()
+        self._records()
+
+    def _find(self, kind: str, file: str, line: int | None = None, detail: str = "") -> None:
+        if kind in self.options.ignore:
+            return
+        self.result.tallies.setdefault(kind, Tally()).add(
+            file, "" if line else detail
+        )  # of a row it would be no use
+        self.watch(Finding(kind, file, line, detail))
+
+    def _data_yaml(self) -> None:
+        if self.data is None:
+            return
+        name = str(self.data.path)
+        for problem in self.data.problems:
+            self._find("data-yaml", name, detail=problem)
+        for split, place in self.data.missing.items():
+            self._find("path-missing", name, detail=f"{split}: {place}")
+
+    def _folder(self, folder: _Folder) -> None:
+        images = _by_stem(folder.images)
+        stems = {stem_of(name) for name in folder.labels}
+        self.result.image_count += len(folder.images)
+        for name in folder.labels:
+            if self.result.images is not None and stem_of(name) not in images:
+                self._find("label-without-image", folder.path + name)
+            else:
+                self.with_label += 1
+                self._file(folder.path + name)
+        for stem, names in images.items():
+            if stem not in stems:
+                for name in names:
+                    self._find("image-without-label", folder.path + name)
+            elif len(names) > 1:
+                self._find("shared-label", folder.path + stem + ".txt", detail=" and ".join(names))
+
+    def _file(self, key: str) -> None:
+        path = self.result.labels / key
+        self.result.files += 1
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            self._judged(key, Judgement((Problem("unreadable", None, error.strerror or one_line(error)),), 0, None))
+            return
+        if self.fix:
+            data = self._mended(key, data)
+        self._judged(key, judge(data, self.class_count, self.options.min_area))
+
+    def _mended(self, key: str, data: bytes) -> bytes:
+        """Mend a file, after the original was put aside."""
+        better, done = mend(data)
+        if not done:
+            return data
+        if self.result.backup is None:
+            self.result.backup = _new_backup(self.result.labels)
+        write_atomic(self.result.backup / key, data)
+        write_atomic(Path(os.path.realpath(self.result.labels / key)), better)  # a link stays a link
+        self.result.fixed.update(done)
+        self.result.fixed_files += 1
+        return better
+
+    def _judged(self, key: str, judgement: Judgement) -> None:
+        self.result.rows += judgement.rows
+        if judgement.shape and not judgement.rejected:
+            repeated = sum(problem.kind == "duplicate-row" for problem in judgement.problems)
+            self.result.objects += judgement.rows - repeated
+            self.shapes[judgement.shape].add(key)
+        for problem in judgement.problems:
+            self._find(problem.kind, key, problem.line, problem.detail)
+
+    def _whole(self) -> None:
+        """What can be said only once all files were seen."""
+        if not self.with_label:
+            self._find("no-labels", str(self.result.labels))
+        elif not self.result.rows and not {"unreadable"} & set(self.result.tallies):
+            self._find("no-objects", str(self.result.labels))
+        fewer, more = sorted(self.shapes.items(), key=lambda item: item[1].files)
+        if fewer[1].files:
+            detail = f"{fewer[0]} here and in {fewer[1].files - 1} more, {more[0]} in {more[1].files} files"
+            self._find("mixed-data", fewer[1].examples[0], detail=detail)
+
+    def _records(self) -> None:
+        """Masks that fill little of their box, where records say what prompted them."""
+        root = self.result.labels / RUN_FOLDER / "records"
+        if not root.is_dir():
+            return
+        for folder in _walk(root, None, suffix=".json"):
+            for name in folder.labels:
+                key = folder.path + name
+                try:
+                    areas = read_areas((root / key).read_bytes())
+                except (OSError, ValueError) as error:
+                    self.result.notes.append(f"record {key} cannot be read: {one_line(error)}")
+                    continue
+                for number, (box, area) in enumerate(areas, 1):
+                    if box and area < self.options.min_fill * (whole := (box[2] - box[0]) * (box[3] - box[1])):
+                        detail = f"object {number}: {area} pixels, {area / whole:.1%} of its box"
+                        self._find("box-far-larger", stem_of(key), None, detail)
+
+
+def _new_backup(labels: Path) -> Path:
+    """A folder that is not there yet, named after the time."""
+    name = time.strftime("%Y%m%d-%H%M%S")
+    for number in range(1, 1000):
+        folder = labels / BACKUP_FOLDER / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists():
+            return folder
+    raise UsageError(f"too many backups in {labels / BACKUP_FOLDER}; remove some")
+
+
+def _by_stem(names: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(stem_of(name), []).append(name)
+    return found
+
+
+def _walk(labels: Path, images: Path | None, suffix: str = ".txt") -> Iterator[_Folder]:
+    """The folders of the two trees side by side, in order, each real folder once."""
+    pending = [""]
+    seen: set[tuple[int, int]] = set()
+    while pending:
+        path = pending.pop()
+        label_files, label_folders = _listed(labels / path, seen)
+        image_files, image_folders = label_files, label_folders
+        if images is None:
+            image_files, image_folders = [], set()
+        elif images != labels:
+            image_files, image_folders = _listed(images / path, seen)
+        photos = [name for name in image_files if _is_image(name)]
+        lists = {name for name in label_files if path + name in _NOT_LABELS}
+        if lists:
+            lists -= {stem_of(name) + suffix for name in photos}
+        yield _Folder(path, [name for name in label_files if name.endswith(suffix) and name not in lists], photos)
+        pending += sorted((f"{path}{name}/" for name in label_folders | image_folders), reverse=True)
+
+
+def _listed(folder: Path, seen: set[tuple[int, int]]) -> tuple[list[str], set[str]]:
+    """Names of files, sorted, and of folders; nothing of a folder that is not there or was seen before."""
+    files: list[str] = []
+    folders: set[str] = set()
+    try:
+        own = folder.stat()
+        if (own.st_dev, own.st_ino) in seen or not stat.S_ISDIR(own.st_mode):
+            return files, folders
+        seen.add((own.st_dev, own.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    folders.add(entry.name)
+                else:
+                    files.append(entry.name)
+    except FileNotFoundError:
+        return files, folders
+    except OSError as error:
+        raise UsageError(f"cannot read the folder {folder}: {error.strerror}") from error
+    return sorted(files), folders

@@ -1,0 +1,492 @@
+"""Evaluate labels against the truth: IoU, precision, recall, COCO's average precision, and the worst images."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samcli.config import EvalOptions
+from samcli.errors import ImageError, UsageError
+from samcli.evaluation.ground_truth import LabelledObject, LabelSet, match_keys
+from samcli.evaluation.metrics import (
+    Kind,
+    average_precision,
+    boundary_iou,
+    iou_matrix,
+    mask_of,
+    match_objects,
+    predicted_area,
+    size_of,
+    truth_area,
+)
+from samcli.images import find_images, probe_image
+from samcli.labels.class_map import ClassMap
+from samcli.types import UNNAMED, ImageRef, Size
+
+THRESHOLDS = (0.5, 0.75)
+"""IoU from which a prediction counts as right."""
+
+_MAX_PIXELS = 2_000_000_000
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class AtThreshold:
+    """What is right at one IoU threshold."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+
+    @property
+    def precision(self) -> float | None:
+        return _ratio(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> float | None:
+        return _ratio(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def f1(self) -> float | None:
+        return _ratio(
+            2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives
+        )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures of all objects, or of a class, a size, an image. None: there is nothing to speak of."""
+
+    truth: int
+    predicted: int
+    mean_iou: float | None
+    """Of the pairs matched at IoU .5."""
+    boundary_iou: float | None
+    """Of the same pairs (Cheng et al. 2021); masks only."""
+    quality: float | None
+    """Panoptic quality (Kirillov et al. 2019): mean IoU times F1, at IoU .5."""
+    at: Mapping[float, AtThreshold]
+    ap: float | None = None
+    ap50: float | None = None
+    ap75: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "truth": self.truth,
+            "predicted": self.predicted,
+            "mean_iou": self.mean_iou,
+            "boundary_iou": self.boundary_iou,
+            "quality": self.quality,
+            "at": {
+                f"{threshold:g}": {
+                    "true_positives": one.true_positives,
+                    "false_positives": one.false_positives,
+                    "false_negatives": one.false_negatives,
+                    "precision": one.precision,
+                    "recall": one.recall,
+                    "f1": one.f1,
+                }
+                for threshold, one in self.at.items()
+            },
+            "ap": self.ap,
+            "ap50": self.ap50,
+            "ap75": self.ap75,
+        }
+
+
+@dataclass(frozen=True)
+class KindScores:
+    """All figures of masks, or of boxes."""
+
+    overall: Scores
+    by_class: Mapping[str, Scores]
+    by_size: Mapping[str, Scores]
+    by_image: Mapping[str, Scores]
+    ious: Sequence[float]
+    """Of the pairs matched at IoU .5."""
+    curves: Mapping[float, NDArray[np.float64]]
+    """IoU threshold -> precision at recall 0, .01 ... 1."""
+
+    def worst(self, count: int) -> list[str]:
+        """Keys of the images with the lowest quality, then with the most mistakes; perfect ones are left out."""
+        wrong = {key: one for key, one in self.by_image.items() if one.quality is not None and one.quality < 1}
+        return sorted(wrong, key=lambda key: (wrong[key].quality, -_mistakes(wrong[key]), key))[:count]
+
+
+def _mistakes(scores: Scores) -> int:
+    first = scores.at[THRESHOLDS[0]]
+    return first.false_positives + first.false_negatives
+
+
+@dataclass(frozen=True)
+class EvaluatedImage:
+    """One image's objects, of both sides, with class ids that both share."""
+
+    key: str
+    image_size: Size
+    truth: Sequence[LabelledObject]
+    predicted: Sequence[LabelledObject]
+
+
+@dataclass
+class Evaluation:
+    """What came of holding predictions against the truth."""
+
+    names: dict[int, str]
+    """Shared class id -> name."""
+    classes_matched_by: str
+    matched_by: str
+    """score or iou."""
+    kinds: dict[Kind, KindScores] = field(default_factory=dict)
+    images: list[EvaluatedImage] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Images that could not be evaluated, and why."""
+    notes: list[str] = field(default_factory=list)
+    image_root: Path | None = None
+
+    @property
+    def main(self) -> Kind:
+        """The kind that the worst images go by."""
+        return "mask" if "mask" in self.kinds else "box"
+
+    @property
+    def exit_status(self) -> int:
+        """0 all evaluated; 3 some could not be."""
+        return 3 if self.left_out else 0
+
+    def as_dict(self, worst_count: int) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "images": len(self.images),
+            "left_out": self.left_out,
+            "classes_matched_by": self.classes_matched_by,
+            "matched_by": self.matched_by,
+            "notes": self.notes,
+            **{
+                kind: {
+                    "overall": scores.overall.as_dict(),
+                    "by_class": {name: one.as_dict() for name, one in scores.by_class.items()},
+                    "by_size": {name: one.as_dict() for name, one in scores.by_size.items()},
+                    "worst": {key: scores.by_image[key].as_dict() for key in scores.worst(worst_count)},
+                }
+                for kind, scores in self.kinds.items()
+            },
+        }
+
+
+def evaluate(
+    predictions: LabelSet,
+    truth: LabelSet,
+    options: EvalOptions,
+    *,
+    images: Path | None = None,
+    class_map: ClassMap | None = None,
+) -> Evaluation:
+    """Hold predictions against the truth, image by image and class by class.
+
+    `images`: a folder; just its images are evaluated, and those without a prediction count as missed. None:
+    the images that both speak of. `class_map`: what the predicted classes are called in the truth.
+
+    Raises:
+        UsageError: the two have no image in common, or the classes cannot be matched as asked for.
+    """
+    found = pair_objects(predictions, truth, options, images=images, class_map=class_map)
+    for kind in kinds_of(found):
+        found.kinds[kind] = _kind_scores(found, kind)
+    return found
+
+
+def pair_objects(
+    predictions: LabelSet,
+    truth: LabelSet,
+    options: EvalOptions,
+    *,
+    images: Path | None = None,
+    class_map: ClassMap | None = None,
+) -> Evaluation:
+    """The objects of both sides, image by image, with classes that both share; no figures yet. See `evaluate`."""
+    classes = _make_classes(predictions, truth, options, class_map)
+    found = Evaluation({}, classes.matched_by, "", image_root=images or predictions.image_root)
+    found.notes += [*predictions.notes, *truth.notes]
+    pairs = _pairs(predictions, truth, images, found.notes)
+    for key, predicted_key, truth_key in pairs:
+        try:
+            size = _size(key, (predictions, predicted_key), (truth, truth_key), image_root=found.image_root)
+            there = truth.objects(truth_key, size)
+            here = predictions.objects(predicted_key, size) if predicted_key is not None else []
+            found.images.append(EvaluatedImage(key, size, classes.truth(there), classes.predictions(here)))
+        except ImageError as error:
+            found.left_out[key] = str(error)
+    if not found.images:
+        key, reason = next(iter(found.left_out.items()))
+        raise UsageError(f"none of {len(pairs)} images could be evaluated; {key}: {reason}")
+    found.names = classes.names
+    found.notes += classes.notes()
+    found.matched_by = _matched_by(found, options)
+    return found
+
+
+def _pairs(
+    predictions: LabelSet, truth: LabelSet, images: Path | None, notes: list[str]
+) -> list[tuple[str, str | None, str]]:
+    """(key, key in the predictions, key in the truth) of the images to evaluate."""
+    known, true = list(predictions.keys()), list(truth.keys())
+    if images is None:
+        keys, predicted = known, {key: key for key in known}
+    else:
+        keys = [ref.key for ref in find_images(images)]
+        predicted = match_keys(keys, known)
+    truths = match_keys(keys, true)
+    if not truths:
+        raise UsageError(
+            f"no image in common: the first of {len(keys)} is '{keys[0]}', the first of the truth "
+            f"'{true[0] if true else ''}'"
+        )
+    without = len(keys) - len(truths)
+    if without:
+        notes.append(f"{without} of {len(keys)} images are not in the truth: left out")
+    if images is None and len(true) > len(truths):
+        notes.append(
+            f"{len(true) - len(truths)} images of the truth have no prediction: left out "
+            "(--images: those of a folder count as missed)"
+        )
+    missed = [key for key in truths if key not in predicted]
+    if missed:
+        notes.append(f"{len(missed)} images have no prediction: their objects count as missed")
+    return [(key, predicted.get(key), truths[key]) for key in keys if key in truths]
+
+
+def _size(key: str, *sides: tuple[LabelSet, str | None], image_root: Path | None) -> Size:
+    """What either side knows, or else the image's header."""
+    for labels, own_key in sides:
+        if own_key is not None and (size := labels.image_size(own_key)) is not None:
+            return size
+    if image_root is None:
+        raise UsageError("neither side knows the sizes of the images; give their folder with --images")
+    return probe_image(ImageRef(image_root, key), _MAX_PIXELS).image_size
+
+
+class _Classes:
+    """Shared class ids, given out as classes come."""
+
+    def __init__(
+        self, matched_by: str, truth: Mapping[int, str] | None, predicted: Mapping[int, str] | None
+    ) -> None:
+        self.matched_by = matched_by
+        self._truth, self._predicted = truth or {}, predicted or {}
+        self._dropped: set[int] = set()
+        self._ids: dict[str | int, int] = {}
+        self.names: dict[int, str] = {}
+        self._seen: tuple[set[str], set[str]] = (set(), set())
+        for class_id, name in sorted(self._truth.items()):
+            self._shared(class_id, name, 1)
+
+    def drop(self, ids: set[int]) -> None:
+        """Predictions of these classes are left out."""
+        self._dropped = ids
+
+    def truth(self, objects: Sequence[LabelledObject]) -> list[LabelledObject]:
+        """With shared class ids."""
+        return [
+            replace(one, class_id=self._shared(one.class_id, self._truth.get(one.class_id), 1)) for one in objects
+        ]
+
+    def predictions(self, objects: Sequence[LabelledObject]) -> list[LabelledObject]:
+        """With shared class ids, without those of dropped classes."""
+        return [
+            replace(one, class_id=self._shared(one.class_id, self._predicted.get(one.class_id), 0))
+            for one in objects
+            if one.class_id not in self._dropped
+        ]
+
+    def _shared(self, class_id: int, name: str | None, side: int) -> int:
+        if self.matched_by == "nothing":
+            self.names[0] = UNNAMED
+            return 0
+        name = name or f"class {class_id}"
+        identity: str | int = name if self.matched_by == "name" else class_id
+        shared = self._ids.setdefault(identity, len(self._ids))
+        self.names.setdefault(shared, name)
+        self._seen[side].add(name)
+        return shared
+
+    def notes(self) -> list[str]:
+        """Classes that were predicted and are none of the truth's: most likely two names for one thing."""
+        if self.matched_by != "name":
+            return []
+        unknown = sorted(self._seen[0] - self._seen[1])
+        if not unknown:
+            return []
+        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+        return [
+            f"predicted classes that the truth does not have: {', '.join(unknown[:_SHOWN])}{more} (--class-map)"
+        ]
+
+
+def _make_classes(
+    predictions: LabelSet, truth: LabelSet, options: EvalOptions, class_map: ClassMap | None
+) -> _Classes:
+    if options.class_agnostic:
+        return _Classes("nothing", None, None)
+    named = predictions.names is not None and truth.names is not None
+    if options.match_classes == "name" and not named:
+        side = "predictions have" if predictions.names is None else "truth has"
+        raise UsageError(f"--match-classes name, but the {side} no names; give --names or --truth-names")
+    by = "name" if named and options.match_classes != "id" else "id"
+    names = predictions.names
+    dropped: set[int] = set()
+    if class_map is not None:
+        if by == "id" or names is None:
+            raise UsageError("--class-map needs classes matched by name; give --names and --truth-names")
+        mapped = class_map.apply(names)
+        dropped = {old for old, new in mapped.ids.items() if new is None}
+        names = {old: mapped.names[new] for old, new in mapped.ids.items() if new is not None}
+    classes = _Classes(by, truth.names, names)
+    classes.drop(dropped)
+    return classes
+
+
+def _matched_by(found: Evaluation, options: EvalOptions) -> str:
+    predicted = [one for image in found.images for one in image.predicted]
+    scored = sum(one.score is not None for one in predicted)
+    if scored < len(predicted):
+        found.notes.append(
+            f"{len(predicted) - scored} of {len(predicted)} predictions have no score: for AP they are all alike"
+        )
+        if options.match == "score":
+            raise UsageError("--match score, but not every prediction has one; --match iou needs none")
+    if options.match != "auto":
+        return options.match
+    return "score" if scored == len(predicted) else "iou"
+
+
+def kinds_of(found: Evaluation) -> list[Kind]:
+    """Masks and boxes, or boxes alone where one side knows no more."""
+    for side, objects in (
+        ("truth has", [one for image in found.images for one in image.truth]),
+        ("predictions have", [one for image in found.images for one in image.predicted]),
+    ):
+        boxes = sum(one.mask is None for one in objects)
+        if boxes:
+            some = "boxes only" if boxes == len(objects) else f"{boxes} boxes among {len(objects)} objects"
+            found.notes.append(f"the {side} {some}: all figures are of boxes, none of masks")
+            return ["box"]
+    return ["mask", "box"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """What one object turned out to be at one IoU threshold."""
+
+    threshold: float
+    what: Literal["tp", "fp", "fn"]
+    class_id: int
+    size: str
+    """Of the truth, or of a prediction that is none."""
+    iou: float = 0.0
+    boundary: float = 0.0
+
+
+@dataclass
+class _Sums:
+    """Events of a group of objects, added up."""
+
+    iou: float = 0.0
+    boundary: float = 0.0
+    counts: Counter[tuple[float, str]] = field(default_factory=Counter)
+
+    def add(self, event: _Event) -> None:
+        self.counts[event.threshold, event.what] += 1
+        if event.threshold == THRESHOLDS[0]:
+            self.iou += event.iou
+            self.boundary += event.boundary
+
+    def scores(self, kind: Kind, ap: Sequence[float | None] = (None, None, None)) -> Scores:
+        at = {
+            threshold: AtThreshold(*(self.counts[threshold, what] for what in ("tp", "fp", "fn")))
+            for threshold in THRESHOLDS
+        }
+        first = at[THRESHOLDS[0]]
+        mean_iou = _ratio(self.iou, first.true_positives)
+        return Scores(
+            truth=first.true_positives + first.false_negatives,
+            predicted=first.true_positives + first.false_positives,
+            mean_iou=mean_iou,
+            boundary_iou=_ratio(self.boundary, first.true_positives) if kind == "mask" else None,
+            quality=None if first.f1 is None else first.f1 * (mean_iou or 0.0),
+            at=at,
+            ap=ap[0],
+            ap50=ap[1],
+            ap75=ap[2],
+        )
+
+
+def _kind_scores(found: Evaluation, kind: Kind) -> KindScores:
+    overall, ious = _Sums(), []
+    by_class: dict[int, _Sums] = defaultdict(_Sums)
+    by_size: dict[str, _Sums] = defaultdict(_Sums)
+    by_image: dict[str, _Sums] = {}
+    for image in found.images:
+        own = by_image[image.key] = _Sums()
+        for event in _events(image, kind, by_score=found.matched_by == "score"):
+            for sums in (overall, own, by_class[event.class_id], by_size[event.size]):
+                sums.add(event)
+            if event.what == "tp" and event.threshold == THRESHOLDS[0]:
+                ious.append(event.iou)
+    class_ids = sorted(found.names)
+    ap = average_precision([(i.image_size, i.truth, i.predicted) for i in found.images], class_ids, kind)
+    return KindScores(
+        overall=overall.scores(kind, (ap.ap, ap.ap50, ap.ap75)),
+        by_class={found.names[i]: by_class[i].scores(kind, ap.by_class[i]) for i in class_ids if i in by_class},
+        by_size={name: by_size[name].scores(kind, (value, None, None)) for name, value in ap.by_size.items()},
+        by_image={key: sums.scores(kind) for key, sums in by_image.items()},
+        ious=ious,
+        curves=ap.curves,
+    )
+
+
+def plain_scores(
+    images: Sequence[EvaluatedImage], kind: Kind, *, by_score: bool
+) -> tuple[Scores, dict[int, Scores]]:
+    """Figures of all objects, and by class id, without those that take long: boundary IoU and AP."""
+    overall, by_class = _Sums(), defaultdict[int, _Sums](_Sums)
+    for image in images:
+        for event in _events(image, kind, by_score=by_score, boundaries=False):
+            overall.add(event)
+            by_class[event.class_id].add(event)
+    return overall.scores("box"), {class_id: sums.scores("box") for class_id, sums in by_class.items()}
+
+
+def _events(image: EvaluatedImage, kind: Kind, *, by_score: bool, boundaries: bool = True) -> Iterator[_Event]:
+    """What the objects of an image turn out to be; each class is looked at alone."""
+    for class_id in sorted({one.class_id for one in (*image.truth, *image.predicted)}):
+        truth = [one for one in image.truth if one.class_id == class_id]
+        predicted = [one for one in image.predicted if one.class_id == class_id]
+        ious = iou_matrix(predicted, truth, kind)
+        crowd = [one.crowd for one in truth]
+        scores = [one.score or 0.0 for one in predicted] if by_score else None
+        for threshold in THRESHOLDS:
+            matches = match_objects(ious, crowd, threshold, scores)
+            with_boundary = boundaries and kind == "mask" and threshold == THRESHOLDS[0]
+            for p, t in matches.pairs:
+                boundary = boundary_iou(mask_of(predicted[p]), mask_of(truth[t])) if with_boundary else 0.0
+                size = size_of(truth_area(truth[t]))
+                yield _Event(threshold, "tp", class_id, size, float(ious[p, t]), boundary)
+            partners, found = ({pair[side] for pair in matches.pairs} for side in (0, 1))
+            for p, one in enumerate(predicted):
+                if p not in partners and p not in matches.ignored:
+                    yield _Event(threshold, "fp", class_id, size_of(predicted_area(one, kind)))
+            for t, one in enumerate(truth):
+                if t not in found and not one.crowd:
+                    yield _Event(threshold, "fn", class_id, size_of(truth_area(one)))
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,101 @@
+"""A job: what the commands that work through a folder of images differ in, as far as planning goes.
+
+`auto-annotate`, `prompt`, `everything` and `encode` are jobs; how a job is planned, run, resumed and summed up
+is the same for all of them (`plan`, `run`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from samcli.checkpoints.registry import WeightsFile
+from samcli.config import JobOptions
+from samcli.labels.formats import FORMATS, LabelFormat
+
+if TYPE_CHECKING:
+    from samcli.jobs.plan import Plan
+    from samcli.jobs.worker import BaseWorker
+
+Models = Mapping[str, WeightsFile]
+"""The checkpoints of a job by role (`det`, `sam`), found and verified."""
+
+
+class Job(ABC):
+    """One command's work on a folder of images."""
+
+    command: ClassVar[str]
+    """Its name on the command line."""
+
+    folder: ClassVar[str] = "labels"
+    """Name of the output folder where none is given."""
+
+    provides: ClassVar[frozenset[str]] = frozenset({"pixels"})
+    """What its formats may need beside the annotation (see `Rendering`)."""
+
+    options: JobOptions
+
+    @property
+    @abstractmethod
+    def checkpoints(self) -> dict[str, str]:
+        """Names of the checkpoints that it needs, by role; the role is also the option that names it."""
+
+    @property
+    def computes_as_exported(self) -> bool:
+        """Whether its networks are programs made for one kind of arithmetic: `--precision` changes nothing."""
+        return False
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do about images that have failed."""
+        return "If the reason has passed, --retry-failed tries them again"
+
+    @property
+    def format_names(self) -> tuple[str, ...]:
+        """Names of the formats that it writes."""
+        return tuple(getattr(self.options, "format", ()))
+
+    @property
+    def formats(self) -> list[LabelFormat]:
+        """The formats that it writes."""
+        return [FORMATS[name] for name in self.format_names]
+
+    @property
+    def suffixes(self) -> list[str]:
+        """Of the files that each image gets."""
+        return [suffix for fmt in self.formats for suffix in fmt.suffixes]
+
+    def recipe(self) -> dict[str, Any]:
+        """Every option that changes what is written, but for models and precision, as plain values by name."""
+        return {"command": self.command, **self.options.recipe()}
+
+    def digest(self, key: str) -> str:
+        """What else the outcome of this one image depends on, as a short hash: its own prompts, say."""
+        return ""
+
+    def select(self, keys: Sequence[str]) -> Collection[str] | None:
+        """Which of the images that were found the job is about; None: all.
+
+        Raises:
+            UsageError: something does not fit these images.
+        """
+        return None
+
+    @abstractmethod
+    def load(self, plan: Plan, models: Models) -> BaseWorker:
+        """The worker, with its networks loaded.
+
+        Raises:
+            WeightsError: a checkpoint is refused, damaged, or not what it should be.
+            UsageError: an option does not fit the networks.
+        """
+
+    def notes(self, output: Path) -> list[str]:
+        """What the user should bear in mind at the end."""
+        if "tiny" in self.checkpoints.values():
+            return [
+                "The tiny models know eight kinds of synthetic shape: for trying out and testing, not for photos."
+            ]
+        return []

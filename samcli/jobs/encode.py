@@ -1,0 +1,106 @@
+"""Embeddings to disk: the slow half of SAM once, every prompt after that in a fraction of the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samcli.config import EncodeOptions
+from samcli.errors import ImageError
+from samcli.files import write_atomic
+from samcli.jobs.base import Job, Models
+from samcli.jobs.plan import Plan
+from samcli.jobs.segmenting import check_prompted, load_engine
+from samcli.jobs.worker import BaseWorker
+from samcli.output.embeddings import NPY_SUFFIX, SUFFIX, stored_tensors, write_embedding, write_npy
+from samcli.output.layout import Labels
+from samcli.output.records import write_record
+from samcli.types import Annotation, Embedding, Image, ImageRef, Outcome, Status
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from samcli.sam.engine import Engine
+
+
+@dataclass(frozen=True)
+class Encode(Job):
+    """A folder of images in, their embeddings out."""
+
+    options: EncodeOptions
+    command = "encode"
+    folder = "embeddings"
+
+    def __post_init__(self) -> None:
+        check_prompted(self.options.sam)
+
+    @property
+    def checkpoints(self) -> dict[str, str]:
+        """SAM's."""
+        return {"sam": self.options.sam}
+
+    @property
+    def suffixes(self) -> list[str]:
+        """Of an image's files."""
+        return [SUFFIX, NPY_SUFFIX] if self.options.npy else [SUFFIX]
+
+    def load(self, plan: Plan, models: Models) -> BaseWorker:
+        """The image encoder."""
+        return EncodeWorker(load_engine(plan, models, self.options), plan.labels, self.options)
+
+    def notes(self, output: Path) -> list[str]:
+        """How to use them."""
+        return [
+            *super().notes(output),
+            f"Use them:  samcli prompt ... --sam {self.options.sam} --embeddings {output}",
+        ]
+
+
+class EncodeWorker(BaseWorker):
+    """The image encoder, and the files of its embeddings."""
+
+    def __init__(self, engine: Engine, labels: Labels, options: EncodeOptions) -> None:
+        super().__init__(options.max_pixels, on_cpu=engine.device.type == "cpu")
+        self._engine = engine
+        self._labels = labels
+        self._options = options
+
+    def annotate(self, images: Sequence[Image]) -> list[Embedding]:
+        """The embedding of each image.
+
+        Raises:
+            ImageError: an embedding is not finite, or would not be in the file.
+        """
+        with self.clock.measure("encode"):
+            embeddings = self._engine.encode(images)
+        for embedding in embeddings:
+            if not _is_finite(stored_tensors(embedding, self._options.dtype).values()):
+                raise ImageError(self._flaw(embedding))
+        return embeddings
+
+    def _flaw(self, embedding: Embedding) -> str:
+        """Why an embedding cannot be stored: the network's arithmetic or the file's numbers."""
+        if not _is_finite((embedding.features, *embedding.high_res)):
+            return f"its embedding is not finite in {self._engine.precision}; try --precision fp32"
+        dtype = self._options.dtype
+        others = "fp32 or bf16" if dtype == "fp16" else "fp32"
+        return f"its embedding has numbers that are too large for {dtype}; try --dtype {others}"
+
+    def publish(self, ref: ImageRef, result: Embedding) -> Outcome:
+        """Write its files."""
+        with self.clock.measure("write"):
+            data = [write_embedding(ref, result, self._options.dtype)]
+            if self._options.npy:
+                data.append(write_npy(result))
+            # The record says no more than that the files beside it are ours.
+            record = write_record(Annotation(ref.key, result.image_size), {})
+            write_atomic(Path(self._labels.layout.record(ref.key)), record)
+            for content, path in zip(data, self._labels.paths(ref.key), strict=True):
+                write_atomic(Path(path), content)
+        return Outcome(ref, Status.DONE, whole_name=ref.key in self._labels.whole_names)
+
+
+def _is_finite(tensors: Iterable[Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)

@@ -1,0 +1,322 @@
+"""What a run has to do: which images, which are done already, and whether it may write where it would.
+
+Made from file names, the journal and the headers of checkpoints alone: no network is loaded, so a finished
+run ends at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import samcli
+from samcli.config import JobOptions, fingerprint
+from samcli.errors import ImageError, UsageError
+from samcli.images import Probe, find_images, probe_image
+from samcli.jobs.base import Job, Models
+from samcli.labels.formats import check_formats
+from samcli.output.journal import Entry, read_journal
+from samcli.output.layout import Labels, Layout, Listing, Presence, assign_labels, make_layout, stem_of
+from samcli.output.manifest import Manifest, check_same_run, read_manifest
+from samcli.types import ImageRef
+
+_PICTURES = (".png", ".jpg", ".cutouts")
+"""Ends of label files that are, or hold, pictures."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The images of a run, each in exactly one of `todo`, `done`, `failed` and `collisions`."""
+
+    layout: Layout
+    labels: Labels
+    manifest: Manifest
+    todo: tuple[ImageRef, ...]
+    done: dict[str, Entry]
+    failed: dict[str, Entry]
+    """Failed in an earlier run, and not to be tried again."""
+    collisions: dict[str, ImageRef]
+    """Images that cannot have a label file of their own; the reasons are in `labels`."""
+    changed: bool
+    """The manifest on disk says something else or is not there, or a file for the whole data set is missing."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of what else the outcome of an image to do depends on, where there is something."""
+
+    @property
+    def total(self) -> int:
+        """Images found."""
+        return len(self.todo) + len(self.done) + len(self.failed) + len(self.collisions)
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """For where values are made by the million and stay: to look through them for garbage takes long."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_garbage_collection()
+def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) -> Plan:
+    """Find the images and hold them against what the output folder already has.
+
+    `models`: None for a dry run whose checkpoints are not here yet; then earlier recipes are not compared.
+
+    Raises:
+        UsageError: no images, another recipe or input in the output folder, or labels there that are not ours.
+    """
+    options = job.options
+    check_formats(job.format_names)
+    _check_provided(job)
+    layout = make_layout(data, output, job.folder)
+    _check_apart(layout, job)
+    source = data if data.is_file() else layout.input_root
+    refs = find_images(source, exclude=[layout.output] if layout.output != layout.input_root else [])
+    found_images = len(refs)
+    selected = job.select([ref.key for ref in refs])
+    if selected is not None:
+        refs = [ref for ref in refs if ref.key in selected]
+    if options.overwrite and data.is_file():
+        _spare_other_images(layout, data)
+    found = None if options.overwrite else read_manifest(layout.manifest)
+    manifest = _manifest(layout, job, models, found)
+    if found is not None:
+        if models is None:
+            manifest = replace(manifest, recipe=found.recipe, fingerprint=found.fingerprint)
+        check_same_run(found, manifest, layout.output)
+        if not options.resume:
+            raise UsageError(
+                f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite"
+            )
+        manifest = replace(manifest, names=found.names)
+    journal = {} if options.overwrite else read_journal(layout.journal)
+    owned = {key: e.whole_name for key, e in journal.items() if e.done and e.run == manifest.run}
+    labels = assign_labels(layout, refs, job.suffixes, options.on_collision, owned)
+    files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
+    labels = _spare_own_files(labels, refs, files)
+    if not options.overwrite:
+        labels = _spare_foreign_files(labels, refs, owned, files, begun=found is not None)
+    unasked = found_images - len(refs)
+    manifest = replace(manifest, total=len(refs), collisions=labels.collisions, unasked=unasked)
+    if found is not None and data.is_file():  # one image of a folder whose run was begun
+        manifest = replace(
+            manifest,
+            total=max(found.total, len(refs)),
+            collisions={**found.collisions, **labels.collisions},
+            unasked=found.unasked,
+        )
+    folds = any(fmt.folded_name for fmt in job.formats)
+    changed = (
+        manifest != found or not all(Path(file).exists() for file in files) or (folds and layout.unfolded.exists())
+    )
+    return _sort(refs, labels, manifest, journal, job, changed=changed)
+
+
+def _spare_other_images(layout: Layout, data: Path) -> None:
+    """To begin anew with one image would take away the labels of all others.
+
+    Raises:
+        UsageError: there are others.
+    """
+    others = {key for key, entry in read_journal(layout.journal).items() if entry.done} - {data.name}
+    if others:
+        raise UsageError(
+            f"--overwrite would remove the labels of {len(others)} other images in {layout.output}: "
+            "give the whole folder, or another --output for this image"
+        )
+
+
+def _check_provided(job: Job) -> None:
+    for name, fmt in zip(job.format_names, job.formats, strict=True):
+        if missing := fmt.needs - job.provides:
+            raise UsageError(
+                f"--format {name} needs {', '.join(missing)}, which samcli {job.command} does not make"
+            )
+
+
+def _check_apart(layout: Layout, job: Job) -> None:
+    """Pictures and folders among the images would be taken for images, or take an image's place."""
+    pictures = [
+        suffix or "a folder for each image" for suffix in job.suffixes if not suffix or suffix.endswith(_PICTURES)
+    ]
+    if layout.output == layout.input_root and pictures:
+        raise UsageError(f"--output is the input folder, and what is written ({pictures[0]}) does not belong there")
+
+
+def _manifest(layout: Layout, job: Job, models: Models | None, found: Manifest | None) -> Manifest:
+    recipe = recipe_of(job, models, found)
+    return Manifest(
+        recipe=recipe,
+        fingerprint=recipe_fingerprint(recipe),
+        input_root=Path(os.path.relpath(layout.input_root, layout.output)).as_posix(),
+        versions={"samcli": samcli.__version__},
+    )
+
+
+def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[str, Any]:
+    """Every option that changes what is written, models by their hash, the precision by its real name.
+
+    `--precision auto` means: as the run began, else what this device does best. So a run that moves to
+    another machine stays of one piece. An exported detector that works alone has its own, whatever is asked for.
+    """
+    options, recipe = job.options, job.recipe()
+    if "format" in recipe:  # in any order they are the same
+        recipe["format"] = sorted(recipe["format"])
+    for role, weights in (models or {}).items():
+        recipe[role] = {"name": job.checkpoints[role], "sha256": weights.sha256}
+    if options.precision == "auto" and found is not None:
+        recipe["precision"] = found.recipe.get("precision")
+    elif options.precision == "auto" and recipe.get("embeddings"):
+        recipe["precision"] = recipe["embeddings"]["precision"]  # what is missing there is made alike
+    elif job.computes_as_exported:
+        recipe["precision"] = "as exported"
+    elif found is not None and found.recipe.get("precision") == options.precision:
+        recipe["precision"] = options.precision  # a finished run ends without PyTorch
+    else:
+        from samcli.sam.devices import choose_device, choose_precision
+
+        recipe["precision"] = choose_precision(options.precision, choose_device(options.device))
+    plain: dict[str, Any] = json.loads(json.dumps(recipe))  # as the manifest will hold it: to be compared with that
+    return plain
+
+
+def recipe_fingerprint(recipe: dict[str, Any]) -> str:
+    """The fingerprint of a recipe: a model counts by its content, not by its name."""
+    return fingerprint({k: v.get("sha256", v) if isinstance(v, dict) else v for k, v in recipe.items()})
+
+
+def _spare_own_files(labels: Labels, refs: Iterable[ImageRef], files: Iterable[str]) -> Labels:
+    """No image's label may be a file for the whole data set: `annotations.json`, say, of an `annotations.jpg`."""
+    own = {os.path.relpath(file, labels.layout.output).casefold() for file in files}
+    stems = {name.rpartition(".")[0] for name in own}
+    initials = {stem[:1] for stem in stems}
+    reasons = {}
+    for ref in refs:
+        if ref.key.isascii() and ref.key[0].lower() not in initials:
+            continue  # nearly all of a million
+        if stem_of(ref.key).casefold() in stems and ref.key not in labels.collisions:
+            paths = {os.path.relpath(path, labels.layout.output).casefold() for path in labels.paths(ref.key)}
+            for name in sorted(paths & own):
+                reasons[ref.key] = f"its label file would be the {name} of all images: rename the image"
+    return replace(labels, collisions={**labels.collisions, **reasons}) if reasons else labels
+
+
+def _spare_foreign_files(
+    labels: Labels, refs: Sequence[ImageRef], owned: dict[str, bool], files: Iterable[str], *, begun: bool
+) -> Labels:
+    """Never overwrite labels that no run of ours has written: they may be somebody's work.
+
+    Ours have a record beside them, which is written first. A new run with such files in its way is refused;
+    in a run under way the images concerned fail alone.
+
+    Raises:
+        UsageError: a new run would overwrite files.
+    """
+    listing, layout = Listing(), labels.layout
+    foreign = {
+        ref.key: path
+        for ref in refs
+        if ref.key not in owned and ref.key not in labels.collisions and not listing.has(layout.record(ref.key))
+        for path in labels.paths(ref.key)
+        if listing.has(path) and not _is_released(path, labels)
+    }
+    if begun:
+        reasons = {
+            key: f"{path} was not written by samcli; --overwrite replaces it" for key, path in foreign.items()
+        }
+        return replace(labels, collisions={**labels.collisions, **reasons})
+    in_the_way = [*foreign.values(), *(file for file in files if Path(file).exists())]
+    if in_the_way:
+        above = next(
+            (folder for folder in layout.output.parents if Layout(folder, folder).manifest.is_file()), None
+        )
+        if above is not None:
+            raise UsageError(
+                f"{layout.output} is part of the run in {above}: annotate that run's whole input instead"
+            )
+        raise UsageError(
+            f"{layout.output} holds files that samcli did not write: {len(in_the_way)} in the way, the first "
+            f"{in_the_way[0]}. Choose another --output, or --overwrite to replace them"
+        )
+    return labels
+
+
+def _is_released(path: str, labels: Labels) -> bool:
+    """Whether a label file belongs to an image of ours that is gone."""
+    return any(path in labels.paths(key) for key in labels.released)
+
+
+def _sort(
+    refs: Sequence[ImageRef],
+    labels: Labels,
+    manifest: Manifest,
+    journal: dict[str, Entry],
+    job: Job,
+    *,
+    changed: bool,
+) -> Plan:
+    present, run = Presence(labels), manifest.run
+    todo, done, failed, collisions = [], {}, {}, {}
+    digests = {}
+    for ref in refs:
+        key = ref.key
+        entry, digest = journal.get(key), job.digest(key)
+        if digest:
+            digests[key] = digest
+        if key in labels.collisions:
+            collisions[key] = ref
+        elif entry is None or not entry.is_about(ref, run) or entry.digest != digest:
+            todo.append(ref)
+        elif not entry.done:
+            if job.options.retry_failed:
+                todo.append(ref)
+            else:
+                failed[key] = entry
+        elif present.has_all(key):
+            done[key] = entry
+        else:
+            todo.append(ref)
+    return Plan(labels.layout, labels, manifest, tuple(todo), done, failed, collisions, changed, digests)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a dry run learns from the images' headers."""
+
+    unreadable: dict[str, str]
+    """Key to reason."""
+    rotated: tuple[str, ...]
+    wide: tuple[str, ...]
+    alpha: tuple[str, ...]
+
+
+def survey(refs: Iterable[ImageRef], options: JobOptions) -> Survey:
+    """Read the header of every image."""
+
+    def look(ref: ImageRef) -> Probe | str:
+        try:
+            return probe_image(ref, options.max_pixels)
+        except ImageError as error:
+            return str(error)
+
+    refs = list(refs)
+    with ThreadPoolExecutor(options.workers) as pool:
+        seen = dict(zip((ref.key for ref in refs), pool.map(look, refs), strict=True))
+    probes = {key: probe for key, probe in seen.items() if isinstance(probe, Probe)}
+    return Survey(
+        unreadable={key: reason for key, reason in seen.items() if isinstance(reason, str)},
+        rotated=tuple(key for key, probe in probes.items() if probe.rotated),
+        wide=tuple(key for key, probe in probes.items() if probe.wide),
+        alpha=tuple(key for key, probe in probes.items() if probe.alpha),
+    )

@@ -1,0 +1,239 @@
+"""Run a job: a folder of images and networks in; labels, records and a journal out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from samcli.checkpoints.registry import find_all_weights, is_here
+from samcli.config import LabelOptions
+from samcli.errors import UsageError, one_line
+from samcli.files import remove, write_atomic, write_atomic_pieces
+from samcli.jobs.base import Job, Models
+from samcli.jobs.executor import StopSignals, run_local
+from samcli.jobs.plan import Plan, make_plan
+from samcli.jobs.summary import Summary
+from samcli.jobs.worker import BaseWorker
+from samcli.labels.formats import FORMATS, Rendering, check_formats
+from samcli.labels.formats.base import polygon_options
+from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
+from samcli.output.journal import Journal, read_journal
+from samcli.output.layout import Labels, Layout, check_output, locked, make_layout
+from samcli.output.manifest import read_manifest, write_manifest
+from samcli.output.records import read_record
+from samcli.polygons import PolygonOptions
+from samcli.types import Annotation, ImageRef, Outcome, Status
+
+log = logging.getLogger("samcli")
+
+Watch = Callable[[Outcome], None]
+
+
+def find_models(job: Job) -> Models:
+    """The job's checkpoints, downloaded if need be.
+
+    Raises:
+        WeightsError: one of them cannot be had.
+    """
+    return find_all_weights(job.checkpoints, log.info)
+
+
+def present_models(job: Job) -> tuple[Models | None, list[str]]:
+    """The checkpoints if all are here, and the names of those that would have to be downloaded.
+
+    Raises:
+        WeightsError: a name is unknown, or a file is not what it should be.
+    """
+    missing = [name for name in job.checkpoints.values() if not is_here(name)]
+    return (None if missing else find_models(job)), missing
+
+
+def check_models(layout: Layout, job: Job) -> None:
+    """Before anything is downloaded: a run under way with another model is most likely what was forgotten.
+
+    Raises:
+        UsageError: it names the model that the folder was begun with.
+    """
+    found = None if job.options.overwrite else read_manifest(layout.manifest)
+    for role, name in job.checkpoints.items():
+        begun_with = found.recipe.get(role, {}).get("name", name) if found else name
+        if begun_with != name and not is_here(name):
+            raise UsageError(
+                f"{layout.output} was begun with --{role} {begun_with}, and {name} is not here. "
+                "Give the same again, or --overwrite to begin anew, or another --output"
+            )
+
+
+def run_job(
+    job: Job,
+    data: Path,
+    output: Path | None,
+    *,
+    starting: Callable[[Plan], Watch] = lambda plan: lambda outcome: None,
+) -> Summary:
+    """Do the job for every image in `data` for which it is not done yet.
+
+    `starting` is called once the models are loaded, with the plan; what it returns is told of each outcome.
+
+    Raises:
+        SamcliError: it could not be begun, or the output cannot be written any more.
+    """
+    check_formats(job.format_names)
+    if not data.exists():
+        raise UsageError(f"{data} does not exist; expected an image or a folder of images")
+    check_models(make_layout(data, output, job.folder), job)
+    models = find_models(job)
+    plan = make_plan(data, output, job, models)
+    if not plan.todo and not plan.changed:
+        return _summary(plan, job)
+    check_output(plan.layout)
+    worker = job.load(plan, models) if plan.todo else None  # before anything is written
+    with locked(plan.layout):
+        labels, todo = plan.labels, frozenset(plan.todo)
+        del plan  # a million images need not be known twice
+        plan = make_plan(data, output, job, models)  # what another run did before we had the lock counts
+        if worker is not None and (plan.labels != labels or not todo.issuperset(plan.todo)):
+            worker = job.load(plan, models)  # images have come that the first plan did not know
+        if worker is None or not plan.todo:
+            write_manifest(plan.layout.manifest, plan.manifest)
+            summary = _summary(plan, job)
+            if plan.manifest.names:
+                _write_data_set_files(plan, job)
+                _fold(plan, job, summary)
+            return summary
+        return _run(replace(plan, manifest=replace(plan.manifest, names=dict(worker.names))), job, worker, starting)
+
+
+def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Watch]) -> Summary:
+    options, journal_path = job.options, plan.layout.journal
+    if options.overwrite:
+        _remove_earlier_run(plan)
+    write_manifest(plan.layout.manifest, plan.manifest)
+    _write_data_set_files(plan, job)
+    plan.layout.unfolded.touch()  # until the fold is done, whatever ends the run before
+    summary, watch = _summary(plan, job), starting(plan)
+    begun = time.perf_counter()
+    with StopSignals() as signals, Journal(journal_path, plan.manifest.run) as journal:
+
+        def settle(outcome: Outcome) -> None:
+            if outcome.status is not Status.DONE:
+                withdraw(plan.labels, outcome.ref.key)  # an earlier version's labels would be wrong now
+            journal.append(replace(outcome, digest=plan.digests.get(outcome.ref.key, "")))
+            if outcome.status is not Status.GONE:
+                watch(outcome)  # now, not when the next image has been through the networks
+
+        def too_many_failures() -> bool:
+            return options.max_failures is not None and summary.new_failures >= options.max_failures
+
+        for key in plan.labels.released:
+            gone = ImageRef(plan.layout.input_root, key)
+            settle(Outcome(gone, Status.GONE))
+        outcomes = run_local(
+            worker,
+            plan.todo,
+            batch=options.batch or worker.default_batch,
+            workers=options.workers,
+            settle=settle,
+            stopping=lambda: signals() or too_many_failures(),
+        )
+        with contextlib.closing(outcomes):
+            for outcome in outcomes:
+                summary.add(outcome)
+        if signals.received is not None:
+            summary.stopped_by = signals.received.name
+        elif too_many_failures() and summary.remaining:
+            summary.stopped_by = f"--max-failures {options.max_failures}"
+        if summary.stopped_by is None:
+            with worker.clock.measure("fold"):
+                _fold(plan, job, summary)
+    summary.notes += worker.notes()
+    summary.seconds = time.perf_counter() - begun
+    summary.stages = {name: seconds for name, seconds in worker.clock.seconds.items() if seconds >= 0.001}
+    return summary
+
+
+def _write_data_set_files(plan: Plan, job: Job) -> None:
+    """Write what describes the whole data set, e.g. `data.yaml`, where it is not there already.
+
+    People edit these: a run that goes on leaves them alone.
+    """
+    layout = plan.layout
+    for fmt in job.formats:
+        for file, data in fmt.data_set_files(plan.manifest.names, layout.splits_from_output()).items():
+            if job.options.overwrite or not (layout.output / file).exists():
+                write_atomic(layout.output / file, data)
+
+
+def _fold(plan: Plan, job: Job, summary: Summary) -> None:
+    """Write the files that hold all images, from the records of all that are done, in the order of keys."""
+    names, images = plan.manifest.names, plan.layout.images_from_output
+    shapes = polygon_options(job.options) if isinstance(job.options, LabelOptions) else PolygonOptions()
+    for fmt in job.formats:
+        if fmt.folded_name is not None:
+            annotations = read_annotations(plan.layout, plan.manifest.run, summary.failures)
+            renderings = (Rendering(annotation, names, shapes, images=images) for annotation in annotations)
+            write_atomic_pieces(plan.layout.output / fmt.folded_name, fmt.fold(renderings, names))
+    plan.layout.unfolded.unlink(missing_ok=True)
+
+
+def read_annotations(layout: Layout, run: str, failures: dict[str, str] | None = None) -> Iterator[Annotation]:
+    """The annotations of all images that a run has done and that are still there, in the order of their keys.
+
+    `failures`: takes the keys whose record cannot be read, and why.
+    """
+    journal = read_journal(layout.journal)
+    for key in sorted(key for key, entry in journal.items() if entry.done and entry.run == run):
+        if not os.path.lexists(layout.input_root / key):
+            continue  # labels of an image that is gone lead a trainer to a missing file
+        path = Path(layout.record(key))
+        try:
+            annotation = read_record(path.read_bytes())
+        except (OSError, ValueError) as error:
+            if failures is None:
+                raise
+            failures[key] = f"its record {path} cannot be read ({one_line(error)}): delete it, and run again"
+            continue
+        yield annotation
+
+
+def withdraw(labels: Labels, key: str) -> None:
+    """Remove labels and record of an image: of an earlier version of it, or of an earlier run."""
+    record = Path(labels.layout.record(key))
+    if record.is_file():  # so the labels beside it are ours
+        for path in (*map(Path, labels.paths(key)), record):
+            remove(path)
+
+
+def _remove_earlier_run(plan: Plan) -> None:
+    """Labels, records and journal of the run that `--overwrite` replaces: no label of another recipe may stay."""
+    earlier = {key: entry for key, entry in read_journal(plan.layout.journal).items() if entry.done}
+    whole_names = frozenset(key for key, entry in earlier.items() if entry.whole_name)
+    found = read_manifest(plan.layout.manifest)
+    formats = [FORMATS[name] for name in (found.recipe.get("format", ()) if found else ()) if name in FORMATS]
+    suffixes = {*plan.labels.suffixes, *(suffix for fmt in formats for suffix in fmt.suffixes)}
+    if found is not None and found.recipe.get("command") == "encode":
+        suffixes |= {SUFFIX, NPY_SUFFIX}
+    labels = replace(plan.labels, suffixes=tuple(sorted(suffixes)), whole_names=whole_names)
+    for key in earlier:
+        withdraw(labels, key)
+    for file in {file for fmt in formats for file in fmt.own_files}:
+        (plan.layout.output / file).unlink(missing_ok=True)
+    plan.layout.journal.unlink(missing_ok=True)
+
+
+def _summary(plan: Plan, job: Job) -> Summary:
+    """Counts before the first image of this run."""
+    summary = Summary(plan.layout.output, plan.manifest.names, plan.total, command=job.command)
+    summary.unasked = plan.manifest.unasked
+    summary.add_earlier(plan.done, plan.failed)
+    summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
+    summary.remedy = job.remedy
+    summary.notes = job.notes(plan.layout.output)
+    if "yolo" in job.format_names and plan.layout.splits_from_output():
+        summary.train_command = f"yolo segment train model=yolo11n-seg.pt data={plan.layout.output / 'data.yaml'}"
+    return summary

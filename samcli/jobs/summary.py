@@ -1,0 +1,106 @@
+"""What became of a run: counted from the outcomes of this one and the journal of those before."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samcli.output.journal import Entry
+from samcli.types import Outcome, Status
+
+_SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
+
+
+@dataclass
+class Summary:
+    """What became of a run; made from its outcomes and the journal's."""
+
+    output: Path
+    names: Mapping[int, str]
+    total: int
+    skipped: int = 0
+    """Done in an earlier run."""
+    done: int = 0
+    empty: int = 0
+    """Done, without any object."""
+    instances: Counter[int] = field(default_factory=Counter)
+    """By class id, over all runs in this folder."""
+    dropped: int = 0
+    """Objects found and not labelled, over all runs in this folder; the reasons are in the records."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Key to reason, over all runs in this folder."""
+    seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
+    stopped_by: str | None = None
+    """The signal or the limit that ended the run early."""
+    new_failures: int = 0
+    """Of this run alone."""
+    unasked: int = 0
+    """Images of the input that the prompts say nothing about; not in `total`."""
+    train_command: str | None = None
+    notes: list[str] = field(default_factory=list)
+    """What the user should bear in mind."""
+    command: str = "auto-annotate"
+    remedy: str = ""
+    """What can be done about failed images."""
+
+    def add_earlier(self, done: Mapping[str, Entry], failed: Mapping[str, Entry]) -> None:
+        """Count what earlier runs in this folder have left."""
+        self.skipped += len(done)
+        for counts, images in Counter(entry.instances for entry in done.values()).items():
+            self.instances.update({class_id: images * count for class_id, count in counts})
+        self.dropped += sum(entry.dropped for entry in done.values())
+        self.failures.update((key, entry.error or "unknown") for key, entry in failed.items())
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome of this run."""
+        if outcome.status is Status.FAILED:
+            self.failures[outcome.ref.key] = outcome.error or "unknown"
+            self.new_failures += 1
+            return
+        self.done += 1
+        self.empty += not outcome.instance_count
+        self.instances.update(outcome.instances)
+        self.dropped += outcome.dropped
+
+    @property
+    def remaining(self) -> int:
+        """Images of which nothing is known yet."""
+        return self.total - self.skipped - self.done - len(self.failures)
+
+    @property
+    def exit_status(self) -> int:
+        """0 all done; 3 some failed; 130 or 143 stopped by a signal."""
+        if self.stopped_by in _SIGNAL_STATUS:
+            return _SIGNAL_STATUS[self.stopped_by]
+        return 3 if self.failures else 0
+
+    def as_json(self) -> str:
+        """One JSON document."""
+        return json.dumps(self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "output": str(self.output),
+            "images": self.total,
+            "done": self.done,
+            "skipped": self.skipped,
+            "empty": self.empty,
+            "failed": len(self.failures),
+            "remaining": self.remaining,
+            "without_prompts": self.unasked,
+            "instances": sum(self.instances.values()),
+            "dropped": self.dropped,
+            "instances_by_class": {
+                self.names.get(key, str(key)): count for key, count in sorted(self.instances.items())
+            },
+            "failures": self.failures,
+            "seconds": round(self.seconds, 3),
+            "stages": {name: round(value, 3) for name, value in self.stages.items()},
+            "stopped_by": self.stopped_by,
+        }

@@ -1,0 +1,155 @@
+"""Class names beside labels: where they lie, what may be a name, and how they are written as text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from samcli.errors import UsageError, one_line
+
+MAX_CLASS_ID = 65_535
+"""More classes than anyone has: a larger number is in the wrong column."""
+
+DATA_YAML = "data.yaml"
+CLASSES_TXT = "classes.txt"
+
+SPLITS = ("train", "val", "test")
+"""The parts of a data set, as a data.yaml names them."""
+
+SPLIT_FOLDERS = (*SPLITS, "valid")
+"""What data sets call their parts, folders and keys alike."""
+
+
+def find_names_file(labels: Path, files: Iterable[str] = (DATA_YAML, CLASSES_TXT)) -> Path | None:
+    """The first of `files` that goes with a folder of labels: in it, or above it as far as its data set reaches.
+
+    That is up to the folder that holds `labels`, else the one above; and above a split's own folder
+    (`train/labels`, as some services export it) once more.
+    """
+    folder = labels.absolute()
+    above = [folder, *folder.parents]
+    tops = [index for index, place in enumerate(above) if place.name == "labels"]
+    last = tops[0] + 1 if tops else 1
+    if above[min(last, len(above) - 1)].name in SPLIT_FOLDERS or (not tops and folder.name in SPLIT_FOLDERS):
+        last += 1
+    return next((path for place in above[: last + 1] for name in files if (path := place / name).is_file()), None)
+
+
+def read_names(path: Path, *, unique: bool = True) -> dict[int, str]:
+    """Class id to class name, out of YAML with `names` (ids may have gaps) or a text file with a name a line.
+
+    `unique`: two classes of one name are an error.
+
+    Raises:
+        UsageError: it cannot be read, names nothing, or is about key points.
+    """
+    return parse_names(_said_names(path), str(path), unique=unique)
+
+
+def names_beside(labels: Path, files: Iterable[str] = (DATA_YAML, CLASSES_TXT)) -> dict[int, str]:
+    """Names by class id out of the file that goes with a folder of labels; none where it or what it says is absent.
+
+    Raises:
+        UsageError: the file is there and cannot be read.
+    """
+    path = find_names_file(labels, files)
+    said = _said_names(path) if path else None
+    return parse_names(said, str(path), unique=False) if said else {}
+
+
+def _said_names(path: Path) -> Any:
+    """What a file says about names, unchecked."""
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read {path}: {one_line(error)}") from error
+        names = [line.strip() for line in "\n".join(lines).rstrip().split("\n")]
+        if "" in names and names != [""]:  # the line's number is the class's id: what follows would shift
+            number = names.index("")
+            raise UsageError(f"{path}: line {number + 1} is empty; expected the name of class {number}")
+        return [name for name in names if name]
+    content = load_yaml(path)
+    if not isinstance(content, dict) or "names" not in content:
+        raise UsageError(f"{path} has no 'names'; expected e.g. names: [cat, dog]")
+    refuse_key_points(content, path)
+    return content["names"]
+
+
+def refuse_key_points(content: Mapping[str, Any], path: Path) -> None:
+    """Rows of key points look like polygons with a score.
+
+    Raises:
+        UsageError: a `data.yaml` with this content is about key points.
+    """
+    if "kpt_shape" in content:
+        raise UsageError(
+            f"{path} has kpt_shape: labels of key points would be taken for polygons. Convert them first"
+        )
+
+
+def load_yaml(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return parse_yaml(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {one_line(error)}") from error
+
+
+def parse_yaml(data: bytes, where: str) -> Any:
+    """What YAML text says.
+
+    Raises:
+        UsageError: it is none.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(data.decode("utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {where}: {one_line(error)}") from error
+
+
+def parse_names(value: Any, where: str, *, unique: bool = True) -> dict[int, str]:
+    """Class names from a list, or from an object of id to name.
+
+    Raises:
+        UsageError: ids are not numbers, names are not text, or (if `unique`) two classes have one name.
+    """
+    pairs = list(enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ())
+    if not pairs:
+        raise UsageError(f'{where}: names is {_brief(value)}; expected e.g. {{"0": "cat", "1": "dog"}}')
+    names: dict[int, str] = {}
+    seen: set[str] = set()
+    for key, name in pairs:
+        class_id = int(key) if re.fullmatch("[0-9]{1,9}", str(key)) else -1
+        name = str(name) if type(name) is int else name  # as in a data set of digits
+        if not 0 <= class_id <= MAX_CLASS_ID or not isinstance(name, str) or not name.strip():
+            raise UsageError(f"{where}: names has {key!r}: {_brief(name)}; expected a class id and its name")
+        if unique and name in seen:
+            raise UsageError(f"{where}: names has '{name}' twice")
+        seen.add(name)
+        names[class_id] = name
+    return names
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def complete(names: Mapping[int, str]) -> dict[int, str]:
+    """Names from 0 on without gaps; a number stands for a missing one."""
+    return {index: names.get(index, str(index)) for index in range(max(names, default=-1) + 1)}
+
+
+def write_class_names(names: Mapping[int, str]) -> bytes:
+    """A name a line, the first of class 0; numbers where there is no name."""
+    return "".join(" ".join(name.split()) + "\n" for name in complete(names).values()).encode()

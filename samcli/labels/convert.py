@@ -1,0 +1,269 @@
+"""Convert labels between formats, an image at a time: from a run's records, or from any format that is read."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from samcli.config import ConvertOptions
+from samcli.errors import ImageError, UsageError, one_line
+from samcli.files import check_writable, write_atomic, write_atomic_pieces, write_files
+from samcli.images import read_image
+from samcli.labels.class_map import ClassMap, read_class_map
+from samcli.labels.formats import FORMATS, LabelFormat, Rendering, check_formats
+from samcli.labels.formats.base import polygon_options
+from samcli.labels.formats.losses import describe, losses
+from samcli.labels.formats.reading import detect_format, read_labels
+from samcli.labels.formats.sources import Failure, LabelSet, Source, find_image_folder, guarded
+from samcli.output.journal import read_journal
+from samcli.output.layout import Layout, stem_of
+from samcli.output.manifest import Manifest, read_manifest
+from samcli.output.records import read_record
+from samcli.types import Annotation
+
+T = TypeVar("T")
+Watch = Callable[[int], None]
+
+
+@dataclass
+class Conversion:
+    """What became of a conversion."""
+
+    output: Path
+    source_format: str
+    formats: tuple[str, ...]
+    images: int = 0
+    instances: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+    """Key to reason."""
+    notes: list[str] = field(default_factory=list)
+    """What a format cannot hold, and what else a user should know of."""
+    files: int = 0
+    """Label files (or folders of them) of single images, and for all images."""
+    dry_run: bool = False
+    """Nothing was written."""
+
+    @property
+    def exit_status(self) -> int:
+        """0 all converted; 3 some images failed."""
+        return 3 if self.failures else 0
+
+
+def convert(
+    path: Path,
+    output: Path | None,
+    options: ConvertOptions,
+    watch: Watch = lambda count: None,
+    *,
+    dry_run: bool = False,
+) -> Conversion:
+    """Write the labels at `path` in other formats; `watch` is told how many images are done.
+
+    `dry_run`: all is made as if, and nothing written.
+
+    Raises:
+        UsageError: nothing that can be read, nothing said to write, or files are in the way.
+    """
+    formats = _targets(options)
+    class_map = read_class_map(Path(options.class_map).expanduser()) if options.class_map else None
+    path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
+    may_be_run = path.is_dir() and options.source_format in (None, "records")
+    manifest = read_manifest(Layout(path, path).manifest) if may_be_run else None
+    if options.source_format == "records" and manifest is None:
+        raise UsageError(f"{path} has no records: expected the output folder of a run")
+    if manifest is not None:
+        manifest.check_labels(path)
+    name = "records" if manifest else options.source_format or detect_format(path)
+    output = Path(os.path.abspath(output or path.with_name(f"{path.stem}-{'-'.join(formats)}")))  # noqa: PTH100
+    _check_output(output, options)
+    conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
+    for format_name, fmt in formats.items():
+        source = Source(path, _image_folder(path, options, manifest, name), options.max_pixels)
+        labels = _read_run(source, manifest) if manifest else read_labels(name, source)
+        labels = _with_new_classes(labels, class_map) if class_map else labels
+        writer = _Writer(fmt, options, source, labels, output, watch, dry_run=dry_run)
+        writer.write()
+        conversion.files += writer.files
+        conversion.images, conversion.instances = writer.images, writer.instances
+        conversion.failures.update(writer.failures)
+        remarks = [f"{count} {what}" for what, count in source.remarks.items()]
+        conversion.notes += [remark for remark in remarks if remark not in conversion.notes]
+        conversion.notes += describe(format_name, writer.lost)
+    return conversion
+
+
+def _targets(options: ConvertOptions) -> dict[str, LabelFormat]:
+    if not options.format:
+        raise UsageError("no --to: say which format to write, e.g. samcli convert labels/ --to coco")
+    check_formats(options.format)
+    formats = {name: FORMATS[name] for name in options.format}
+    for name, fmt in formats.items():
+        if fmt.needs - {"pixels"}:
+            raise UsageError(f"--to {name}: labels do not hold what it shows; only a run with --format {name} does")
+    return formats
+
+
+def _check_output(output: Path, options: ConvertOptions) -> None:
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output} is a file; expected a folder")
+    if Layout(output, output).manifest.exists():
+        raise UsageError(f"{output} holds a run; choose another --output, so that its labels stay what they are")
+    if output.is_dir() and any(output.iterdir()) and not options.overwrite:
+        raise UsageError(f"{output} is not empty; choose another --output, or --overwrite to replace labels there")
+    check_writable(output)
+
+
+def _image_folder(path: Path, options: ConvertOptions, manifest: Manifest | None, name: str) -> Path | None:
+    if options.images is not None:
+        folder = Path(os.path.abspath(Path(options.images).expanduser()))  # noqa: PTH100
+        if not folder.is_dir():
+            raise UsageError(f"--images {options.images} is no folder; expected that of the images")
+        return folder
+    if manifest is None:
+        return find_image_folder(path, itself=not (name in FORMATS and FORMATS[name].has_pictures))
+    folder = Path(os.path.normpath(path / manifest.input_root))
+    return folder if folder.is_dir() else None
+
+
+def _read_run(source: Source, manifest: Manifest) -> LabelSet:
+    """The records of a run; images that it could not label are no failures of the conversion."""
+    layout = Layout(source.path, source.path)
+    entries = {key: entry for key, entry in read_journal(layout.journal).items() if entry.run == manifest.run}
+    if unlabelled := sum(not entry.done for entry in entries.values()):
+        source.remarks["images failed in the run and have no labels"] += unlabelled
+
+    def annotations() -> Iterator[Annotation | Failure]:
+        for key in sorted(key for key, entry in entries.items() if entry.done):
+            yield guarded(key, layout.record(key), lambda _, file: read_record(Path(file).read_bytes()))
+
+    return LabelSet(manifest.names, annotations())
+
+
+def _with_new_classes(labels: LabelSet, class_map: ClassMap) -> LabelSet:
+    mapped = class_map.apply(labels.names)
+
+    def annotations() -> Iterator[Annotation | Failure]:
+        for item in labels.annotations:
+            try:
+                yield item if isinstance(item, Failure) else mapped.annotation(item)
+            except ImageError as error:
+                yield Failure(item.key, str(error))
+
+    return LabelSet(mapped.names, annotations())
+
+
+class _Writer:
+    """Writes one format, and counts."""
+
+    def __init__(
+        self,
+        fmt: LabelFormat,
+        options: ConvertOptions,
+        source: Source,
+        labels: LabelSet,
+        output: Path,
+        watch: Watch,
+        *,
+        dry_run: bool,
+    ) -> None:
+        self.images = self.instances = self.files = 0
+        self.failures: dict[str, str] = {}
+        self.lost: Counter[str] = Counter()
+        self._format, self._options, self._source, self._labels = fmt, options, source, labels
+        self._shapes = polygon_options(options)
+        self._layout = Layout(source.images or output, output)
+        self._watch, self._dry_run = watch, dry_run
+        own = (name for target in options.format for name in FORMATS[target].own_files)
+        self._reserved = {output / name for name in own}
+        self._taken: dict[str, str] = {}
+        """Label name -> the image that has it."""
+
+    def write(self) -> None:
+        names, fmt, output = self._labels.names, self._format, self._layout.output
+        done = self._done()
+        splits = self._layout.splits_from_output() if self._source.images else {}
+        for file, data in fmt.data_set_files(names, splits).items():
+            self._put(write_atomic, output / file, data)
+        if fmt.folded_name is not None:
+            self._put(write_atomic_pieces, output / fmt.folded_name, fmt.fold(done, names))
+        for _ in done:  # what a fold has not asked for
+            pass
+
+    def _put(self, write: Callable[[Path, T], None], path: Path, content: T) -> None:
+        self.files += 1
+        if not self._dry_run:
+            write(path, content)
+        elif isinstance(content, Iterator):  # it is made as if, so that what fails is known
+            for _ in content:
+                pass
+
+    def _done(self) -> Iterator[Rendering]:
+        """Each image, once its own files are written."""
+        for item in self._labels.annotations:
+            failure = item if isinstance(item, Failure) else None
+            if not isinstance(item, Failure):
+                try:
+                    rendering = self._rendering(item)
+                    self._publish(rendering)
+                except (ImageError, ValueError, OSError) as error:  # but a StorageError would befall all
+                    failure = Failure(item.key, one_line(error))
+            if failure is not None:
+                self.failures[failure.key] = failure.reason
+                continue
+            self.images += 1
+            self.instances += len(rendering.annotation.instances)
+            self.lost += losses(self._format, rendering)
+            self._watch(self.images)
+            yield rendering
+
+    def _rendering(self, annotation: Annotation) -> Rendering:
+        pixels = None
+        if "pixels" in self._format.needs:
+            if annotation.key not in self._source.refs:
+                raise ImageError(
+                    f"no such image in {self._source.images or 'sight: give its folder with --images'}"
+                )
+            pixels = read_image(self._source.refs[annotation.key], max_pixels=self._options.max_pixels).pixels
+        images = self._layout.images_from_output if self._source.images else ""
+        return Rendering(annotation, self._labels.names, self._shapes, pixels, images=images)
+
+    def _publish(self, rendering: Rendering) -> None:
+        """Write the image's own files.
+
+        Raises:
+            ValueError: another image has them, or the format cannot hold the image.
+            OSError: they cannot be written, e.g. because of their names.
+            StorageError: nothing can be written.
+        """
+        key = rendering.annotation.key
+        whole = self._claim(key)
+        suffixes = self._format.suffixes
+        for suffix, files in zip(suffixes, self._format.render_all(rendering), strict=True):
+            path = Path(self._layout.label(key, suffix, whole_name=whole))
+            if path in self._reserved:
+                raise ValueError(f"its label file would be the {path.name} of all images: rename the image")
+            self._put(write_files, path, files)
+
+    def _claim(self, key: str) -> bool:
+        """Whether the image's files bear its whole name: it has no suffix, or another image has the plain one."""
+        by_stem = bool(self._format.suffixes) or self._format.one_per_stem
+        name = _without_suffix(key) if by_stem else key
+        if self._options.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
+            name = key
+        owner = self._taken.get(name.casefold())
+        if owner == key:
+            raise ValueError("the labels speak of it twice")
+        if owner is not None:
+            raise ValueError(f"its label file would be that of {owner}: rename one, or use --on-collision suffix")
+        self._taken[name.casefold()] = key
+        return name == key and by_stem
+
+
+def _without_suffix(key: str) -> str:
+    """The key without its last suffix; labels from elsewhere may name images without any."""
+    folder, slash, name = key.rpartition("/")
+    return folder + slash + (stem_of(name) if "." in name else name)

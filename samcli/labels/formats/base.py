@@ -1,0 +1,161 @@
+"""What a label format is, and what it is given of an image."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samcli.config import LabelOptions
+from samcli.errors import UsageError
+from samcli.files import Files as Files
+from samcli.labels.formats.sources import LabelSet, Source
+from samcli.polygons import PolygonOptions, Polygons, mask_to_polygons
+from samcli.types import Annotation
+
+T = TypeVar("T", bound=np.generic)
+
+SPOOL = 1 << 24
+"""Bytes that `fold` holds in memory before what must wait goes to a temporary file."""
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """One image's annotation and all that a writer may need beside it.
+
+    `pixels`: uint8 (H, W, 3) RGB; `logits`: float32 (N, h, w), low-resolution, one for each instance; `edges`:
+    uint8 (H, W). Each is there only for a run with a format that `needs` it. `images`: their folder as seen from
+    the output folder.
+    """
+
+    annotation: Annotation
+    names: Mapping[int, str] = field(default_factory=dict)
+    polygon_options: PolygonOptions = field(default_factory=PolygonOptions)
+    pixels: NDArray[np.uint8] | None = None
+    logits: NDArray[np.float32] | None = None
+    edges: NDArray[np.uint8] | None = None
+    images: str = ""
+
+    def name_of(self, class_id: int) -> str:
+        """The class's name; its number where it has none."""
+        return self.names.get(class_id, str(class_id))
+
+    @property
+    def image_path(self) -> str:
+        """The image as seen from the folder of its label file."""
+        key = self.annotation.key
+        if self.images in ("", "."):
+            return posixpath.basename(key)
+        return posixpath.normpath("../" * key.count("/") + f"{self.images}/{key}")
+
+    @cached_property
+    def label_map(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Instance numbers (from 1) by pixel, 0 where there is none; small instances lie on top of large ones.
+
+        8 bits, or 16 where there are more than 255 instances.
+        """
+        instances = self.annotation.instances
+        labels = np.zeros(self.annotation.image_size, np.uint8 if len(instances) <= 255 else np.uint16)
+        for index in sorted(range(len(instances)), key=lambda i: -instances[i].mask.area):
+            pixels, (left, top, right, bottom) = instances[index].mask.crop()
+            labels[top:bottom, left:right][pixels] = index + 1
+        return labels
+
+    @cached_property
+    def polygons(self) -> list[Polygons]:
+        """The instances' polygons, in order; made once, by the first writer that asks."""
+        return [mask_to_polygons(instance.mask, self.polygon_options) for instance in self.annotation.instances]
+
+
+def polygon_options(options: LabelOptions) -> PolygonOptions:
+    """The options that are about polygons."""
+    return PolygonOptions(options.holes, options.parts, options.min_polygon_iou)  # type: ignore[arg-type]
+
+
+def plain_text(text: str) -> str:
+    """Text that XML and UTF-8 can hold: other characters, as in names that are no UTF-8, become U+FFFD."""
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
+
+
+def given(value: NDArray[T] | None) -> NDArray[T]:
+    """What a format `needs`, which the run must have provided.
+
+    Raises:
+        ValueError: it did not: records alone do not hold it.
+    """
+    if value is None:
+        raise ValueError("this format needs more than the records hold: name it when the masks are made")
+    return value
+
+
+class LabelFormat:
+    """Writes something for each image, perhaps some files for the whole data set, or only one file for all."""
+
+    suffix: str | None = None
+    """Of one image's label file; "" for a folder named as the image; None where images have none."""
+
+    needs: frozenset[str] = frozenset()
+    """Which of a rendering's `pixels`, `logits` and `edges` it reads."""
+
+    data_set_names: Sequence[str] = ()
+    """Names of the files for the whole data set that are written when a run begins."""
+
+    folded_name: str | None = None
+    """Name of the one file for all images, made from the records when a run ends."""
+
+    loses: frozenset[str] = frozenset()
+    """What it cannot hold of a mask; the words are those of `losses`."""
+
+    one_per_stem = False
+    """Whether images that differ in their suffix alone are in each other's way within the file for all."""
+
+    has_pictures = False
+    """Whether its labels are pictures themselves, which must not be taken for the images."""
+
+    is_read = False
+    """Whether `read` is there."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of all label files of one image. `Annotations/.xml`: a tree of .xml files below `Annotations`."""
+        return () if self.suffix is None else (self.suffix,)
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """Names of all files for the whole data set."""
+        return (*self.data_set_names, *((self.folded_name,) if self.folded_name else ()))
+
+    def render(self, rendering: Rendering) -> Files:
+        """What is written for one image."""
+        raise NotImplementedError(f"{type(self).__name__} writes nothing for one image")
+
+    def render_all(self, rendering: Rendering) -> list[Files]:
+        """One for each of `suffixes`."""
+        return [self.render(rendering)] if self.suffixes else []
+
+    def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
+        """Files for the whole data set by name; `splits`: image folders as seen from there, by `train`, `val`."""
+        return {}
+
+    def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterable[bytes]:
+        """The pieces of the file for all images, in constant memory; images come in the order of keys."""
+        raise NotImplementedError(f"{type(self).__name__} folds nothing")
+
+    def finds(self, path: Path) -> bool:
+        """Whether the file or folder looks like this format's; quick, and sure to be False for others'."""
+        return False
+
+    def read(self, source: Source) -> LabelSet:
+        """The labels in a file or folder of this format; images are read one at a time.
+
+        Raises:
+            UsageError: none of it can be read.
+        """
+        raise UsageError(f"{type(self).__name__} cannot be read back")

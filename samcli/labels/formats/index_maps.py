@@ -1,0 +1,79 @@
+"""PNG files whose pixels are numbers of instances or classes, with the Pascal VOC palette to be looked at."""
+
+from __future__ import annotations
+
+import functools
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samcli.labels.formats.base import Rendering
+from samcli.masks import Mask
+
+Map = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@functools.cache
+def palette() -> list[tuple[int, int, int]]:
+    """The 256 colours of Pascal VOC: the bits of a number, dealt to red, green and blue from the highest on."""
+    colours = []
+    for number in range(256):
+        channels = [0, 0, 0]
+        for place in range(8):
+            for channel in range(3):
+                channels[channel] |= (number >> (3 * place + channel) & 1) << (7 - place)
+        colours.append((channels[0], channels[1], channels[2]))
+    return colours
+
+
+def map_png(labels: Map) -> bytes:
+    """8 bits with palette; 16 bits grey for uint16."""
+    from PIL import Image
+
+    image = Image.fromarray(labels)
+    if labels.dtype == np.uint8:
+        image.putpalette([value for colour in palette() for value in colour])  # makes it mode P
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def read_map(path: Path | str) -> NDArray[np.int64]:
+    """(H, W) numbers in a PNG with palette, or grey of 8 or 16 bits.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        if image.mode not in ("P", "L", "I;16", "I", "1"):
+            raise ValueError(f"pixels are {image.mode}; expected numbers: a palette, or grey")
+        return np.asarray(image).astype(np.int64)
+
+
+def class_map(rendering: Rendering) -> Map:
+    """Class id + 1 by pixel, 0 where there is no object; where masks overlap, that of the label map's object."""
+    values = np.array([0, *(instance.class_id + 1 for instance in rendering.annotation.instances)])
+    if values.max() > 65_535:
+        raise ValueError(f"class {values.max() - 1}; a PNG has numbers up to 65535")
+    dtype = np.uint8 if values.max() <= 255 else np.uint16
+    mapped: Map = values.astype(dtype)[rendering.label_map]
+    return mapped
+
+
+def masks_of(labels: NDArray[np.int64], *, void: int | None = None) -> dict[int, Mask]:
+    """The mask of each number in a map, but for 0 and `void`."""
+    import cv2
+
+    size = labels.shape[0], labels.shape[1]
+    found = {}
+    for number in np.unique(labels).tolist():
+        if number in (0, void):
+            continue
+        pixels = labels == number
+        left, top, width, height = cv2.boundingRect(pixels.astype(np.uint8))
+        found[number] = Mask.from_pixels(pixels[top : top + height, left : left + width], (left, top), size)
+    return found

@@ -1,0 +1,242 @@
+"""Labels to be read: where they lie, the images they are of, and what reading them gives.
+
+Readers give one annotation at a time, and a `Failure` for an image whose labels cannot be read: one damaged
+file never ends the reading of the others.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from samcli.errors import ImageError, UsageError, one_line
+from samcli.images import find_images, probe_image
+from samcli.masks import Mask
+from samcli.output.layout import Layout, Listing
+from samcli.types import Annotation, ImageRef, Size
+
+_NO_LABELS = {"classes.txt", "labels.txt", "labelmap.txt", "train.txt", "val.txt", "test.txt"}
+"""Text files that lie among labels and are none."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image, or a label file without one, that could not be read, and why."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """What a reader gives: class names, and the annotations one at a time, in the order of keys."""
+
+    names: Mapping[int, str]
+    annotations: Iterator[Annotation | Failure]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or folder of labels, and the folder of their images where it is known.
+
+    `remarks`: how often something was met that a user should know of; it grows while labels are read.
+    """
+
+    path: Path
+    images: Path | None = None
+    max_pixels: int = 500_000_000
+    remarks: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of labels, or the one in which the file lies."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @cached_property
+    def refs(self) -> dict[str, ImageRef]:
+        """The images by key, in order; none where their folder is not known."""
+        return {} if self.images is None else {ref.key: ref for ref in find_images(self.images)}
+
+    def size(self, key: str) -> Size:
+        """(height, width) of an image, upright, from its header.
+
+        Raises:
+            ImageError: there is no such image, or it cannot be read.
+        """
+        if self.images is None:
+            raise ImageError("the labels do not say the image's size: give the images' folder with --images")
+        if key not in self.refs:
+            raise ImageError(f"no such image in {self.images}")
+        return probe_image(self.refs[key], self.max_pixels).image_size
+
+    def key_of(self, name: str) -> str:
+        """The key that labels mean by a file name: itself, or the one image with that base name.
+
+        Raises:
+            UsageError: it leads out of the images' folder.
+        """
+        key = name.replace("\\", "/").removeprefix("./")
+        if key in self.refs:
+            return key
+        base = key.rpartition("/")[2]
+        if len(alike := self._by_base_name.get(base, [])) == 1:
+            return alike[0]
+        if key.startswith("/") or key[1:2] == ":":
+            return base
+        if ".." in key.split("/") or not base:
+            raise UsageError(f"{self.path} speaks of an image '{name}'; expected a path below the images' folder")
+        return key
+
+    def key_for(self, relative: str, name: str) -> str:
+        """The key of the image that a label file at `relative` names: beside it, or else of the same stem.
+
+        Raises:
+            UsageError: it leads out of the images' folder.
+        """
+        key = self.key_of(posixpath.join(posixpath.dirname(relative), posixpath.basename(name)))
+        if key in self.refs:
+            return key
+        alike = self._by_stem.get(posixpath.splitext(relative)[0], [])
+        return alike[0] if len(alike) == 1 else key
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for key in self.refs:
+            found.setdefault(posixpath.splitext(key)[0], []).append(key)
+        return found
+
+    @cached_property
+    def _by_base_name(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for key in self.refs:
+            found.setdefault(key.rpartition("/")[2], []).append(key)
+        return found
+
+    def of_images(
+        self, suffix: str, parse: Callable[[str, str], Annotation], folder: Path | None = None
+    ) -> Iterator[Annotation | Failure]:
+        """`parse(key, label file)` of each image that has a label file; label files without image are failures.
+
+        `folder`: of the labels, where it is not the source's.
+
+        Raises:
+            UsageError: the images are not known.
+        """
+        layout = Layout(Path(), folder or self.folder)
+        if self.images is None:
+            raise UsageError(f"{self.path}: these labels do not name their images; give the folder with --images")
+        listing, seen, silent = Listing(), set(), 0
+        for key in self.refs:
+            names = [layout.label(key, suffix, whole_name=whole) for whole in (True, False)]
+            file = next((name for name in names if name not in seen and listing.has(name)), None)
+            if file is None:
+                silent += 1
+                continue
+            seen.add(file)
+            yield guarded(key, file, parse)
+        if silent:
+            self.remarks["images have no labels and were left out"] += silent
+        for key, file in label_files(Path(layout.output), suffix):
+            if file not in seen and Path(file).name not in _NO_LABELS:
+                yield Failure(key, f"a label file without an image in {self.images}")
+
+    def of_files(
+        self, suffix: str, parse: Callable[[str, str], Annotation], folder: Path | None = None
+    ) -> Iterator[Annotation | Failure]:
+        """`parse(path relative to the labels, label file)` of each label file that there is, in order."""
+        for relative, file in sorted(label_files(folder or self.folder, suffix)):
+            yield guarded(relative, file, parse)
+
+
+def guarded(key: str, file: str, parse: Callable[[str, str], Annotation]) -> Annotation | Failure:
+    """What `parse` makes of a label file, or why it cannot."""
+    try:
+        annotation = parse(key, file)
+        for instance in annotation.instances:
+            if (instance.mask.height, instance.mask.width) != annotation.image_size:
+                height, width = annotation.image_size
+                own = f"{instance.mask.width} x {instance.mask.height}"
+                raise ValueError(f"a mask of {own} pixels in an image of {width} x {height}")
+        return annotation
+    except Exception as error:  # a damaged file may make a parser raise anything
+        return Failure(key, f"{file}: {lack_of(error)}")
+
+
+def lack_of(error: Exception) -> str:
+    """What a file lacks that its format has, from the error that reading it has raised."""
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    if isinstance(error, (TypeError, AttributeError)):  # Python's words would be about Python
+        return "not of this format: a value is of another kind than expected (--from says which format it is)"
+    return one_line(error)
+
+
+def label_files(folder: Path, suffix: str) -> Iterator[tuple[str, str]]:
+    """(path below the tree of labels, whole path) of each file with that suffix, in order; hidden ones left out.
+
+    As in `Layout.label`, a suffix may begin with a folder. `""` means folders with amg.py's `metadata.csv`.
+    """
+    above, slash, ending = suffix.rpartition("/")
+    top = f"{folder}/{above}{slash}".rstrip("/")
+    for place, folders, names in os.walk(top):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if not ending and "metadata.csv" in names and place != top:
+            yield place[len(top) + 1 :], place
+        for name in sorted(names):
+            if ending and name.endswith(ending) and not name.startswith("."):
+                file = f"{place}/{name}"
+                yield file[len(top) + 1 :], file
+
+
+def first_file(folder: Path, suffix: str) -> Path | None:
+    """The first label file with that suffix, if there is one."""
+    files = (file for _, file in label_files(folder, suffix) if Path(file).name not in _NO_LABELS)
+    found = next(files, None)
+    return Path(found) if found else None
+
+
+def box_mask(box: tuple[float, float, float, float], image_size: Size) -> Mask:
+    """A filled rectangle: the box (xyxy) to whole pixels, one at least, inside the image.
+
+    Raises:
+        ValueError: the box has no extent, or lies outside the image.
+    """
+    import numpy as np
+
+    height, width = image_size
+    x1, y1, x2, y2 = box
+    if not (x1 < x2 and y1 < y2 and x1 < width and y1 < height and x2 > 0 and y2 > 0):
+        raise ValueError(f"box {x1:g}, {y1:g}, {x2:g}, {y2:g} in an image of {width} x {height} pixels")
+    left, top = min(max(round(x1), 0), width - 1), min(max(round(y1), 0), height - 1)
+    right, bottom = max(min(round(x2), width), left + 1), max(min(round(y2), height), top + 1)
+    return Mask.from_pixels(np.ones((bottom - top, right - left), bool), (left, top), image_size)
+
+
+def find_image_folder(path: Path, *, itself: bool) -> Path | None:
+    """Where the images of a file or folder of labels lie, if that is a usual place; None otherwise.
+
+    `labels` in the path exchanged for `images`; `images` or `JPEGImages` in it or beside it; the folder itself,
+    unless labels are images too.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    folder = path if path.is_dir() else path.parent
+    parts = list(folder.parts)
+    places = []
+    if "labels" in parts:
+        index = len(parts) - 1 - parts[::-1].index("labels")
+        places.append(Path(*parts[:index], "images", *parts[index + 1 :]))
+    places += [parent / name for parent in (folder, folder.parent) for name in ("images", "JPEGImages")]
+    for place in (*places, folder) if itself else places:
+        if place.is_dir():
+            try:
+                find_images(place)
+            except UsageError:
+                continue
+            return place
+    return None

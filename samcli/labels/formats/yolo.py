@@ -1,0 +1,149 @@
+"""YOLO labels: a row an object, shares of the image's size; an image without objects has an empty file.
+
+`yolo`: `class x1 y1 x2 y2 ...`, polygons through the centres of pixels. `yolo-box`: `class x y w h`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from samcli.errors import UsageError
+from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, load_yaml, names_beside
+from samcli.labels.formats.base import LabelFormat, Rendering
+from samcli.labels.formats.sources import LabelSet, Source, box_mask, first_file
+from samcli.labels.yolo_rows import numbered_rows, read_row
+from samcli.polygons import normalise
+from samcli.types import Annotation, Instance, Quality, Size
+
+
+class _Yolo(LabelFormat):
+    suffix = ".txt"
+    data_set_names = ("data.yaml",)
+    is_read = True
+
+    def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
+        """`data.yaml`; with the image folders where they lie so that a trainer finds these labels."""
+        content: dict[str, object] = {**splits, "names": dict(names)}
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        comment = "# Written by samcli."
+        if splits and splits["train"] == splits["val"]:
+            comment += " To train well, split off a validation set."
+        return {"data.yaml": f"{comment}\n{text}".encode()}
+
+    def read(self, source: Source) -> LabelSet:
+        """Rows of polygons, rasterised as Ultralytics' trainer does, and of boxes, filled; with or without score.
+
+        Each row is an object: parts that were written as rows of their own stay apart.
+        """
+        folder = _label_folder(source.path)
+        names = names_beside(folder)
+        if not names:
+            source.remarks["folder of labels has no data.yaml or classes.txt: numbers stand for class names"] += 1
+
+        def parse(key: str, file: str) -> Annotation:
+            size = source.size(key)
+            return Annotation(key, size, read_instances(Path(file).read_bytes(), size, source))
+
+        return LabelSet(names, source.of_images(self.suffix or "", parse, folder))
+
+
+class YoloFormat(_Yolo):
+    """Ultralytics' segmentation labels, and the `data.yaml` that its trainer is given."""
+
+    loses = frozenset({"borders", "empty", "repeated", "scores"})
+
+    def render(self, rendering: Rendering) -> bytes:
+        """One row a ring, in the order of the instances. The same row is never written twice."""
+        return yolo_rows(rendering)
+
+    def finds(self, path: Path) -> bool:
+        """A folder of .txt files with rows of numbers."""
+        if not path.is_dir() or lists_images_elsewhere(path):
+            return False
+        files = [first_file(_label_folder(path), ".txt")]
+        words = files[0].read_text(errors="replace").split("\n")[0].split() if files[0] else ["?"]
+        return len(words) in (0, 5, 6) or (len(words) > 6 and _are_numbers(words))
+
+
+class YoloBox(_Yolo):
+    """Ultralytics' detection labels: the masks' own boxes."""
+
+    loses = frozenset({"masks", "empty", "scores"})
+
+    def render(self, rendering: Rendering) -> bytes:
+        """One row a mask that has pixels. The same row is never written twice."""
+        height, width = rendering.annotation.image_size
+        rows: dict[str, None] = {}
+        for instance in rendering.annotation.instances:
+            if instance.mask.box is not None:
+                left, top, right, bottom = instance.mask.box
+                x, y = (left + right) / 2 / width, (top + bottom) / 2 / height
+                w, h = (right - left) / width, (bottom - top) / height
+                rows[f"{instance.class_id} {x:.6f} {y:.6f} {w:.6f} {h:.6f}"] = None
+        return "".join(row + "\n" for row in rows).encode("ascii")
+
+
+def yolo_rows(rendering: Rendering) -> bytes:
+    """The label file of an image."""
+    height, width = rendering.annotation.image_size
+    rows: dict[str, None] = {}  # in order, each once: a trainer rejects repeated rows
+    for instance, shape in zip(rendering.annotation.instances, rendering.polygons, strict=True):
+        for ring in shape.rings:
+            values = normalise(ring, height, width).ravel().tolist()
+            rows[f"{instance.class_id}" + " %.6f" * len(values) % tuple(values)] = None
+    return "".join(row + "\n" for row in rows).encode("ascii")
+
+
+def lists_images_elsewhere(folder: Path) -> bool:
+    """Whether it is a data set in which text files list the images, as CVAT exports it, without the images."""
+    if not (folder / "labels").is_dir() or (folder / "images").is_dir():
+        return False
+    try:
+        content = load_yaml(folder / DATA_YAML)
+    except UsageError:
+        return False
+    return any((folder / file).is_file() for file in image_lists(content))
+
+
+def image_lists(data_yaml: Any) -> list[str]:
+    """The text files that a `data.yaml` says its images are listed in."""
+    said = [data_yaml.get(split) for split in SPLIT_FOLDERS] if isinstance(data_yaml, dict) else []
+    return [file for file in said if isinstance(file, str) and file.endswith(".txt")]
+
+
+def _are_numbers(words: list[str]) -> bool:
+    try:
+        return all(math.isfinite(float(word)) for word in words)
+    except ValueError:
+        return False
+
+
+def _label_folder(path: Path) -> Path:
+    """`labels` in a data set that has it beside `images`; else the folder itself."""
+    folder = path if path.is_dir() else path.parent
+    return folder / "labels" if (folder / "labels").is_dir() and (folder / "images").is_dir() else folder
+
+
+def read_instances(data: bytes, image_size: Size, source: Source) -> tuple[Instance, ...]:
+    """The objects in a label file; boxes are filled, which is remarked on.
+
+    Raises:
+        ValueError: a row is damaged; says which.
+    """
+    return tuple(_instance(number, line, image_size, source) for number, line in numbered_rows(data))
+
+
+def _instance(number: int, line: str, image_size: Size, source: Source) -> Instance:
+    try:
+        row = read_row(line)
+        if row.is_box:
+            source.remarks["objects have no mask: their boxes were filled"] += 1
+        mask = box_mask(row.box(image_size), image_size) if row.is_box else row.mask(image_size)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from error
+    return Instance(mask, row.class_id, Quality(detector_score=row.score))

@@ -1,0 +1,46 @@
+"""Write what belongs to one image: its record, then its label files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from samcli.files import write_atomic, write_files
+from samcli.labels.formats import LabelFormat, Rendering
+from samcli.output.layout import Layout
+from samcli.output.records import write_record
+from samcli.polygons import Polygons
+from samcli.types import Instance
+
+
+def write_annotation(
+    rendering: Rendering, formats: Sequence[LabelFormat], layout: Layout, *, whole_name: bool = False
+) -> None:
+    """Write the record of an image, then its files in each of the formats.
+
+    Everything is rendered before anything is written.
+
+    Raises:
+        ValueError: a format cannot hold it, or lacks something that it needs.
+        StorageError: the output cannot be written at all.
+        OSError: this image's files cannot be written.
+    """
+    annotation = rendering.annotation
+    rendered = [
+        (suffix, files)
+        for fmt in formats
+        for suffix, files in zip(fmt.suffixes, fmt.render_all(rendering), strict=True)
+    ]
+    if "polygons" in vars(rendering):  # a format has made them
+        annotation = replace(annotation, instances=_with_polygon_iou(annotation.instances, rendering.polygons))
+    write_atomic(Path(layout.record(annotation.key)), write_record(annotation, rendering.names))
+    for suffix, files in rendered:
+        write_files(Path(layout.label(annotation.key, suffix, whole_name=whole_name)), files)
+
+
+def _with_polygon_iou(instances: Sequence[Instance], polygons: Sequence[Polygons]) -> tuple[Instance, ...]:
+    return tuple(
+        replace(instance, quality=replace(instance.quality, polygon_iou=shape.iou))
+        for instance, shape in zip(instances, polygons, strict=True)
+    )

@@ -1,0 +1,214 @@
+"""Embeddings on disk: one safetensors file an image, read back only for the same model and the same image file.
+
+<folder>/<the image's key with its suffix exchanged>.safetensors
+    features          (C, h, w) float16, bfloat16 or float32
+    high_res.0, ...   finer features, for families that have them
+    metadata          {"samcli": JSON of `_Facts`}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samcli.errors import UsageError
+from samcli.output.layout import Layout
+from samcli.output.manifest import Manifest, read_manifest
+from samcli.types import Embedding, ImageRef, Size
+
+if TYPE_CHECKING:
+    import torch
+
+SUFFIX = ".safetensors"
+NPY_SUFFIX = ".npy"
+DTYPES = ("fp16", "fp32", "bf16")
+
+_DAMAGE = (OSError, ValueError, KeyError, TypeError)
+"""What reading a file raises that is not there, torn, or not ours."""
+
+log = logging.getLogger("samcli")
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a file says of the embedding in it."""
+
+    key: str
+    model: str
+    image_size: Size
+    input_size: Size
+    bytes: int
+    mtime_ns: int
+
+
+def write_embedding(ref: ImageRef, embedding: Embedding, dtype: str) -> bytes:
+    """The file of one embedding; equal embeddings give equal bytes."""
+    from safetensors.torch import save
+
+    facts = _Facts(ref.key, embedding.model, embedding.image_size, embedding.input_size, ref.size, ref.mtime_ns)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in stored_tensors(embedding, dtype).items()}
+    # One key: several would come in any order.
+    data: bytes = save(tensors, {"samcli": json.dumps(asdict(facts))})
+    return data
+
+
+def write_npy(embedding: Embedding) -> bytes:
+    """(1, C, h, w) float32 as `numpy.save` writes it: what segment-anything's browser demos read."""
+    import numpy as np
+
+    file = io.BytesIO()
+    np.save(file, embedding.features[None].float().cpu().numpy())
+    return file.getvalue()
+
+
+def stored_tensors(embedding: Embedding, dtype: str) -> dict[str, torch.Tensor]:
+    """Features and finer features by their names in the file, rounded to `dtype`, one of `DTYPES`.
+
+    Numbers that are too large for it become infinite.
+    """
+    finer = {f"high_res.{index}": tensor for index, tensor in enumerate(embedding.high_res)}
+    tensors = {"features": embedding.features, **finer}
+    return {name: tensor.to(_torch_dtype(dtype)) for name, tensor in tensors.items()}
+
+
+def _torch_dtype(name: str) -> torch.dtype:
+    import torch
+
+    return {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[name]
+
+
+class EmbeddingStore:
+    """The folder that an `encode` run has written. `counts`: how many were read, missing, stale or damaged."""
+
+    def __init__(self, layout: Layout, manifest: Manifest) -> None:
+        self._layout = layout
+        self._dtype = _torch_dtype(manifest.recipe["dtype"])
+        self._model: str = manifest.recipe["sam"]["sha256"]
+        self.counts: Counter[str] = Counter()
+
+    def size_of(self, ref: ImageRef) -> Size | None:
+        """The image's size if its embedding seems to be there: from the header alone, so it may be damaged yet."""
+        for path in self._paths(ref):
+            with contextlib.suppress(*_DAMAGE), _opened(path) as file:
+                facts = _facts(file)
+                if self._is_about(facts, ref):
+                    return facts.image_size
+        return None
+
+    def _paths(self, ref: ImageRef) -> list[Path]:
+        return [Path(self._layout.label(ref.key, SUFFIX, whole_name=whole_name)) for whole_name in (False, True)]
+
+    def _is_about(self, facts: _Facts, ref: ImageRef) -> bool:
+        """Whether it is of this very version of the image, by the right model."""
+        found = facts.key, facts.bytes, facts.mtime_ns, facts.model
+        return found == (ref.key, ref.size, ref.mtime_ns, self._model)
+
+    def read(self, ref: ImageRef) -> Embedding | None:
+        """The embedding of this very version of the image, or None where there is none."""
+        state = "missing"
+        for path in self._paths(ref):
+            found = _read(path)
+            if isinstance(found, str):
+                state = state if found == "missing" else found
+                continue
+            facts, embedding = found
+            if facts.key != ref.key:
+                continue
+            if not self._is_about(facts, ref):
+                state = "stale"
+                break
+            self.counts["read"] += 1
+            return embedding
+        self.counts[state] += 1
+        return None
+
+    def rounded(self, embedding: Embedding) -> Embedding:
+        """A fresh embedding as it would have come out of the store."""
+        return replace(
+            embedding,
+            features=embedding.features.to(self._dtype),
+            high_res=tuple(tensor.to(self._dtype) for tensor in embedding.high_res),
+        )
+
+
+def _opened(path: Path) -> Any:
+    """A safetensors file, opened; as what is wrong with it a ValueError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def _facts(file: Any) -> _Facts:
+    facts = _Facts(**json.loads(file.metadata()["samcli"]))
+    (height, width), (inner_height, inner_width) = facts.image_size, facts.input_size
+    return replace(facts, image_size=(height, width), input_size=(inner_height, inner_width))
+
+
+def _read(path: Path) -> tuple[_Facts, Embedding] | str:
+    """What a file holds, or why it holds nothing: `missing` or `damaged`."""
+    from safetensors import SafetensorError
+
+    try:
+        with _opened(path) as file:
+            facts = _facts(file)
+            names = set(file.keys())
+            finer = tuple(file.get_tensor(f"high_res.{i}") for i in range(len(names) - 1))
+            features = file.get_tensor("features")
+    except FileNotFoundError:
+        return "missing"
+    except (SafetensorError, *_DAMAGE) as error:
+        log.warning("%s is damaged (%s): its image is encoded anew", path, type(error).__name__)
+        return "damaged"
+    return facts, Embedding(features, facts.image_size, facts.input_size, facts.model, finer)
+
+
+def _manifest(folder: Path) -> Manifest:
+    manifest = read_manifest(Layout(folder, folder).manifest)
+    if manifest is None or manifest.recipe.get("command") != "encode":
+        raise UsageError(f"--embeddings {folder} holds no embeddings: give the output folder of `samcli encode`")
+    return manifest
+
+
+def store_facts(folder: str | None) -> dict[str, Any]:
+    """What a recipe says of the embeddings that are read from a folder: they are rounded, so masks may differ.
+
+    Raises:
+        UsageError: no embeddings were written there.
+    """
+    if folder is None:
+        return {}
+    recipe = _manifest(Path(folder)).recipe
+    return {"embeddings": {"dtype": recipe["dtype"], "precision": recipe["precision"]}}
+
+
+def open_store(folder: str, model: str, precision: str) -> EmbeddingStore:
+    """The embeddings in a folder.
+
+    `model`, `precision`: of the engine that is going to be prompted with them.
+
+    Raises:
+        UsageError: there are none, or they were made by another model or in another precision: what is missing
+            would have to be made anew, and the two must not be mixed.
+    """
+    manifest = _manifest(Path(folder))
+    made_by, made_in = manifest.recipe["sam"], manifest.recipe["precision"]
+    if made_by["sha256"] != model:
+        raise UsageError(
+            f"--embeddings {folder} were made by {made_by['name']} ({made_by['sha256'][:12]}), "
+            f"this is another model ({model[:12]}): give that one with --sam, or encode anew"
+        )
+    if made_in != precision:
+        raise UsageError(
+            f"--embeddings {folder} were made in {made_in}, this run is in {precision}: give --precision {made_in}"
+        )
+    root = Path(folder).absolute()
+    return EmbeddingStore(Layout(root, root), manifest)

@@ -1,0 +1,327 @@
+"""The review page: one HTML file for a run, to look through its masks and mark them.
+
+Its data are made from records and journal alone. Masks travel as contours: a third of the size of their run
+lengths, and the browser fills them at any zoom. Marks come back through `review.apply_review`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samcli.drawing import class_color
+from samcli.errors import ImageError, UsageError
+from samcli.files import check_writable, write_atomic_pieces
+from samcli.images import probe_image, read_image
+from samcli.masks import Mask
+from samcli.output.journal import Entry, read_journal
+from samcli.output.layout import Layout
+from samcli.output.manifest import Manifest
+from samcli.output.records import read_record
+from samcli.review.apply import (
+    DOUBT_FORMULA,
+    REVIEW_FORMAT,
+    REVIEW_VERSION,
+    as_labelled,
+    doubt,
+    instance_hash,
+    open_run,
+)
+from samcli.types import Annotation, ImageRef, Instance
+
+_DETAIL = 1600
+"""Contours are exact to a pixel of the image at this longer side: a window seldom shows more."""
+
+_TOLERANCE = 0.6
+"""Of simplified contours, in pixels at that size: less would keep every stair of a slanted border."""
+
+_LEAST_AREA = 4
+"""Rings that enclose less (same pixels) are left out where a mask has others."""
+
+_FEW = 150
+_SIDE_OF_FEW, _SIDE_OF_MANY = 800, 360
+"""Longer side of embedded pictures, in pixels: up to `_FEW` images, and for more (a page to be sent by mail)."""
+
+_JPEG_QUALITY = 72
+_MAX_PIXELS = 500_000_000
+
+_NOT_IN_BROWSERS = (".tif", ".tiff")
+_MAYBE_NOT_IN_BROWSERS = (".png",)
+"""Suffixes of images that browsers show otherwise than we read them where they are 16-bit or turned by EXIF."""
+
+_FIGURES = (
+    ("doubt", "Doubt"),
+    ("detector_score", "Detector score"),
+    ("predicted_iou", "Predicted IoU"),
+    ("stability", "Stability"),
+    ("box_iou", "Box IoU"),
+    ("polygon_iou", "Polygon IoU"),
+)
+"""In the order of an instance's row in the page's data; `doubt` first."""
+
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+def write_review_page(
+    output: Path, target: Path | None = None, *, count: int | None = None, embed: bool = False
+) -> Path:
+    """Write the review page of a run; its path.
+
+    `target`: where to write it; None is `review.html` in the run's own folder. `count`: so many images, evenly
+    spread, instead of all. `embed`: small pictures go into the page, so that it can be sent without the images.
+
+    Raises:
+        UsageError: no run was begun there, or nothing has become of any image yet.
+    """
+    layout, manifest = open_run(output)
+    target = Path(os.path.abspath(target or layout.run_folder / "review.html"))  # noqa: PTH100
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--output {target}: expected a name that ends in .html; without --html it is a PNG")
+    check_writable(target)
+    entries = {key: e for key, e in read_journal(layout.journal).items() if e.run == manifest.run}
+    keys = sorted({*entries, *manifest.collisions})
+    if not keys:
+        raise UsageError(f"nothing to review in {layout.output}: its run has finished no image yet")
+    if count is not None and len(keys) > count:
+        keys = [keys[index * len(keys) // count] for index in range(count)]
+    write_atomic_pieces(target, _page(layout, manifest, entries, keys, target, embed=embed))
+    return target
+
+
+def _page(
+    layout: Layout,
+    manifest: Manifest,
+    entries: Mapping[str, Entry],
+    keys: Sequence[str],
+    target: Path,
+    *,
+    embed: bool,
+) -> Iterator[bytes]:
+    """The page in pieces: data, then the script, then the pictures, which the first paint need not wait for."""
+    style, script = _asset("style.css"), _asset("script.js")
+    fixed = {
+        "style": f"<style>{style}</style>",
+        "script": f"<script>{script}</script>",
+        "policy": html.escape(_policy(style, script)),
+    }
+    for piece in re.split(r"(\{\{\w+\}\})", _asset("template.html")):
+        name = piece[2:-2] if piece.startswith("{{") else ""
+        if name == "data":
+            yield from _data(layout, manifest, entries, keys, target)
+        elif name == "pictures":
+            yield from _pictures(layout, keys, embed=embed)
+        else:
+            yield fixed.get(name, piece).encode()
+
+
+def _data(
+    layout: Layout, manifest: Manifest, entries: Mapping[str, Entry], keys: Sequence[str], target: Path
+) -> Iterator[bytes]:
+    """One JSON object: what is known of the run, a row for each image, and the colours of the classes in them."""
+    yield _embeddable(_json(_head(layout, manifest, target))[:-1] + ',"images":[')
+    class_ids: set[int] = set()
+    for number, key in enumerate(keys):
+        row = _row(layout, manifest, entries, key)
+        class_ids.update(instance[0] for instance in row[3:] and row[3])
+        yield _embeddable((",\n" if number else "\n") + _json(row))
+    colors = {class_id: " ".join(map(str, class_color(class_id))) for class_id in sorted(class_ids)}
+    yield _embeddable('],"colors":' + _json(colors) + "}")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _asset(name: str) -> str:
+    return (resources.files("samcli") / "assets" / "review" / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing but this page's own style and script, and pictures beside it: no network whatever the data say."""
+
+    def digest(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    return (
+        f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; "
+        "img-src 'self' file: data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _embeddable(text: str) -> bytes:
+    """JSON that is safe between script tags, whatever names are in it: ASCII, and no tag can open or end."""
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").encode("ascii")
+
+
+def _head(layout: Layout, manifest: Manifest, target: Path) -> dict[str, Any]:
+    """What the page knows of the run as a whole."""
+    return {
+        "format": REVIEW_FORMAT,
+        "version": REVIEW_VERSION,
+        "name": layout.output.name,
+        "fingerprint": manifest.fingerprint,
+        "run": _identity(layout, manifest),
+        "images_at": os.path.relpath(layout.input_root, target.parent).replace(os.sep, "/") + "/",
+        "detail": _DETAIL,
+        "formula": DOUBT_FORMULA,
+        "figures": _FIGURES,
+        "names": {str(class_id): name for class_id, name in manifest.names.items()},
+    }
+
+
+def _identity(layout: Layout, manifest: Manifest) -> str:
+    """Of this run among all that a browser keeps marks of: recipe, and the journal's first line (with times)."""
+    with layout.journal.open("rb") as file:
+        first = file.readline()
+    return hashlib.sha256(manifest.fingerprint.encode() + first).hexdigest()[:16]
+
+
+def _row(layout: Layout, manifest: Manifest, entries: Mapping[str, Entry], key: str) -> list[Any]:
+    """One image: `[key, width, height, instances]`, or `[key, why it failed]`."""
+    entry = entries.get(key)
+    if key in manifest.collisions or entry is None or not entry.done:
+        return [key, manifest.collisions.get(key) or (entry and entry.error) or "unknown"]
+    try:
+        annotation = read_record(Path(layout.record(key)).read_bytes())
+        instances = as_labelled(annotation)
+    except (OSError, ValueError) as error:
+        return [key, f"its record cannot be read: {error}"]
+    height, width = annotation.image_size
+    unit = _unit(annotation)
+    return [key, width, height, [_instance_row(instance, rejected, unit) for instance, rejected in instances]]
+
+
+def _unit(annotation: Annotation) -> float:
+    """Contour coordinates per pixel of the image."""
+    return min(1.0, _DETAIL / max(annotation.image_size))
+
+
+def _instance_row(instance: Instance, rejected: bool, unit: float) -> list[Any]:
+    """`[class id, rejected, hash, contours, prompt box or 0, *figures in thousandths]`; the script reads it."""
+    quality = instance.quality
+    figures = [doubt(quality), *(getattr(quality, name) for name, _ in _FIGURES[1:])]
+    box = instance.prompt_box
+    return [
+        instance.class_id,
+        int(rejected),
+        instance_hash(instance),
+        encode_contours(instance.mask, unit),
+        [round(value * unit) for value in box] if box else 0,
+        *(None if value is None or not math.isfinite(value) else round(value * 1000) for value in figures),
+    ]
+
+
+def encode_contours(mask: Mask, unit: float = 1.0) -> str:
+    """The borders of a mask, holes too (to be filled by the even-odd rule), as a short string.
+
+    They run along the edges of pixels; slits one pixel wide are closed. For each ring: the number of its points,
+    then each point as the difference (x, y) to the one before, of any ring; the first to (0, 0). Numbers are
+    zigzag-coded, five bits a character, least significant first, the sixth bit set while more follow. `unit`:
+    coordinates per pixel.
+    """
+    pixels, (left, top, _, _) = mask.crop()
+    if not pixels.size:
+        return ""
+    found, _ = cv2.findContours(_corners(pixels), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    rings = [_ring(points, unit) for points in found]
+    areas = [cv2.contourArea(points) * unit * unit for points in found]
+    largest = areas.index(max(areas))
+    codes: list[str] = []
+    last = np.zeros((1, 2), np.int64)
+    for index, ring in enumerate(rings):
+        if index != largest and areas[index] < _LEAST_AREA:
+            continue
+        points = np.rint(ring + (left * unit, top * unit)).astype(np.int64)
+        steps = np.diff(np.concatenate([last, points]), axis=0).ravel()
+        last = points[-1:]
+        codes.append(_code(2 * len(points)))
+        codes.extend(map(_code, (steps << 1 ^ steps >> 63).tolist()))
+    return "".join(codes)
+
+
+def _corners(pixels: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The corners of the pixels of a mask, (h + 1, w + 1): OpenCV traces through pixels, and these lie on edges."""
+    padded = cv2.copyMakeBorder(pixels.astype(np.uint8), 0, 1, 0, 1, cv2.BORDER_CONSTANT)
+    return np.asarray(cv2.dilate(padded, np.ones((2, 2), np.uint8), anchor=(1, 1)))
+
+
+def _ring(points: NDArray[np.int32], unit: float) -> NDArray[np.float64]:
+    """(K, 2) simplified points of one border. What is too thin for that is a line; a speck is its box."""
+    scaled = points.reshape(-1, 2) * unit
+    simple = cv2.approxPolyDP(scaled.astype(np.float32), _TOLERANCE, True).reshape(-1, 2)
+    (left, top), (right, bottom) = scaled.min(0), scaled.max(0)
+    if len(simple) > 2 or max(right - left, bottom - top) > 2:
+        return np.asarray(simple, np.float64)
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+
+
+def _code(value: int) -> str:
+    text = ""
+    while value > 31:
+        text += _ALPHABET[value & 31 | 32]
+        value >>= 5
+    return text + _ALPHABET[value]
+
+
+def _pictures(layout: Layout, keys: Sequence[str], *, embed: bool) -> Iterator[bytes]:
+    """A JSON object: position of the image -> base64 of a small JPEG. Without `embed`, only those that browsers
+    cannot show."""
+    side = _SIDE_OF_FEW if len(keys) <= _FEW else _SIDE_OF_MANY
+
+    def picture(item: tuple[int, str]) -> str | None:
+        number, key = item
+        ref = ImageRef(layout.input_root, key)
+        if not embed and _shown_by_browsers(ref):
+            return None
+        jpeg = _small_jpeg(ref, side)
+        return f'"{number}":"{base64.b64encode(jpeg).decode()}"' if jpeg else None
+
+    yield b"{"
+    comma = ""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(keys), 256):  # pictures of one part at a time are held
+            for text in pool.map(picture, enumerate(keys[start : start + 256], start)):
+                if text:
+                    yield (comma + text).encode("ascii")
+                    comma = ",\n"
+    yield b"}"
+
+
+def _shown_by_browsers(ref: ImageRef) -> bool:
+    suffix = ref.path.suffix.lower()
+    if suffix in _NOT_IN_BROWSERS:
+        return False
+    if suffix not in _MAYBE_NOT_IN_BROWSERS:
+        return True
+    try:
+        probe = probe_image(ref, _MAX_PIXELS)
+    except ImageError:
+        return True
+    return not (probe.wide or probe.rotated)
+
+
+def _small_jpeg(ref: ImageRef, side: int) -> bytes | None:
+    """The image at that longer side; None where it cannot be read."""
+    try:
+        pixels = read_image(ref, max_pixels=_MAX_PIXELS).pixels
+    except (ImageError, OSError):
+        return None
+    scale = min(1.0, side / max(pixels.shape[:2]))
+    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return bytes(data.tobytes())

@@ -1,0 +1,54 @@
+"""Choose the device and the precision that the networks run with."""
+
+from __future__ import annotations
+
+import torch
+
+from samcli.errors import UsageError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first CUDA GPU, else the CPU.
+
+    Raises:
+        UsageError: the device is not on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(f"cuda:{name}" if name.isdigit() else name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise UsageError(f"no device '{name}' here; found {', '.join(found)}") from error
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """`auto` is what the device does fastest without harm: bf16 where it is in hardware, else fp32.
+
+    Raises:
+        UsageError: fp16 on a CPU, which has no arithmetic for it.
+    """
+    if name == "auto":
+        return "bf16" if _has_bf16(device) else "fp32"
+    if name == "fp16" and device.type == "cpu":
+        raise UsageError("--precision fp16 needs a GPU; on a CPU use bf16 or fp32")
+    return name
+
+
+def compute_exactly() -> None:
+    """Make fp32 be fp32: convolutions, and products where somebody allowed it, keep ten bits of mantissa else."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8  # older ones emulate it
+    if device.type != "cpu":
+        return False
+    abilities = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, ability, bool)() for ability in abilities)

@@ -1,0 +1,132 @@
+"""CVAT's "Ultralytics YOLO Segmentation 1.0": read from the zip, from our folder with it, and unpacked."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from label_samples import ANNOTATIONS, NAMES, least_iou, read_all, write_images, write_labels
+
+from samcli.config import ConvertOptions
+from samcli.errors import UsageError
+from samcli.labels.convert import convert
+from samcli.labels.formats.reading import detect_format
+
+NEAR = ANNOTATIONS[:3]
+ROW = "1 0.1 0.1 0.5 0.1 0.5 0.5\n"
+
+
+def export(folder: Path, files: dict[str, str], names: str = "names: [cat, dog]\n") -> Path:
+    for name, text in {"data.yaml": f"{names}path: .\ntrain: train.txt\n", **files}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("form", ["folder with the zip", "zip", "zip of a folder", "unpacked"])
+def test_convert__reads_an_export_in_any_form(form: str, tmp_path: Path) -> None:
+    write_images(tmp_path / "images", NEAR)
+    labels = write_labels("cvat", tmp_path, NEAR)
+    if form == "zip":
+        labels = labels / "cvat.zip"
+    elif form != "folder with the zip":
+        with zipfile.ZipFile(labels / "cvat.zip") as archive:
+            archive.extractall(labels := tmp_path / "task")
+        if form == "zip of a folder":
+            with zipfile.ZipFile(tmp_path / "task.zip", "w") as archive:
+                for file in labels.rglob("*.*"):
+                    archive.write(file, f"task/{file.relative_to(labels).as_posix()}")
+            labels = tmp_path / "task.zip"
+    assert detect_format(labels) == "cvat"
+    conversion = convert(labels, tmp_path / "out", ConvertOptions(format=("yolo",)))
+    assert (conversion.images, conversion.instances, conversion.failures) == (3, 4, {})
+    names, found = read_all("yolo", tmp_path / "out", tmp_path / "images")
+    assert names == NAMES
+    assert min(map(least_iou, NEAR, found)) >= 0.96
+
+
+def test_export_with_images__is_read_as_any_data_set_of_a_yolo_trainer(tmp_path: Path) -> None:
+    write_images(tmp_path / "task" / "images" / "train", NEAR[2:])
+    export(tmp_path / "task", {"train.txt": "images/train/nothing.png\n", "labels/train/nothing.txt": ROW})
+    assert detect_format(tmp_path / "task") == "yolo"
+    for name in ("yolo", "cvat"):
+        _, (read,) = read_all(name, tmp_path / "task", tmp_path / "task" / "images")
+        assert (read.key, [i.class_id for i in read.instances]) == ("train/nothing.png", [1])
+
+
+def test_subsets__are_read_together_and_images_without_labels_left_out(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", ANNOTATIONS)
+    task = export(
+        tmp_path / "task",
+        {
+            "train.txt": "data/images/train/nothing.png\r\n\n",
+            "val.txt": "data\\images\\val\\x.y.png\ndata/images/val/a b/two words.png\n",
+            "labels/train/nothing.txt": ROW,
+            "labels/val/x.y.txt": ROW * 2,
+        },
+        names="names: {0: cat, 1: cat}\nval: val.txt\n",
+    )
+    conversion = convert(task, tmp_path / "out", ConvertOptions(format=("coco",)))
+    assert (conversion.images, conversion.instances, conversion.exit_status) == (2, 3, 0)
+    assert conversion.notes == ["1 images have no labels and were left out"]
+
+
+def test_folder_called_images_in_a_key__is_part_of_it(tmp_path: Path) -> None:
+    keyed = [replace(NEAR[0], key="a/images/x.png"), replace(NEAR[1], key="images/y.png")]
+    write_images(tmp_path / "images", keyed)
+    labels = write_labels("cvat", tmp_path, keyed)
+    conversion = convert(labels, tmp_path / "out", ConvertOptions(format=("coco",)))
+    assert (conversion.images, conversion.notes) == (2, [])
+
+
+def test_image_with_two_label_files__is_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", [replace(NEAR[0], key="1.png")])
+    lists = {"train.txt": "data/images/train/1.png\n", "val.txt": "data/images/val/1.png\n"}
+    rows = {"labels/train/1.txt": ROW, "labels/val/1.txt": ROW}
+    task = export(tmp_path / "task", {**lists, **rows}, names="names: {0: cat, 1: cat}\nval: val.txt\n")
+    with pytest.raises(UsageError, match=r"two label files for the image 1\.png"):
+        convert(task, tmp_path / "out", ConvertOptions(format=("coco",)))
+
+
+def test_damaged_row__fails_its_image_alone(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", ANNOTATIONS[2:])
+    task = export(
+        tmp_path / "task",
+        {
+            "train.txt": "images/train/nothing.png\nimages/train/x.y.png\nimages/train/gone.png\n",
+            "labels/train/nothing.txt": ROW + "cat\n",
+            "labels/train/x.y.txt": ROW,
+            "labels/train/gone.txt": "",
+        },
+    )
+    conversion = convert(task, tmp_path / "out", ConvertOptions(format=("coco",)))
+    assert conversion.images == 1
+    assert "labels/train/nothing.txt: line 2: class 'cat'" in conversion.failures["nothing.png"]
+    assert "no such image" in conversion.failures["gone.png"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [
+        ("data.yaml", "has no data.yaml; expected CVAT's"),
+        ("train.txt", "has no train.txt, which lists the images"),
+        ("images", "give their folder with --images"),
+    ],
+)
+def test_export__that_is_not_whole_is_refused(missing: str, reason: str, tmp_path: Path) -> None:
+    write_images(tmp_path / "images", NEAR[2:])
+    task = export(tmp_path / "task", {"train.txt": "images/train/nothing.png\n", "labels/train/nothing.txt": ""})
+    (tmp_path / missing if missing == "images" else task / missing).rename(tmp_path / "away")
+    with pytest.raises(UsageError) as error:
+        convert(task, tmp_path / "out", ConvertOptions(format=("coco",), source_format="cvat"))
+    assert reason in str(error.value)
+
+
+def test_zip__that_is_damaged_is_refused_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(b"PK no zip")
+    with pytest.raises(UsageError, match="no labels found"):
+        detect_format(tmp_path / "x.zip")
+    with pytest.raises(UsageError, match=r"cannot read .*x\.zip"):
+        convert(tmp_path / "x.zip", tmp_path / "out", ConvertOptions(format=("coco",), source_format="cvat"))

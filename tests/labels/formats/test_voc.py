@@ -1,0 +1,102 @@
+"""Pascal VOC folders as others have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from label_samples import ANNOTATIONS, read_all, write_images, write_labels
+
+from samcli.labels.formats import FORMATS, Rendering
+from samcli.labels.formats.index_maps import map_png, palette
+from samcli.labels.formats.reading import detect_format, read_labels
+from samcli.labels.formats.sources import Failure, Source
+from samcli.masks import Mask
+from samcli.types import Annotation, Instance
+
+OBJECT = """
+<object><name>{name}</name><bndbox><xmin>3</xmin><ymin>4</ymin><xmax>12</xmax><ymax>8</ymax></bndbox></object>
+"""
+SIDES = "<width>30</width><height>20</height>"
+
+
+def save(
+    folder: Path, *names: str, file: str = "1.xml", size: str = "<width>30</width><height>20</height>"
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    objects = "".join(OBJECT.format(name=name) for name in names)
+    (folder / file).write_text(
+        f"<annotation><filename>{file[:-4]}.jpg</filename><size>{size}</size>{objects}</annotation>"
+    )
+    return folder
+
+
+def test_boxes__count_from_one_and_include_their_last_pixel(tmp_path: Path) -> None:
+    source = Source(save(tmp_path, "dog", "cat"))
+    labels = read_labels("voc", source)
+    (found,) = labels.annotations
+    assert labels.names == {0: "cat", 1: "dog"}
+    assert [(i.class_id, i.mask.box) for i in found.instances] == [(1, (2, 3, 12, 8)), (0, (2, 3, 12, 8))]
+    assert source.remarks == {"objects have no mask: their boxes were filled": 2}
+    assert detect_format(tmp_path) == "voc"
+
+
+def test_objects__have_the_pixels_of_their_number_and_void_is_nobodys(tmp_path: Path) -> None:
+    save(tmp_path / "Annotations", "dog", "cat")
+    labels = np.zeros((20, 30), np.uint8)
+    labels[3:8, 2:6], labels[3:8, 6:12], labels[2] = 1, 2, 255
+    (tmp_path / "SegmentationObject").mkdir()
+    (tmp_path / "SegmentationObject" / "1.png").write_bytes(map_png(labels))
+    _, (found,) = read_all("voc", tmp_path, None)
+    assert [i.mask.box for i in found.instances] == [(2, 3, 6, 8), (6, 3, 12, 8)]
+
+
+def test_palette__is_that_of_the_devkit() -> None:
+    assert palette()[:4] == [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
+    assert palette()[15] == (192, 128, 128)
+    assert palette()[255] == (224, 224, 192)
+
+
+def test_pngs__have_the_palette_and_the_numbers(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = write_labels("voc", tmp_path, ANNOTATIONS)
+    with Image.open(folder / "SegmentationClass" / "a b" / "two words.png") as image:
+        assert image.mode == "P"
+        assert image.getpalette()[9:12] == [128, 128, 0]
+        assert sorted(set(np.asarray(image).ravel().tolist())) == [0, 1, 3]
+
+
+def test_image_list__names_all_images_also_those_without_objects(tmp_path: Path) -> None:
+    folder = write_labels("voc", tmp_path, ANNOTATIONS)
+    listed = (folder / "ImageSets" / "Segmentation" / "train.txt").read_text("utf-8").splitlines()
+    assert listed == ["a b/two words", "a b/żółć #1", "nothing", "x.y"]
+
+
+def test_names_that_xml_cannot_hold__lead_to_the_image_of_the_same_stem(tmp_path: Path) -> None:
+    annotation = Annotation(
+        "caf\udce9\x01.png", (20, 30), (Instance(Mask.from_pixels(np.ones((20, 30), bool)), 0),)
+    )
+    try:
+        images = write_images(tmp_path / "images", [annotation])
+    except (OSError, ValueError):
+        pytest.skip("this file system refuses such names")
+    _, (found,) = read_all("voc", write_labels("voc", tmp_path, [annotation]), images)
+    assert found == annotation
+
+
+def test_too_many_classes__are_an_error_that_says_how_many_there_may_be() -> None:
+    lone = Annotation("1.png", (2, 2), (Instance(Mask.from_pixels(np.ones((2, 2), bool)), 254),))
+    with pytest.raises(ValueError, match="VOC has room for classes 0 to 253"):
+        FORMATS["voc"].render_all(Rendering(lone))
+
+
+@pytest.mark.parametrize("size", ["", "<width>x</width><height>20</height>", "<width>2</width><height>2</height>"])
+def test_a_damaged_file__fails_alone(size: str, tmp_path: Path) -> None:
+    save(tmp_path, "cat", size=size)
+    save(tmp_path, "cat", file="2.xml")
+    (tmp_path / "3.xml").write_text("<annotation>")
+    bad, good, torn = read_labels("voc", Source(tmp_path)).annotations
+    assert isinstance(good, Annotation)
+    assert isinstance(bad, Failure) and isinstance(torn, Failure)

@@ -1,0 +1,66 @@
+"""Class names are found with the labels they belong to, and no further up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from samcli.errors import UsageError
+from samcli.labels.class_names import find_names_file, names_beside, read_names
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "found"),
+    [
+        ("labels", "labels/data.yaml", True),
+        ("labels/train/deep", "data.yaml", True),
+        ("set/labels/train", "data.yaml", False),
+        ("set/train/labels", "set/data.yaml", True),  # each split has a folder of its own
+        ("set/train/labels", "data.yaml", False),
+        ("set/yolo/train", "set/data.yaml", True),
+        ("set/yolo", "set/classes.txt", True),
+        ("set/yolo", "classes.txt", False),
+        ("set/train", "data.yaml", True),
+    ],
+)
+def test_find_names_file__looks_as_far_up_as_the_data_set_reaches(
+    labels: str, names: str, found: bool, tmp_path: Path
+) -> None:
+    (tmp_path / labels).mkdir(parents=True)
+    (tmp_path / names).write_text("cat")
+    assert find_names_file(tmp_path / labels) == (tmp_path / names if found else None)
+
+
+def test_find_names_file__takes_data_yaml_before_classes_txt(tmp_path: Path) -> None:
+    for name in ("classes.txt", "data.yaml"):
+        (tmp_path / name).touch()
+    assert find_names_file(tmp_path) == tmp_path / "data.yaml"
+    assert find_names_file(tmp_path, ("classes.txt",)) == tmp_path / "classes.txt"
+
+
+def test_names_beside__are_none_where_nothing_names_any(tmp_path: Path) -> None:
+    assert names_beside(tmp_path / "labels") == {}
+    (tmp_path / "classes.txt").write_text("\n")
+    assert names_beside(tmp_path) == {}
+    (tmp_path / "data.yaml").write_text("names: {}\n")
+    assert names_beside(tmp_path) == {}
+
+
+def test_line_without_a_name__is_refused_as_all_later_ids_would_shift(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("cat\n\ndog\n\n")
+    with pytest.raises(UsageError, match="line 2 is empty; expected the name of class 1"):
+        names_beside(tmp_path)
+
+
+def test_read_names__two_of_one_name_are_refused_where_names_must_tell_classes_apart(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: {0: cat, 2: cat}\n")
+    assert names_beside(tmp_path) == {0: "cat", 2: "cat"}
+    with pytest.raises(UsageError, match="'cat' twice"):
+        read_names(tmp_path / "data.yaml")
+
+
+def test_key_points__are_refused_by_whoever_reads_the_names(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: [cat]\nkpt_shape: [17, 3]\n")
+    with pytest.raises(UsageError, match="labels of key points would be taken for polygons"):
+        names_beside(tmp_path)

@@ -1,0 +1,405 @@
+"""A review takes instances out of the labels and puts them back, loses nothing, and never hits another mask."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import ODD_NAMES
+from runs import KEY, annotation_of, label_of, layout_of, manifest_of, marks, write_review
+
+from samcli.config import ConvertOptions
+from samcli.labels.convert import convert
+from samcli.labels.formats import FORMATS
+from samcli.masks import Mask
+from samcli.output.journal import read_journal
+from samcli.output.layout import Layout
+from samcli.output.manifest import write_manifest
+from samcli.review.apply import DOUBT_FORMULA, REASON, as_labelled, doubt, instance_hash
+from samcli.types import Annotation, Dropped, Instance, Quality
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Everything of the run but its journal, which only grows."""
+    found = (path for path in (folder / "labels").rglob("*") if path.is_file() and path.name != "lock")
+    return {str(path): path.read_bytes() for path in found if path.name != "journal.jsonl"}
+
+
+@pytest.fixture
+def apply(samcli_run, run_folder):
+    """Apply a review of `KEY` (index to mark), or these rows; gives what it says as JSON."""
+
+    def run(verdicts: dict[int, str] | None = None, rows: list[dict[str, Any]] | None = None) -> dict[str, int]:
+        path = write_review(run_folder, marks(run_folder, verdicts or {}) if rows is None else rows)
+        result = samcli_run("apply-review", run_folder / "labels", path, "--json")
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)
+
+    return run
+
+
+@pytest.fixture
+def refused(samcli_run, run_folder):
+    """Apply these rows, which must be refused in a line and leave every file as it was; gives the line."""
+
+    def run(rows: list[dict[str, Any]], **changes: Any) -> str:
+        path = write_review(run_folder, rows, **changes)
+        before = files(run_folder)
+        result = samcli_run("apply-review", run_folder / "labels", path)
+        assert result.exit_code == 2
+        assert result.stderr.count("\n") == 1
+        assert files(run_folder) == before
+        return result.stderr
+
+    return run
+
+
+# Doubt, and which instance is which.
+
+
+def test_doubt__is_what_its_formula_says() -> None:
+    assert DOUBT_FORMULA == "1 − predicted IoU × stability × box IoU"
+    assert doubt(Quality(predicted_iou=0.9, stability=0.8, box_iou=0.5)) == pytest.approx(1 - 0.9 * 0.8 * 0.5)
+
+
+def test_doubt__is_documented_as_it_is() -> None:
+    page = Path(__file__).parents[2] / "docs" / "review.md"
+    if not page.is_file():
+        pytest.skip("the docs are in the repository only")
+    assert f"**Doubt = {DOUBT_FORMULA}**" in page.read_text(encoding="utf-8")
+
+
+def test_doubt__leaves_out_what_is_absent_and_cuts_what_lies_outside() -> None:
+    assert doubt(Quality(detector_score=0.3)) is None
+    assert doubt(Quality(predicted_iou=1.04)) == 0
+    assert doubt(Quality(predicted_iou=1.04, stability=0.75)) == 0.25
+    assert doubt(Quality(predicted_iou=-0.2, stability=0.75)) == 1
+
+
+def square(side: int) -> Mask:
+    pixels = np.zeros((20, 30), bool)
+    pixels[2 : 2 + side, 3 : 3 + side] = True
+    return Mask.from_pixels(pixels)
+
+
+def test_instance_hash__is_of_class_and_mask_alone() -> None:
+    own = instance_hash(Instance(square(5), 1, Quality(0.9)))
+    assert own == instance_hash(Instance(square(5), 1, Quality(0.2), (1.0, 2.0, 3.0, 4.0)))
+    assert own != instance_hash(Instance(square(5), 2))
+    assert own != instance_hash(Instance(square(6), 1))
+
+
+def test_as_labelled__puts_rejected_instances_back_in_their_places() -> None:
+    a, b, c, d = (Instance(square(side), side) for side in (2, 3, 4, 5))
+    gone = [Dropped(REASON, i.class_id, instance=i, index=index) for index, i in ((0, a), (2, c))]
+    annotation = Annotation("1.jpg", (20, 30), (b, d), (Dropped("empty mask", 9), *gone))
+    assert as_labelled(annotation) == [(a, True), (b, False), (c, True), (d, False)]
+
+
+def test_as_labelled__refuses_places_that_do_not_exist() -> None:
+    with pytest.raises(ValueError, match="damaged"):
+        as_labelled(
+            Annotation("1.jpg", (20, 30), (), (Dropped(REASON, 0, instance=Instance(square(2), 0), index=3),))
+        )
+
+
+# Applying.
+
+
+def test_rejected_instance__leaves_the_labels_and_stays_whole_in_the_record(apply, run_folder) -> None:
+    before, rows = annotation_of(run_folder), label_of(run_folder).read_text().splitlines()
+    assert len(rows) == len(before.instances) > 3  # a row an instance, so that rows tell which is gone
+    assert apply({1: "reject", 3: "reject", 0: "accept"}) == {
+        "images": 1, "rejected": 2, "restored": 0, "accepted": 1,
+    }  # fmt: skip
+    after = annotation_of(run_folder)
+    assert label_of(run_folder).read_text().splitlines() == [row for i, row in enumerate(rows) if i not in (1, 3)]
+    assert after.instances == tuple(instance for i, instance in enumerate(before.instances) if i not in (1, 3))
+    assert [(d.reason, d.index, d.instance) for d in after.dropped[len(before.dropped) :]] == [
+        (REASON, 1, before.instances[1]),
+        (REASON, 3, before.instances[3]),
+    ]
+    assert as_labelled(after) == [(instance, i in (1, 3)) for i, instance in enumerate(before.instances)]
+
+
+def test_rejected_instance__leaves_every_format_of_the_run(apply, run_folder) -> None:
+    layout, count = layout_of(run_folder), len(annotation_of(run_folder).instances)
+    masks, overlay = Path(layout.label(KEY, "")), Path(layout.label(KEY, ".overlay.jpg"))
+    drawn = overlay.read_bytes()
+    assert len(list(masks.glob("*.png"))) == count
+    apply({0: "reject"})
+    assert len(list(masks.glob("*.png"))) == count - 1
+    assert overlay.read_bytes() != drawn
+
+
+def test_accepting_again__restores_every_byte(apply, run_folder) -> None:
+    before = files(run_folder)
+    apply({1: "reject", 2: "reject"})
+    assert files(run_folder) != before
+    assert apply({2: "accept", 1: "accept"})["restored"] == 2
+    after = files(run_folder)
+    after.pop(str(run_folder / "review.json"), None)
+    assert after == before
+
+
+def test_restoring_one__leaves_the_other_rejected(apply, run_folder) -> None:
+    before = annotation_of(run_folder)
+    apply({0: "reject", 2: "reject"})
+    apply({0: "accept"})
+    assert [rejected for _, rejected in as_labelled(annotation_of(run_folder))].count(True) == 1
+    assert annotation_of(run_folder).instances == before.instances[:2] + before.instances[3:]
+
+
+def test_nothing_rejected__changes_no_byte(apply, run_folder) -> None:
+    journal = layout_of(run_folder).journal
+    before, lines = files(run_folder), journal.read_bytes()
+    assert apply({0: "accept", 1: "accept"}) == {"images": 0, "rejected": 0, "restored": 0, "accepted": 2}
+    assert apply(rows=[])["accepted"] == 0
+    assert files(run_folder) == before
+    assert journal.read_bytes() == lines
+
+
+def test_labels_made_again_from_records__are_the_bytes_that_the_run_wrote(apply, run_folder) -> None:
+    """Rejecting and restoring in one image must not be needed to see it: the writers are the run's own."""
+    before = files(run_folder)
+    for key in (*ODD_NAMES, "stones.tif"):
+        apply(rows=marks(run_folder, {0: "reject"}, key))
+        apply(rows=marks(run_folder, {0: "accept"}, key))
+    assert files(run_folder) == before
+
+
+def test_applying_twice__is_applying_once(apply, run_folder) -> None:
+    apply({1: "reject"})
+    once = files(run_folder)
+    assert apply({1: "reject"}) == {"images": 0, "rejected": 0, "restored": 0, "accepted": 0}
+    assert files(run_folder) == once
+
+
+def test_rejecting_everything__leaves_an_empty_label(apply, run_folder) -> None:
+    apply(dict.fromkeys(range(len(annotation_of(run_folder).instances)), "reject"))
+    assert label_of(run_folder).read_bytes() == b""
+
+
+def test_review__of_many_images_at_once(apply, run_folder) -> None:
+    rows = [row for key in (*ODD_NAMES, "stones.tif") for row in marks(run_folder, {0: "reject"}, key)]
+    assert apply(rows=rows)["images"] == 4
+    assert all(as_labelled(annotation_of(run_folder, key))[0][1] for key in (*ODD_NAMES, "stones.tif"))
+
+
+def test_journal__counts_what_is_labelled_now(apply, run_folder, samcli_run) -> None:
+    before = json.loads(samcli_run("status", run_folder / "labels", "--json").stdout)
+    entry = read_journal(layout_of(run_folder).journal)[KEY]
+    apply({0: "reject", 1: "reject"})
+    after = json.loads(samcli_run("status", run_folder / "labels", "--json").stdout)
+    assert after["instances"] == before["instances"] - 2
+    assert after["dropped"] == before["dropped"] + 2
+    assert after["done"] == before["done"]
+    now = read_journal(layout_of(run_folder).journal)[KEY]
+    assert (now.size, now.mtime_ns, now.whole_name) == (entry.size, entry.mtime_ns, entry.whole_name)
+
+
+def test_resume__sees_reviewed_images_as_done(apply, run_folder, samcli_run, monkeypatch) -> None:
+    apply({0: "reject", 1: "reject"})
+    before = files(run_folder)
+    monkeypatch.setattr("samcli.jobs.auto_annotate.AutoAnnotate.load", lambda *_: pytest.fail("a model was loaded"))
+    formats = [word for name in ("yolo", "masks", "overlay") for word in ("--format", name)]
+    models = ["--det", "tiny", "--sam", "tiny", "--precision", "fp32"]
+    result = samcli_run("auto-annotate", run_folder / "images", *models, *formats, "--json")
+    assert json.loads(result.stdout)["skipped"] == 5
+    assert files(run_folder) == before
+
+
+@pytest.mark.parametrize("survive", range(1, 4))
+def test_interrupted_review__is_completed_by_applying_it_again(run_folder, apply, monkeypatch, survive) -> None:
+    import samcli.jobs.worker
+    import samcli.review.apply
+
+    apply({1: "reject"})
+    once = files(run_folder)
+    apply({1: "accept"})
+    written = []
+
+    def write_some(path: Path, data: Any, write: Any) -> None:
+        written.append(path)
+        if len(written) > survive:
+            raise KeyboardInterrupt
+        write(path, data)
+
+    with monkeypatch.context() as patch:
+        for name in ("write_atomic", "write_folder_atomic"):
+            original = getattr(samcli.jobs.worker, name)
+            patch.setattr(
+                samcli.jobs.worker, name, lambda path, data, write=original: write_some(path, data, write)
+            )
+        with pytest.raises(KeyboardInterrupt):
+            samcli.review.apply.apply_review(
+                run_folder / "labels", write_review(run_folder, marks(run_folder, {1: "reject"}))
+            )
+    assert files(run_folder) != once
+    apply({1: "reject"})
+    assert files(run_folder) == once
+
+
+def test_interrupted_exchange_of_two_of_a_class__is_completed_too(run_folder, apply) -> None:
+    """The journal's counts are the same before and after: they cannot tell that the labels are the old ones."""
+    classes = [instance.class_id for instance in annotation_of(run_folder).instances]
+    first = next(i for i, class_id in enumerate(classes) if class_id in classes[i + 1 :])
+    second = classes.index(classes[first], first + 1)
+    apply({first: "reject"})
+    old = label_of(run_folder).read_bytes()
+    apply({first: "accept", second: "reject"})
+    once = files(run_folder)
+    label_of(run_folder).write_bytes(old)  # as if it had stopped after the record
+    apply({first: "accept", second: "reject"})
+    assert files(run_folder) == once
+
+
+@pytest.mark.parametrize("name", [name for name, fmt in FORMATS.items() if fmt.needs <= {"pixels"}])
+def test_every_format__is_what_the_reviewed_records_convert_to(apply, run_folder, name) -> None:
+    manifest = manifest_of(run_folder)
+    manifest.recipe["format"] = [name]
+    write_manifest(layout_of(run_folder).manifest, manifest)
+    apply({0: "reject"})
+    convert(run_folder / "labels", run_folder / "expected", ConvertOptions(format=(name,)))
+    expected = Layout(run_folder / "images", run_folder / "expected")
+    pairs = [
+        (layout.label(KEY, suffix) for layout in (layout_of(run_folder), expected))
+        for suffix in FORMATS[name].suffixes
+    ]
+    if folded := FORMATS[name].folded_name:
+        pairs.append(layout.output / folded for layout in (layout_of(run_folder), expected))
+    assert pairs
+    for found, wanted in pairs:
+        assert content(Path(found)) == content(Path(wanted))
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """Of a file, or of the files of a folder, by name."""
+    files = path.iterdir() if path.is_dir() else [path]
+    return {file.name: file.read_bytes() for file in files}
+
+
+def test_format_of_all_images__is_made_again(apply, run_folder, monkeypatch) -> None:
+    from samcli.labels.formats import LabelFormat
+
+    class Counts(LabelFormat):
+        folded_name = "counts.txt"
+
+        def fold(self, renderings, names):
+            yield from (f"{len(rendering.annotation.instances)} ".encode() for rendering in renderings)
+
+    monkeypatch.setitem(FORMATS, "counts", Counts())
+    manifest = manifest_of(run_folder)
+    manifest.recipe["format"].append("counts")
+    write_manifest(layout_of(run_folder).manifest, manifest)
+    apply({0: "reject"})
+    journal = read_journal(layout_of(run_folder).journal)
+    expected = [sum(dict(journal[key].instances).values()) for key in sorted(journal) if journal[key].done]
+    assert (run_folder / "labels" / "counts.txt").read_text().split() == [str(count) for count in expected]
+
+
+# Refusals.
+
+
+def test_review_of_another_run__is_refused(refused) -> None:
+    assert "reviews a run with other options (eeeeeeee" in refused([], fingerprint="e" * 64)
+
+
+def test_image_that_is_gone__and_would_be_drawn_on_changes_no_other_either(refused, run_folder) -> None:
+    keys = sorted(key for key, entry in read_journal(layout_of(run_folder).journal).items() if entry.done)
+    rows = [
+        row
+        for key in keys
+        if annotation_of(run_folder, key).instances
+        for row in marks(run_folder, {0: "reject"}, key)
+    ]
+    last = rows[-1]["key"]
+    assert last != rows[0]["key"]
+    (run_folder / "images" / last).unlink()
+    assert f"1 of them cannot be read, '{last}' first. Nothing was changed" in refused(rows)
+
+
+def test_review_of_other_masks__is_refused_whole(refused, run_folder) -> None:
+    rows = marks(run_folder, {0: "reject", 1: "reject"})
+    rows[1]["hash"] = "0" * 16
+    assert "instance 1 of" in refused(rows)
+    assert "is not the one that was reviewed" in refused(rows)
+
+
+def test_review__with_instances_exchanged_is_refused(refused, run_folder) -> None:
+    rows = marks(run_folder, {0: "reject", 1: "accept"})
+    rows[0]["index"], rows[1]["index"] = 1, 0
+    assert "is not the one that was reviewed" in refused(rows)
+
+
+@pytest.mark.parametrize("index", [-1, 99])
+def test_review__of_an_instance_that_is_not_there_is_refused(refused, run_folder, index) -> None:
+    assert f"instance {index} of" in refused([{**marks(run_folder, {0: "reject"})[0], "index": index}])
+
+
+@pytest.mark.parametrize("key", ["elsewhere.jpg", "../../etc/passwd", "broken.jpg"])
+def test_review__of_an_image_that_is_not_labelled_is_refused(refused, run_folder, key) -> None:
+    assert "which this run has not labelled" in refused([{**marks(run_folder, {0: "reject"})[0], "key": key}])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mark": "maybe"}, {"index": "0"}, {"index": True}, {"hash": 5}, {"key": None}, {"key": ["a"]},
+    ],
+)  # fmt: skip
+def test_review__with_a_mark_that_makes_no_sense_is_refused(refused, run_folder, change) -> None:
+    rows = [*marks(run_folder, {1: "reject"}), {**marks(run_folder, {0: "reject"})[0], **change}]
+    assert "has a mark (number 1) without" in refused(rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"format": "coco"}, "is no review"),
+        ({"version": 2}, "is a review of version 2, not 1"),
+        ({"marks": {}}, "lacks its fingerprint or its marks"),
+        ({"fingerprint": None}, "lacks its fingerprint or its marks"),
+    ],
+)
+def test_file_of_another_kind__is_refused(refused, changes, why) -> None:
+    assert why in refused([], **changes)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[1", b"[" * 100_000])
+def test_file_that_is_no_json__is_refused(run_folder, samcli_run, content) -> None:
+    (run_folder / "review.json").write_bytes(content)
+    result = samcli_run("apply-review", run_folder / "labels", run_folder / "review.json")
+    assert result.exit_code == 2
+    assert "is not JSON" in result.stderr
+
+
+def test_review_that_is_not_there__is_refused(run_folder, samcli_run) -> None:
+    result = samcli_run("apply-review", run_folder / "labels", run_folder / "nothing.json")
+    assert result.exit_code == 2
+    assert "cannot read the review" in result.stderr
+
+
+def test_folder_without_a_run__is_refused(tmp_path, run_folder, samcli_run) -> None:
+    result = samcli_run("apply-review", tmp_path, write_review(run_folder, []))
+    assert result.exit_code == 2
+    assert "no run in" in result.stderr
+
+
+def test_run_at_work__is_left_alone(run_folder, samcli_run) -> None:
+    from samcli.output.layout import locked
+
+    with locked(layout_of(run_folder)):
+        result = samcli_run("apply-review", run_folder / "labels", write_review(run_folder, []))
+    assert result.exit_code == 1
+    assert "another samcli is at work" in result.stderr
+
+
+def test_format_that_needs_the_networks__is_refused(refused, run_folder) -> None:
+    manifest = manifest_of(run_folder)
+    manifest.recipe["format"].append("logits")
+    write_manifest(layout_of(run_folder).manifest, manifest)
+    assert "--format logits" in refused(marks(run_folder, {0: "reject"}))
