@@ -102,14 +102,14 @@ class Shelf:
         """The value at a place."""
         self._file.seek(place)
         size = int.from_bytes(self._file.read(8), "little")
-        return pickle.loads(self._file.read(size))  # noqa: S301 - our own bytes, in a file without a name
+        return pickle.loads(self._file.read(size))  # our own bytes, in a file without a name
 
 
 def _mapped(path: Path) -> bytes | mmap.mmap:
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:
-                raise UsageError(f"{path} is empty; expected JSON")
+                raise UsageError(f"cannot read {path}: it is empty; expected JSON")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
@@ -234,8 +234,8 @@ class _Builder:
     def __init__(self, event: str, line: int) -> None:
         self.root: Any = {} if event == "start_map" else []
         self.line = line
-        self.top = self.root
-        self._stack = [self.root]
+        self.top: Any = self.root
+        self._stack: list[Any] = [self.root]
         self._names = [""]
 
     def take(self, event: str, value: Any, line: int) -> bool:
