@@ -28,7 +28,7 @@ def pixels(seed: int, height: int, width: int) -> np.ndarray:
 
 
 def bert_tokenizer(folder: Path) -> Any:
-    """BERT's tokenizer with a few words and all letters; special tokens at the places that Grounding DINO expects."""
+    """BERT's tokenizer with a few words and all letters; special tokens where Grounding DINO expects them."""
     from transformers import BertTokenizer
 
     vocabulary = [f"[unused{index}]" for index in range(1100)]

@@ -7,7 +7,7 @@ more than the eight bits of bfloat16.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,11 @@ class Pretrained:
         compute_exactly()
         return cls(load_pretrained(folder, class_name, place), load_processor(folder), place)
 
+    @property
+    def image_processor(self) -> Any:
+        """What turns images into the network's input, and its answers into boxes and masks."""
+        return getattr(self.processor, "image_processor", self.processor)
+
     def remember(self, module: Any, capacity: int = 1) -> None:
         """See `samcli.checkpoints.pretrained.remember`."""
         remember(module, capacity)
@@ -57,6 +62,12 @@ class Answer:
     class_ids: NDArray[np.int64]
     scores: NDArray[np.float32]
     masks: tuple[Mask, ...] | None = None
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any], class_ids: NDArray[np.int64]) -> Answer:
+        """What the library's post-processing gives for an image, and the class id of each of its labels."""
+        labels = found["labels"].cpu().numpy()
+        return cls(found["boxes"].cpu().numpy(), class_ids[labels], found["scores"].cpu().numpy())
 
     @classmethod
     def joined(cls, parts: Sequence[Answer]) -> Answer:
@@ -104,9 +115,7 @@ class PretrainedDetector(ABC):
         """Images as the network takes them, by the library's own image processor."""
         from PIL.Image import fromarray
 
-        made = self.model.processor.image_processor(
-            [fromarray(image.pixels) for image in images], return_tensors="pt"
-        )
+        made = self.model.image_processor([fromarray(image.pixels) for image in images], return_tensors="pt")
         return {name: values.to(self.model.device) for name, values in made.items()}
 
     def _select(self, answer: Answer, image: Image) -> Detections:
