@@ -20,10 +20,9 @@ from samcli.labels.formats.losses import describe, losses
 from samcli.labels.formats.reading import FILLED, Labels, detect_format, read_labels
 from samcli.labels.formats.sources import Failure, LabelSet, Source, find_image_folder
 from samcli.labels.objects import Entry, ReadImage
-from samcli.output.journal import read_journal
 from samcli.output.layout import Layout, stem_of
-from samcli.output.manifest import Manifest, read_manifest
-from samcli.output.records import read_record
+from samcli.output.manifest import Product
+from samcli.output.run_folder import RunFolder
 from samcli.types import Annotation
 
 T = TypeVar("T")
@@ -76,19 +75,14 @@ def convert(
     formats = _targets(options)
     class_map = read_class_map(Path(options.class_map).expanduser()) if options.class_map else None
     path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
-    may_be_run = path.is_dir() and options.source_format in (None, "records")
-    manifest = read_manifest(Layout(path, path).manifest) if may_be_run else None
-    if options.source_format == "records" and manifest is None:
-        raise UsageError(f"{path} has no records: expected the output folder of a run")
-    if manifest is not None:
-        manifest.check_labels(path)
-    name = "records" if manifest else options.source_format or detect_format(path)
+    run = _find_run(path, options)
+    name = "records" if run else options.source_format or detect_format(path)
     output = Path(os.path.abspath(output or path.with_name(f"{path.stem}-{'-'.join(formats)}")))  # noqa: PTH100
     _check_output(output, options)
     conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
     for format_name, fmt in formats.items():
-        source = Source(path, _image_folder(path, options, manifest, name), options.max_pixels)
-        labels = Labels(_read_run(source, manifest), source) if manifest else read_labels(name, source)
+        source = Source(path, _image_folder(path, options, run, name), options.max_pixels)
+        labels = Labels(_read_run(source, run), source) if run else read_labels(name, source)
         classes = class_map.apply(labels.names) if class_map else None
         names = classes.names if classes else labels.names
         annotations = _with_new_classes(labels.annotations, classes) if classes else labels.annotations
@@ -105,6 +99,20 @@ def convert(
         conversion.notes += [remark for remark in remarks if remark not in conversion.notes]
         conversion.notes += describe(format_name, writer.lost)
     return conversion
+
+
+def _find_run(path: Path, options: ConvertOptions) -> RunFolder | None:
+    """The run in a folder, unless the options name another format of the labels.
+
+    Raises:
+        UsageError: there is none though its records are asked for, or it makes no labels.
+    """
+    if options.source_format == "records":
+        return RunFolder.open(path, Product.LABELS)
+    run = RunFolder.find(path) if options.source_format is None and path.is_dir() else None
+    if run is not None:
+        run.check(Product.LABELS)
+    return run
 
 
 def _targets(options: ConvertOptions) -> dict[str, LabelFormat]:
@@ -128,30 +136,29 @@ def _check_output(output: Path, options: ConvertOptions) -> None:
     check_writable(output)
 
 
-def _image_folder(path: Path, options: ConvertOptions, manifest: Manifest | None, name: str) -> Path | None:
+def _image_folder(path: Path, options: ConvertOptions, run: RunFolder | None, name: str) -> Path | None:
     if options.images is not None:
         folder = Path(os.path.abspath(Path(options.images).expanduser()))  # noqa: PTH100
         if not folder.is_dir():
             raise UsageError(f"--images {options.images} is no folder; expected that of the images")
         return folder
-    if manifest is None:
+    if run is None:
         return find_image_folder(path, itself=not (name in FORMATS and FORMATS[name].has_pictures))
-    folder = Path(os.path.normpath(path / manifest.input_root))
+    folder = run.layout.input_root
     return folder if folder.is_dir() else None
 
 
-def _read_run(source: Source, manifest: Manifest) -> LabelSet:
+def _read_run(source: Source, run: RunFolder) -> LabelSet:
     """The records of a run; images that it could not label are no failures of the conversion."""
-    layout = Layout(source.path, source.path)
-    entries = {key: entry for key, entry in read_journal(layout.journal).items() if entry.run == manifest.run}
+    entries = run.entries()
     if unlabelled := sum(not entry.done for entry in entries.values()):
         source.remarks["images failed in the run and have no labels"] += unlabelled
 
     def read(key: str) -> ReadImage:
-        return ReadImage(key, annotation=read_record(Path(layout.record(key)).read_bytes()))
+        return ReadImage(key, annotation=run.record(key))
 
     done = sorted(key for key, entry in entries.items() if entry.done)
-    return LabelSet(manifest.names, entries=[Entry(key, read, layout.record(key), exact=True) for key in done])
+    return LabelSet(run.manifest.names, entries=[Entry(key, read, exact=True) for key in done])
 
 
 def _with_new_classes(
