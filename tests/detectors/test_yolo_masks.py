@@ -7,8 +7,9 @@ import pytest
 import torch
 from helpers import same
 
-from samcli import prototypes, resampling
+from samcli.detectors import yolo_masks
 from samcli.detectors.yolo_masks import cut_masks
+from samcli.sam import resampling
 
 
 def lively(seed: int, size: tuple[int, int], grid: tuple[int, int], count: int) -> tuple[torch.Tensor, ...]:
