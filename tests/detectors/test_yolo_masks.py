@@ -54,7 +54,7 @@ def test_masks__made_in_strips_and_parts_are_the_same(monkeypatch) -> None:
     size = (403, 301)
     values = lively(1, size, (80, 64), 9)
     whole = list(cut_masks(*values, size))
-    monkeypatch.setattr(prototypes, "_FLOATS", 2 * 80 * 64)
+    monkeypatch.setattr(yolo_masks, "_FLOATS", 2 * 80 * 64)
     monkeypatch.setattr(resampling, "_CPU_ROWS", 7)
     assert list(cut_masks(*values, size)) == whole
 
