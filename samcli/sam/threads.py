@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -52,10 +51,6 @@ def fit_threads(threads: int | None = None, environment: MutableMapping[str, str
     usable = find_cores().usable
     if "OMP_NUM_THREADS" not in environment and (threads or usable < (os.cpu_count() or 1)):
         environment["OMP_NUM_THREADS"] = str(threads or usable)
-    if "torch" in sys.modules and "OMP_NUM_THREADS" in environment:
-        import torch
-
-        torch.set_num_threads(int(environment["OMP_NUM_THREADS"].split(",")[0]))
 
 
 def _quotas(root: Path) -> Iterator[float]:
@@ -68,7 +63,9 @@ def _quotas(root: Path) -> Iterator[float]:
         if version not in mounts or (version == 1 and "cpu" not in controllers.split(",")):
             continue
         top, prefix = mounts[version]
-        inner = PurePosixPath(group.removeprefix(prefix) if prefix != "/" else group).relative_to("/")
+        inner = PurePosixPath(group.removeprefix(prefix).lstrip("/"))
+        if ".." in inner.parts:  # the process was moved out of its namespace's group: only the top is in sight
+            inner = PurePosixPath()
         for place in (inner, *inner.parents):
             quota = _quota(root / top / place, version)
             if quota is not None:
