@@ -13,6 +13,7 @@ import numpy as np
 
 from samcli.checkpoints.damage import check_undamaged
 from samcli.checkpoints.registry import WeightsFile, find_weights
+from samcli.checkpoints.torchvision_setup import import_torchvision
 from samcli.checkpoints.ultralytics_setup import keep_threads, prepare_ultralytics
 from samcli.errors import UsageError, WeightsError, nearest, one_line
 from samcli.types import Detections, Image
@@ -85,6 +86,7 @@ def _load_model(path: Path, trusted: bool) -> tuple[Any, dict[int, str]]:
         except ImportError as error:
             raise WeightsError(f"{path.name} needs onnxruntime: pip install 'samcli[onnx]'") from error
     check_undamaged(path)
+    import_torchvision()  # ultralytics imports it for its NMS
     from ultralytics import RTDETR, YOLO
     from ultralytics.utils.checks import check_yolov5u_filename
 
