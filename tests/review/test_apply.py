@@ -214,7 +214,7 @@ def test_resume__sees_reviewed_images_as_done(apply, run_folder, samcli_run, mon
 
 @pytest.mark.parametrize("survive", range(1, 4))
 def test_interrupted_review__is_completed_by_applying_it_again(run_folder, apply, monkeypatch, survive) -> None:
-    import samcli.jobs.worker
+    import samcli.labels.writing
     import samcli.review.apply
 
     apply({1: "reject"})
@@ -229,11 +229,9 @@ def test_interrupted_review__is_completed_by_applying_it_again(run_folder, apply
         write(path, data)
 
     with monkeypatch.context() as patch:
-        for name in ("write_atomic", "write_folder_atomic"):
-            original = getattr(samcli.jobs.worker, name)
-            patch.setattr(
-                samcli.jobs.worker, name, lambda path, data, write=original: write_some(path, data, write)
-            )
+        for module, name in ((samcli.labels.writing, "write_atomic"), (samcli.labels.writing, "write_files")):
+            original = getattr(module, name)
+            patch.setattr(module, name, lambda path, data, write=original: write_some(path, data, write))
         with pytest.raises(KeyboardInterrupt):
             samcli.review.apply.apply_review(
                 run_folder / "labels", write_review(run_folder, marks(run_folder, {1: "reject"}))
