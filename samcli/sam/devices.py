@@ -46,7 +46,7 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 def cpu_computes_bf16() -> bool:
     """Return whether torch has kernels for bf16 on this CPU; oneDNN raises where the instructions are missing."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return True
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     return supported is None or bool(supported())
