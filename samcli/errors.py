@@ -62,6 +62,10 @@ class ImageError(SamcliError):
     """One image cannot be processed. The run records the reason and goes on with the others."""
 
 
+class RecordError(ImageError):
+    """The record of one image cannot be read: it is damaged, or its file cannot be opened now."""
+
+
 class MemoryShortageError(ImageError):
     """An image needs more memory than there is now. The next run tries it again."""
 
