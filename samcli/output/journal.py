@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from samcli.files import storage_errors
-from samcli.types import ImageRef, Outcome, Status
+from samcli.types import ImageRef, Outcome, Status, Withheld
 
 _USUAL_LINE = re.compile(
     rb'\{"key":"([ !#-\[\]-~]+)","size":(0|[1-9]\d*),"mtime_ns":(0|[1-9]\d*),("run":"\w*","status":"\w*"),'
     rb'"instances":(\{[\d":,]*\}),("whole_name":\w+,"dropped":\d+),"seconds":((?:0|[1-9]\d*)\.\d+),'
-    rb'("error":(?:null|"(?:[^"\\]|\\.)*")(?:,"digest":"\w*")?)\}\n?'
+    rb'("error":(?:null|"(?:[^"\\]|\\.)*")(?:,"digest":"\w*")?(?:,"withheld":"\w*")?)\}\n?'
 )
 """A line as `Journal` writes it, where the key needs no escapes. Its groups: key, size, time stamp, run and status,
-instances, flags, seconds, error and digest."""
+instances, flags, seconds, and error to withheld."""
 
 _Form = tuple[Any, ...]
-"""An entry but for what a line has of its own: its run, whether it is done, and its error, flags and digest."""
+"""An entry but for what a line has of its own: its run, whether it is done, its error, flags, digest, withheld."""
 
 _REMEMBERED = 10_000
 """Forms and counts that are held: a journal of a million different ones must not fill the memory twice."""
@@ -53,6 +53,8 @@ class Entry(NamedTuple):
     """Objects found and not labelled."""
     digest: str = ""
     """Of what else this one image's outcome depends on, e.g. its own prompts."""
+    withheld: Withheld | None = None
+    """Why trainers do not get the image."""
 
     def is_about(self, ref: ImageRef, run: str) -> bool:
         """Whether it speaks of this very version of the file, under this recipe."""
@@ -127,6 +129,7 @@ class _Parser:
             row.get("whole_name", False),
             row.get("dropped", 0),
             row.get("digest", ""),
+            Withheld(row["withheld"]) if "withheld" in row else None,
         )
 
 
@@ -174,6 +177,8 @@ class Journal:
         }
         if outcome.digest:
             row["digest"] = outcome.digest
+        if outcome.withheld:
+            row["withheld"] = outcome.withheld.value
         line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
         with self._lock, storage_errors(self._path):
             self._file.write(line)

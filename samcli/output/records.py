@@ -8,11 +8,32 @@ from dataclasses import asdict
 from typing import Any
 
 from samcli.masks import Mask
-from samcli.types import Annotation, Dropped, Instance, PromptPoint, Quality
+from samcli.types import Annotation, Dropped, ImageMark, Instance, PromptPoint, Quality, Verdict
 
 _VERSION = 1
 _DIGITS = 9
 """Significant ones: enough to tell any two float32 apart."""
+
+_REASONS = {
+    Verdict.NO_OBJECT: "rejected in review: no object",
+    Verdict.BAD_MASK: "rejected in review: bad mask",
+}
+_EARLIER_REASON = "rejected in review"
+"""In records of versions that knew one verdict: it counts as a bad mask."""
+
+
+def rejection(instance: Instance, index: int, verdict: Verdict) -> Dropped:
+    """Return an instance as a person's verdict drops it; `index`: its number as the run labelled the image."""
+    return Dropped(
+        reason=_REASONS[verdict],
+        class_id=instance.class_id,
+        prompt_box=instance.prompt_box,
+        detector_score=instance.quality.detector_score,
+        prompt_points=instance.prompt_points,
+        instance=instance,
+        index=index,
+        verdict=verdict,
+    )
 
 
 def write_record(annotation: Annotation, names: Mapping[int, str]) -> bytes:
@@ -27,21 +48,25 @@ def write_record(annotation: Annotation, names: Mapping[int, str]) -> bytes:
         "height": height,
         "width": width,
         "instances": [_instance_row(instance, names) for instance in annotation.instances],
-        "dropped": [
-            {
-                "reason": dropped.reason,
-                "class_id": dropped.class_id,
-                "class_name": names.get(dropped.class_id),
-                "prompt_box": _rounded(dropped.prompt_box),
-                "detector_score": _rounded(dropped.detector_score),
-                **_origin(dropped),
-                **({"index": dropped.index} if dropped.index is not None else {}),
-                **({"instance": _instance_row(dropped.instance, names)} if dropped.instance else {}),
-            }
-            for dropped in annotation.dropped
-        ],
+        "dropped": [_dropped_row(dropped, names) for dropped in annotation.dropped],
+        **({"omitted": annotation.omitted} if annotation.omitted else {}),
+        **({"mark": annotation.mark.value} if annotation.mark else {}),
     }
     return json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _dropped_row(dropped: Dropped, names: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "reason": dropped.reason,
+        "class_id": dropped.class_id,
+        "class_name": names.get(dropped.class_id),
+        "prompt_box": _rounded(dropped.prompt_box),
+        "detector_score": _rounded(dropped.detector_score),
+        **_origin(dropped),
+        **({"verdict": dropped.verdict.value} if dropped.verdict else {}),
+        **({"index": dropped.index} if dropped.index is not None else {}),
+        **({"instance": _instance_row(dropped.instance, names)} if dropped.instance else {}),
+    }
 
 
 def _instance_row(instance: Instance, names: Mapping[int, str]) -> dict[str, Any]:
@@ -85,18 +110,26 @@ def _annotation(record: Mapping[str, Any]) -> Annotation:
         key=record["key"],
         image_size=(record["height"], record["width"]),
         instances=tuple(_instance(item) for item in record["instances"]),
-        dropped=tuple(
-            Dropped(
-                reason=item["reason"],
-                class_id=item["class_id"],
-                prompt_box=_box(item),
-                detector_score=item["detector_score"],
-                prompt_points=_points(item),
-                instance=_instance(item["instance"]) if "instance" in item else None,
-                index=item.get("index"),
-            )
-            for item in record["dropped"]
-        ),
+        dropped=tuple(_dropped(item) for item in record["dropped"]),
+        omitted=record.get("omitted", 0),
+        mark=ImageMark(record["mark"]) if "mark" in record else None,
+    )
+
+
+def _dropped(item: Mapping[str, Any]) -> Dropped:
+    verdict = Verdict(item["verdict"]) if "verdict" in item else None
+    instance, index = (_instance(item["instance"]) if "instance" in item else None), item.get("index")
+    if instance is not None and index is not None and item["reason"] == _EARLIER_REASON:
+        return rejection(instance, index, Verdict.BAD_MASK)
+    return Dropped(
+        reason=item["reason"],
+        class_id=item["class_id"],
+        prompt_box=_box(item),
+        detector_score=item["detector_score"],
+        prompt_points=_points(item),
+        instance=instance,
+        index=index,
+        verdict=verdict,
     )
 
 
