@@ -541,12 +541,12 @@ function paint({ image, element, canvas, badges, facts, why }) {
   }
   const instances = shown(image), kept = instances.filter((i) => !isRejected(i)).length;
   const rejected = instances.length - kept, accepted = instances.filter((i) => i.mark === "accept").length;
+  const word = isIncomplete(image) ? "incomplete" : WORDS[stateOf(image)];
   facts.textContent = image.doubt === null ? plural(kept, "object") : `${kept} · doubt ${decimal(image.doubt)}`;
   facts.title = image.doubt === null ? "" : `${plural(kept, "object")}, doubt ${decimal(image.doubt)}`;
   element.setAttribute("aria-label", `${printable(image.key)}, ${plural(kept, "object")}${rejected ? `, ${rejected} rejected` : ""}${word ? `, ${word}` : ""}${image.doubt === null ? "" : `, doubt ${decimal(image.doubt)}`}`);
   if (accepted) badges.append(make("span", "badge accept", {}, String(accepted)));
   if (rejected) badges.append(make("span", "badge reject", {}, String(rejected)));
-  const word = isIncomplete(image) ? "incomplete" : WORDS[stateOf(image)];
   if (word) badges.append(make("span", `badge ${word}`, {}, word));
   const width = tileWidth - 2, height = tileHeight - CAPTION - 2;
   const context = sharp(canvas, width, height);
