@@ -18,6 +18,17 @@ CONFIG = "config.json"
 READ_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 """Of the files that the library reads: configurations, tensors and the vocabularies of tokenizers."""
 
+PROMPTABLE = {
+    "sam_hq": "SamHQModel",
+    "edgetam": "EdgeTamModel",
+    "edgetam_video": "EdgeTamModel",
+    "sam3_tracker": "Sam3TrackerModel",
+    "sam3_tracker_video": "Sam3TrackerModel",
+    "sam3_video": "Sam3TrackerModel",
+}
+"""Families that points and boxes prompt and that run on the library's own forward: its class by the type that
+config.json gives. A model for videos contains one for images."""
+
 _SAYS_CODE = (CONFIG, "preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
 """Configurations that may name classes of the folder's own, to be imported from it."""
 
