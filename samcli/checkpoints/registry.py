@@ -22,7 +22,7 @@ from typing import Any
 
 from samcli.checkpoints.model_folder import CONFIG, folder_identity, is_model_folder, read_json_object
 from samcli.errors import DownloadError, UnknownModelError, WeightsError, nearest, one_line
-from samcli.files import ordinary_mode, sha256_of, storage_errors, write_atomic
+from samcli.files import make_ordinary, sha256_of, storage_errors, write_atomic
 
 _ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
 _PYTORCH = "https://download.pytorch.org/models/"
@@ -452,7 +452,7 @@ def _download(checkpoint: Checkpoint, target: Path, report: Report, watch: Watch
         with storage_errors(target), os.fdopen(handle, "wb") as file:
             size, md5 = _fetch(checkpoint.url, file.write, watch)
             file.flush()
-            os.fchmod(file.fileno(), ordinary_mode())
+            make_ordinary(file.fileno())
             os.fsync(file.fileno())
         if checkpoint.bytes is not None and size != checkpoint.bytes:
             raise WeightsError(f"{checkpoint.name}: {size} bytes arrived, expected {checkpoint.bytes}. Try again.")
