@@ -467,7 +467,14 @@ def save_edgetam(folder: Path) -> Path:
 
     torch.manual_seed(0)
     config = transformers.EdgeTamConfig(
-        vision_config={"backbone_feature_sizes": [[64, 64], [32, 32], [16, 16]]},
+        vision_config={
+            "backbone_config": {
+                "model_type": "timm_wrapper",
+                "architecture": "repvit_m1",
+                "model_args": {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]},
+            },
+            "backbone_feature_sizes": [[64, 64], [32, 32], [16, 16]],
+        },
         prompt_encoder_config={"image_size": 256, "patch_size": 16},
     )
     model = transformers.EdgeTamModel(config).eval()
