@@ -13,6 +13,8 @@ from samcli.checkpoints.damage import check_undamaged
 from samcli.errors import WeightsError, one_line
 from samcli.files import sha256_of
 
+INSTALL = "pip install 'samcli[transformers]'"
+
 CONFIG = "config.json"
 
 READ_SUFFIXES = (".json", ".safetensors", ".txt", ".model")

@@ -20,6 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from samcli.checkpoints.hub import fetch_from_hub, hub_folder, is_hub_name
 from samcli.checkpoints.model_folder import CONFIG, folder_identity, is_model_folder, read_json_object
 from samcli.errors import DownloadError, UnknownModelError, WeightsError, nearest, one_line
 from samcli.files import make_ordinary, sha256_of, storage_errors, write_atomic
@@ -51,12 +52,12 @@ class Checkpoint:
     url: str
     sha256: str | None = None
     md5_start: str | None = None
-    sha256_start: str | None = None
     bytes: int | None = None
     role: str = "sam"
     parameters: float | None = None
     megabytes: float | None = None
     licence: str = "Apache-2.0"
+    sha256_start: str | None = None
 
     @property
     def size(self) -> float | None:
@@ -78,7 +79,7 @@ class Checkpoint:
     @property
     def stored(self) -> Path:
         """Where the file lies in the cache, once it is there."""
-        return cache_folder() / "weights" / self.name
+        return cache_folder() / "weights" / self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,10 @@ def _detectors(family: str, **facts: tuple[float, float | None]) -> Iterator[Che
         yield _ultralytics(family.format(size), role="det", licence="AGPL-3.0", **known)
 
 
-def _torchvision(name: str, parameters: float, megabytes: float) -> Checkpoint:
-    sha256_start = name.rpartition("-")[2].partition(".")[0]  # PyTorch's file names end with it
+def _torchvision(name: str, file: str, parameters: float, megabytes: float) -> Checkpoint:
+    sha256_start = file.rpartition("-")[2].partition(".")[0]  # PyTorch's file names end with it
     return Checkpoint(
-        name, _PYTORCH + name, sha256_start=sha256_start, role="det", parameters=parameters, megabytes=megabytes,
+        name, _PYTORCH + file, sha256_start=sha256_start, role="det", parameters=parameters, megabytes=megabytes,
         licence="BSD-3-Clause",
     )  # fmt: skip
 
@@ -211,17 +212,19 @@ _DETECTORS = (
 )
 # fmt: on
 _TORCHVISION = (
-    _torchvision("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", 41.8, 167.5),
-    _torchvision("fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth", 43.7, 175.2),
-    _torchvision("fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7.pth", 19.4, 77.8),
-    _torchvision("fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth", 19.4, 77.8),
-    _torchvision("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", 44.4, 178.1),
-    _torchvision("maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth", 46.4, 185.8),
-    _torchvision("retinanet_resnet50_fpn_coco-eeacb38b.pth", 34.0, 136.6),
-    _torchvision("retinanet_resnet50_fpn_v2_coco-5905b1c5.pth", 38.2, 153.1),
-    _torchvision("fcos_resnet50_fpn_coco-99b0c9b7.pth", 32.3, 129.6),
-    _torchvision("ssd300_vgg16_coco-b556d3b4.pth", 35.6, 142.6),
-    _torchvision("ssdlite320_mobilenet_v3_large_coco-a79551df.pth", 3.4, 14.1),
+    _torchvision("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", 41.8, 167.5),
+    _torchvision("fasterrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth", 43.7, 175.2),
+    _torchvision("fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7.pth", 19.4, 77.8),
+    _torchvision(
+        "fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth", 19.4, 77.8
+    ),
+    _torchvision("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", 44.4, 178.1),
+    _torchvision("maskrcnn_resnet50_fpn_v2", "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth", 46.4, 185.8),
+    _torchvision("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_coco-eeacb38b.pth", 34.0, 136.6),
+    _torchvision("retinanet_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2_coco-5905b1c5.pth", 38.2, 153.1),
+    _torchvision("fcos_resnet50_fpn", "fcos_resnet50_fpn_coco-99b0c9b7.pth", 32.3, 129.6),
+    _torchvision("ssd300_vgg16", "ssd300_vgg16_coco-b556d3b4.pth", 35.6, 142.6),
+    _torchvision("ssdlite320_mobilenet_v3_large", "ssdlite320_mobilenet_v3_large_coco-a79551df.pth", 3.4, 14.1),
 )
 CHECKPOINTS = {
     checkpoint.name: checkpoint for checkpoint in (*_SAM, *_SAM_2, *_FASTSAM, *_DETECTORS, *_TORCHVISION)
@@ -256,7 +259,8 @@ def cache_folder() -> Path:
 
 
 def find_weights(name: str, role: str, report: Report = lambda line: None) -> WeightsFile:
-    """The verified file of a checkpoint: `tiny`, a path, or a known name (downloaded at first use).
+    """The verified file of a checkpoint: `tiny`, a path, a known name or a repository of the hub (downloaded at
+    first use).
 
     `role`: `sam` or `det`, which tells the two tiny models apart.
 
@@ -267,6 +271,10 @@ def find_weights(name: str, role: str, report: Report = lambda line: None) -> We
         return embedded_weights(role)
     path = Path(name).expanduser()
     if path.is_file() or path.is_dir():
+        return WeightsFile(path, identity_of(path))
+    if name not in CHECKPOINTS and is_hub_name(name):
+        report(f"looking for {name} on the Hugging Face hub")
+        path = hub_folder(name) or fetch_from_hub(name)
         return WeightsFile(path, identity_of(path))
     checkpoint = known_checkpoint(name)
     if {role, checkpoint.role} == {"sam", "det"}:
@@ -358,6 +366,8 @@ def is_here(name: str) -> bool:
     path = Path(name).expanduser()
     if name == "tiny" or path.is_file() or path.is_dir():
         return True
+    if name not in CHECKPOINTS and is_hub_name(name):
+        return hub_folder(name) is not None
     return known_checkpoint(name).stored.is_file()
 
 
@@ -369,8 +379,6 @@ def known_checkpoint(name: str) -> Checkpoint:
     """
     if name not in CHECKPOINTS:
         remedy = "`samcli models` lists the known names."
-        if re.fullmatch(r"[\w-]+/[\w-]+", name):
-            remedy += " A Hugging Face repository: download its files, and give their folder."
         meant = nearest(name, [*CHECKPOINTS, "tiny"])
         raise UnknownModelError(f"no file {name}, and no checkpoint of that name is known.{meant} {remedy}")
     return CHECKPOINTS[name]

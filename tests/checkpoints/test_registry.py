@@ -297,7 +297,21 @@ def test_known_names__are_files_that_ultralytics_publishes_or_metas() -> None:
 
     theirs = {name for name, checkpoint in CHECKPOINTS.items() if checkpoint.publisher == "Ultralytics"}
     assert theirs <= GITHUB_ASSETS_NAMES
-    assert all("dl.fbaipublicfiles.com" in CHECKPOINTS[name].url for name in CHECKPOINTS.keys() - theirs)
+    torchvisions = {name for name, checkpoint in CHECKPOINTS.items() if checkpoint.publisher == "PyTorch"}
+    rest = CHECKPOINTS.keys() - theirs - torchvisions
+    assert all("dl.fbaipublicfiles.com" in CHECKPOINTS[name].url for name in rest)
+
+
+def test_torchvisions_names__are_those_of_its_functions_and_files() -> None:
+    from torchvision.models import get_model_weights
+
+    for name, checkpoint in CHECKPOINTS.items():
+        if checkpoint.publisher == "PyTorch":
+            (published,) = get_model_weights(name)
+            assert checkpoint.url == published.url
+            assert checkpoint.parameters == pytest.approx(published.meta["num_params"] / 1e6, abs=0.06)
+            assert checkpoint.stored.name == checkpoint.url.rpartition("/")[2]
+            assert checkpoint.stored.stem.endswith(checkpoint.sha256_start or "?")
 
 
 def parameters_of(name: str) -> int:

@@ -21,6 +21,7 @@ _GROUPS = {
     "sam": "SAM: masks from boxes, points or everything (--sam)",
     "fastsam": "FastSAM: a detector of everything, in one class (--sam, --det)",
     "det": "Detectors (--det)",
+    "text": "Detectors that read text (--det with --text)",
 }
 
 
@@ -36,6 +37,9 @@ _COLUMNS: dict[str, _Column] = {
 }
 """Of the list of models: the narrowest terminal that has room for it, its width, its side, its text."""
 
+_NAME_WIDTH = 26
+"""Characters of a name beside which the columns have that room."""
+
 
 def print_models(models: Sequence[KnownModel], *, as_json: bool) -> None:
     """The known checkpoints in groups; on a narrow terminal without the columns that matter least."""
@@ -45,11 +49,13 @@ def print_models(models: Sequence[KnownModel], *, as_json: bool) -> None:
     from rich.table import Table
 
     console = open_console(highlight=False)
-    shown = {name: column for name, column in _COLUMNS.items() if console.width >= column[0]}
     for role, title in _GROUPS.items():
+        longest = max((len(model.name) for model in models if model.role == role), default=0)
+        room = console.width - max(0, longest - _NAME_WIDTH)
+        shown = {name: column for name, column in _COLUMNS.items() if room >= column[0]}
         console.print(title, style="bold")
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("name", no_wrap=True, min_width=max(len(model.name) for model in models))
+        table.add_column("name", no_wrap=True, min_width=longest)
         for name, (_, width, justify, _) in shown.items():
             table.add_column(name, no_wrap=True, justify=justify, min_width=width)
         for model in models:
