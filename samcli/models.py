@@ -45,6 +45,11 @@ class KnownModel:
     path: str
     """Where the file lies, or would lie."""
 
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is a repository of the Hugging Face hub."""
+        return self.name in HUB_MODELS
+
 
 def known_models() -> list[KnownModel]:
     """All known checkpoints and the two embedded ones, those that prompts are given to first."""
