@@ -51,7 +51,7 @@ class Comparison:
         return {
             "machine": self.machine,
             "images": self.images,
-            "options": asdict(self.options),
+            "options": self.options.values(),
             "models": [
                 {
                     **asdict(one.model),

@@ -109,7 +109,7 @@ class Growth:
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         curves = [curve.as_dict() for curve in self.curves]
-        return {"machine": self.machine, "options": asdict(self.options), "growth": curves}
+        return {"machine": self.machine, "options": self.options.values(), "growth": curves}
 
 
 def measure_growth(

@@ -101,7 +101,7 @@ class Targets:
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         rows = [row.as_dict() for row in self.rows]
-        return {"machine": self.machine, "options": asdict(self.options), "targets": rows}
+        return {"machine": self.machine, "options": self.options.values(), "targets": rows}
 
 
 def measure_targets(

@@ -20,11 +20,13 @@ import typer
 
 from samcli import __version__
 from samcli.config import (
-    O,
-    Options,
+    C,
+    CommandOptions,
+    declared,
     default_of,
     flag_of,
     resolve,
+    types_of,
     variable_of,
 )
 from samcli.errors import SamcliError, WriteError, one_line
@@ -93,13 +95,13 @@ class Given:
     values: dict[str, Any]
     environment: frozenset[str]
 
-    def options(self, kind: type[O], config: Path | None) -> O:
+    def options(self, kind: type[C], config: Path | None) -> C:
         """See `resolve`."""
         return resolve(kind, self.values, config, environment=self.environment)
 
 
 def command(
-    name: str | None, kind: type[Options] | None = None, *, group: typer.Typer = app
+    name: str | None, kind: type[CommandOptions] | None = None, *, group: typer.Typer = app
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command. Options of `kind` become flags; the function gets what was given as `given`.
 
@@ -111,7 +113,7 @@ def command(
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(context: typer.Context, **arguments: Any) -> None:
-            flags = {entry.name for entry in dataclasses.fields(kind)} if kind else set()
+            flags = {entry.name for entry in declared(kind)} if kind else set()
             given = {key: arguments.pop(key) for key in flags}
             debug, quiet = arguments.pop("debug", False), arguments.get("quiet", False)
             _log_to_stderr(debug=debug, quiet=quiet)
@@ -156,10 +158,10 @@ def command(
     return register
 
 
-def _parameters(kind: type[Options]) -> Iterator[inspect.Parameter]:
+def _parameters(kind: type[CommandOptions]) -> Iterator[inspect.Parameter]:
     """A flag for each option: its default, help and limits as the dataclass declares them."""
-    hints = typing.get_type_hints(kind)
-    for entry in dataclasses.fields(kind):
+    hints = types_of(kind)
+    for entry in declared(kind):
         rules = entry.metadata
         hint = list[str] if rules["many"] else hints[entry.name]
         flag, default = flag_of(entry), default_of(entry)

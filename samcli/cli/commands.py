@@ -17,13 +17,13 @@ from samcli.cli.app import ClassMapFile, Config, Given, command, log, models_app
 from samcli.config import (
     AutoAnnotateOptions,
     BenchOptions,
+    CommandOptions,
     ConvertOptions,
     DatasetOptions,
     EncodeOptions,
     EvalOptions,
     EverythingOptions,
     ExportOnnxOptions,
-    Options,
     PromptOptions,
     TuneOptions,
     VerifyOptions,
@@ -62,7 +62,9 @@ def _input_of(data: Path | None, input: Path | None, example: str) -> Path:
     return given
 
 
-def _job_command(name: str, kind: type[Options], home: str, description: str, example: str = "photos/") -> None:
+def _job_command(
+    name: str, kind: type[CommandOptions], home: str, description: str, example: str = "photos/"
+) -> None:
     """Register a command that runs a job over images; `home` is its class, imported when it runs.
 
     `example`: what may stand behind its name.
@@ -80,7 +82,7 @@ def _job_command(name: str, kind: type[Options], home: str, description: str, ex
     ) -> None:
         options = given.options(kind, config)
         module, _, class_name = home.partition(":")
-        job_class: Callable[[Options], Job] = getattr(importlib.import_module(module), class_name)
+        job_class: Callable[[CommandOptions], Job] = getattr(importlib.import_module(module), class_name)
         job = job_class(options)
         _run(job, _input_of(data, input, f"{name} {example}"), output, dry_run=dry_run, json=json, quiet=quiet)
 

@@ -87,25 +87,25 @@ def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) 
     selected = job.select([ref.key for ref in refs])
     if selected is not None:
         refs = [ref for ref in refs if ref.key in selected]
-    if options.overwrite and data.is_file():
+    if options.run.overwrite and data.is_file():
         _spare_other_images(layout, data)
-    found = None if options.overwrite else read_manifest(layout.manifest)
+    found = None if options.run.overwrite else read_manifest(layout.manifest)
     manifest = _manifest(layout, job, models, found)
     if found is not None:
         if models is None:
             manifest = replace(manifest, recipe=found.recipe, fingerprint=found.fingerprint)
         check_same_run(found, manifest, layout.output)
-        if not options.resume:
+        if not options.run.resume:
             raise UsageError(
                 f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite"
             )
         manifest = replace(manifest, names=found.names)
-    journal = {} if options.overwrite else read_journal(layout.journal)
+    journal = {} if options.run.overwrite else read_journal(layout.journal)
     owned = {key: e.whole_name for key, e in journal.items() if e.done and e.run == manifest.run}
-    labels = assign_labels(layout, refs, job.suffixes, options.on_collision, owned)
+    labels = assign_labels(layout, refs, job.suffixes, options.naming.on_collision, owned)
     files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
     labels = _spare_own_files(labels, refs, files)
-    if not options.overwrite:
+    if not options.run.overwrite:
         labels = _spare_foreign_files(labels, refs, owned, files, begun=found is not None)
     unasked = found_images - len(refs)
     manifest = replace(manifest, total=len(refs), collisions=labels.collisions, unasked=unasked)
@@ -175,18 +175,18 @@ def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[s
         recipe["format"] = sorted(recipe["format"])
     for role, weights in (models or {}).items():
         recipe[role] = {"name": job.checkpoints[role], "sha256": weights.sha256}
-    if options.precision == "auto" and found is not None:
+    if options.segmenter.precision == "auto" and found is not None:
         recipe["precision"] = found.recipe.get("precision")
-    elif options.precision == "auto" and recipe.get("embeddings"):
+    elif options.segmenter.precision == "auto" and recipe.get("embeddings"):
         recipe["precision"] = recipe["embeddings"]["precision"]  # what is missing there is made alike
     elif job.computes_as_exported:
         recipe["precision"] = "as exported"
-    elif found is not None and found.recipe.get("precision") == options.precision:
-        recipe["precision"] = options.precision  # a finished run ends without PyTorch
+    elif found is not None and found.recipe.get("precision") == options.segmenter.precision:
+        recipe["precision"] = options.segmenter.precision  # a finished run ends without PyTorch
     else:
         from samcli.sam.devices import choose_device, choose_precision
 
-        recipe["precision"] = choose_precision(options.precision, choose_device(options.device))
+        recipe["precision"] = choose_precision(options.segmenter.precision, choose_device(options.segmenter.device))
     plain: dict[str, Any] = json.loads(json.dumps(recipe))  # as the manifest will hold it: to be compared with that
     return plain
 
@@ -279,7 +279,7 @@ def _sort(
         elif entry is None or not entry.is_about(ref, run) or entry.digest != digest:
             todo.append(ref)
         elif not entry.done:
-            if job.options.retry_failed:
+            if job.options.run.retry_failed:
                 todo.append(ref)
             else:
                 failed[key] = entry
@@ -306,12 +306,12 @@ def survey(refs: Iterable[ImageRef], options: JobOptions) -> Survey:
 
     def look(ref: ImageRef) -> Probe | str:
         try:
-            return probe_image(ref, options.max_pixels)
+            return probe_image(ref, options.input.max_pixels)
         except ImageError as error:
             return str(error)
 
     refs = list(refs)
-    with ThreadPoolExecutor(options.workers) as pool:
+    with ThreadPoolExecutor(options.run.workers) as pool:
         seen = dict(zip((ref.key for ref in refs), pool.map(look, refs), strict=True))
     probes = {key: probe for key, probe in seen.items() if isinstance(probe, Probe)}
     return Survey(

@@ -26,7 +26,6 @@ from samcli.output.journal import Journal, read_journal
 from samcli.output.layout import Labels, Layout, check_output, locked, make_layout
 from samcli.output.manifest import read_manifest, write_manifest
 from samcli.output.records import read_record
-from samcli.polygons import PolygonOptions
 from samcli.types import Annotation, ImageRef, Outcome, Status
 
 log = logging.getLogger("samcli")
@@ -59,7 +58,7 @@ def check_models(layout: Layout, job: Job) -> None:
     Raises:
         UsageError: it names the model that the folder was begun with.
     """
-    found = None if job.options.overwrite else read_manifest(layout.manifest)
+    found = None if job.options.run.overwrite else read_manifest(layout.manifest)
     for role, name in job.checkpoints.items():
         begun_with = found.recipe.get(role, {}).get("name", name) if found else name
         if begun_with != name and not is_here(name):
@@ -111,7 +110,7 @@ def run_job(
 
 def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Watch]) -> Summary:
     options, journal_path = job.options, plan.layout.journal
-    if options.overwrite:
+    if options.run.overwrite:
         _remove_earlier_run(plan)
     write_manifest(plan.layout.manifest, plan.manifest)
     _write_data_set_files(plan, job)
@@ -128,7 +127,7 @@ def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Wa
                 watch(outcome)  # now, not when the next image has been through the networks
 
         def too_many_failures() -> bool:
-            return options.max_failures is not None and summary.new_failures >= options.max_failures
+            return options.run.max_failures is not None and summary.new_failures >= options.run.max_failures
 
         for key in plan.labels.released:
             gone = ImageRef(plan.layout.input_root, key)
@@ -136,8 +135,8 @@ def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Wa
         outcomes = run_local(
             worker,
             plan.todo,
-            batch=options.batch or worker.default_batch,
-            workers=options.workers,
+            batch=options.run.batch or worker.default_batch,
+            workers=options.run.workers,
             settle=settle,
             stopping=lambda: signals() or too_many_failures(),
         )
@@ -147,7 +146,7 @@ def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Wa
         if signals.received is not None:
             summary.stopped_by = signals.received.name
         elif too_many_failures() and summary.remaining:
-            summary.stopped_by = f"--max-failures {options.max_failures}"
+            summary.stopped_by = f"--max-failures {options.run.max_failures}"
         if summary.stopped_by is None:
             with worker.clock.measure("fold"):
                 _fold(plan, job, summary)
@@ -165,14 +164,14 @@ def _write_data_set_files(plan: Plan, job: Job) -> None:
     layout = plan.layout
     for fmt in job.formats:
         for file, data in fmt.data_set_files(plan.manifest.names, layout.splits_from_output()).items():
-            if job.options.overwrite or not (layout.output / file).exists():
+            if job.options.run.overwrite or not (layout.output / file).exists():
                 write_atomic(layout.output / file, data)
 
 
 def _fold(plan: Plan, job: Job, summary: Summary) -> None:
     """Write the files that hold all images, from the records of all that are done, in the order of keys."""
     names, images = plan.manifest.names, plan.layout.images_from_output
-    shapes = polygon_options(job.options) if isinstance(job.options, LabelOptions) else PolygonOptions()
+    shapes = polygon_options(getattr(job.options, "labels", LabelOptions()))
     for fmt in job.formats:
         if fmt.folded_name is not None:
             annotations = read_annotations(plan.layout, plan.manifest.run, summary.failures)

@@ -69,7 +69,7 @@ def convert(
         UsageError: nothing that can be read, nothing said to write, or files are in the way.
     """
     formats = _targets(options)
-    class_map = read_class_map(Path(options.class_map).expanduser()) if options.class_map else None
+    class_map = read_class_map(Path(name).expanduser()) if (name := options.class_mapping.class_map) else None
     path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
     may_be_run = path.is_dir() and options.source_format in (None, "records")
     manifest = read_manifest(Layout(path, path).manifest) if may_be_run else None
@@ -82,7 +82,7 @@ def convert(
     _check_output(output, options)
     conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
     for format_name, fmt in formats.items():
-        source = Source(path, _image_folder(path, options, manifest, name), options.max_pixels)
+        source = Source(path, _image_folder(path, options, manifest, name), options.input.max_pixels)
         labels = _read_run(source, manifest) if manifest else read_labels(name, source)
         labels = _with_new_classes(labels, class_map) if class_map else labels
         writer = _Writer(fmt, options, source, labels, output, watch, dry_run=dry_run)
@@ -174,7 +174,7 @@ class _Writer:
         self.failures: dict[str, str] = {}
         self.lost: Counter[str] = Counter()
         self._format, self._options, self._source, self._labels = fmt, options, source, labels
-        self._shapes = polygon_options(options)
+        self._shapes = polygon_options(options.labels)
         self._layout = Layout(source.images or output, output)
         self._watch, self._dry_run = watch, dry_run
         own = (name for target in options.format for name in FORMATS[target].own_files)
@@ -227,7 +227,7 @@ class _Writer:
                 raise ImageError(
                     f"no such image in {self._source.images or 'sight: give its folder with --images'}"
                 )
-            pixels = read_image(self._source.refs[annotation.key], max_pixels=self._options.max_pixels).pixels
+            pixels = read_image(self._source.refs[annotation.key], max_pixels=self._options.input.max_pixels).pixels
         images = self._layout.images_from_output if self._source.images else ""
         return Rendering(annotation, self._labels.names, self._shapes, pixels, images=images)
 
@@ -252,7 +252,7 @@ class _Writer:
         """Whether the image's files bear its whole name: it has no suffix, or another image has the plain one."""
         by_stem = bool(self._format.suffixes) or self._format.one_per_stem
         name = _without_suffix(key) if by_stem else key
-        if self._options.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
+        if self._options.naming.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
             name = key
         owner = self._taken.get(name.casefold())
         if owner == key:
