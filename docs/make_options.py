@@ -22,7 +22,7 @@ Every command also has `--json` (the result as one JSON document on stdout), `--
 `--help`. `auto-annotate`, `prompt`, `everything` and `encode` have `--input/-i` and `--output/-o`, `--config`,
 `--dry-run` and `--quiet/-q`; `convert` and `export-onnx` have
 `--output/-o`, `--config` and `--quiet/-q`, `convert` also `--dry-run`; `tune` and `bench` have `--output/-o`,
-`--config` and `--quiet/-q`, `bench` also `--chart`; `verify`, `eval` and `dataset` have `--config`;
+`--config` and `--quiet/-q`; `verify`, `eval` and `dataset` have `--config`;
 `models fetch` has `--quiet/-q`; `status` has `--failures` (every failed image and why) and
 `--reasons` (why images failed and objects were dropped, counted), `preview` has `--output/-o` (the file to
 write), `--count/-n` (how many photos), `--html` (a page to review the masks, see [review.md](review.md), with

@@ -50,6 +50,8 @@ Output = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what is in the way.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON document on stdout.")]
+Moved = Annotated[str | None, typer.Option(hidden=True)]
+"""An option of `bench` that is now one of a script; removed in the version after 0.1."""
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")]
 
 
@@ -509,27 +511,42 @@ def bench(
     given: Given,
     data: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="IMAGES", help="An image or a folder; without, pictures are drawn.", show_default=False
-        ),
+        typer.Argument(metavar="IMAGES", help="Image or folder. Default: drawn pictures.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE.json", help="All figures, as JSON.", show_default=False),
+        typer.Option(
+            "--output", "-o", metavar="FILE.json", help="Also write all figures to this file.", show_default=False
+        ),
     ] = None,
-    chart: Annotated[
-        Path | None,
-        typer.Option("--chart", metavar="FILE", help="Also a chart: .png, .svg or .pdf.", show_default=False),
-    ] = None,
+    against: Moved = None,
+    only: Moved = None,
+    extent: Moved = None,
+    chart: Moved = None,
+    growth: Annotated[bool, typer.Option(hidden=True)] = False,
+    targets: Annotated[bool, typer.Option(hidden=True)] = False,
     config: Config = None,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure models here: size, time and memory, against others, by stages, as work grows, against the targets."""
+    """Measure time and memory of models on this machine."""
+    moved = {
+        "against": against,
+        "only": only,
+        "extent": extent,
+        "chart": chart,
+        "growth": growth,
+        "targets": targets,
+    }
+    if flags := [f"--{name}" for name, value in moved.items() if value]:
+        raise UsageError(
+            f"bench no longer has {', '.join(flags)}: these benchmarks are scripts in the repository, see "
+            "tests/benchmarks/README.md"
+        )
     options = given.options(BenchOptions, config)
     from samcli.cli.report import benchmark
 
-    benchmark.run_bench(data, options, output=output, chart=chart, as_json=json, quiet=quiet)
+    benchmark.run_bench(data, options, output=output, as_json=json, quiet=quiet)
 
 
 @command("checks")

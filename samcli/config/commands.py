@@ -300,40 +300,21 @@ class BenchOptions(CommandOptions):
 
     models: str = option("tiny", "Models to measure: known names or paths.", metavar="NAME|PATH,...")
     random_weights: bool = option(
-        False, "A known model that is not here gets random weights of its architecture: as fast, and offline."
+        False,
+        "Give known models that are not downloaded random weights; the speed is the same.",
     )
-    against: str | None = option(
-        None, "Also others, with the same weights on the same images, in turn: segment-anything, ultralytics, "
-        "transformers.", metavar="NAME,...",
-    )  # fmt: skip
-    tasks: str = option("encode,box,everything", "What to measure.", metavar="NAME,...")
-    images: int = option(1, "So many images.", low=1)
-    boxes: int = option(10, "Boxes in an image.", low=1)
-    points_per_side: int = option(16, "Clicks a side of everything's grid; that of the others too.", low=1)
-    rounds: int = option(3, "How often all take their turn.", low=1)
+    tasks: str = option("encode,box,everything", "Tasks to measure.", metavar="NAME,...")
+    images: int = option(1, "Number of images.", low=1)
+    boxes: int = option(10, "Number of boxes per image in the task box.", low=1)
+    points_per_side: int = option(16, "Points per side of the grid in the task everything.", low=1)
+    rounds: int = option(3, "Repetitions; the median is shown.", low=1)
     device: str = option(SamOptions.device, "cpu, cuda, cuda:1, mps, or auto.", metavar="DEVICE")
     precision: str = option(
-        SamOptions.precision, "Arithmetic of samcli; the others compute as they come, in fp32.",
+        SamOptions.precision, "Inference precision; auto: the fastest that the device supports.",
         choices=("auto", "fp32", "bf16", "fp16"),
     )  # fmt: skip
-    threads: int | None = option(None, "Threads of each network. Default: as torch likes.", low=1, metavar="N")
-    stages: bool = option(False, "Also where the time of an image goes.")
-    growth: bool = option(
-        False,
-        "Instead: time and memory as images, prompts, pixels and journals grow.",
-        panel="Instead of the table",
-    )
-    targets: bool = option(
-        False, "Instead: the project's targets beside what is reached here.", panel="Instead of the table"
-    )
-    only: str | None = option(
-        None, "Of the curves of --growth or the rows of --targets just these.", panel="Instead of the table",
-        metavar="NAME,...",
-    )  # fmt: skip
-    extent: float = option(
-        1.0, "How far the curves of --growth, and the long runs of --targets, go: a share of their full length.",
-        low=0.0001, high=1, panel="Instead of the table",
-    )  # fmt: skip
+    threads: int | None = option(None, "Threads per network. Default: the default of PyTorch.", low=1, metavar="N")
+    stages: bool = option(False, "Also print the time per stage: decode, encode, masks, polygons, write.")
 
 
 COMMANDS: dict[str, type[CommandOptions]] = {
