@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from samcli import __version__
+from samcli.cli.help import Command, Group
 from samcli.config import (
     C,
     CommandOptions,
@@ -57,6 +58,10 @@ models_app = typer.Typer(
 
 app.add_typer(models_app)
 log = logging.getLogger("samcli")
+
+
+_SHOWN_CHOICES = 4
+"""Most choices that stand in an option's metavar."""
 
 
 def main() -> None:
@@ -150,9 +155,9 @@ def command(
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         del run.__wrapped__
         if name is None:
-            group.callback(invoke_without_command=True)(run)
+            group.callback(invoke_without_command=True, cls=Group)(run)
         else:
-            group.command(name)(run)
+            group.command(name, cls=Command)(run)
         return function
 
     return register
@@ -168,12 +173,12 @@ def _parameters(kind: type[CommandOptions]) -> Iterator[inspect.Parameter]:
         names = [f"{flag}/--no-{flag[2:]}"] if hint is bool else [flag]
         option = typer.Option(
             *names,
-            help=rules["help"] + ("" if not default else rf" [dim]\[default: {default}][/]"),
+            help=_help_of(entry) + ("" if not default else rf" [dim]\[default: {default}][/]"),
             show_default=False,
             envvar=variable_of(entry),
             show_envvar=False,
             rich_help_panel=rules["panel"],
-            metavar=rules["metavar"] or "|".join(rules["choices"]) or None,
+            metavar=_metavar_of(entry, hint),
         )
         yield inspect.Parameter(
             entry.name,
@@ -181,6 +186,23 @@ def _parameters(kind: type[CommandOptions]) -> Iterator[inspect.Parameter]:
             default=None,
             annotation=Annotated[hint | None, option],
         )
+
+
+def _help_of(entry: dataclasses.Field[Any]) -> str:
+    """Return the help text; choices that are too many for the metavar are listed at its end."""
+    text, choices = str(entry.metadata["help"]).replace("[", r"\["), entry.metadata["choices"]
+    return f"{text} One of {', '.join(choices)}." if len(choices) > _SHOWN_CHOICES else text
+
+
+def _metavar_of(entry: dataclasses.Field[Any], hint: Any) -> str | None:
+    """Return what stands for the value in help; of a switch that is on by default, the name that turns it off."""
+    if hint is bool:
+        return f"--no-{flag_of(entry)[2:]}" if entry.default is True else None
+    if metavar := entry.metadata["metavar"]:
+        return str(metavar)
+    if choices := entry.metadata["choices"]:
+        return "FORMAT" if len(choices) > _SHOWN_CHOICES else "|".join(choices)
+    return "FLOAT" if float in (hint, *typing.get_args(hint)) else "N"
 
 
 def _explain(error: Exception) -> str | None:
@@ -220,7 +242,7 @@ def _log_to_stderr(*, debug: bool, quiet: bool) -> None:
     log.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, cls=Group)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
