@@ -43,7 +43,7 @@ _EXIT_STATUS_HELP = (
 
 app = typer.Typer(
     name="samcli",
-    help="Turn a folder of images into a segmentation data set: YOLO boxes, SAM masks, resumable.",
+    help="Turn a folder of images into a segmentation data set: YOLO boxes prompt SAM, runs resume.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -52,7 +52,7 @@ app = typer.Typer(
 
 
 models_app = typer.Typer(
-    name="models", help="List, download, check and look into checkpoints.", rich_markup_mode="rich"
+    name="models", help="List, download, verify and inspect checkpoints.", rich_markup_mode="rich"
 )
 
 
@@ -73,7 +73,7 @@ Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="YAML file of options; the command line and SAMCLI_* go before it.",
+        help="YAML file with options. The command line and SAMCLI_* variables override it.",
         envvar="SAMCLI_CONFIG",
         show_default=False,
     ),
@@ -84,13 +84,14 @@ ClassMapFile = Annotated[
     Path | None,
     typer.Option(
         "--class-map",
-        help="YAML file of 'old: new' lines: classes are renamed, merged, or dropped ('old:').",
+        help="YAML mapping of class names, 'old: new'. Several old names with one new name are "
+        "merged; an empty new name drops the class.",
         show_default=False,
     ),
 ]
 
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and say more.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and log details.")]
 
 
 @dataclasses.dataclass(frozen=True)

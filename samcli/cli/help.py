@@ -61,7 +61,9 @@ def _print_help(command: Any, ctx: Any) -> None:
 
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     console = Console(width=width, highlight=False)
-    console.print(Text.assemble(("Usage: ", "bold"), " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)])))
+    console.print(
+        Text.assemble(("Usage: ", "bold"), " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)]))
+    )
     if command.help:
         console.print()
         console.print(Text(" ".join(command.help.split())))

@@ -74,18 +74,22 @@ class EverythingOptions(CommandOptions):
     store: EmbeddingOptions = group(EmbeddingOptions)
     masks: MaskGeneratorOptions = group(MaskGeneratorOptions)
     format: tuple[str, ...] = _formats(
-        ("masks",), "What is written; may be repeated. masks: amg.py's folder of PNGs; rle: its JSON."
+        ("masks",),
+        "Output format; may be repeated. masks: folder of PNGs as from amg.py. rle: JSON as from amg.py.",
     )
     labels: LabelOptions = group(LabelOptions)
     naming: NamingOptions = group(NamingOptions)
     run: RunOptions = group(RunOptions)
-    convert_to_rle: bool = option(False, "amg.py's JSON instead of its PNGs.", recipe=True, panel="Labels")
-    edges: bool = option(False, "Also the SAM paper's edge map, as PNG.", recipe=True, panel="Labels")
+    convert_to_rle: bool = option(
+        False, "Write JSON with RLE masks as amg.py does, instead of PNGs.", recipe=True, panel="Labels"
+    )
+    edges: bool = option(False, "Also write the edge map of the SAM paper, as PNG.", recipe=True, panel="Labels")
     proposals: bool = option(
-        False, "Also ranked object proposals of all images, as COCO results.", recipe=True, panel="Labels"
+        False, "Also write ranked object proposals of all images, as COCO results.", recipe=True, panel="Labels"
     )
     point_grid: str | None = option(
-        None, "File of points (0..1) to click instead of a grid: .npy, .json, or x,y lines.", recipe=True,
+        None, "File of normalised point coordinates (0 to 1) that replace the sampling grid: .npy, "
+".json, or x,y lines.", recipe=True,
         panel="Masks", metavar="FILE",
     )  # fmt: skip
 
@@ -106,35 +110,46 @@ class PromptOptions(CommandOptions):
     naming: NamingOptions = group(NamingOptions)
     run: RunOptions = group(RunOptions)
     point: tuple[str, ...] = option(
-        (), "A point in pixels; label 1 (object, the default) or 0 (background). All points are one object.",
+        (), "Point in pixels with label 1 (foreground, default) or 0 (background); may be repeated. "
+"All points belong to one object.",
         recipe=True, panel="Prompts", many=True, metavar="x,y[,label]",
     )  # fmt: skip
     box: tuple[str, ...] = option(
-        (), "A box in pixels; each is an object.", recipe=True, panel="Prompts", many=True, metavar="x1,y1,x2,y2"
+        (),
+        "Box in pixels; may be repeated. Each box is one object.",
+        recipe=True,
+        panel="Prompts",
+        many=True,
+        metavar="x1,y1,x2,y2",
     )
     mask_input: str | None = option(
-        None, "Logits (h, w) of an earlier mask to start from: one of those that --save-logits wrote.", recipe=True,
+        None, "Mask prompt: logits (h, w) of an earlier mask, from --save-logits.", recipe=True,
         panel="Prompts", metavar="FILE.npy",
     )  # fmt: skip
     prompts: str | None = option(
         None,
-        "Prompts of many images: .json, .jsonl, .csv, a COCO file, or a folder of YOLO labels.",
+        "Prompts for many images: .json, .jsonl, .csv, a COCO file, or a folder of YOLO labels.",
         recipe=True,
         panel="Prompts",
         metavar="FILE|DIR",
     )
     names: str | None = option(
         None,
-        "Class names of YOLO labels in --prompts: a data.yaml, or a name a line. Default: beside them.",
+        "Class names of YOLO labels in --prompts: a data.yaml, or a text file with one name per "
+        "line. Default: those found beside the labels.",
         panel="Prompts",
         metavar="FILE",
     )
-    multimask: bool = option(False, "All three masks that SAM has for each prompt.", recipe=True, panel="Masks")
-    cutout: bool = option(False, "Also every object cut out on transparency, as PNG.", recipe=True, panel="Labels")
-    overlay: bool = option(False, "Also each image with its masks drawn on it.", recipe=True, panel="Labels")
+    multimask: bool = option(
+        False, "Write all three masks of SAM's multimask output for each prompt.", recipe=True, panel="Masks"
+    )
+    cutout: bool = option(
+        False, "Also write each object as a PNG with a transparent background.", recipe=True, panel="Labels"
+    )
+    overlay: bool = option(False, "Also write each image with its masks drawn on it.", recipe=True, panel="Labels")
     save_logits: bool = option(
         False,
-        "Also low-resolution logits as .npy, (masks, h, w): each of them is a --mask-input.",
+        "Also write low-resolution logits as .npy of shape (masks, h, w); each can be a --mask-input.",
         recipe=True,
         panel="Labels",
     )
@@ -150,14 +165,14 @@ class EncodeOptions(CommandOptions):
     run: RunOptions = group(RunOptions)
     dtype: str = option(
         "fp16",
-        "Numbers in the files: fp16 is half as large, fp32 loses nothing.",
+        "Data type of stored embeddings. fp16: half the size. fp32: lossless.",
         recipe=True,
         choices=("fp16", "fp32", "bf16"),
         panel="Embeddings",
     )
     npy: bool = option(
         False,
-        "Also (1,C,h,w) float32 .npy files, as segment-anything's browser demos read them.",
+        "Also write float32 .npy files of shape (1, C, h, w), as segment-anything's browser demo reads them.",
         recipe=True,
         panel="Embeddings",
     )
@@ -171,14 +186,12 @@ class ExportOnnxOptions(CommandOptions):
         SamOptions.sam, "SAM 1 checkpoint: a known name, a path, or 'tiny' (embedded).", metavar="NAME|PATH"
     )
     return_single_mask: bool = option(False, "Return only the best mask instead of all four.")
-    use_stability_score: bool = option(False, "Score masks by their stability instead of the predicted IoU.")
-    return_extra_metrics: bool = option(False, "Return stability scores and areas of the masks too.")
-    gelu_approximate: bool = option(False, "GELU by tanh, for runtimes whose erf is slow or missing.")
-    opset: int = option(18, "Version of the ONNX operators.", low=17)
-    encoder: bool = option(False, "Write the image encoder too, to NAME.encoder.onnx beside.")
-    quantize: bool = option(
-        False, "Write a twin of each file with eight-bit weights, to NAME.quantized.onnx beside."
-    )
+    use_stability_score: bool = option(False, "Return stability scores in place of predicted IoUs.")
+    return_extra_metrics: bool = option(False, "Also return stability scores and areas of the masks.")
+    gelu_approximate: bool = option(False, "Approximate GELU with tanh, for runtimes whose erf is slow or missing.")
+    opset: int = option(18, "ONNX opset version.", low=17)
+    encoder: bool = option(False, "Also write the image encoder, to NAME.encoder.onnx.")
+    quantize: bool = option(False, "Also write an int8-quantized copy of each file, to NAME.quantized.onnx.")
 
 
 @dataclass(frozen=True)
@@ -186,11 +199,11 @@ class VerifyOptions(CommandOptions):
     """All options of `samcli verify`."""
 
     min_area: float = option(
-        1e-6, "Polygons of a smaller share of the image are slivers; 0: none are.", low=0, high=1
+        1e-6, "Warn about polygons smaller than this fraction of the image (0: off).", low=0, high=1
     )
-    min_fill: float = option(0.1, "Masks that fill less of the box that prompted them are doubtful.", low=0, high=1)
+    min_fill: float = option(0.1, "Warn when mask area / prompt box area is below this.", low=0, high=1)
     ignore: tuple[str, ...] = option(
-        (), "Leave out findings of this kind; may be repeated.", many=True, metavar="KIND"
+        (), "Ignore findings of this kind; may be repeated.", many=True, metavar="KIND"
     )
 
 
@@ -206,11 +219,11 @@ class ConvertOptions(CommandOptions):
     labels: LabelOptions = group(LabelOptions)
     naming: NamingOptions = group(NamingOptions)
     source_format: str | None = option(
-        None, "Format of the labels. Default: a run's records, or what they look like.", panel="Input",
+        None, "Format of the labels to read. Default: a run's records, or detected.", panel="Input",
         flag="--from", metavar="FORMAT",
     )  # fmt: skip
     images: str | None = option(
-        None, "Folder of the images. Default: where a run had them, or images/ beside labels/.", panel="Input",
+        None, "Folder of the images. Default: the input of the run, or images/ beside labels/.", panel="Input",
         metavar="DIR",
     )  # fmt: skip
     overwrite: bool = option(False, "Write into a folder that is not empty.", panel="Labels")
@@ -220,16 +233,18 @@ class ConvertOptions(CommandOptions):
 class EvalOptions(CommandOptions):
     """All options of `samcli eval`."""
 
-    class_agnostic: bool = option(False, "All classes count as one: only places are looked at.")
+    class_agnostic: bool = option(False, "Ignore class labels when matching.")
     match_classes: str = option(
-        "auto", "Classes are the same by name or by id; auto: by name where both sides have names.",
+        "auto", "Match classes by name or by id. auto: by name where both sides have names.",
         choices=("auto", "name", "id"),
     )  # fmt: skip
     match: str = option(
-        "auto", "Who chooses first: the surest prediction, as COCO has it, or the best pair (iou); auto: by score "
-        "where all predictions have one.", choices=("auto", "score", "iou"),
+        "auto", "Matching order. score: greedy by confidence, as in COCO. iou: greedy by highest IoU. "
+"auto: score where all predictions have one.", choices=("auto", "score", "iou"),
     )  # fmt: skip
-    worst_count: int = option(12, "Images on the sheet of the worst (--worst), and in the list.", low=1, high=400)
+    worst_count: int = option(
+        12, "Number of images on the sheet of the worst images (--worst) and in the list.", low=1, high=400
+    )
 
 
 @dataclass(frozen=True)
@@ -237,18 +252,21 @@ class SearchOptions(Options):
     """The values that `samcli tune` tries, by the names of auto-annotate's options."""
 
     conf: str = option(
-        "0.05,0.1,0.15,0.2,0.25,0.3,0.4,0.5,0.6,0.7", "Least detector scores to try.", panel="Tried",
+        "0.05,0.1,0.15,0.2,0.25,0.3,0.4,0.5,0.6,0.7", "Confidence thresholds to try.", panel="Search space",
         metavar="FLOAT,...",
     )  # fmt: skip
     box_padding: str = option(
-        "0,0.05,0.1", "Shares by which boxes grow to try.", panel="Tried", metavar="FLOAT,..."
+        "0,0.05,0.1", "Box expansion fractions to try.", panel="Search space", metavar="FLOAT,..."
     )
     best_mask: str = option(
-        "no,yes", "SAM's single mask, the best of three, or both.", panel="Tried", metavar=YES_NO
+        "no,yes",
+        "Whether to use the best mask of the multimask output: no, yes, or both.",
+        panel="Search space",
+        metavar=YES_NO,
     )
-    refine: str = option("0,1", "Numbers of refining steps to try.", panel="Tried", metavar="N,...")
+    refine: str = option("0,1", "Numbers of refinement passes to try.", panel="Search space", metavar="N,...")
     min_polygon_iou: str = option(
-        "0.8,0.85,0.9,0.95,0.98,0.99", "Fidelities of polygons to try, with the best of the rest.", panel="Tried",
+        "0.8,0.85,0.9,0.95,0.98,0.99", "Polygon IoUs to try, with the best values of the other options.", panel="Search space",
         metavar="FLOAT,...",
     )  # fmt: skip
 
@@ -264,11 +282,11 @@ class TuneOptions(CommandOptions):
     filters: FilterOptions = group(FilterOptions)
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     objective: str = option(
-        "quality", "What is to be high, at IoU .5: panoptic quality (IoU times F1) of all objects, its mean over "
-        "the truth's classes, or F1 alone.", choices=("quality", "class-quality", "f1"), panel="Objective",
+        "quality", "Metric to maximise, at IoU 0.5. quality: panoptic quality (mean IoU x F1) of all "
+"objects. class-quality: its mean over the ground-truth classes. f1: F1 alone.", choices=("quality", "class-quality", "f1"), panel="Objective",
     )  # fmt: skip
     tolerance: float = option(
-        0.002, "Take the polygons with the fewest points whose objective is at most this below the best.",
+        0.002, "Choose the simplest polygons whose metric is at most this much below the best.",
         low=0, high=1, panel="Objective",
     )  # fmt: skip
 
@@ -278,18 +296,23 @@ class DatasetOptions(CommandOptions):
     """All options of `samcli dataset`."""
 
     split: str = option(
-        "0.8/0.1/0.1", "Shares of train, val and test; two numbers: no test.", metavar="TRAIN/VAL[/TEST]"
+        "0.8/0.1/0.1",
+        "Train, val and test fractions; with two numbers there is no test split.",
+        metavar="TRAIN/VAL[/TEST]",
     )
-    seed: int = option(0, "Another seed, another split; the same, the same.", low=0)
+    seed: int = option(0, "Random seed of the split (same seed: same split).", low=0)
     group_by: str | None = option(
-        None, "Images whose keys agree in the first group of this pattern stay together.", metavar="REGEX"
+        None,
+        "Regular expression on image paths; images with the same first capture group (e.g. a "
+        "video id) stay in one split.",
+        metavar="REGEX",
     )
     link: str = option(
-        "hard", "How images get there; where hard links cannot be made they are copied.",
+        "hard", "How images are placed: hard link (copy where that fails), symbolic link or copy.",
         choices=("hard", "symlink", "copy"),
     )  # fmt: skip
     unlabelled: str = option(
-        "skip", "Images without a label file: left out, or taken as showing nothing.",
+        "skip", "Images without a label file. skip: leave them out. background: add them without objects.",
         choices=("skip", "background"),
     )  # fmt: skip
 
@@ -308,9 +331,12 @@ class BenchOptions(CommandOptions):
     boxes: int = option(10, "Number of boxes per image in the task box.", low=1)
     points_per_side: int = option(16, "Points per side of the grid in the task everything.", low=1)
     rounds: int = option(3, "Repetitions; the median is shown.", low=1)
-    device: str = option(SamOptions.device, "cpu, cuda, cuda:1, mps, or auto.", metavar="DEVICE")
+    device: str = option(
+        SamOptions.device, "Device of the networks: cpu, cuda, cuda:1, mps or auto.", metavar="DEVICE"
+    )
     precision: str = option(
-        SamOptions.precision, "Inference precision; auto: the fastest that the device supports.",
+        SamOptions.precision, "Inference precision. auto: the fastest that the device supports (bf16 or fp16). fp32: "
+"reference results.",
         choices=("auto", "fp32", "bf16", "fp16"),
     )  # fmt: skip
     threads: int | None = option(None, "Threads per network. Default: the default of PyTorch.", low=1, metavar="N")

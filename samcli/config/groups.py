@@ -15,11 +15,12 @@ COMPILED_FROM = 200
 class InputOptions(Options):
     """Which images."""
 
-    max_pixels: int = option(500_000_000, "Images of more pixels are recorded as failed.", low=1, panel="Input")
+    max_pixels: int = option(500_000_000, "Fail images of more pixels than this (protects against decompression bombs).", low=1, panel="Input")
 
 
 def _trust_weights(panel: str) -> Any:
-    text = "Load a detector that is a full pickle: it can run any code. Only for files you made."
+    text = "Allow detectors that are full pickles: loading one can run arbitrary code. Only for "
+"files that you trust."
     return option(False, text, panel=panel)
 
 
@@ -34,13 +35,14 @@ class DetectorOptions(Options):
         panel="Detector",
         metavar="NAME|PATH",
     )
-    conf: float = option(0.25, "Least detector score.", recipe=True, low=0, high=1, panel="Detector")
-    iou: float = option(0.45, "Boxes that overlap more are one.", recipe=True, low=0, high=1, panel="Detector")
-    imgsz: int = option(640, "Detector's input size in pixels.", recipe=True, low=32, panel="Detector")
-    max_det: int = option(300, "Most boxes in an image.", recipe=True, low=1, panel="Detector")
+    conf: float = option(0.25, "Confidence threshold: detections with a lower score are discarded.", recipe=True, low=0, high=1, panel="Detector")
+    iou: float = option(0.45, "NMS IoU threshold: of two boxes of the same class that overlap by more than this, only "
+"the higher-scoring one is kept.", recipe=True, low=0, high=1, panel="Detector")
+    imgsz: int = option(640, "Detector input size in pixels: the longer side, a multiple of the stride, usually 32.", recipe=True, low=32, panel="Detector")
+    max_det: int = option(300, "Maximum number of detections per image.", recipe=True, low=1, panel="Detector")
     classes: str | None = option(
         None,
-        "Only these classes: names or ids, separated by commas.",
+        "Keep only these classes: names or ids, separated by commas.",
         recipe=True,
         panel="Detector",
         metavar="person,bus|0,5",
@@ -54,20 +56,21 @@ class SamOptions(Options):
 
     sam: str = option(
         "sam_b.pt",
-        "SAM checkpoint: a known name, a path, or 'tiny' (embedded). everything and prompt take FastSAM too, "
-        "auto-annotate 'none': the detector's own masks.",
+        "SAM checkpoint: a known name, a path, or 'tiny' (embedded). everything and prompt also "
+"take FastSAM; auto-annotate also takes 'none': use the masks of a segmentation detector.",
         recipe=True,
         panel="SAM",
         metavar="NAME|PATH",
     )
     precision: str = option(
         "auto",
-        "Arithmetic: auto takes what the device does fastest; fp32 is exact.",
+        "Inference precision. auto: the fastest that the device supports (bf16 or fp16). fp32: "
+"reference results.",
         recipe=True,
         choices=("auto", "fp32", "bf16", "fp16"),
         panel="SAM",
     )
-    device: str = option("auto", "cpu, cuda, cuda:1, mps, or auto.", panel="SAM", metavar="DEVICE")
+    device: str = option("auto", "Device of the networks: cpu, cuda, cuda:1, mps or auto.", panel="SAM", metavar="DEVICE")
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class FastSamOptions(Options):
 
     conf: float | None = option(
         None,
-        "Least score. Default: 0.25.",
+        "Confidence threshold. Default: 0.25.",
         recipe=True,
         only_given=True,
         low=0,
@@ -85,16 +88,16 @@ class FastSamOptions(Options):
         metavar="FLOAT",
     )
     iou: float | None = option(
-        None, "Boxes that overlap more are one. Default: 0.7.", recipe=True, only_given=True, low=0, high=1,
+        None, "NMS IoU threshold. Default: 0.7.", recipe=True, only_given=True, low=0, high=1,
         panel="FastSAM", metavar="FLOAT",
     )  # fmt: skip
     imgsz: int | None = option(
-        None, "Input size in pixels. Default: what it was trained with, 1024 for the published ones.",
+        None, "Input size in pixels. Default: the training size, 1024 for the published checkpoints.",
         recipe=True, only_given=True, low=32, panel="FastSAM", metavar="N",
     )  # fmt: skip
     max_det: int | None = option(
         None,
-        "Most objects in an image. Default: 300.",
+        "Maximum number of objects per image. Default: 300.",
         recipe=True,
         only_given=True,
         low=1,
@@ -110,7 +113,8 @@ class EmbeddingOptions(Options):
 
     embeddings: str | None = option(
         None,
-        "Folder that `samcli encode` wrote: the encoder runs only for images that it lacks.",
+        "Reuse image embeddings from `samcli encode`; images missing there are encoded on the "
+"fly.",
         panel="SAM",
         metavar="DIR",
     )
@@ -121,12 +125,12 @@ class FilterOptions(Options):
     """Which masks are not worth a label."""
 
     min_predicted_iou: float | None = option(
-        None, "Drop masks for which SAM predicts a lower IoU.", recipe=True, panel="SAM"
+        None, "Discard masks with a predicted IoU below this.", recipe=True, panel="SAM"
     )
     min_stability: float | None = option(
-        None, "Drop masks with a lower stability score.", recipe=True, low=0, high=1, panel="SAM"
+        None, "Discard masks with a stability score below this.", recipe=True, low=0, high=1, panel="SAM"
     )
-    min_mask_area: int = option(1, "Drop masks of fewer pixels.", recipe=True, low=1, panel="SAM")
+    min_mask_area: int = option(1, "Discard masks with fewer pixels than this.", recipe=True, low=1, panel="SAM")
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,11 @@ class AnswerOptions(Options):
     """Which of SAM's answers to a prompt is taken, and whether it is asked again."""
 
     best_mask: bool = option(
-        False, "Of the three masks the one with the highest predicted IoU.", recipe=True, panel="Masks"
+        False, "Use multimask output and keep the mask with the highest predicted IoU, instead of SAM's "
+"single mask.", recipe=True, panel="Masks"
     )
     refine: int = option(
-        0, "So many times, ask again with the mask itself as a further prompt.", recipe=True, low=0, high=20,
+        0, "Refinement passes: feed the mask back into SAM this many times (0: off).", recipe=True, low=0, high=20,
         panel="Masks",
     )  # fmt: skip
 
@@ -147,7 +152,8 @@ class BoxPromptOptions(AnswerOptions):
     """How a detector's boxes prompt SAM."""
 
     box_padding: float = option(
-        0.0, "Grow boxes by this share of their sides, on each side, before they prompt SAM; negative: shrink.",
+        0.0, "Expand each box by this fraction of its width and height on every side before prompting "
+"SAM (0.1: 10 %; negative: shrink).",
         recipe=True, low=-0.45, high=2, panel="Masks",
     )  # fmt: skip
 
@@ -158,20 +164,24 @@ class LabelOptions(Options):
 
     holes: str = option(
         "bridge",
-        "Holes in a mask: joined to its outline by a bridge, or filled.",
+        "Holes in a mask. bridge: keep them, connected to the outline by a cut of zero width. "
+"fill: fill them.",
         recipe=True,
         choices=("bridge", "fill"),
         panel="Labels",
     )
     parts: str = option(
         "bridge",
-        "Parts of a mask: joined by bridges, rows of their own, or only the largest.",
+        "Disconnected parts of one object. bridge: join them into one polygon. separate: write "
+"one row per part; a trainer counts each as an object. largest: keep only the largest "
+"part.",
         recipe=True,
         choices=("bridge", "separate", "largest"),
         panel="Labels",
     )
     min_polygon_iou: float = option(
-        0.98, "Polygons are as simple as this IoU with the mask allows.", recipe=True, low=0.5, high=1,
+        0.98, "Polygon simplification: use the fewest vertices that keep the IoU of polygon and mask "
+"at or above this.", recipe=True, low=0.5, high=1,
         panel="Labels",
     )  # fmt: skip
 
@@ -181,7 +191,8 @@ class ClassMapOptions(Options):
     """What classes are called."""
 
     class_map: str | None = option(
-        None, "YAML file of 'old: new' lines: classes are renamed, merged, or dropped ('old:').", recipe=True,
+        None, "YAML mapping of class names, 'old: new'. Several old names with one new name are "
+"merged; an empty new name drops the class.", recipe=True,
         panel="Labels", metavar="FILE",
     )  # fmt: skip
 
@@ -192,7 +203,8 @@ class NamingOptions(Options):
 
     on_collision: str = option(
         "fail",
-        "Two images with one label name (a/1.jpg, a/1.png): the second fails, or gets its whole name.",
+        "If two images would share a label file (a/1.jpg, a/1.png). fail: fail the second one. "
+"suffix: write a/1.png.txt.",
         choices=("fail", "suffix"),
         panel="Labels",
     )
@@ -202,21 +214,21 @@ class NamingOptions(Options):
 class RunOptions(Options):
     """How the work is done; nothing here changes what is written."""
 
-    batch: int = option(0, "Images through the networks at once; 0: 1 on a CPU, 8 on a GPU.", low=0, panel="Run")
-    workers: int = option(2, "Threads that decode and write.", low=1, high=64, panel="Run")
+    batch: int = option(0, "Batch size (0: 1 on a CPU, 8 on a GPU).", low=0, panel="Run")
+    workers: int = option(2, "Number of threads that decode images and write labels.", low=1, high=64, panel="Run")
     resume: bool = option(
-        True, "Go on where an earlier run stopped; --no-resume refuses a folder that holds one.", panel="Run"
+        True, "Continue an earlier run in the output folder. --no-resume: refuse a folder that holds a "
+"run.", panel="Run"
     )
-    overwrite: bool = option(False, "Begin anew: labels of an earlier run, or by hand, are replaced.", panel="Run")
-    retry_failed: bool = option(False, "Try again what failed before.", panel="Run")
+    overwrite: bool = option(False, "Start over: replace the labels of an earlier run, and other label files in the way.", panel="Run")
+    retry_failed: bool = option(False, "Process images again that failed in an earlier run.", panel="Run")
     max_failures: int | None = option(
-        None, "Stop once so many images have failed.", low=1, panel="Run", metavar="N"
+        None, "Abort after this many failed images.", low=1, panel="Run", metavar="N"
     )
     compile: str = option(
         "auto",
-        "Let torch.compile compile SAM's stock modules, for a minute or more at first: auto does on CUDA from "
-        f"{COMPILED_FROM} images on, where there is a C++ compiler. On takes the place of samcli's own forward, "
-        "which is the faster one on a CPU.",
+        "Compile SAM with torch.compile (the start takes a minute or more). auto: only on CUDA "
+f"with {COMPILED_FROM} or more images. on: not useful on a CPU.",
         choices=("auto", "on", "off"),
         panel="SAM",
     )
@@ -227,44 +239,46 @@ class MaskGeneratorOptions(Options):
     """Everything mode: segment-anything's options by their names, and a few more."""
 
     points_per_side: int | None = option(
-        None, "Clicks a side of the grid. Default: 32, or what suits the weights.", recipe=True, low=1,
+        None, "Points per side of the sampling grid (32: 1,024 prompts). Default: 32, or the "
+"checkpoint's own.", recipe=True, low=1,
         panel="Masks", metavar="N",
     )  # fmt: skip
-    points_per_batch: int = option(64, "Most clicks through the network at once.", low=1, panel="Masks")
+    points_per_batch: int = option(64, "Batch size of point prompts.", low=1, panel="Masks")
     pred_iou_thresh: float | None = option(
-        None, "Keep masks with a higher predicted IoU. Default: 0.88, or what suits the weights.",
+        None, "Keep masks with a predicted IoU above this. Default: 0.88, or the checkpoint's own.",
         recipe=True, panel="Masks", metavar="FLOAT",
     )  # fmt: skip
     stability_score_thresh: float | None = option(
-        None, "Keep masks that are at least as stable. Default: 0.95, or what suits the weights.",
+        None, "Keep masks with at least this stability score. Default: 0.95, or the checkpoint's own.",
         recipe=True, panel="Masks", metavar="FLOAT",
     )  # fmt: skip
     stability_score_offset: float = option(
-        1.0, "How far the threshold is moved to see how stable a mask is, in logits.", recipe=True, low=0,
+        1.0, "Logit offset used to compute the stability score.", recipe=True, low=0,
         panel="Masks",
     )  # fmt: skip
     box_nms_thresh: float = option(
-        0.7, "Masks that overlap more are one.", recipe=True, low=0, high=1, panel="Masks"
+        0.7, "NMS IoU threshold: of two masks whose boxes overlap by more than this, only the "
+"higher-scoring one is kept.", recipe=True, low=0, high=1, panel="Masks"
     )
     nms: str = option(
-        "box", "Overlap of boxes, as Meta has it, or of masks.", recipe=True, choices=("box", "mask"), panel="Masks"
+        "box", "IoU that NMS compares: of boxes, as in amg.py, or of masks.", recipe=True, choices=("box", "mask"), panel="Masks"
     )
     crop_n_layers: int = option(
-        0, "Look at crops too: 2^i by 2^i of them in layer i.", recipe=True, low=0, high=5, panel="Crops"
+        0, "Also run on crops of the image: 2^i x 2^i crops in layer i (0: off).", recipe=True, low=0, high=5, panel="Crops"
     )
     crop_nms_thresh: float = option(
-        0.7, "Masks of two crops that overlap more are one.", recipe=True, low=0, high=1, panel="Crops"
+        0.7, "NMS IoU threshold between masks of different crops.", recipe=True, low=0, high=1, panel="Crops"
     )
     crop_overlap_ratio: float = option(
-        512 / 1500, "Share of the image's shorter side by which crops overlap.", recipe=True, low=0, high=0.95,
+        512 / 1500, "Overlap of crops as a fraction of the image's shorter side.", recipe=True, low=0, high=0.95,
         panel="Crops",
     )  # fmt: skip
     crop_n_points_downscale_factor: int = option(
-        1, "So many times fewer clicks a side in each further layer.", recipe=True, low=1, panel="Crops"
+        1, "Points per side are divided by this to the power of the layer in crop layers.", recipe=True, low=1, panel="Crops"
     )
     min_mask_region_area: int = option(
-        0, "Fill holes and remove parts of fewer pixels.", recipe=True, low=0, panel="Masks"
+        0, "Fill holes and remove parts with fewer pixels than this (0: off).", recipe=True, low=0, panel="Masks"
     )
     exclusive: bool = option(
-        False, "Each pixel to one mask at most: the smallest that has it.", recipe=True, panel="Masks"
+        False, "Make masks non-overlapping: a pixel that several masks cover belongs to the smallest.", recipe=True, panel="Masks"
     )
