@@ -19,6 +19,7 @@ from samcli.config.groups import (
     NamingOptions,
     RunOptions,
     SamOptions,
+    TextOptions,
 )
 from samcli.config.options import YES_NO, CommandOptions, Options, group, option
 
@@ -53,6 +54,7 @@ class AutoAnnotateOptions(CommandOptions):
 
     input: InputOptions = group(InputOptions)
     detector: DetectorOptions = group(DetectorOptions)
+    text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
     prompting: BoxPromptOptions = group(BoxPromptOptions)
@@ -260,6 +262,7 @@ class TuneOptions(CommandOptions):
     input: InputOptions = group(InputOptions)
     detector: DetectorOptions = group(DetectorOptions, without=("conf",))
     search: SearchOptions = group(SearchOptions)
+    text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
     filters: FilterOptions = group(FilterOptions)
     class_mapping: ClassMapOptions = group(ClassMapOptions)

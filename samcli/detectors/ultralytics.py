@@ -14,7 +14,8 @@ import numpy as np
 from samcli.checkpoints.damage import check_undamaged
 from samcli.checkpoints.registry import WeightsFile, find_weights
 from samcli.checkpoints.ultralytics_setup import keep_threads, prepare_ultralytics
-from samcli.errors import UsageError, WeightsError, nearest, one_line
+from samcli.detectors.base import parse_classes, same_size_groups
+from samcli.errors import WeightsError, one_line
 from samcli.types import Detections, Image
 
 log = logging.getLogger("samcli")
@@ -121,29 +122,6 @@ def _exported_task(path: Path) -> str:
     return getattr(AutoBackend(str(path)), "task", None) or "detect"
 
 
-def parse_classes(text: str, names: dict[int, str]) -> list[int]:
-    """Class ids for `person,bus` or `0,5` or a mixture.
-
-    Raises:
-        UsageError: an unknown name or id; the known ones are listed.
-    """
-    by_name = {name.lower(): key for key, name in names.items()}
-    ids = []
-    for word in (part.strip() for part in text.split(",")):
-        if word.lower() in by_name:
-            ids.append(by_name[word.lower()])
-        elif word.isdigit() and int(word) in names:
-            ids.append(int(word))
-        elif word:
-            known = ", ".join(f"{key} {name}" for key, name in names.items())
-            raise UsageError(
-                f"the detector knows no class '{word}'.{nearest(word.lower(), by_name)} It knows: {known}"
-            )
-    if not ids:
-        raise UsageError(f"--classes '{text}' names no class")
-    return sorted(set(ids))
-
-
 class UltralyticsDetector:
     """A detector behind Ultralytics' predictor."""
 
@@ -159,18 +137,12 @@ class UltralyticsDetector:
         single ones, and what is found must not depend on the neighbours in a batch.
         """
         found: dict[int, Detections] = {}
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index, image in enumerate(images):
-            groups.setdefault(image.image_size, []).append(index)
-        for members in groups.values():
-            step = 1 if self._settings["device"] == "cpu" else len(members)
-            for start in range(0, len(members), step):
-                part = members[start : start + step]
-                # Ultralytics takes arrays as OpenCV's BGR.
-                arrays = [np.ascontiguousarray(images[index].pixels[..., ::-1]) for index in part]
-                results = self._model.predict(arrays, verbose=False, save=False, **self._settings)
-                for index, result in zip(part, results, strict=True):
-                    found[index] = _to_detections(result, images[index])
+        for part in same_size_groups(images, 1 if self._settings["device"] == "cpu" else None):
+            # Ultralytics takes arrays as OpenCV's BGR.
+            arrays = [np.ascontiguousarray(images[index].pixels[..., ::-1]) for index in part]
+            results = self._model.predict(arrays, verbose=False, save=False, **self._settings)
+            for index, result in zip(part, results, strict=True):
+                found[index] = _to_detections(result, images[index])
         return [found[index] for index in range(len(images))]
 
 

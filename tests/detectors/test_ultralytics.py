@@ -13,7 +13,8 @@ from helpers import Bomb, same
 from references import resized
 
 from samcli.checkpoints.registry import WeightsFile
-from samcli.detectors.ultralytics import load_detector, parse_classes
+from samcli.detectors.base import parse_classes
+from samcli.detectors.ultralytics import load_detector
 from samcli.errors import UsageError, WeightsError
 from samcli.files import sha256_of
 from samcli.images import read_image
