@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from samcli.cli.terminal import open_console
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -56,11 +58,10 @@ def _argument(param: Any) -> str:
 
 
 def _print_help(command: Any, ctx: Any) -> None:
-    from rich.console import Console
     from rich.text import Text
 
     width = min(shutil.get_terminal_size().columns, _WIDEST)
-    console = Console(width=width, highlight=False)
+    console = open_console(width=width, highlight=False)
     console.print(
         Text.assemble(("Usage: ", "bold"), " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)]))
     )

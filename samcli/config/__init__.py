@@ -38,6 +38,7 @@ from samcli.config.groups import (
     NamingOptions,
     RunOptions,
     SamOptions,
+    TextOptions,
 )
 from samcli.config.loading import (
     check_environment,
@@ -94,6 +95,7 @@ __all__ = [
     "RunOptions",
     "SamOptions",
     "SearchOptions",
+    "TextOptions",
     "TuneOptions",
     "VerifyOptions",
     "check_environment",

@@ -19,6 +19,7 @@ from samcli.config.groups import (
     NamingOptions,
     RunOptions,
     SamOptions,
+    TextOptions,
 )
 from samcli.config.options import YES_NO, CommandOptions, Options, group, option
 
@@ -53,6 +54,7 @@ class AutoAnnotateOptions(CommandOptions):
 
     input: InputOptions = group(InputOptions)
     detector: DetectorOptions = group(DetectorOptions)
+    text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
     prompting: BoxPromptOptions = group(BoxPromptOptions)
@@ -88,10 +90,12 @@ class EverythingOptions(CommandOptions):
         False, "Also write ranked object proposals of all images, as COCO results.", recipe=True, panel="Labels"
     )
     point_grid: str | None = option(
-        None, "File of normalised point coordinates (0 to 1) that replace the sampling grid: .npy, "
-".json, or x,y lines.", recipe=True,
-        panel="Masks", metavar="FILE",
-    )  # fmt: skip
+        None,
+        "File of normalised point coordinates (0 to 1) that replace the sampling grid: .npy, .json, or x,y lines.",
+        recipe=True,
+        panel="Masks",
+        metavar="FILE",
+    )
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,14 @@ class PromptOptions(CommandOptions):
     naming: NamingOptions = group(NamingOptions)
     run: RunOptions = group(RunOptions)
     point: tuple[str, ...] = option(
-        (), "Point in pixels with label 1 (foreground, default) or 0 (background); may be repeated. "
-"All points belong to one object.",
-        recipe=True, panel="Prompts", many=True, metavar="x,y[,label]",
-    )  # fmt: skip
+        (),
+        "Point in pixels with label 1 (foreground, default) or 0 (background); may be repeated. "
+        "All points belong to one object.",
+        recipe=True,
+        panel="Prompts",
+        many=True,
+        metavar="x,y[,label]",
+    )
     box: tuple[str, ...] = option(
         (),
         "Box in pixels; may be repeated. Each box is one object.",
@@ -123,9 +131,12 @@ class PromptOptions(CommandOptions):
         metavar="x1,y1,x2,y2",
     )
     mask_input: str | None = option(
-        None, "Mask prompt: logits (h, w) of an earlier mask, from --save-logits.", recipe=True,
-        panel="Prompts", metavar="FILE.npy",
-    )  # fmt: skip
+        None,
+        "Mask prompt: logits (h, w) of an earlier mask, from --save-logits.",
+        recipe=True,
+        panel="Prompts",
+        metavar="FILE.npy",
+    )
     prompts: str | None = option(
         None,
         "Prompts for many images: .json, .jsonl, .csv, a COCO file, or a folder of YOLO labels.",
@@ -219,13 +230,18 @@ class ConvertOptions(CommandOptions):
     labels: LabelOptions = group(LabelOptions)
     naming: NamingOptions = group(NamingOptions)
     source_format: str | None = option(
-        None, "Format of the labels to read. Default: a run's records, or detected.", panel="Input",
-        flag="--from", metavar="FORMAT",
-    )  # fmt: skip
+        None,
+        "Format of the labels to read. Default: a run's records, or detected.",
+        panel="Input",
+        flag="--from",
+        metavar="FORMAT",
+    )
     images: str | None = option(
-        None, "Folder of the images. Default: the input of the run, or images/ beside labels/.", panel="Input",
+        None,
+        "Folder of the images. Default: the input of the run, or images/ beside labels/.",
+        panel="Input",
         metavar="DIR",
-    )  # fmt: skip
+    )
     overwrite: bool = option(False, "Write into a folder that is not empty.", panel="Labels")
 
 
@@ -235,13 +251,16 @@ class EvalOptions(CommandOptions):
 
     class_agnostic: bool = option(False, "Ignore class labels when matching.")
     match_classes: str = option(
-        "auto", "Match classes by name or by id. auto: by name where both sides have names.",
+        "auto",
+        "Match classes by name or by id. auto: by name where both sides have names.",
         choices=("auto", "name", "id"),
-    )  # fmt: skip
+    )
     match: str = option(
-        "auto", "Matching order. score: greedy by confidence, as in COCO. iou: greedy by highest IoU. "
-"auto: score where all predictions have one.", choices=("auto", "score", "iou"),
-    )  # fmt: skip
+        "auto",
+        "Matching order. score: greedy by confidence, as in COCO. iou: greedy by highest IoU. "
+        "auto: score where all predictions have one.",
+        choices=("auto", "score", "iou"),
+    )
     worst_count: int = option(
         12, "Number of images on the sheet of the worst images (--worst) and in the list.", low=1, high=400
     )
@@ -252,9 +271,11 @@ class SearchOptions(Options):
     """The values that `samcli tune` tries, by the names of auto-annotate's options."""
 
     conf: str = option(
-        "0.05,0.1,0.15,0.2,0.25,0.3,0.4,0.5,0.6,0.7", "Confidence thresholds to try.", panel="Search space",
+        "0.05,0.1,0.15,0.2,0.25,0.3,0.4,0.5,0.6,0.7",
+        "Confidence thresholds to try.",
+        panel="Search space",
         metavar="FLOAT,...",
-    )  # fmt: skip
+    )
     box_padding: str = option(
         "0,0.05,0.1", "Box expansion fractions to try.", panel="Search space", metavar="FLOAT,..."
     )
@@ -266,9 +287,11 @@ class SearchOptions(Options):
     )
     refine: str = option("0,1", "Numbers of refinement passes to try.", panel="Search space", metavar="N,...")
     min_polygon_iou: str = option(
-        "0.8,0.85,0.9,0.95,0.98,0.99", "Polygon IoUs to try, with the best values of the other options.", panel="Search space",
+        "0.8,0.85,0.9,0.95,0.98,0.99",
+        "Polygon IoUs to try, with the best values of the other options.",
+        panel="Search space",
         metavar="FLOAT,...",
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -278,17 +301,24 @@ class TuneOptions(CommandOptions):
     input: InputOptions = group(InputOptions)
     detector: DetectorOptions = group(DetectorOptions, without=("conf",))
     search: SearchOptions = group(SearchOptions)
+    text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
     filters: FilterOptions = group(FilterOptions)
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     objective: str = option(
-        "quality", "Metric to maximise, at IoU 0.5. quality: panoptic quality (mean IoU x F1) of all "
-"objects. class-quality: its mean over the ground-truth classes. f1: F1 alone.", choices=("quality", "class-quality", "f1"), panel="Objective",
-    )  # fmt: skip
+        "quality",
+        "Metric to maximise, at IoU 0.5. quality: panoptic quality (mean IoU x F1) of all "
+        "objects. class-quality: its mean over the ground-truth classes. f1: F1 alone.",
+        choices=("quality", "class-quality", "f1"),
+        panel="Objective",
+    )
     tolerance: float = option(
-        0.002, "Choose the simplest polygons whose metric is at most this much below the best.",
-        low=0, high=1, panel="Objective",
-    )  # fmt: skip
+        0.002,
+        "Choose the simplest polygons whose metric is at most this much below the best.",
+        low=0,
+        high=1,
+        panel="Objective",
+    )
 
 
 @dataclass(frozen=True)
@@ -308,13 +338,15 @@ class DatasetOptions(CommandOptions):
         metavar="REGEX",
     )
     link: str = option(
-        "hard", "How images are placed: hard link (copy where that fails), symbolic link or copy.",
+        "hard",
+        "How images are placed: hard link (copy where that fails), symbolic link or copy.",
         choices=("hard", "symlink", "copy"),
-    )  # fmt: skip
+    )
     unlabelled: str = option(
-        "skip", "Images without a label file. skip: leave them out. background: add them without objects.",
+        "skip",
+        "Images without a label file. skip: leave them out. background: add them without objects.",
         choices=("skip", "background"),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -335,10 +367,10 @@ class BenchOptions(CommandOptions):
         SamOptions.device, "Device of the networks: cpu, cuda, cuda:1, mps or auto.", metavar="DEVICE"
     )
     precision: str = option(
-        SamOptions.precision, "Inference precision. auto: the fastest that the device supports (bf16 or fp16). fp32: "
-"reference results.",
+        SamOptions.precision,
+        "Inference precision. auto: the fastest that the device supports (bf16 or fp16). fp32: reference results.",
         choices=("auto", "fp32", "bf16", "fp16"),
-    )  # fmt: skip
+    )
     threads: int | None = option(None, "Threads per network. Default: the default of PyTorch.", low=1, metavar="N")
     stages: bool = option(False, "Also print the time per stage: decode, encode, masks, polygons, write.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -13,16 +13,16 @@ from samcli.config import ConvertOptions
 from samcli.errors import ImageError, UsageError, one_line
 from samcli.files import check_writable, write_atomic, write_atomic_pieces, write_files
 from samcli.images import read_image
-from samcli.labels.class_map import ClassMap, read_class_map
+from samcli.labels.class_map import MappedClasses, read_class_map
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering, check_formats
 from samcli.labels.formats.base import polygon_options
 from samcli.labels.formats.losses import describe, losses
-from samcli.labels.formats.reading import detect_format, read_labels
-from samcli.labels.formats.sources import Failure, LabelSet, Source, find_image_folder, guarded
-from samcli.output.journal import read_journal
+from samcli.labels.formats.reading import FILLED, Labels, detect_format, read_labels
+from samcli.labels.formats.sources import Failure, LabelSet, Source, find_image_folder
+from samcli.labels.objects import Entry, ReadImage
 from samcli.output.layout import Layout, stem_of
-from samcli.output.manifest import Manifest, read_manifest
-from samcli.output.records import read_record
+from samcli.output.manifest import Product
+from samcli.output.run_folder import RunFolder
 from samcli.types import Annotation
 
 T = TypeVar("T")
@@ -40,6 +40,10 @@ class Conversion:
     instances: int = 0
     failures: dict[str, str] = field(default_factory=dict)
     """Key to reason."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Images without any object of a kind that is read, and why; nothing is wrong, and no label is written."""
+    incomplete: dict[str, int] = field(default_factory=dict)
+    """Key of an image that was written -> how many of its objects were left out."""
     notes: list[str] = field(default_factory=list)
     """What a format cannot hold, and what else a user should know of."""
     files: int = 0
@@ -71,29 +75,44 @@ def convert(
     formats = _targets(options)
     class_map = read_class_map(Path(name).expanduser()) if (name := options.class_mapping.class_map) else None
     path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
-    may_be_run = path.is_dir() and options.source_format in (None, "records")
-    manifest = read_manifest(Layout(path, path).manifest) if may_be_run else None
-    if options.source_format == "records" and manifest is None:
-        raise UsageError(f"{path} has no records: expected the output folder of a run")
-    if manifest is not None:
-        manifest.check_labels(path)
-    name = "records" if manifest else options.source_format or detect_format(path)
+    run = _find_run(path, options)
+    name = "records" if run else options.source_format or detect_format(path)
     output = Path(os.path.abspath(output or path.with_name(f"{path.stem}-{'-'.join(formats)}")))  # noqa: PTH100
     _check_output(output, options)
     conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
     for format_name, fmt in formats.items():
-        source = Source(path, _image_folder(path, options, manifest, name), options.input.max_pixels)
-        labels = _read_run(source, manifest) if manifest else read_labels(name, source)
-        labels = _with_new_classes(labels, class_map) if class_map else labels
-        writer = _Writer(fmt, options, source, labels, output, watch, dry_run=dry_run)
-        writer.write()
+        source = Source(path, _image_folder(path, options, run, name), options.input.max_pixels)
+        labels = Labels(_read_run(source, run), source) if run else read_labels(name, source)
+        classes = class_map.apply(labels.names) if class_map else None
+        names = classes.names if classes else labels.names
+        annotations = _with_new_classes(labels.annotations, classes) if classes else labels.annotations
+        writer = _Writer(fmt, options, source, names, output, watch, dry_run=dry_run)
+        writer.write(annotations)
         conversion.files += writer.files
         conversion.images, conversion.instances = writer.images, writer.instances
         conversion.failures.update(writer.failures)
-        remarks = [f"{count} {what}" for what, count in source.remarks.items()]
+        conversion.left_out.update(writer.left_out)
+        conversion.incomplete = {key: n for key, n in labels.omitted.images.items() if key in writer.written}
+        if "masks" in fmt.loses:
+            source.remarks.pop(FILLED, None)
+        remarks = [f"{count} {what}" for what, count in source.remarks.items()] + labels.omitted.lines()
         conversion.notes += [remark for remark in remarks if remark not in conversion.notes]
         conversion.notes += describe(format_name, writer.lost)
     return conversion
+
+
+def _find_run(path: Path, options: ConvertOptions) -> RunFolder | None:
+    """The run in a folder, unless the options name another format of the labels.
+
+    Raises:
+        UsageError: there is none though its records are asked for, or it makes no labels.
+    """
+    if options.source_format == "records":
+        return RunFolder.open(path, Product.LABELS)
+    run = RunFolder.find(path) if options.source_format is None and path.is_dir() else None
+    if run is not None:
+        run.check(Product.LABELS)
+    return run
 
 
 def _targets(options: ConvertOptions) -> dict[str, LabelFormat]:
@@ -117,43 +136,39 @@ def _check_output(output: Path, options: ConvertOptions) -> None:
     check_writable(output)
 
 
-def _image_folder(path: Path, options: ConvertOptions, manifest: Manifest | None, name: str) -> Path | None:
+def _image_folder(path: Path, options: ConvertOptions, run: RunFolder | None, name: str) -> Path | None:
     if options.images is not None:
         folder = Path(os.path.abspath(Path(options.images).expanduser()))  # noqa: PTH100
         if not folder.is_dir():
             raise UsageError(f"--images {options.images} is no folder; expected that of the images")
         return folder
-    if manifest is None:
+    if run is None:
         return find_image_folder(path, itself=not (name in FORMATS and FORMATS[name].has_pictures))
-    folder = Path(os.path.normpath(path / manifest.input_root))
+    folder = run.layout.input_root
     return folder if folder.is_dir() else None
 
 
-def _read_run(source: Source, manifest: Manifest) -> LabelSet:
+def _read_run(source: Source, run: RunFolder) -> LabelSet:
     """The records of a run; images that it could not label are no failures of the conversion."""
-    layout = Layout(source.path, source.path)
-    entries = {key: entry for key, entry in read_journal(layout.journal).items() if entry.run == manifest.run}
+    entries = run.entries()
     if unlabelled := sum(not entry.done for entry in entries.values()):
         source.remarks["images failed in the run and have no labels"] += unlabelled
 
-    def annotations() -> Iterator[Annotation | Failure]:
-        for key in sorted(key for key, entry in entries.items() if entry.done):
-            yield guarded(key, layout.record(key), lambda _, file: read_record(Path(file).read_bytes()))
+    def read(key: str) -> ReadImage:
+        return ReadImage(key, annotation=run.record(key))
 
-    return LabelSet(manifest.names, annotations())
+    done = sorted(key for key, entry in entries.items() if entry.done)
+    return LabelSet(run.manifest.names, entries=[Entry(key, read, exact=True) for key in done])
 
 
-def _with_new_classes(labels: LabelSet, class_map: ClassMap) -> LabelSet:
-    mapped = class_map.apply(labels.names)
-
-    def annotations() -> Iterator[Annotation | Failure]:
-        for item in labels.annotations:
-            try:
-                yield item if isinstance(item, Failure) else mapped.annotation(item)
-            except ImageError as error:
-                yield Failure(item.key, str(error))
-
-    return LabelSet(mapped.names, annotations())
+def _with_new_classes(
+    annotations: Iterable[Annotation | Failure], classes: MappedClasses
+) -> Iterator[Annotation | Failure]:
+    for item in annotations:
+        try:
+            yield item if isinstance(item, Failure) else classes.annotation(item)
+        except ImageError as error:
+            yield Failure(item.key, str(error))
 
 
 class _Writer:
@@ -164,7 +179,7 @@ class _Writer:
         fmt: LabelFormat,
         options: ConvertOptions,
         source: Source,
-        labels: LabelSet,
+        names: Mapping[int, str],
         output: Path,
         watch: Watch,
         *,
@@ -172,8 +187,10 @@ class _Writer:
     ) -> None:
         self.images = self.instances = self.files = 0
         self.failures: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
+        self.written: set[str] = set()
         self.lost: Counter[str] = Counter()
-        self._format, self._options, self._source, self._labels = fmt, options, source, labels
+        self._format, self._options, self._source, self._names = fmt, options, source, names
         self._shapes = polygon_options(options.labels)
         self._layout = Layout(source.images or output, output)
         self._watch, self._dry_run = watch, dry_run
@@ -182,9 +199,9 @@ class _Writer:
         self._taken: dict[str, str] = {}
         """Label name -> the image that has it."""
 
-    def write(self) -> None:
-        names, fmt, output = self._labels.names, self._format, self._layout.output
-        done = self._done()
+    def write(self, annotations: Iterable[Annotation | Failure]) -> None:
+        names, fmt, output = self._names, self._format, self._layout.output
+        done = self._done(annotations)
         splits = self._layout.splits_from_output() if self._source.images else {}
         for file, data in fmt.data_set_files(names, splits).items():
             self._put(write_atomic, output / file, data)
@@ -201,9 +218,9 @@ class _Writer:
             for _ in content:
                 pass
 
-    def _done(self) -> Iterator[Rendering]:
+    def _done(self, annotations: Iterable[Annotation | Failure]) -> Iterator[Rendering]:
         """Each image, once its own files are written."""
-        for item in self._labels.annotations:
+        for item in annotations:
             failure = item if isinstance(item, Failure) else None
             if not isinstance(item, Failure):
                 try:
@@ -212,8 +229,9 @@ class _Writer:
                 except (ImageError, ValueError, OSError) as error:  # but a StorageError would befall all
                     failure = Failure(item.key, one_line(error))
             if failure is not None:
-                self.failures[failure.key] = failure.reason
+                (self.left_out if failure.expected else self.failures)[failure.key] = failure.reason
                 continue
+            self.written.add(item.key)
             self.images += 1
             self.instances += len(rendering.annotation.instances)
             self.lost += losses(self._format, rendering)
@@ -229,7 +247,7 @@ class _Writer:
                 )
             pixels = read_image(self._source.refs[annotation.key], max_pixels=self._options.input.max_pixels).pixels
         images = self._layout.images_from_output if self._source.images else ""
-        return Rendering(annotation, self._labels.names, self._shapes, pixels, images=images)
+        return Rendering(annotation, self._names, self._shapes, pixels, images=images)
 
     def _publish(self, rendering: Rendering) -> None:
         """Write the image's own files.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from samcli.files import write_atomic, write_files
 from samcli.labels.formats import LabelFormat, Rendering
 from samcli.output.layout import Layout
 from samcli.output.records import write_record
-from samcli.polygons import Polygons
-from samcli.types import Instance
+from samcli.output.run_folder import Fold
+from samcli.polygons import PolygonOptions, Polygons
+from samcli.types import Annotation, Instance
 
 
 def write_annotation(
@@ -44,3 +46,17 @@ def _with_polygon_iou(instances: Sequence[Instance], polygons: Sequence[Polygons
         replace(instance, quality=replace(instance.quality, polygon_iou=shape.iou))
         for instance, shape in zip(instances, polygons, strict=True)
     )
+
+
+def folds(
+    formats: Iterable[LabelFormat], names: Mapping[int, str], polygon_options: PolygonOptions, images: str
+) -> list[Fold]:
+    """Return the files that hold all images, of the formats that have one.
+
+    `images`: their folder as seen from the output folder.
+    """
+
+    def pieces(fmt: LabelFormat, annotations: Iterator[Annotation]) -> Iterable[bytes]:
+        return fmt.fold((Rendering(one, names, polygon_options, images=images) for one in annotations), names)
+
+    return [Fold(fmt.folded_name, partial(pieces, fmt)) for fmt in formats if fmt.folded_name is not None]

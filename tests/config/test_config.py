@@ -349,7 +349,7 @@ CHANGED = {
     "conf": 0.3, "iou": 0.5, "imgsz": 320, "max_det": 10, "classes": "person", "min_predicted_iou": 0.1,
     "min_stability": 0.1, "min_mask_area": 2, "format": ("yolo", "yolo"), "holes": "fill",
     "parts": "separate", "min_polygon_iou": 0.9, "class_map": "map.yaml",
-    "best_mask": True, "refine": 1, "box_padding": 0.1,
+    "best_mask": True, "refine": 1, "box_padding": 0.1, "text": "person", "text_threshold": 0.3,
 }  # fmt: skip
 """Another value of each option that changes what is written."""
 

@@ -151,7 +151,8 @@ def test_damaged_labels__fail_their_image_alone(images: Path, tmp_path: Path) ->
     (labels / "nothing.txt").write_text("0 0.5 0.5 7 0.1\n")
     conversion = convert(labels, tmp_path / "out", to("coco", source_format="yolo"))
     assert conversion.images == 3
-    assert "nothing.txt: line 1: '7'; expected numbers from 0 to 1" in conversion.failures["nothing.png"]
+    reason = conversion.failures["nothing.png"]
+    assert "'7'; expected numbers from 0 to 1" in reason and "nothing.txt:1" in reason
 
 
 # what a format cannot hold
@@ -287,7 +288,7 @@ def test_source__that_is_not_there_or_holds_no_labels_is_refused(tmp_path: Path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no labels found"):
         convert(tmp_path / "empty", None, to("coco"))
-    with pytest.raises(UsageError, match="has no records"):
+    with pytest.raises(UsageError, match="no run in"):
         convert(tmp_path / "empty", None, to("coco", source_format="records"))
 
 

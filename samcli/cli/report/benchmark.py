@@ -13,6 +13,7 @@ from samcli.bench.rotation import Spread, TaskFigures
 from samcli.bench.setup import TASKS
 from samcli.bench.stages import STAGES
 from samcli.cli.report.text import printable
+from samcli.cli.terminal import open_console
 from samcli.config import BenchOptions
 from samcli.files import check_writable, write_atomic
 
@@ -71,16 +72,14 @@ def print_comparison(result: Comparison) -> None:
     console.print()
     how = (
         f"Median of {result.options.rounds} rounds; encode: the image encoder; box: {result.options.boxes} boxes "
-        f"of an encoded image; everything: pixels to all masks, {result.options.points_per_side} clicks a side."
+        f"of an encoded image; everything: pixels to all masks, {result.options.points_per_side} points per side."
     )
     print_legend(console, how, result.machine)
 
 
 def new_console() -> Console:
     """Return a console that colours only what is marked."""
-    from rich.console import Console
-
-    return Console(highlight=False)
+    return open_console(highlight=False)
 
 
 def new_table(*columns: str) -> Table:
