@@ -76,6 +76,7 @@ Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
+        metavar="FILE.yaml",
         help="YAML file with options. The command line and SAMCLI_* variables override it.",
         envvar="SAMCLI_CONFIG",
         show_default=False,
@@ -87,6 +88,7 @@ ClassMapFile = Annotated[
     Path | None,
     typer.Option(
         "--class-map",
+        metavar="FILE",
         help="YAML mapping of class names, 'old: new'. Several old names with one new name are "
         "merged; an empty new name drops the class.",
         show_default=False,

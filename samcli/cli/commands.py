@@ -35,18 +35,23 @@ if typing.TYPE_CHECKING:
 
 
 Data = Annotated[
-    Path | None, typer.Argument(help="Image, or folder that is searched recursively.", show_default=False)
+    Path | None,
+    typer.Argument(metavar="DATA", help="Image, or folder that is searched recursively.", show_default=False),
 ]
 Input = Annotated[
-    Path | None, typer.Option("--input", "-i", help="Same as the argument: image or folder.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--input", "-i", metavar="PATH", help="Same as the argument: image or folder.", show_default=False
+    ),
 ]
 Output = Annotated[
     Path | None,
     typer.Option(
         "--output",
         "-o",
-        help="Where to write; the tree of the input is mirrored. "
-        r"[dim]\[default: a folder beside the input, images/ -> labels/ or the like][/]",
+        metavar="DIR",
+        help="Output folder; the folder tree of the input is mirrored. "
+        r"[dim]\[default: beside the input; images/ becomes labels/][/]",
         show_default=False,
     ),
 ]
@@ -144,7 +149,7 @@ def _run(job: Job, data: Path, output: Path | None, *, dry_run: bool, json: bool
 
 @command("status")
 def status(
-    output: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Output folder of a run.")],
     failures: Annotated[bool, typer.Option("--failures", help="List every failed image with its reason.")] = False,
     reasons: Annotated[
         bool,
@@ -164,9 +169,10 @@ def status(
 
 @command("preview")
 def preview(
-    labels: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    labels: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Output folder of a run.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="PNG or HTML file to write.", show_default=False)
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="PNG or HTML file to write.", show_default=False),
     ] = None,
     count: Annotated[
         int | None,
@@ -174,7 +180,8 @@ def preview(
             "--count",
             "-n",
             min=1,
-            help=r"So many photos, evenly spread. [dim]\[default: 12; with --html all][/]",
+            metavar="N",
+            help=r"Number of images, sampled evenly. [dim]\[default: 12; with --html all][/]",
             show_default=False,
         ),
     ] = None,
@@ -207,8 +214,10 @@ def preview(
 
 @command("apply-review")
 def apply_review(
-    labels: Annotated[Path, typer.Argument(help="Output folder of the reviewed run.")],
-    review: Annotated[Path, typer.Argument(help="JSON file downloaded from the review page.")],
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Output folder of the reviewed run.")],
+    review: Annotated[
+        Path, typer.Argument(metavar="REVIEW.json", help="JSON file downloaded from the review page.")
+    ],
     json: AsJson = False,
 ) -> None:
     """Apply a review: remove rejected objects from a run's labels and restore accepted ones. Runs no network."""
@@ -227,7 +236,9 @@ def convert(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder to write. Default: beside the labels.", show_default=False),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder to write. Default: beside the labels.", show_default=False
+        ),
     ] = None,
     other: Annotated[list[str] | None, typer.Option("--format", hidden=True)] = None,
     config: Config = None,
@@ -254,12 +265,15 @@ def convert(
 @command("verify", VerifyOptions)
 def verify_labels(
     given: Given,
-    labels: Annotated[Path, typer.Argument(help="Folder of YOLO labels, or of a data set that contains them.")],
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="Folder of YOLO labels, or of a data set that contains them.")
+    ],
     images: Annotated[
         Path | None,
         typer.Option(
             "--images",
-            help=r"The images of these labels, the same tree. [dim]\[default: where a trainer looks][/]",
+            metavar="DIR",
+            help=r"Folder of the images, with the same folder tree. [dim]\[default: where a trainer looks][/]",
             show_default=False,
         ),
     ] = None,
@@ -267,7 +281,8 @@ def verify_labels(
         Path | None,
         typer.Option(
             "--data",
-            help=r"The data.yaml that goes with them. [dim]\[default: in the labels' folder or above][/]",
+            metavar="FILE",
+            help=r"data.yaml of the labels. [dim]\[default: in the labels' folder or above][/]",
             show_default=False,
         ),
     ] = None,
@@ -306,6 +321,7 @@ def evaluate(
         Path,
         typer.Option(
             "--truth",
+            metavar="PATH",
             help="Ground-truth annotations: COCO .json, YOLO labels, or output folder of a run.",
             show_default=False,
         ),
@@ -314,6 +330,7 @@ def evaluate(
         Path | None,
         typer.Option(
             "--images",
+            metavar="PATH",
             help="Evaluate only these images; their objects without a prediction count as missed.",
             show_default=False,
         ),
@@ -322,17 +339,24 @@ def evaluate(
         Path | None,
         typer.Option(
             "--names",
+            metavar="FILE",
             help="Class names of PRED: a data.yaml, or a text file with one name per line.",
             show_default=False,
         ),
     ] = None,
     truth_names: Annotated[
-        Path | None, typer.Option("--truth-names", help="Class names of the ground truth.", show_default=False)
+        Path | None,
+        typer.Option("--truth-names", metavar="FILE", help="Class names of the ground truth.", show_default=False),
     ] = None,
     class_map: ClassMapFile = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", help="Also write a plot of the metrics: .png, .svg or .pdf.", show_default=False),
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Also write a plot of the metrics: .png, .svg or .pdf.",
+            show_default=False,
+        ),
     ] = None,
     worst: Annotated[
         Path | None,
@@ -378,12 +402,14 @@ def tune(
         Path,
         typer.Option(
             "--truth",
+            metavar="PATH",
             help="Ground-truth annotations: COCO .json, YOLO labels, or output folder of a run.",
             show_default=False,
         ),
     ],
     truth_names: Annotated[
-        Path | None, typer.Option("--truth-names", help="Class names of the ground truth.", show_default=False)
+        Path | None,
+        typer.Option("--truth-names", metavar="FILE", help="Class names of the ground truth.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,
@@ -420,12 +446,15 @@ def tune(
 def dataset(
     given: Given,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the data set; empty or new.")],
-    images: Annotated[Path, typer.Option("--images", help="Folder of the images.", show_default=False)],
+    images: Annotated[
+        Path, typer.Option("--images", metavar="DIR", help="Folder of the images.", show_default=False)
+    ],
     labels: Annotated[
         Path | None,
         typer.Option(
             "--labels",
-            help=r"Their YOLO labels, the same tree. [dim]\[default: where a trainer looks][/]",
+            metavar="DIR",
+            help=r"YOLO labels of the images, with the same folder tree. [dim]\[default: where a trainer looks][/]",
             show_default=False,
         ),
     ] = None,
@@ -433,7 +462,9 @@ def dataset(
         Path | None,
         typer.Option(
             "--names",
-            help=r"Class names: a data.yaml, or a name a line. [dim]\[default: data.yaml with the labels][/]",
+            metavar="FILE",
+            help="Class names: a data.yaml, or a text file with one name per line. "
+            r"[dim]\[default: data.yaml with the labels][/]",
             show_default=False,
         ),
     ] = None,

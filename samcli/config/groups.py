@@ -81,7 +81,7 @@ class TextOptions(Options):
 
     text: str | None = option(
         None,
-        "Detect what these words name; each is a class: 'person, red car', or a YAML file of 'class: [prompt, prompt]'. "
+        "Detect these words; each is a class: 'person, red car', or a YAML file of 'class: [prompt, prompt]'. "
         "Needs a text-prompted detector. Default of --det then: IDEA-Research/grounding-dino-tiny.",
         recipe=True,
         panel="Detector",
@@ -89,7 +89,7 @@ class TextOptions(Options):
     )
     text_threshold: float = option(
         0.25,
-        "Token threshold of Grounding DINO with --text: a prompt labels a box if one of its tokens scores above this.",
+        "Token threshold of Grounding DINO (--text): a prompt labels a box if one of its tokens scores above this.",
         recipe=True,
         low=0,
         high=1,
