@@ -10,7 +10,11 @@ import pytest
 from PIL import Image as PillowImage
 
 import samcli.jobs.run as running
+from samcli.errors import UsageError
 from samcli.jobs.auto_annotate import AutoAnnotate
+from samcli.jobs.prompt import Prompt
+from samcli.output import run_folder
+from samcli.output.layout import Layout
 
 SHAPES = Path(__file__).parents[2] / "examples" / "shapes"
 TINY = ("--sam", "tiny", "--precision", "fp32")
@@ -106,13 +110,27 @@ def test_fold_that_was_cut_short__is_made_up_for(prompt, data, tmp_path, monkeyp
 def test_finished_run__ends_before_anything_is_opened_for_writing(prompt, data, tmp_path, monkeypatch) -> None:
     out = tmp_path / "out"
     prompt(data, "-o", out, "--format", "coco")
+    before = written(out)
 
     def called(*_: object, **__: object) -> None:
         raise AssertionError("there was nothing to do")
 
-    for name in ("_fold", "locked"):
+    for name in ("_fold", "write_manifest", "Journal"):
         monkeypatch.setattr(running, name, called)
     assert prompt(data, "-o", out, "--format", "coco")["done"] == 0
+    assert written(out) == before
+
+
+def test_finished_run__in_a_folder_that_cannot_be_written_ends_well(prompt, data, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "out"
+    prompt(data, "-o", out)
+
+    def refuse(layout: Layout) -> None:
+        raise UsageError(f"cannot write in {layout.output}: Read-only file system")
+
+    monkeypatch.setattr(running, "check_output", refuse)
+    monkeypatch.setattr(running, "locked", None)
+    assert prompt(data, "-o", out)["skipped"] == 2
 
 
 def test_images_that_are_gone__leave_the_file_for_all(prompt, data, tmp_path) -> None:
@@ -142,20 +160,20 @@ def test_record_that_cannot_be_read__is_reported_and_done_again(samcli_run, prom
 def test_record_that_cannot_be_read_for_a_while__keeps_the_file_for_all_and_the_mark(
     samcli_run, prompt, data, tmp_path, monkeypatch
 ) -> None:
-    out, read_bytes = tmp_path / "out", Path.read_bytes
+    out, read_own = tmp_path / "out", run_folder.read_own
     (data / "images" / "b.png").rename(tmp_path / "b.png")
     prompt(data, "-o", out, "--format", "coco")
     old = (out / "annotations.json").read_bytes()
     (tmp_path / "b.png").rename(data / "images" / "b.png")
 
-    def failing(path: Path) -> bytes:
-        if path.name == "a.png.json":
-            raise OSError(errno.EIO, "Input/output error", str(path))
-        return read_bytes(path)
+    def failing(path: str, limit: int) -> bytes:
+        if path.endswith("a.png.json"):
+            raise OSError(errno.EIO, "Input/output error", path)
+        return read_own(path, limit)
 
     arguments = ("prompt", data, "-o", out, *BOX, *TINY, "--format", "coco", "--json")
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "read_bytes", failing)
+        patched.setattr(run_folder, "read_own", failing)
         results = [samcli_run(*arguments) for _ in range(2)]
     for result, done in zip(results, (1, 0), strict=True):
         told = json.loads(result.stdout)
@@ -181,26 +199,23 @@ def test_overwrite__leaves_nothing_of_the_earlier_format(prompt, data, tmp_path,
     assert written(out) == written(fresh)
 
 
-def test_image_that_comes_while_models_load__is_asked_its_own_prompts(
+def test_image_that_comes_while_models_load__is_left_to_the_next_run(
     samcli_run, data, tmp_path, monkeypatch
 ) -> None:
-    boxes = tmp_path / "boxes"
+    boxes, late, load = tmp_path / "boxes", tmp_path / "late.png", Prompt.load
     boxes.mkdir()
     for name in ("a", "late"):
         (boxes / f"{name}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
-    late = tmp_path / "late.png"
     (data / "images" / "b.png").rename(late)
-    make_plan, calls = running.make_plan, []
 
-    def plan(*arguments: object) -> object:
-        if calls:  # the second plan, under the lock
-            late.exists() and late.rename(data / "images" / "late.png")
-        calls.append(1)
-        return make_plan(*arguments)
+    def loading(*arguments: object) -> object:
+        late.exists() and late.rename(data / "images" / "late.png")
+        return load(*arguments)
 
-    monkeypatch.setattr(running, "make_plan", plan)
-    result = samcli_run("prompt", data, "--prompts", boxes, "-o", tmp_path / "out", *TINY, "--json")
-    assert json.loads(result.stdout)["instances"] == 2
+    monkeypatch.setattr(Prompt, "load", loading)
+    arguments = ("prompt", data, "--prompts", boxes, "-o", tmp_path / "out", *TINY, "--json")
+    first, second = (json.loads(samcli_run(*arguments).stdout) for _ in range(2))
+    assert (first["done"], second["done"], second["skipped"], second["instances"]) == (1, 1, 1, 2)
     assert (tmp_path / "out" / "late.txt").read_text()
 
 
