@@ -95,9 +95,8 @@ def read_journal(path: Path) -> dict[str, Entry]:
         else:
             entries[key] = entry
     if wrong:
-        log.warning(
-            "%s: %d lines are not as samcli writes them and are passed over; %s", path, len(wrong), wrong[0]
-        )
+        what = "passed over lines that are not as samcli writes them"
+        log.warning("%s: %s: %d, the first is %s", path, what, len(wrong), wrong[0])
     return entries
 
 

@@ -13,8 +13,10 @@ import samcli.jobs.run as running
 from samcli.errors import UsageError
 from samcli.jobs.auto_annotate import AutoAnnotate
 from samcli.jobs.prompt import Prompt
+from samcli.jobs.worker import Finding, Worker
 from samcli.output import run_folder
-from samcli.output.layout import Layout
+from samcli.output.layout import Layout, locked
+from samcli.types import ImageRef, Outcome
 
 SHAPES = Path(__file__).parents[2] / "examples" / "shapes"
 TINY = ("--sam", "tiny", "--precision", "fp32")
@@ -247,3 +249,57 @@ def test_format_that_a_command_cannot_make__is_refused_before_it_runs(
 def test_formats__in_another_order_are_the_same_run(prompt, data, tmp_path) -> None:
     prompt(data, "-o", tmp_path / "o", "--format", "coco", "--format", "yolo")
     assert prompt(data, "-o", tmp_path / "o", "--format", "yolo", "--format", "coco")["skipped"] == 2
+
+
+def test_runs_begun_together__say_that_another_one_is_at_work(samcli_run, data, tmp_path) -> None:
+    out = tmp_path / "out"
+    with locked(Layout(data / "images", out)):
+        (out / "a.txt").touch()  # written by the other run, which has no manifest yet
+        result = samcli_run("prompt", data, "-o", out, *BOX, *TINY)
+    assert result.exit_code == 1
+    assert "another samcli is at work" in result.stderr
+
+
+def test_output_that_is_moved_while_a_run_works__ends_it_with_a_storage_error(
+    samcli_run, data, tmp_path, monkeypatch
+) -> None:
+    out, publish = tmp_path / "out", Worker.publish
+
+    def moving(worker: Worker, ref: ImageRef, result: Finding) -> Outcome:
+        outcome = publish(worker, ref, result)
+        if ref.key == "b.png":
+            out.rename(tmp_path / "moved")
+        return outcome
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Worker, "publish", moving)
+        result = samcli_run("prompt", data, "-o", out, *BOX, *TINY)
+    assert result.exit_code == 1
+    assert "was the output folder moved, removed or unmounted?" in result.stderr
+    (tmp_path / "moved").rename(out)
+    assert '"b.png"' not in (out / ".samcli" / "journal.jsonl").read_text()
+    assert json.loads(samcli_run("prompt", data, "-o", out, *BOX, *TINY, "--json").stdout)["remaining"] == 0
+
+
+def test_refused_run__leaves_no_folder_behind(samcli_run, data, tmp_path) -> None:
+    out = tmp_path / "deep" / "out"
+    result = samcli_run("prompt", data, "-o", out, *BOX, "--sam", tmp_path / "nowhere.pt")
+    assert result.exit_code != 0
+    assert not (tmp_path / "deep").exists()
+
+
+def test_forged_journal__has_nothing_outside_the_output_removed(samcli_run, prompt, data, tmp_path) -> None:
+    out, victim = tmp_path / "out", tmp_path / "victim.txt"
+    prompt(data, "-o", out)
+    victim.write_text("years of work")
+    records = out / ".samcli" / "records"
+    (records.parent.parent.parent / "victim.png.json").write_text("{}")  # where `../../../victim.png` would lead
+    journal = out / ".samcli" / "journal.jsonl"
+    forged = {**json.loads(journal.read_text().splitlines()[0]), "key": "../victim.png"}
+    with journal.open("a") as file:
+        file.write(json.dumps({**forged, "key": "../../../victim.png"}) + "\n" + json.dumps(forged) + "\n")
+    result = samcli_run("prompt", data, "-o", out, *BOX, *TINY, "--overwrite")
+    assert result.exit_code == 0
+    assert victim.read_text() == "years of work"
+    assert (tmp_path / "victim.png.json").exists()
+    assert "lines that are not as samcli writes them: 2" in result.stderr

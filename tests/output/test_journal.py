@@ -357,7 +357,7 @@ def test_line__that_is_not_as_samcli_writes_it_is_passed_over_and_said(tmp_path:
     lines[0] = json.dumps({**json.loads(lines[0]), **change}, separators=(",", ":"))
     path.write_text("\n".join(lines) + "\n")
     assert set(read_journal(path)) == {"2.jpg"}
-    assert "1 lines are not as samcli writes them and are passed over; line 1" in caplog.text
+    assert "passed over lines that are not as samcli writes them: 1, the first is line 1" in caplog.text
 
 
 @pytest.mark.parametrize("line", [b"x" * (3 << 20), b"[" * 100_000, b'{"key":' * 50_000, b"\xff\x00", b"1" * 5000])
