@@ -163,7 +163,7 @@ def test_earlier__is_nothing_where_it_is_overwritten(images: Path) -> None:
     assert earlier.manifest == manifest()
     assert earlier.owned(RUN) == {"a.png": False}
     assert earlier.owned("another") == {}
-    assert read_earlier(of.layout, replace(of.job.options, overwrite=True)) == Earlier()
+    assert read_earlier(of.layout, of.job.options.with_values(overwrite=True)) == Earlier()
 
 
 # Which label files
@@ -266,4 +266,4 @@ def test_plan__refuses_other_options_and_a_run_that_is_not_to_be_gone_on_with(im
 
 
 def test_job__says_what_it_makes() -> None:
-    assert {Encode(EncodeOptions(sam="tiny")).product.value, job().product.value} == {"embeddings", "labels"}
+    assert {Encode(EncodeOptions.of(sam="tiny")).product.value, job().product.value} == {"embeddings", "labels"}
