@@ -321,7 +321,7 @@ def test_fingerprint__does_not_depend_on_the_order_of_options_or_their_source(tm
 
 def test_fingerprint__changes_with_the_recipe_version(monkeypatch: pytest.MonkeyPatch) -> None:
     before = fingerprint({"conf": 0.5})
-    monkeypatch.setattr("samcli.config.RECIPE_VERSION", 10_000)
+    monkeypatch.setattr("samcli.config.options.RECIPE_VERSION", 10_000)
     assert fingerprint({"conf": 0.5}) != before
 
 

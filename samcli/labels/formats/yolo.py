@@ -59,6 +59,8 @@ class _Yolo(LabelFormat):
 class YoloFormat(_Yolo):
     """Ultralytics' segmentation labels, and the `data.yaml` that its trainer is given."""
 
+    makes_polygons = True
+
     loses = frozenset({"borders", "empty", "repeated", "scores"})
 
     def render(self, rendering: Rendering) -> bytes:
