@@ -229,7 +229,8 @@ def _labels_in(results: Sequence[Any]) -> set[str]:
     found = set()
     for region in _grouped(results):
         with contextlib.suppress(ValueError):
-            found.add(_label(region))
+            if region.shape is not None:
+                found.add(_label(region))
     return found
 
 
