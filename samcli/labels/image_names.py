@@ -14,7 +14,8 @@ from __future__ import annotations
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -68,6 +69,43 @@ class ImageNames:
         for composed, keys in self._keys.items():
             found.setdefault(posixpath.splitext(composed)[0], []).extend(keys)
         return found
+
+
+def matching_keys(ours: Sequence[str], theirs: Sequence[str], stem: Callable[[str], str]) -> dict[str, str]:
+    """Which of `theirs` each of `ours` is: itself, the same without suffix, or the one of the longest common tail.
+
+    What fits two of a side equally well is left out rather than guessed.
+    """
+    found: dict[str, str] = {}
+    for rule in (_exactly, _nearly):
+        for short in (str, stem):
+            mine, others = (
+                _by_short(keys, short) for keys in (set(ours) - found.keys(), set(theirs) - {*found.values()})
+            )
+            names = ImageNames(others)
+            pairs = [(key, rule(names, name)) for name, keys in mine.items() if len(keys) == 1 for key in keys]
+            wanted = Counter(name for _, near in pairs if len(near) == 1 for name in near)
+            found |= {
+                key: others[near[0]][0]
+                for key, near in pairs
+                if len(near) == 1 and wanted[near[0]] == 1 and len(others[near[0]]) == 1
+            }
+    return found
+
+
+def _exactly(names: ImageNames, name: str) -> list[str]:
+    return names.exact(name)
+
+
+def _nearly(names: ImageNames, name: str) -> list[str]:
+    return names.alike(name)
+
+
+def _by_short(keys: Iterable[str], short: Callable[[str], str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key in sorted(keys):
+        found.setdefault(short(key), []).append(key)
+    return found
 
 
 def forms(name: str) -> Iterator[str]:

@@ -7,10 +7,12 @@ no reader takes for a number, so that they cost one object and not the file. Nes
 from __future__ import annotations
 
 import itertools
+import json
 import mmap
 import pickle
 import re
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,12 +85,20 @@ def beginning(path: Path, count: int = 4) -> list[Item]:
     return found
 
 
+def shown(value: Any) -> str:
+    """A value out of a file, shortened, in JSON's own words."""
+    text = json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, (list, dict)) else ""
+    kind = f"a list of {len(value)}" if isinstance(value, list) else "an object"
+    return (text if len(text) <= 40 else text[:37] + "...") or kind
+
+
 class Shelf:
     """Values put aside in a temporary file, to be taken by their place when their turn comes."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(_SPOOL)  # noqa: SIM115 - it lives as long as the shelf
         self._end = 0
+        self._lock = threading.Lock()
 
     def put(self, value: Any) -> int:
         """The place of a plain value that has been put aside."""
@@ -100,9 +110,10 @@ class Shelf:
 
     def take(self, place: int) -> Any:
         """The value at a place."""
-        self._file.seek(place)
-        size = int.from_bytes(self._file.read(8), "little")
-        return pickle.loads(self._file.read(size))  # our own bytes, in a file without a name
+        with self._lock:
+            self._file.seek(place)
+            data = self._file.read(int.from_bytes(self._file.read(8), "little"))
+        return pickle.loads(data)  # our own bytes, in a file without a name
 
 
 def _mapped(path: Path) -> bytes | mmap.mmap:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ import yaml
 from samcli.errors import UsageError
 from samcli.labels.class_names import DATA_YAML, load_yaml, names_beside
 from samcli.labels.formats.base import LabelFormat, Rendering, box_inside
-from samcli.labels.formats.sources import LabelSet, Source, first_file
+from samcli.labels.formats.sources import LabelSet, Source, text_labels
 from samcli.labels.objects import LabelledObject, ReadImage, gather
 from samcli.labels.yolo_rows import numbered_rows, read_row
 from samcli.polygons import normalise
@@ -46,14 +47,14 @@ class _Yolo(LabelFormat):
         names = names_beside(folder)
         if not names:
             source.remarks["folder of labels has no data.yaml or classes.txt: numbers stand for class names"] += 1
-        if source.images is None and not source.sizes_elsewhere:
+        if source.keys is None and not source.sizes_elsewhere:
             raise UsageError(f"{source.path}: these labels do not name their images; give the folder with --images")
 
         def parse(key: str, file: str) -> ReadImage:
             return read_rows(key, Path(file).read_bytes(), names, file)
 
         entries, lost = source.image_entries(self.suffix or "", parse, folder)
-        return LabelSet(names, entries=entries, failures=lost, declared=bool(names))
+        return LabelSet(names, entries=entries, failures=lost, declared=bool(names), reread=self.read)
 
 
 class YoloFormat(_Yolo):
@@ -69,9 +70,22 @@ class YoloFormat(_Yolo):
         """A folder of .txt files with rows of numbers."""
         if not path.is_dir() or lists_images_elsewhere(path):
             return False
-        files = [first_file(_label_folder(path), ".txt")]
-        words = files[0].read_text(errors="replace").split("\n")[0].split() if files[0] else ["?"]
-        return len(words) in (0, 5, 6) or (len(words) > 6 and _are_numbers(words))
+        files = itertools.islice(text_labels(_label_folder(path)), _LOOKED_AT)
+        rows = [row for file in files if (row := _first_row(file)) is not None]
+        return bool(rows) and any(not row or (len(row) > 1 and _are_numbers(row)) for row in rows)
+
+
+_LOOKED_AT = 10
+"""Label files that are looked at to tell what they are: one may be damaged."""
+
+
+def _first_row(file: Path) -> list[str] | None:
+    """The words of a file's first line, of which a large file is not read whole; None where it cannot be read."""
+    try:
+        with file.open(encoding="utf-8-sig", errors="replace") as opened:
+            return opened.readline(1 << 16).split()
+    except OSError:
+        return None
 
 
 class YoloBox(_Yolo):
