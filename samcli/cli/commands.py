@@ -9,7 +9,7 @@ import importlib
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -80,7 +80,7 @@ def _job_command(name: str, kind: type[Options], home: str, description: str, ex
     ) -> None:
         options = given.options(kind, config)
         module, _, class_name = home.partition(":")
-        job_class: Callable[[Options], Job] = getattr(importlib.import_module(module), class_name)
+        job_class: Callable[[Options], Job[Any]] = getattr(importlib.import_module(module), class_name)
         job = job_class(options)
         _run(job, _input_of(data, input, f"{name} {example}"), output, dry_run=dry_run, json=json, quiet=quiet)
 
@@ -115,7 +115,7 @@ _job_command(
 )
 
 
-def _run(job: Job, data: Path, output: Path | None, *, dry_run: bool, json: bool, quiet: bool) -> None:
+def _run(job: Job[Any], data: Path, output: Path | None, *, dry_run: bool, json: bool, quiet: bool) -> None:
     """Run a job, show what became of it, and exit."""
     from samcli.cli.report.progress import Progress
     from samcli.cli.report.runs import print_summary, show_dry_run

@@ -45,7 +45,7 @@ _ON_PROMPTING = tuple(entry.name for entry in fields(BoxPromptOptions))
 
 
 @dataclass(frozen=True)
-class AutoAnnotate(Job):
+class AutoAnnotate(Job[Finding]):
     """A folder of images, a detector and SAM (or only the detector) in; labels, records and a journal out."""
 
     options: AutoAnnotateOptions

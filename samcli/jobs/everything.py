@@ -47,7 +47,7 @@ _OF_THE_GRID = ("points_per_side", "crop_n_points_downscale_factor")
 
 
 @dataclass(frozen=True)
-class Everything(Job):
+class Everything(Job[Finding]):
     """A folder of images in; masks in amg.py's layout, or any other, out."""
 
     options: EverythingOptions

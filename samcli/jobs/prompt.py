@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ _ONLY_SAM = ("mask_input", "multimask", "refine", "min_stability", "embeddings",
 """Options that FastSAM has no use for."""
 
 
-class Prompt(Job):
+class Prompt(Job[Finding]):
     """Images and prompts in; labels, records and a journal out."""
 
     options: PromptOptions
@@ -58,12 +59,9 @@ class Prompt(Job):
             self.options = refuse(options, ("names",), "to these prompts, only to a folder of YOLO labels")
         self.options = check_family(options.sam, self.options, self.format_names, _ONLY_SAM)
         self._class_map = open_class_map(options)
-        self._source = self._open_source()
-        self._keys: list[str] | None = None
-
-    def _open_source(self) -> PromptSource:
         source = open_source(self.options)
-        return source if self._class_map is None else MappedSource(source, self._class_map)
+        self._source = source if self._class_map is None else MappedSource(source, self._class_map)
+        self._images = 0
 
     @property
     def checkpoints(self) -> dict[str, str]:
@@ -89,13 +87,14 @@ class Prompt(Job):
         switched = [name for switch, name in _SWITCHES.items() if getattr(self.options, switch)]
         return tuple(dict.fromkeys([*self.options.format, *switched]))
 
-    def select(self, keys: Sequence[str]) -> Collection[str] | None:
+    def matched(self, keys: Sequence[str]) -> Prompt:
+        """With the prompts held against these images; this job stays as it is."""
+        job = copy.copy(self)
+        job._source, job._images = self._source.matched(keys), len(keys)
+        return job
+
+    def asked(self) -> Collection[str] | None:
         """Only images that the prompts speak of."""
-        if self._keys != keys:
-            if self._keys is not None:  # images have come or gone since
-                self._source = self._open_source()
-            self._source = self._source.matched(keys)
-            self._keys = list(keys)
         return self._source.keys()
 
     def recipe(self) -> dict[str, Any]:
@@ -144,8 +143,8 @@ class Prompt(Job):
     def notes(self, output: Path) -> list[str]:
         """What the prompts leave out, too."""
         alike = []
-        if self.options.prompts is None and len(self._keys or ()) > 1:
-            alike = [f"The same prompts for each of {len(self._keys or ())} images; --prompts gives each its own."]
+        if self.options.prompts is None and self._images > 1:
+            alike = [f"The same prompts for each of {self._images} images; --prompts gives each its own."]
         return [*super().notes(output), *self._source.notes, *alike]
 
 

@@ -45,7 +45,7 @@ def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
         UsageError: no such device, or the checkpoint is FastSAM.
     """
     compiled = is_compiled(options, len(plan.todo))
-    return open_engine(models["sam"], options, plan.manifest.recipe["precision"], compiled=compiled)
+    return open_engine(models["sam"], options, plan.precision, compiled=compiled)
 
 
 def is_compiled(options: JobOptions, images: int) -> bool:
@@ -97,8 +97,7 @@ def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, st
     Raises:
         UsageError: no such device.
     """
-    precision = plan.manifest.recipe["precision"]
-    return device_for(options, precision), precision
+    return device_for(options, plan.precision), plan.precision
 
 
 def device_for(options: SamOptions, precision: str) -> torch.device:
