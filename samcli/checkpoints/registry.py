@@ -20,6 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from samcli.checkpoints.hashes import remembered_sha256
 from samcli.checkpoints.hub import fetch_from_hub, hub_folder, is_hub_name
 from samcli.checkpoints.model_folder import CONFIG, folder_identity, is_model_folder, read_json_object
 from samcli.errors import DownloadError, UnknownModelError, WeightsError, nearest, one_line
@@ -215,7 +216,6 @@ _TORCHVISION = (
     _torchvision("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", 41.8, 167.5),
     _torchvision("fasterrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth", 43.7, 175.2),
     _torchvision("fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7.pth", 19.4, 77.8),
-    _torchvision(),
     _torchvision("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", 44.4, 178.1),
     _torchvision("maskrcnn_resnet50_fpn_v2", "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth", 46.4, 185.8),
     _torchvision("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_coco-eeacb38b.pth", 34.0, 136.6),
@@ -347,12 +347,17 @@ def identity_of(path: Path) -> str:
         and is_model_folder(path)
         and read_json_object(path / CONFIG).get("model_type") not in _BY_TENSORS
     ):
-        return folder_identity(path)
+        return folder_identity(path, _sha256)
     files = checkpoint_files(path)
     if len(files) == 1:
-        return sha256_of(files[0])
-    listing = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
+        return _sha256(files[0])
+    listing = "".join(f"{_sha256(file)}  {file.name}\n" for file in files)
     return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    """The SHA-256 of a file, remembered in the cache folder."""
+    return remembered_sha256(path, cache_folder() / "hashes.json")
 
 
 def is_here(name: str) -> bool:
@@ -431,7 +436,7 @@ def _verified(checkpoint: Checkpoint, path: Path) -> str:
     Raises:
         WeightsError: it is another.
     """
-    found = sha256_of(path)
+    found = _sha256(path)
     expected = checkpoint.expected_sha256
     if expected is None:
         write_atomic(_pins_file(), json.dumps({**_pins(), checkpoint.name: found}, indent=1).encode())

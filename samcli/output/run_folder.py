@@ -10,9 +10,10 @@ from pathlib import Path
 from samcli.errors import RecordError, UsageError, one_line
 from samcli.files import remove, storage_errors, write_atomic, write_atomic_pieces
 from samcli.output.journal import Entry, read_journal
-from samcli.output.layout import RUN_FOLDER, Layout
+from samcli.output.layout import RUN_FOLDER, Layout, check_own_folders
 from samcli.output.manifest import Manifest, Product, read_manifest
-from samcli.output.records import read_record
+from samcli.output.reading import read_own
+from samcli.output.records import LARGEST, read_record
 from samcli.types import Annotation
 
 
@@ -39,9 +40,11 @@ class RunFolder:
             SamcliError: its manifest is damaged.
         """
         output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow links
-        manifest = read_manifest(Layout(output, output).manifest)
+        plain = Layout(output, output)
+        manifest = read_manifest(plain.manifest)
         if manifest is None:
             return None
+        check_own_folders(plain)
         return cls(Layout(Path(os.path.normpath(output / manifest.input_root)), output), manifest)
 
     @classmethod
@@ -93,7 +96,10 @@ class RunFolder:
         """
         path = self.layout.record(key)
         try:
-            return read_record(Path(path).read_bytes())
+            annotation = read_record(read_own(path, LARGEST))
+            if annotation.key == key:
+                return annotation
+            reason, remedy = f"it is that of {annotation.key!r}", "delete it"
         except ValueError as error:
             reason, remedy = one_line(error), "delete it"
         except OSError as error:
