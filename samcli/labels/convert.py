@@ -14,6 +14,7 @@ from samcli.errors import ImageError, UsageError, one_line
 from samcli.files import check_writable, write_atomic, write_atomic_pieces, write_files
 from samcli.images import read_image
 from samcli.labels.class_map import MappedClasses, read_class_map
+from samcli.labels.class_names import complete
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering, check_formats
 from samcli.labels.formats.base import polygon_options
 from samcli.labels.formats.losses import describe, losses
@@ -196,19 +197,22 @@ class _Writer:
         self._watch, self._dry_run = watch, dry_run
         own = (name for target in options.format for name in FORMATS[target].own_files)
         self._reserved = {output / name for name in own}
+        self._class_ids: set[int] = set()
         self._taken: dict[str, str] = {}
         """Label name -> the image that has it."""
 
     def write(self, annotations: Iterable[Annotation | Failure]) -> None:
         names, fmt, output = self._names, self._format, self._layout.output
         done = self._done(annotations)
-        splits = self._layout.splits_from_output() if self._source.images else {}
-        for file, data in fmt.data_set_files(names, splits).items():
-            self._put(write_atomic, output / file, data)
         if fmt.folded_name is not None:
             self._put(write_atomic_pieces, output / fmt.folded_name, fmt.fold(done, names))
         for _ in done:  # what a fold has not asked for
             pass
+        splits = self._layout.splits_from_output() if self._source.images else {}
+        # Readers refuse objects of classes that have no name there: numbers stand for names that are not known.
+        named = names or complete({class_id: str(class_id) for class_id in self._class_ids})
+        for file, data in fmt.data_set_files(named, splits).items():
+            self._put(write_atomic, output / file, data)
 
     def _put(self, write: Callable[[Path, T], None], path: Path, content: T) -> None:
         self.files += 1
@@ -234,6 +238,7 @@ class _Writer:
             self.written.add(item.key)
             self.images += 1
             self.instances += len(rendering.annotation.instances)
+            self._class_ids |= {one.class_id for one in rendering.annotation.instances}
             self.lost += losses(self._format, rendering)
             self._watch(self.images)
             yield rendering
