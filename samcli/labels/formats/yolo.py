@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Mapping
@@ -44,7 +43,7 @@ class _Yolo(LabelFormat):
         Each row is an object: parts that were written as rows of their own stay apart.
         """
         folder = _label_folder(source.path)
-        names = names_beside(folder)
+        names = dict(source.names) if source.names is not None else names_beside(folder)
         if not names:
             source.remarks["folder of labels has no data.yaml or classes.txt: numbers stand for class names"] += 1
         if source.keys is None and not source.sizes_elsewhere:
@@ -59,6 +58,8 @@ class _Yolo(LabelFormat):
 
 class YoloFormat(_Yolo):
     """Ultralytics' segmentation labels, and the `data.yaml` that its trainer is given."""
+
+    makes_polygons = True
 
     loses = frozenset({"borders", "empty", "repeated", "scores"})
 
@@ -159,12 +160,12 @@ def read_rows(key: str, data: bytes, names: Mapping[int, str], file: str) -> Rea
         UnicodeDecodeError: it is no text.
     """
     rows = ((f"{file}:{number}", line) for number, line in numbered_rows(data))
-    objects, omitted = gather(rows, functools.partial(_object, names=names))
+    objects, omitted = gather(((where, (where, line)) for where, line in rows), lambda row: _object(*row, names))
     return ReadImage(key, objects, omitted=omitted)
 
 
-def _object(line: str, names: Mapping[int, str]) -> LabelledObject:
+def _object(where: str, line: str, names: Mapping[int, str]) -> LabelledObject:
     row = read_row(line)
     if names and row.class_id not in names:
         raise ValueError(f"class {row.class_id} has no name; names has {len(names)}, {min(names)} to {max(names)}")
-    return LabelledObject(row, row.class_id, Quality(detector_score=row.score))
+    return LabelledObject(row, row.class_id, Quality(detector_score=row.score), where=where)
