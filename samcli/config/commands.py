@@ -212,6 +212,19 @@ class ClassMapOptions(Options):
 
 
 @dataclass(frozen=True)
+class ReadingOptions(Options):
+    """How labels of other tools are read."""
+
+    crowds: str = option(
+        "drop", "Regions that COCO files mark with iscrowd: drop them, or keep each as one object.",
+        choices=("drop", "keep"), panel="Input",
+    )  # fmt: skip
+    rescale: bool = option(
+        False, "Scale labels to their image where they state another size than it has.", panel="Input"
+    )
+
+
+@dataclass(frozen=True)
 class NamingOptions(Options):
     """How label files are named."""
 
@@ -338,7 +351,7 @@ class EverythingOptions(
 @dataclass(frozen=True)
 class PromptOptions(
     JobOptions, RunOptions, NamingOptions, LabelOptions, ClassMapOptions, FilterOptions, AnswerOptions,
-    EmbeddingOptions, FastSamOptions, SamOptions, InputOptions,
+    EmbeddingOptions, FastSamOptions, SamOptions, ReadingOptions, InputOptions,
 ):  # fmt: skip
     """All options of `samcli prompt`."""
 
@@ -355,7 +368,7 @@ class PromptOptions(
     )  # fmt: skip
     prompts: str | None = option(
         None,
-        "Prompts of many images: .json, .jsonl, .csv, a COCO file, or a folder of YOLO labels.",
+        "Prompts of many images: .json, .jsonl, .csv, or labels of any format that convert reads.",
         recipe=True,
         panel="Prompts",
         metavar="FILE|DIR",
@@ -428,7 +441,7 @@ class VerifyOptions(Options):
 
 
 @dataclass(frozen=True)
-class ConvertOptions(NamingOptions, LabelOptions, ClassMapOptions, InputOptions):
+class ConvertOptions(NamingOptions, LabelOptions, ClassMapOptions, ReadingOptions, InputOptions):
     """All options of `samcli convert`."""
 
     format: tuple[str, ...] = option(

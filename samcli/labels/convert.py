@@ -81,7 +81,8 @@ def convert(
     _check_output(output, options)
     conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
     for format_name, fmt in formats.items():
-        source = Source(path, _image_folder(path, options, run, name), options.max_pixels)
+        images = _image_folder(path, options, run, name)
+        source = Source(path, images, options.max_pixels, options.rescale, options.crowds)
         labels = Labels(_read_run(source, run), source) if run else read_labels(name, source)
         classes = class_map.apply(labels.names) if class_map else None
         names = classes.names if classes else labels.names
