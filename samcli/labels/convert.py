@@ -270,7 +270,9 @@ class _Writer:
     def _claim(self, key: str) -> bool:
         """Whether the image's files bear its whole name: it has no suffix, or another image has the plain one."""
         by_stem = bool(self._format.suffixes) or self._format.one_per_stem
-        name = _without_suffix(key) if by_stem else key
+        if not by_stem:  # the file for all images tells names apart that differ in case alone
+            return False
+        name = _without_suffix(key)
         if self._options.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
             name = key
         owner = self._taken.get(name.casefold())
@@ -279,7 +281,7 @@ class _Writer:
         if owner is not None:
             raise ValueError(f"its label file would be that of {owner}: rename one, or use --on-collision suffix")
         self._taken[name.casefold()] = key
-        return name == key and by_stem
+        return name == key
 
 
 def _without_suffix(key: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from samcli.errors import UsageError
-from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, load_yaml, names_beside
+from samcli.labels.class_names import DATA_YAML, load_yaml, names_beside
 from samcli.labels.formats.base import LabelFormat, Rendering, box_inside
 from samcli.labels.formats.sources import LabelSet, Source, text_labels
 from samcli.labels.objects import LabelledObject, ReadImage, gather
@@ -130,9 +130,17 @@ def lists_images_elsewhere(folder: Path) -> bool:
 
 
 def image_lists(data_yaml: Any) -> list[str]:
-    """The text files that a `data.yaml` says its images are listed in."""
-    said = [data_yaml.get(split) for split in SPLIT_FOLDERS] if isinstance(data_yaml, dict) else []
-    return [file for file in said if isinstance(file, str) and file.endswith(".txt")]
+    """The text files that a `data.yaml` says its images are listed in, whatever the subsets are called."""
+    members = data_yaml.items() if isinstance(data_yaml, dict) else ()
+    said = [file for name, value in members if name not in _NO_SUBSETS for file in _listed_in(value)]
+    return [file for file in dict.fromkeys(said) if file.endswith(".txt")]
+
+
+_NO_SUBSETS = ("path", "names", "nc", "download")
+
+
+def _listed_in(value: Any) -> list[str]:
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
 def _are_numbers(words: list[str]) -> bool:
