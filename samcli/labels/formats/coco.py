@@ -316,7 +316,11 @@ class _Reader:
         """Its classes and images."""
         ids = sorted(self._names, key=_order)
         self._class_ids = {key: index for index, key in enumerate(ids)}
-        names = usable_names([self._names[key] for key in ids], ["" if key is None else str(key) for key in ids], self._source.remarks)
+        names = usable_names(
+            [self._names[key] for key in ids],
+            ["" if key is None else str(key) for key in ids],
+            self._source.remarks,
+        )
         return LabelSet(
             dict(enumerate(names)),
             entries=[

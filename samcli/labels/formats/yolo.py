@@ -119,7 +119,9 @@ def yolo_rows(rendering: Rendering) -> bytes:
 
 
 def lists_images_elsewhere(folder: Path) -> bool:
-    """Whether it is a data set in which text files list the images, as CVAT exports it, without the images."""
+    """Whether it is a data set in which text files list the images, as CVAT exports it."""
+    if (folder / "obj.names").is_file() and any(folder.glob("obj_*_data")):
+        return True
     if not (folder / "labels").is_dir() or (folder / "images").is_dir():
         return False
     try:
@@ -131,16 +133,9 @@ def lists_images_elsewhere(folder: Path) -> bool:
 
 def image_lists(data_yaml: Any) -> list[str]:
     """The text files that a `data.yaml` says its images are listed in, whatever the subsets are called."""
-    members = data_yaml.items() if isinstance(data_yaml, dict) else ()
-    said = [file for name, value in members if name not in _NO_SUBSETS for file in _listed_in(value)]
-    return [file for file in dict.fromkeys(said) if file.endswith(".txt")]
-
-
-_NO_SUBSETS = ("path", "names", "nc", "download")
-
-
-def _listed_in(value: Any) -> list[str]:
-    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+    said = data_yaml.values() if isinstance(data_yaml, dict) else []
+    files = [file for value in said for file in (value if isinstance(value, list) else [value])]
+    return [file for file in files if isinstance(file, str) and file.endswith(".txt")]
 
 
 def _are_numbers(words: list[str]) -> bool:
