@@ -82,7 +82,8 @@ def convert(
     _check_output(output, options)
     conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
     for format_name, fmt in formats.items():
-        source = Source(path, _image_folder(path, options, run, name), options.input.max_pixels)
+        images = _image_folder(path, options, run, name)
+        source = Source(path, images, options.input.max_pixels, options.reading.rescale, options.reading.crowds)
         labels = Labels(_read_run(source, run), source) if run else read_labels(name, source)
         classes = class_map.apply(labels.names) if class_map else None
         names = classes.names if classes else labels.names
@@ -274,7 +275,9 @@ class _Writer:
     def _claim(self, key: str) -> bool:
         """Whether the image's files bear its whole name: it has no suffix, or another image has the plain one."""
         by_stem = bool(self._format.suffixes) or self._format.one_per_stem
-        name = _without_suffix(key) if by_stem else key
+        if not by_stem:  # the file for all images tells names apart that differ in case alone
+            return False
+        name = _without_suffix(key)
         if self._options.naming.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
             name = key
         owner = self._taken.get(name.casefold())
@@ -283,7 +286,7 @@ class _Writer:
         if owner is not None:
             raise ValueError(f"its label file would be that of {owner}: rename one, or use --on-collision suffix")
         self._taken[name.casefold()] = key
-        return name == key and by_stem
+        return name == key
 
 
 def _without_suffix(key: str) -> str:
