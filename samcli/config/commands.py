@@ -17,6 +17,7 @@ from samcli.config.groups import (
     LabelOptions,
     MaskGeneratorOptions,
     NamingOptions,
+    ReadingOptions,
     RunOptions,
     SamOptions,
     TextOptions,
@@ -103,6 +104,7 @@ class PromptOptions(CommandOptions):
     """All options of `samcli prompt`."""
 
     input: InputOptions = group(InputOptions)
+    reading: ReadingOptions = group(ReadingOptions)
     segmenter: SamOptions = group(SamOptions)
     fastsam: FastSamOptions = group(FastSamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
@@ -139,7 +141,7 @@ class PromptOptions(CommandOptions):
     )
     prompts: str | None = option(
         None,
-        "Prompts for many images: .json, .jsonl, .csv, a COCO file, or a folder of YOLO labels.",
+        "Prompts for many images: .json, .jsonl, .csv, or labels in any format that convert reads.",
         recipe=True,
         panel="Prompts",
         metavar="FILE|DIR",
@@ -223,6 +225,7 @@ class ConvertOptions(CommandOptions):
     """All options of `samcli convert`."""
 
     input: InputOptions = group(InputOptions)
+    reading: ReadingOptions = group(ReadingOptions)
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     format: tuple[str, ...] = option(
         (), "Format to write; may be repeated.", choices=FORMAT_NAMES, panel="Labels", many=True, flag="--to"
