@@ -14,6 +14,7 @@ from samcli.errors import ImageError, UsageError, one_line
 from samcli.files import check_writable, write_atomic, write_atomic_pieces, write_files
 from samcli.images import read_image
 from samcli.labels.class_map import MappedClasses, read_class_map
+from samcli.labels.class_names import complete
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering, check_formats
 from samcli.labels.formats.base import polygon_options
 from samcli.labels.formats.losses import describe, losses
@@ -73,7 +74,7 @@ def convert(
         UsageError: nothing that can be read, nothing said to write, or files are in the way.
     """
     formats = _targets(options)
-    class_map = read_class_map(Path(options.class_map).expanduser()) if options.class_map else None
+    class_map = read_class_map(Path(name).expanduser()) if (name := options.class_mapping.class_map) else None
     path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
     run = _find_run(path, options)
     name = "records" if run else options.source_format or detect_format(path)
@@ -81,7 +82,8 @@ def convert(
     _check_output(output, options)
     conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
     for format_name, fmt in formats.items():
-        source = Source(path, _image_folder(path, options, run, name), options.max_pixels)
+        images = _image_folder(path, options, run, name)
+        source = Source(path, images, options.input.max_pixels, options.reading.rescale, options.reading.crowds)
         labels = Labels(_read_run(source, run), source) if run else read_labels(name, source)
         classes = class_map.apply(labels.names) if class_map else None
         names = classes.names if classes else labels.names
@@ -191,24 +193,27 @@ class _Writer:
         self.written: set[str] = set()
         self.lost: Counter[str] = Counter()
         self._format, self._options, self._source, self._names = fmt, options, source, names
-        self._shapes = polygon_options(options)
+        self._shapes = polygon_options(options.labels)
         self._layout = Layout(source.images or output, output)
         self._watch, self._dry_run = watch, dry_run
         own = (name for target in options.format for name in FORMATS[target].own_files)
         self._reserved = {output / name for name in own}
+        self._class_ids: set[int] = set()
         self._taken: dict[str, str] = {}
         """Label name -> the image that has it."""
 
     def write(self, annotations: Iterable[Annotation | Failure]) -> None:
         names, fmt, output = self._names, self._format, self._layout.output
         done = self._done(annotations)
-        splits = self._layout.splits_from_output() if self._source.images else {}
-        for file, data in fmt.data_set_files(names, splits).items():
-            self._put(write_atomic, output / file, data)
         if fmt.folded_name is not None:
             self._put(write_atomic_pieces, output / fmt.folded_name, fmt.fold(done, names))
         for _ in done:  # what a fold has not asked for
             pass
+        splits = self._layout.splits_from_output() if self._source.images else {}
+        # Readers refuse objects of classes that have no name there: numbers stand for names that are not known.
+        named = names or complete({class_id: str(class_id) for class_id in self._class_ids})
+        for file, data in fmt.data_set_files(named, splits).items():
+            self._put(write_atomic, output / file, data)
 
     def _put(self, write: Callable[[Path, T], None], path: Path, content: T) -> None:
         self.files += 1
@@ -234,6 +239,7 @@ class _Writer:
             self.written.add(item.key)
             self.images += 1
             self.instances += len(rendering.annotation.instances)
+            self._class_ids |= {one.class_id for one in rendering.annotation.instances}
             self.lost += losses(self._format, rendering)
             self._watch(self.images)
             yield rendering
@@ -245,7 +251,7 @@ class _Writer:
                 raise ImageError(
                     f"no such image in {self._source.images or 'sight: give its folder with --images'}"
                 )
-            pixels = read_image(self._source.refs[annotation.key], max_pixels=self._options.max_pixels).pixels
+            pixels = read_image(self._source.refs[annotation.key], max_pixels=self._options.input.max_pixels).pixels
         images = self._layout.images_from_output if self._source.images else ""
         return Rendering(annotation, self._names, self._shapes, pixels, images=images)
 
@@ -269,8 +275,10 @@ class _Writer:
     def _claim(self, key: str) -> bool:
         """Whether the image's files bear its whole name: it has no suffix, or another image has the plain one."""
         by_stem = bool(self._format.suffixes) or self._format.one_per_stem
-        name = _without_suffix(key) if by_stem else key
-        if self._options.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
+        if not by_stem:  # the file for all images tells names apart that differ in case alone
+            return False
+        name = _without_suffix(key)
+        if self._options.naming.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
             name = key
         owner = self._taken.get(name.casefold())
         if owner == key:
@@ -278,7 +286,7 @@ class _Writer:
         if owner is not None:
             raise ValueError(f"its label file would be that of {owner}: rename one, or use --on-collision suffix")
         self._taken[name.casefold()] = key
-        return name == key and by_stem
+        return name == key
 
 
 def _without_suffix(key: str) -> str:
