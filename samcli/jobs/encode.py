@@ -36,12 +36,12 @@ class Encode(Job[Embedding]):
     folder = "embeddings"
 
     def __post_init__(self) -> None:
-        check_prompted(self.options.sam)
+        check_prompted(self.options.segmenter.sam)
 
     @property
     def checkpoints(self) -> dict[str, str]:
         """SAM's."""
-        return {"sam": self.options.sam}
+        return {"sam": self.options.segmenter.sam}
 
     @property
     def suffixes(self) -> list[str]:
@@ -56,7 +56,7 @@ class Encode(Job[Embedding]):
         """How to use them."""
         return [
             *super().notes(output),
-            f"Use them:  samcli prompt ... --sam {self.options.sam} --embeddings {output}",
+            f"Use them:  samcli prompt ... --sam {self.options.segmenter.sam} --embeddings {output}",
         ]
 
 
@@ -64,7 +64,7 @@ class EncodeWorker(BaseWorker[Embedding]):
     """The image encoder, and the files of its embeddings."""
 
     def __init__(self, engine: Engine, labels: Labels, options: EncodeOptions) -> None:
-        super().__init__(options.max_pixels, on_cpu=engine.device.type == "cpu")
+        super().__init__(options.input.max_pixels, on_cpu=engine.device.type == "cpu")
         self._engine = engine
         self._labels = labels
         self._options = options

@@ -130,7 +130,7 @@ def read_earlier(layout: Layout, options: JobOptions) -> Earlier:
     Raises:
         SamcliError: it is damaged.
     """
-    if options.overwrite:
+    if options.run.overwrite:
         return Earlier()
     return Earlier(read_manifest(layout.manifest), read_journal(layout.journal))
 
@@ -145,7 +145,7 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
         UsageError: another recipe or input in the output folder, or labels there that are not ours.
     """
     job, layout, options = scope.job, scope.layout, scope.job.options
-    if options.overwrite and scope.one_image is not None:
+    if options.run.overwrite and scope.one_image is not None:
         _spare_other_images(layout, scope.one_image)
     earlier = read_earlier(layout, options)
     recipe, fingerprint = identify(job, models, earlier.manifest)
@@ -154,7 +154,7 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
     manifest = build_manifest(scope, recipe, fingerprint, labels, earlier.manifest)
     if earlier.manifest is not None:
         check_same_run(earlier.manifest, manifest, layout.output)
-        if not options.resume:
+        if not options.run.resume:
             raise UsageError(
                 f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite"
             )
@@ -179,9 +179,9 @@ def name_labels(scope: Scope[R], earlier: Earlier, owned: dict[str, bool], files
         UsageError: a new run would overwrite somebody's files.
     """
     options, refs = scope.job.options, scope.refs
-    labels = assign_labels(scope.layout, refs, scope.job.suffixes, options.on_collision, owned)
+    labels = assign_labels(scope.layout, refs, scope.job.suffixes, options.naming.on_collision, owned)
     labels = _spare_own_files(labels, refs, files)
-    if options.overwrite:
+    if options.run.overwrite:
         return labels
     return _spare_foreign_files(labels, refs, owned, files, begun=earlier.manifest is not None)
 
@@ -256,18 +256,18 @@ def recipe_of(job: Job[R], models: Models | None, found: Manifest | None) -> Rec
     for role, weights in (models or {}).items():
         recipe[role] = {"name": job.checkpoints[role], "sha256": weights.sha256}
     begun_in = found.recipe.precision if found else None
-    if options.precision == "auto" and found is not None:
+    if options.segmenter.precision == "auto" and found is not None:
         recipe["precision"] = begun_in
-    elif options.precision == "auto" and recipe.get("embeddings"):
+    elif options.segmenter.precision == "auto" and recipe.get("embeddings"):
         recipe["precision"] = recipe["embeddings"]["precision"]  # what is missing there is made alike
     elif job.computes_as_exported:
         recipe["precision"] = "as exported"
-    elif begun_in == options.precision:
-        recipe["precision"] = options.precision  # a finished run ends without PyTorch
+    elif begun_in == options.segmenter.precision:
+        recipe["precision"] = options.segmenter.precision  # a finished run ends without PyTorch
     else:
         from samcli.sam.devices import choose_device, choose_precision
 
-        recipe["precision"] = choose_precision(options.precision, choose_device(options.device))
+        recipe["precision"] = choose_precision(options.segmenter.precision, choose_device(options.segmenter.device))
     return Recipe(json.loads(json.dumps(recipe)))  # as the manifest will hold it: to be compared with that
 
 
@@ -350,7 +350,7 @@ def sort_images(
         elif entry is None or not entry.is_about(ref, run) or entry.digest != digest:
             todo.append(ref)
         elif not entry.done:
-            if job.options.retry_failed:
+            if job.options.run.retry_failed:
                 todo.append(ref)
             else:
                 failed[key] = entry
@@ -377,12 +377,12 @@ def survey(refs: Iterable[ImageRef], options: JobOptions) -> Survey:
 
     def look(ref: ImageRef) -> Probe | str:
         try:
-            return probe_image(ref, options.max_pixels)
+            return probe_image(ref, options.input.max_pixels)
         except ImageError as error:
             return str(error)
 
     refs = list(refs)
-    with ThreadPoolExecutor(options.workers) as pool:
+    with ThreadPoolExecutor(options.run.workers) as pool:
         seen = dict(zip((ref.key for ref in refs), pool.map(look, refs), strict=True))
     probes = {key: probe for key, probe in seen.items() if isinstance(probe, Probe)}
     return Survey(

@@ -27,7 +27,6 @@ from samcli.output.journal import Journal, read_journal
 from samcli.output.layout import Layout, check_output, locked
 from samcli.output.manifest import Product, read_manifest, write_manifest
 from samcli.output.run_folder import RunFolder
-from samcli.polygons import PolygonOptions
 from samcli.types import ImageRef, Outcome, Status
 
 R = TypeVar("R")
@@ -62,7 +61,7 @@ def check_models(layout: Layout, job: Job[R]) -> None:
     Raises:
         UsageError: it names the model that the folder was begun with.
     """
-    found = None if job.options.overwrite else read_manifest(layout.manifest)
+    found = None if job.options.run.overwrite else read_manifest(layout.manifest)
     for role, name in job.checkpoints.items():
         model = found.recipe.model(role) if found else None
         begun_with = model.name if model else name
@@ -132,7 +131,7 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
     options, run = job.options, RunFolder(plan.layout, plan.manifest)
     if any(fmt.folded_name for fmt in job.formats):
         run.mark_unfinished()  # before any record changes, until all is folded
-    if options.overwrite:
+    if options.run.overwrite:
         _remove_earlier_run(plan)
     write_manifest(plan.layout.manifest, plan.manifest)
     _write_data_set_files(plan, job)
@@ -149,7 +148,7 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
                 watch(outcome)  # now, not when the next image has been through the networks
 
         def too_many_failures() -> bool:
-            return options.max_failures is not None and summary.new_failures >= options.max_failures
+            return options.run.max_failures is not None and summary.new_failures >= options.run.max_failures
 
         for key in plan.labels.released:
             gone = ImageRef(plan.layout.input_root, key)
@@ -157,8 +156,8 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
         outcomes = run_local(
             worker,
             plan.todo,
-            batch=options.batch or worker.default_batch,
-            workers=options.workers,
+            batch=options.run.batch or worker.default_batch,
+            workers=options.run.workers,
             settle=settle,
             stopping=lambda: signals() or too_many_failures(),
         )
@@ -168,7 +167,7 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
         if signals.received is not None:
             summary.stopped_by = signals.received.name
         elif too_many_failures() and summary.remaining:
-            summary.stopped_by = f"--max-failures {options.max_failures}"
+            summary.stopped_by = f"--max-failures {options.run.max_failures}"
         if summary.stopped_by is None:
             journal.check_in_place()  # else nothing would be found to fold
             with worker.clock.measure("fold"):
@@ -187,7 +186,7 @@ def _write_data_set_files(plan: Plan, job: Job[R]) -> None:
     layout = plan.layout
     for fmt in job.formats:
         for file, data in fmt.data_set_files(plan.manifest.names, layout.splits_from_output()).items():
-            if job.options.overwrite or not (layout.output / file).exists():
+            if job.options.run.overwrite or not (layout.output / file).exists():
                 write_atomic(layout.output / file, data)
 
 
@@ -196,7 +195,7 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
 
     Images whose record cannot be read count as failed: these files are not written without them.
     """
-    shapes = polygon_options(job.options) if isinstance(job.options, LabelOptions) else PolygonOptions()
+    shapes = polygon_options(getattr(job.options, "labels", LabelOptions()))
     run = RunFolder(plan.layout, plan.manifest)
     missing = run.finish(folds(job.formats, plan.manifest.names, shapes, plan.layout.images_from_output))
     if missing:

@@ -47,7 +47,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def job(**options: Any) -> Prompt:
-    return Prompt(PromptOptions(**{"box": ("1,1,9,9",), "sam": "tiny", "precision": "fp32", **options}))
+    return Prompt(PromptOptions.of(**{"box": ("1,1,9,9",), "sam": "tiny", "precision": "fp32", **options}))
 
 
 def scope(images: Path, of: Job | None = None, data: Path | None = None) -> Scope:
@@ -103,7 +103,7 @@ def test_scope__leaves_out_what_the_job_is_not_about_and_leaves_the_job_as_it_wa
         def asked(self) -> Collection[str] | None:
             return self.wanted
 
-    of = About(PromptOptions(box=("1,1,9,9",), sam="tiny"))
+    of = About(PromptOptions.of(box=("1,1,9,9",), sam="tiny"))
     found = scope(images, of)
     assert ([ref.key for ref in found.refs], found.unasked) == (["a.png", "sub/c.png"], 1)
     assert of.asked() is None
@@ -163,7 +163,7 @@ def test_earlier__is_nothing_where_it_is_overwritten(images: Path) -> None:
     assert earlier.manifest == manifest()
     assert earlier.owned(RUN) == {"a.png": False}
     assert earlier.owned("another") == {}
-    assert read_earlier(of.layout, replace(of.job.options, overwrite=True)) == Earlier()
+    assert read_earlier(of.layout, of.job.options.with_values(overwrite=True)) == Earlier()
 
 
 # Which label files
@@ -266,4 +266,4 @@ def test_plan__refuses_other_options_and_a_run_that_is_not_to_be_gone_on_with(im
 
 
 def test_job__says_what_it_makes() -> None:
-    assert {Encode(EncodeOptions(sam="tiny")).product.value, job().product.value} == {"embeddings", "labels"}
+    assert {Encode(EncodeOptions.of(sam="tiny")).product.value, job().product.value} == {"embeddings", "labels"}

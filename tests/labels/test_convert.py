@@ -20,7 +20,7 @@ from samcli.types import Annotation, ImageRef, Instance, Outcome, Status
 
 
 def to(*formats: str, **options) -> ConvertOptions:
-    return ConvertOptions(format=formats, **options)
+    return ConvertOptions.of(format=formats, **options)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from samcli.errors import UsageError
-from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, load_yaml, names_beside
+from samcli.labels.class_names import DATA_YAML, load_yaml, names_beside
 from samcli.labels.formats.base import LabelFormat, Rendering, box_inside
 from samcli.labels.formats.sources import LabelSet, Source, text_labels
 from samcli.labels.objects import LabelledObject, ReadImage, gather
@@ -119,7 +119,9 @@ def yolo_rows(rendering: Rendering) -> bytes:
 
 
 def lists_images_elsewhere(folder: Path) -> bool:
-    """Whether it is a data set in which text files list the images, as CVAT exports it, without the images."""
+    """Whether it is a data set in which text files list the images, as CVAT exports it."""
+    if (folder / "obj.names").is_file() and any(folder.glob("obj_*_data")):
+        return True
     if not (folder / "labels").is_dir() or (folder / "images").is_dir():
         return False
     try:
@@ -130,9 +132,10 @@ def lists_images_elsewhere(folder: Path) -> bool:
 
 
 def image_lists(data_yaml: Any) -> list[str]:
-    """The text files that a `data.yaml` says its images are listed in."""
-    said = [data_yaml.get(split) for split in SPLIT_FOLDERS] if isinstance(data_yaml, dict) else []
-    return [file for file in said if isinstance(file, str) and file.endswith(".txt")]
+    """The text files that a `data.yaml` says its images are listed in, whatever the subsets are called."""
+    said = data_yaml.values() if isinstance(data_yaml, dict) else []
+    files = [file for value in said for file in (value if isinstance(value, list) else [value])]
+    return [file for file in files if isinstance(file, str) and file.endswith(".txt")]
 
 
 def _are_numbers(words: list[str]) -> bool:
