@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.masks import Box, Mask
+from samcli.masks import KEEP_ALL, Box, Mask, PartLimit
 from samcli.types import Size
 
 T = TypeVar("T", bound=np.generic)
@@ -50,6 +50,8 @@ class PolygonOptions:
     holes: Literal["bridge", "fill"] = "bridge"
     parts: Literal["bridge", "separate", "largest"] = "bridge"
     min_iou: float = 0.98
+    part_limit: PartLimit = KEEP_ALL
+    """Parts and holes that labels leave out: `Rendering` does so, for all formats, before they see the mask."""
 
 
 @dataclass(frozen=True)

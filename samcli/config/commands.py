@@ -45,6 +45,12 @@ class DetectorOptions(Options):
     iou: float = option(0.45, "Boxes that overlap more are one.", recipe=True, low=0, high=1, panel="Detector")
     imgsz: int = option(640, "Detector's input size in pixels.", recipe=True, low=32, panel="Detector")
     max_det: int = option(300, "Most boxes in an image.", recipe=True, low=1, panel="Detector")
+    agnostic_nms: bool = option(
+        False,
+        "Boxes that overlap more than --iou are one object, whatever their classes: the best score stays.",
+        recipe=True,
+        panel="Detector",
+    )
     classes: str | None = option(
         None,
         "Only these classes: names or ids, separated by commas.",
@@ -129,6 +135,27 @@ class FilterOptions(Options):
 
 
 @dataclass(frozen=True)
+class SpeckOptions(Options):
+    """Which parts and holes of a mask its labels leave out."""
+
+    min_part_area: str = option(
+        "0",
+        "Leave out parts, and fill holes, of fewer pixels (16), of a smaller share of the object (1%), or below "
+        "both (1%,16). 0 keeps the network's masks to the pixel.",
+        recipe=True,
+        panel="Masks",
+        metavar="N|P%|P%,N",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the limit as well."""
+        from samcli.masks import parse_part_limit  # brings numpy, without which the help comes up faster
+
+        super().__post_init__()
+        parse_part_limit(self.min_part_area)
+
+
+@dataclass(frozen=True)
 class AnswerOptions(Options):
     """Which of SAM's answers to a prompt is taken, and whether it is asked again."""
 
@@ -138,6 +165,17 @@ class AnswerOptions(Options):
     refine: int = option(
         0, "So many times, ask again with the mask itself as a further prompt.", recipe=True, low=0, high=20,
         panel="Masks",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DuplicateOptions(Options):
+    """Which masks are taken for the same object."""
+
+    cross_class_iou: float = option(
+        1.0,
+        "Of two masks of different classes with a larger IoU, keep the one with the better score. 1 keeps both.",
+        recipe=True, low=0, high=1, panel="Masks",
     )  # fmt: skip
 
 
@@ -232,8 +270,8 @@ class JobOptions(RunOptions, NamingOptions, SamOptions, InputOptions):
 
 @dataclass(frozen=True)
 class AutoAnnotateOptions(
-    JobOptions, RunOptions, NamingOptions, LabelOptions, ClassMapOptions, FilterOptions, BoxPromptOptions,
-    EmbeddingOptions, SamOptions, DetectorOptions, InputOptions,
+    JobOptions, RunOptions, NamingOptions, LabelOptions, ClassMapOptions, SpeckOptions, FilterOptions,
+    DuplicateOptions, BoxPromptOptions, EmbeddingOptions, SamOptions, DetectorOptions, InputOptions,
 ):  # fmt: skip
     """All options of `samcli auto-annotate` (a dataclass takes its fields from the last base first)."""
 
@@ -314,8 +352,8 @@ class EverythingOptions(
 
 @dataclass(frozen=True)
 class PromptOptions(
-    JobOptions, RunOptions, NamingOptions, LabelOptions, ClassMapOptions, FilterOptions, AnswerOptions,
-    EmbeddingOptions, FastSamOptions, SamOptions, InputOptions,
+    JobOptions, RunOptions, NamingOptions, LabelOptions, ClassMapOptions, SpeckOptions, FilterOptions,
+    AnswerOptions, EmbeddingOptions, FastSamOptions, SamOptions, InputOptions,
 ):  # fmt: skip
     """All options of `samcli prompt`."""
 

@@ -30,6 +30,7 @@ def load_detector(
     iou: float = 0.45,
     imgsz: int | None = 640,
     max_det: int = 300,
+    agnostic_nms: bool = False,
     classes: str | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -39,8 +40,9 @@ def load_detector(
     """A detector out of any file that Ultralytics reads: YOLOv5u to YOLO26, RT-DETR, also exported ones.
 
     `weights`: a file, or what `--det` takes: a known name, a path, or `tiny`. `imgsz`: None for what the file
-    was trained with. `masks`: detections come with the model's own masks. An exported model computes as
-    it was exported, whatever `precision` is. The rest as on the command line.
+    was trained with. `agnostic_nms`: also for detectors that need no NMS of their own. `masks`: detections come
+    with the model's own masks. An exported model computes as it was exported, whatever `precision` is. The rest as
+    on the command line.
 
     Raises:
         WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
@@ -61,6 +63,8 @@ def load_detector(
             f"{weights.path.name} finds boxes without masks; expected a segmentation model, e.g. yolov8n-seg.pt"
         )
     settings: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": max_det, "device": str(place)}
+    if agnostic_nms:
+        settings["agnostic_nms"] = True
     if imgsz is not None:
         settings["imgsz"] = imgsz
     if classes is not None:
@@ -170,8 +174,27 @@ class UltralyticsDetector:
                 arrays = [np.ascontiguousarray(images[index].pixels[..., ::-1]) for index in part]
                 results = self._model.predict(arrays, verbose=False, save=False, **self._settings)
                 for index, result in zip(part, results, strict=True):
-                    found[index] = _to_detections(result, images[index])
+                    found[index] = self._of_any_class(_to_detections(result, images[index]))
         return [found[index] for index in range(len(images))]
+
+    def _of_any_class(self, found: Detections) -> Detections:
+        """Class-agnostic NMS where it is asked for: end-to-end detectors have no NMS that could do it."""
+        return without_overlaps(found, self._settings["iou"]) if self._settings.get("agnostic_nms") else found
+
+
+def without_overlaps(found: Detections, iou: float) -> Detections:
+    """Return the detections that overlap no better one of any class by more than `iou`, in order."""
+    low, high = np.split(found.boxes.astype(np.float64), 2, axis=1)
+    areas = (high - low).prod(1)
+    kept: list[int] = []
+    for index in np.argsort(-found.scores, kind="stable").tolist():
+        sides = np.minimum(high[kept], high[index]) - np.maximum(low[kept], low[index])
+        common = np.maximum(sides, 0).prod(1)
+        if (common <= iou * (areas[kept] + areas[index] - common)).all():
+            kept.append(index)
+    kept.sort()
+    masks = None if found.masks is None else tuple(found.masks[index] for index in kept)
+    return Detections(found.boxes[kept], found.class_ids[kept], found.scores[kept], masks)
 
 
 @functools.cache

@@ -27,6 +27,8 @@ from samcli.jobs.segmenting import (
     reason_to_drop,
     refuse,
     to_instance,
+    without_duplicates,
+    without_idle,
 )
 from samcli.jobs.worker import Finding, StageClock, Worker
 from samcli.labels.class_map import ClassMap
@@ -83,9 +85,7 @@ class AutoAnnotate(Job):
         recipe |= class_map_facts(self._class_map)
         if not self._with_sam:
             del recipe["sam"]
-        for entry in fields(BoxPromptOptions):
-            if recipe[entry.name] == entry.default:  # so that runs begun before there were these options go on
-                del recipe[entry.name]
+        recipe = without_idle(recipe, {entry.name: entry.default for entry in fields(BoxPromptOptions)})
         if self.options.classes is not None:
             recipe["classes"] = sorted({word.strip().lower() for word in self.options.classes.split(",")} - {""})
         return recipe
@@ -134,6 +134,7 @@ def open_detector(
         iou=options.iou,
         imgsz=options.imgsz,
         max_det=options.max_det,
+        agnostic_nms=options.agnostic_nms,
         classes=options.classes,
         device=str(device),
         precision=precision,
@@ -263,4 +264,5 @@ class BoxAnnotator:
                 continue
             seen.add(identity)
             kept.append(instance)
-        return Annotation(image.ref.key, image.image_size, tuple(kept), tuple(dropped))
+        kept, doubles = without_duplicates(kept, self._options.cross_class_iou, self.names)
+        return Annotation(image.ref.key, image.image_size, tuple(kept), (*dropped, *doubles))

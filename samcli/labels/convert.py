@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from samcli.files import check_writable, write_atomic, write_atomic_pieces, writ
 from samcli.images import read_image
 from samcli.labels.class_map import ClassMap, read_class_map
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering, check_formats
-from samcli.labels.formats.base import polygon_options
+from samcli.labels.formats.base import polygon_options, recorded_polygon_options
 from samcli.labels.formats.losses import describe, losses
 from samcli.labels.formats.reading import detect_format, read_labels
 from samcli.labels.formats.sources import Failure, LabelSet, Source, find_image_folder, guarded
@@ -23,6 +23,7 @@ from samcli.output.journal import read_journal
 from samcli.output.layout import Layout, stem_of
 from samcli.output.manifest import Manifest, read_manifest
 from samcli.output.records import read_record
+from samcli.polygons import PolygonOptions
 from samcli.types import Annotation
 
 T = TypeVar("T")
@@ -81,11 +82,12 @@ def convert(
     output = Path(os.path.abspath(output or path.with_name(f"{path.stem}-{'-'.join(formats)}")))  # noqa: PTH100
     _check_output(output, options)
     conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
+    shapes = _polygon_options(options, manifest)
     for format_name, fmt in formats.items():
         source = Source(path, _image_folder(path, options, manifest, name), options.max_pixels)
         labels = _read_run(source, manifest) if manifest else read_labels(name, source)
         labels = _with_new_classes(labels, class_map) if class_map else labels
-        writer = _Writer(fmt, options, source, labels, output, watch, dry_run=dry_run)
+        writer = _Writer(fmt, options, source, labels, output, watch, shapes=shapes, dry_run=dry_run)
         writer.write()
         conversion.files += writer.files
         conversion.images, conversion.instances = writer.images, writer.instances
@@ -94,6 +96,14 @@ def convert(
         conversion.notes += [remark for remark in remarks if remark not in conversion.notes]
         conversion.notes += describe(format_name, writer.lost)
     return conversion
+
+
+def _polygon_options(options: ConvertOptions, manifest: Manifest | None) -> PolygonOptions:
+    """As the options say; of a run's masks, the labels leave out the specks that the run's own labels leave out."""
+    shapes = polygon_options(options)
+    if manifest is None:
+        return shapes
+    return replace(shapes, part_limit=recorded_polygon_options(manifest.recipe).part_limit)
 
 
 def _targets(options: ConvertOptions) -> dict[str, LabelFormat]:
@@ -168,13 +178,14 @@ class _Writer:
         output: Path,
         watch: Watch,
         *,
+        shapes: PolygonOptions,
         dry_run: bool,
     ) -> None:
         self.images = self.instances = self.files = 0
         self.failures: dict[str, str] = {}
         self.lost: Counter[str] = Counter()
         self._format, self._options, self._source, self._labels = fmt, options, source, labels
-        self._shapes = polygon_options(options)
+        self._shapes = shapes
         self._layout = Layout(source.images or output, output)
         self._watch, self._dry_run = watch, dry_run
         own = (name for target in options.format for name in FORMATS[target].own_files)

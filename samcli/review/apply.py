@@ -21,12 +21,12 @@ from samcli.files import write_atomic_pieces
 from samcli.images import read_image
 from samcli.jobs.run import read_annotations
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering
+from samcli.labels.formats.base import recorded_polygon_options
 from samcli.labels.writing import write_annotation
 from samcli.output.journal import Entry, Journal, read_journal
 from samcli.output.layout import Layout, locked
 from samcli.output.manifest import Manifest, read_manifest
 from samcli.output.records import read_record
-from samcli.polygons import PolygonOptions
 from samcli.types import Annotation, Dropped, ImageRef, Instance, Outcome, Quality, Status
 
 REVIEW_FORMAT = "samcli-review"
@@ -273,7 +273,7 @@ class _Publisher:
                     f"this run has --format {name}, which records do not hold: it cannot be made again without "
                     "the networks. Nothing was changed"
                 )
-        self._polygon_options = PolygonOptions(recipe["holes"], recipe["parts"], recipe["min_polygon_iou"])
+        self._polygon_options = recorded_polygon_options(recipe)
 
     def publish(self, verdicts: Sequence[_Verdict]) -> None:
         """Record, labels and journal line of each; then the files for all images."""

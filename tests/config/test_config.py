@@ -283,6 +283,7 @@ CHANGED = {
     "min_stability": 0.1, "min_mask_area": 2, "format": ("yolo", "yolo"), "holes": "fill",
     "parts": "separate", "min_polygon_iou": 0.9, "class_map": "map.yaml",
     "best_mask": True, "refine": 1, "box_padding": 0.1,
+    "agnostic_nms": True, "cross_class_iou": 0.8, "min_part_area": "5",
 }  # fmt: skip
 """Another value of each option that changes what is written."""
 
@@ -321,7 +322,7 @@ def test_fingerprint__does_not_depend_on_the_order_of_options_or_their_source(tm
 
 def test_fingerprint__changes_with_the_recipe_version(monkeypatch: pytest.MonkeyPatch) -> None:
     before = fingerprint({"conf": 0.5})
-    monkeypatch.setattr("samcli.config.RECIPE_VERSION", 10_000)
+    monkeypatch.setattr("samcli.config.options.RECIPE_VERSION", 10_000)
     assert fingerprint({"conf": 0.5}) != before
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from samcli.config import LabelOptions
 from samcli.errors import UsageError
 from samcli.files import Files as Files
 from samcli.labels.formats.sources import LabelSet, Source
+from samcli.masks import KEEP_ALL, PartLimit, parse_part_limit, without_specks
 from samcli.polygons import PolygonOptions, Polygons, mask_to_polygons
 from samcli.types import Annotation
 
@@ -30,6 +31,9 @@ SPOOL = 1 << 24
 class Rendering:
     """One image's annotation and all that a writer may need beside it.
 
+    It is given the annotation as it was found, and keeps that as `found`, for the record. `annotation` is the one
+    that labels are made of: without the specks that `polygon_options.part_limit` tells.
+
     `pixels`: uint8 (H, W, 3) RGB; `logits`: float32 (N, h, w), low-resolution, one for each instance; `edges`:
     uint8 (H, W). Each is there only for a run with a format that `needs` it. `images`: their folder as seen from
     the output folder.
@@ -42,6 +46,11 @@ class Rendering:
     logits: NDArray[np.float32] | None = None
     edges: NDArray[np.uint8] | None = None
     images: str = ""
+    found: Annotation = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "found", self.annotation)
+        object.__setattr__(self, "annotation", _cleaned(self.annotation, self.polygon_options.part_limit))
 
     def name_of(self, class_id: int) -> str:
         """The class's name; its number where it has none."""
@@ -74,9 +83,32 @@ class Rendering:
         return [mask_to_polygons(instance.mask, self.polygon_options) for instance in self.annotation.instances]
 
 
+def _cleaned(annotation: Annotation, limit: PartLimit) -> Annotation:
+    """The annotation without specks; itself where there are none."""
+    if limit == KEEP_ALL:
+        return annotation
+    masks = [without_specks(instance.mask, limit) for instance in annotation.instances]
+    instances = tuple(
+        instance if mask is instance.mask else replace(instance, mask=mask)
+        for instance, mask in zip(annotation.instances, masks, strict=True)
+    )
+    return replace(annotation, instances=instances)
+
+
 def polygon_options(options: LabelOptions) -> PolygonOptions:
-    """The options that are about polygons."""
-    return PolygonOptions(options.holes, options.parts, options.min_polygon_iou)  # type: ignore[arg-type]
+    """Return what the options of a command say about masks in labels."""
+    names = ("holes", "parts", "min_polygon_iou", "min_part_area")
+    return recorded_polygon_options({name: getattr(options, name) for name in names if hasattr(options, name)})
+
+
+def recorded_polygon_options(recipe: Mapping[str, Any]) -> PolygonOptions:
+    """Return what the recipe of a run says about masks in labels; older ones do not have all of it."""
+    return PolygonOptions(
+        recipe["holes"],
+        recipe["parts"],
+        recipe["min_polygon_iou"],
+        part_limit=parse_part_limit(recipe.get("min_part_area", "0")),
+    )
 
 
 def plain_text(text: str) -> str:
