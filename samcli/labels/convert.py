@@ -15,7 +15,7 @@ from samcli.files import check_writable, write_atomic, write_atomic_pieces, writ
 from samcli.images import read_image
 from samcli.labels.class_map import ClassMap, read_class_map
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering, check_formats
-from samcli.labels.formats.base import polygon_options, recorded_polygon_options
+from samcli.labels.formats.base import polygon_options, recorded_part_limit
 from samcli.labels.formats.losses import describe, losses
 from samcli.labels.formats.reading import detect_format, read_labels
 from samcli.labels.formats.sources import Failure, LabelSet, Source, find_image_folder, guarded
@@ -103,7 +103,7 @@ def _polygon_options(options: ConvertOptions, manifest: Manifest | None) -> Poly
     shapes = polygon_options(options)
     if manifest is None:
         return shapes
-    return replace(shapes, part_limit=recorded_polygon_options(manifest.recipe).part_limit)
+    return replace(shapes, part_limit=recorded_part_limit(manifest.recipe))
 
 
 def _targets(options: ConvertOptions) -> dict[str, LabelFormat]:

@@ -107,8 +107,13 @@ def recorded_polygon_options(recipe: Mapping[str, Any]) -> PolygonOptions:
         recipe["holes"],
         recipe["parts"],
         recipe["min_polygon_iou"],
-        part_limit=parse_part_limit(recipe.get("min_part_area", "0")),
+        part_limit=recorded_part_limit(recipe),
     )
+
+
+def recorded_part_limit(recipe: Mapping[str, Any]) -> PartLimit:
+    """Return which specks the labels of a run leave out; none where its recipe does not say."""
+    return parse_part_limit(recipe.get("min_part_area", "0"))
 
 
 def plain_text(text: str) -> str:
