@@ -33,7 +33,7 @@ _PUBLIC = {
     "Segment": "samcli.types",
     "MaskGeneratorOptions": "samcli.config",
     "everything": "samcli.sam.mask_generator",
-    "load_detector": "samcli.detectors.ultralytics",
+    "load_detector": "samcli.detectors.loading",
     "load_sam": "samcli.sam.engine",
     "read_image": "samcli.images",
 }
@@ -41,7 +41,7 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
     from samcli.config import MaskGeneratorOptions as MaskGeneratorOptions
-    from samcli.detectors.ultralytics import load_detector as load_detector
+    from samcli.detectors.loading import load_detector as load_detector
     from samcli.errors import SamcliError as SamcliError
     from samcli.images import read_image as read_image
     from samcli.masks import Mask as Mask

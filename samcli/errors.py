@@ -61,6 +61,10 @@ class ImageError(SamcliError):
     """One image cannot be processed. The run records the reason and goes on with the others."""
 
 
+class RecordError(ImageError):
+    """The record of one image cannot be read: it is damaged, or its file cannot be opened now."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` for the known word nearest to `word`, or an empty string."""
     by_lower = {name.lower(): name for name in known}

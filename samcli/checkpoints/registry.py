@@ -20,6 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from samcli.checkpoints.model_folder import CONFIG, folder_identity, is_model_folder, read_json_object
 from samcli.errors import DownloadError, UnknownModelError, WeightsError, nearest, one_line
 from samcli.files import ordinary_mode, sha256_of, storage_errors, write_atomic
 
@@ -213,6 +214,9 @@ _FOLDER_FILES = (
 )
 """What transformers saves a model as, in the order in which it looks for one."""
 
+_BY_TENSORS = ("sam", "sam2", "sam2_video", None)
+"""Model types of which only the tensors are read: the rest of their folders changes nothing."""
+
 
 def cache_folder() -> Path:
     """`$SAMCLI_CACHE`, else the user's cache folder."""
@@ -304,6 +308,12 @@ def identity_of(path: Path) -> str:
     Raises:
         WeightsError: a folder without a checkpoint, or one of its files is missing.
     """
+    if (
+        path.is_dir()
+        and is_model_folder(path)
+        and read_json_object(path / CONFIG).get("model_type") not in _BY_TENSORS
+    ):
+        return folder_identity(path)
     files = checkpoint_files(path)
     if len(files) == 1:
         return sha256_of(files[0])

@@ -32,6 +32,7 @@ from samcli.config.commands import (
     PromptOptions,
     RunOptions,
     SamOptions,
+    TextOptions,
     TuneOptions,
     VerifyOptions,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "PromptOptions",
     "RunOptions",
     "SamOptions",
+    "TextOptions",
     "TuneOptions",
     "VerifyOptions",
     "check_environment",

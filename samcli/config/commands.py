@@ -36,7 +36,8 @@ class DetectorOptions(Options):
 
     det: str = option(
         "yolov8x.pt",
-        "Detector: a known name, a path (.pt, .onnx, .torchscript), or 'tiny' (embedded).",
+        "Detector: a known name, a path (.pt, .onnx, .torchscript), a folder that transformers saved a model in, "
+        "or 'tiny' (embedded).",
         recipe=True,
         panel="Detector",
         metavar="NAME|PATH",
@@ -59,6 +60,28 @@ class DetectorOptions(Options):
         metavar="person,bus|0,5",
     )
     trust_weights: bool = _trust_weights("Detector")
+
+
+@dataclass(frozen=True)
+class TextOptions(Options):
+    """What a detector that reads text is to look for."""
+
+    text: str | None = option(
+        None,
+        "Find what these words name, each a class: 'person, red car', or a YAML file of 'class: [prompt, prompt]'. "
+        "Needs a detector that reads text; without --det that is IDEA-Research/grounding-dino-tiny.",
+        recipe=True,
+        panel="Detector",
+        metavar="TEXT|FILE",
+    )
+    text_threshold: float = option(
+        0.25,
+        "With --text, for Grounding DINO: a prompt names a box if the score of one of its tokens is above this.",
+        recipe=True,
+        low=0,
+        high=1,
+        panel="Detector",
+    )
 
 
 @dataclass(frozen=True)
@@ -271,7 +294,7 @@ class JobOptions(RunOptions, NamingOptions, SamOptions, InputOptions):
 @dataclass(frozen=True)
 class AutoAnnotateOptions(
     JobOptions, RunOptions, NamingOptions, LabelOptions, ClassMapOptions, SpeckOptions, FilterOptions,
-    DuplicateOptions, BoxPromptOptions, EmbeddingOptions, SamOptions, DetectorOptions, InputOptions,
+    DuplicateOptions, BoxPromptOptions, EmbeddingOptions, SamOptions, TextOptions, DetectorOptions, InputOptions,
 ):  # fmt: skip
     """All options of `samcli auto-annotate` (a dataclass takes its fields from the last base first)."""
 
@@ -478,7 +501,7 @@ class EvalOptions(Options):
 
 @dataclass(frozen=True)
 class TuneOptions(
-    ClassMapOptions, FilterOptions, SamOptions, DetectorOptions, InputOptions,
+    ClassMapOptions, FilterOptions, SamOptions, TextOptions, DetectorOptions, InputOptions,
 ):  # fmt: skip
     """All options of `samcli tune`. Those that are tuned bear auto-annotate's names, and take values to try."""
 

@@ -24,9 +24,10 @@ from samcli.files import write_atomic
 from samcli.images import SUFFIXES
 from samcli.labels.class_names import DATA_YAML, find_names_file
 from samcli.labels.formats import FORMATS
-from samcli.output.layout import RUN_FOLDER, Layout, locked, stem_of
-from samcli.output.manifest import read_manifest
+from samcli.output.layout import RUN_FOLDER, Layout, images_of, locked, stem_of
+from samcli.output.manifest import Product
 from samcli.output.records import read_areas
+from samcli.output.run_folder import RunFolder
 
 BACKUP_FOLDER = ".samcli-backup"
 """In the labels' folder: the files as they were before `--fix`, each time in a folder of its own."""
@@ -189,15 +190,11 @@ def _labels_folder(labels: Path) -> Path:
 
 def _images_of(labels: Path) -> Path | None:
     """Where a trainer would look for the images of these labels, or the run that wrote them found them."""
-    manifest = read_manifest(Layout(labels, labels).manifest)
-    if manifest is not None:
-        manifest.check_labels(labels)
-        root = Path(os.path.normpath(labels / manifest.input_root))
-        return root if root.is_dir() else None
-    parts = list(labels.parts)
-    if "labels" in parts:
-        parts[len(parts) - 1 - parts[::-1].index("labels")] = "images"
-        return images if (images := Path(*parts)).is_dir() else None
+    if (run := RunFolder.find(labels)) is not None:
+        run.check(Product.LABELS)
+        return root if (root := run.layout.input_root).is_dir() else None
+    if (images := images_of(labels)) is not None:
+        return images if images.is_dir() else None
     return labels if any(_is_image(name) for name in os.listdir(labels)) else None  # noqa: PTH208
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from samcli.checkpoints.damage import check_undamaged
 from samcli.checkpoints.registry import WeightsFile, find_weights
 from samcli.checkpoints.ultralytics_setup import keep_threads, prepare_ultralytics
-from samcli.errors import UsageError, WeightsError, nearest, one_line
+from samcli.detectors.base import parse_classes, same_size_groups
+from samcli.errors import WeightsError, one_line
 from samcli.types import Detections, Image
 
 log = logging.getLogger("samcli")
@@ -30,7 +31,6 @@ def load_detector(
     iou: float = 0.45,
     imgsz: int | None = 640,
     max_det: int = 300,
-    agnostic_nms: bool = False,
     classes: str | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -40,9 +40,8 @@ def load_detector(
     """A detector out of any file that Ultralytics reads: YOLOv5u to YOLO26, RT-DETR, also exported ones.
 
     `weights`: a file, or what `--det` takes: a known name, a path, or `tiny`. `imgsz`: None for what the file
-    was trained with. `agnostic_nms`: also for detectors that need no NMS of their own. `masks`: detections come
-    with the model's own masks. An exported model computes as it was exported, whatever `precision` is. The rest as
-    on the command line.
+    was trained with. `masks`: detections come with the model's own masks. An exported model computes as
+    it was exported, whatever `precision` is. The rest as on the command line.
 
     Raises:
         WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
@@ -63,8 +62,6 @@ def load_detector(
             f"{weights.path.name} finds boxes without masks; expected a segmentation model, e.g. yolov8n-seg.pt"
         )
     settings: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": max_det, "device": str(place)}
-    if agnostic_nms:
-        settings["agnostic_nms"] = True
     if imgsz is not None:
         settings["imgsz"] = imgsz
     if classes is not None:
@@ -125,29 +122,6 @@ def _exported_task(path: Path) -> str:
     return getattr(AutoBackend(str(path)), "task", None) or "detect"
 
 
-def parse_classes(text: str, names: dict[int, str]) -> list[int]:
-    """Class ids for `person,bus` or `0,5` or a mixture.
-
-    Raises:
-        UsageError: an unknown name or id; the known ones are listed.
-    """
-    by_name = {name.lower(): key for key, name in names.items()}
-    ids = []
-    for word in (part.strip() for part in text.split(",")):
-        if word.lower() in by_name:
-            ids.append(by_name[word.lower()])
-        elif word.isdigit() and int(word) in names:
-            ids.append(int(word))
-        elif word:
-            known = ", ".join(f"{key} {name}" for key, name in names.items())
-            raise UsageError(
-                f"the detector knows no class '{word}'.{nearest(word.lower(), by_name)} It knows: {known}"
-            )
-    if not ids:
-        raise UsageError(f"--classes '{text}' names no class")
-    return sorted(set(ids))
-
-
 class UltralyticsDetector:
     """A detector behind Ultralytics' predictor."""
 
@@ -163,38 +137,13 @@ class UltralyticsDetector:
         single ones, and what is found must not depend on the neighbours in a batch.
         """
         found: dict[int, Detections] = {}
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index, image in enumerate(images):
-            groups.setdefault(image.image_size, []).append(index)
-        for members in groups.values():
-            step = 1 if self._settings["device"] == "cpu" else len(members)
-            for start in range(0, len(members), step):
-                part = members[start : start + step]
-                # Ultralytics takes arrays as OpenCV's BGR.
-                arrays = [np.ascontiguousarray(images[index].pixels[..., ::-1]) for index in part]
-                results = self._model.predict(arrays, verbose=False, save=False, **self._settings)
-                for index, result in zip(part, results, strict=True):
-                    found[index] = self._of_any_class(_to_detections(result, images[index]))
+        for part in same_size_groups(images, 1 if self._settings["device"] == "cpu" else None):
+            # Ultralytics takes arrays as OpenCV's BGR.
+            arrays = [np.ascontiguousarray(images[index].pixels[..., ::-1]) for index in part]
+            results = self._model.predict(arrays, verbose=False, save=False, **self._settings)
+            for index, result in zip(part, results, strict=True):
+                found[index] = _to_detections(result, images[index])
         return [found[index] for index in range(len(images))]
-
-    def _of_any_class(self, found: Detections) -> Detections:
-        """Class-agnostic NMS where it is asked for: end-to-end detectors have no NMS that could do it."""
-        return without_overlaps(found, self._settings["iou"]) if self._settings.get("agnostic_nms") else found
-
-
-def without_overlaps(found: Detections, iou: float) -> Detections:
-    """Return the detections that overlap no better one of any class by more than `iou`, in order."""
-    low, high = np.split(found.boxes.astype(np.float64), 2, axis=1)
-    areas = (high - low).prod(1)
-    kept: list[int] = []
-    for index in np.argsort(-found.scores, kind="stable").tolist():
-        sides = np.minimum(high[kept], high[index]) - np.maximum(low[kept], low[index])
-        common = np.maximum(sides, 0).prod(1)
-        if (common <= iou * (areas[kept] + areas[index] - common)).all():
-            kept.append(index)
-    kept.sort()
-    masks = None if found.masks is None else tuple(found.masks[index] for index in kept)
-    return Detections(found.boxes[kept], found.class_ids[kept], found.scores[kept], masks)
 
 
 @functools.cache

@@ -18,10 +18,9 @@ from samcli.errors import ImageError, UsageError, one_line
 from samcli.images import SUFFIXES
 from samcli.labels.class_names import read_names
 from samcli.masks import Mask
-from samcli.output.journal import read_journal
-from samcli.output.layout import Layout, stem_of
-from samcli.output.manifest import Manifest, read_manifest
-from samcli.output.records import read_record
+from samcli.output.layout import stem_of
+from samcli.output.manifest import Product
+from samcli.output.run_folder import RunFolder
 from samcli.polygons import draw
 from samcli.prompts.objects import ObjectPrompt
 from samcli.prompts.yolo import YoloLabels, open_yolo_labels
@@ -91,11 +90,11 @@ def open_labels(path: Path, names: Path | None = None) -> LabelSet:
     given = read_names(names) if names else None
     if path.is_dir():
         root = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
-        manifest = read_manifest(Layout(root, root).manifest)
-        if manifest is None:
+        run = RunFolder.find(root)
+        if run is None:
             return YoloFolder(root, given)
-        manifest.check_labels(root)
-        return RunLabels(root, manifest, given)
+        run.check(Product.LABELS)
+        return RunLabels(run, given)
     if path.suffix.lower() == ".json" and path.is_file():
         return CocoFile(path, given)
     what = "is no COCO .json" if path.is_file() else "does not exist"
@@ -105,12 +104,11 @@ def open_labels(path: Path, names: Path | None = None) -> LabelSet:
 class RunLabels:
     """What a run has labelled, from its records. An image that failed is one in which nothing was found."""
 
-    def __init__(self, output: Path, manifest: Manifest, names: Mapping[int, str] | None) -> None:
-        self.names = names or manifest.names or None
-        self.image_root = Path(os.path.normpath(output / manifest.input_root))
-        self._layout = Layout(self.image_root, output)
-        journal = read_journal(self._layout.journal)
-        self._done = {key: entry.done for key, entry in journal.items() if entry.run == manifest.run}
+    def __init__(self, run: RunFolder, names: Mapping[int, str] | None) -> None:
+        self.names = names or run.manifest.names or None
+        self.image_root = run.layout.input_root
+        self._run = run
+        self._done = {key: entry.done for key, entry in run.entries().items()}
         failed = sum(not done for done in self._done.values())
         self.notes = (f"{failed} images failed in this run: they count as such in which nothing was found",)[
             :failed
@@ -131,10 +129,7 @@ class RunLabels:
         return [object_of(instance) for instance in self._read(key)] if self._done[key] else []
 
     def _read(self, key: str) -> tuple[Instance, ...]:
-        try:
-            annotation = read_record(Path(self._layout.record(key)).read_bytes())
-        except (OSError, ValueError) as error:
-            raise ImageError(f"its record cannot be read: {one_line(error)}") from error
+        annotation = self._run.record(key)
         self._sizes[key] = annotation.image_size
         return annotation.instances
 

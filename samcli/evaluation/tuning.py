@@ -19,13 +19,14 @@ import numpy as np
 from samcli.checkpoints.registry import find_all_weights
 from samcli.config import AutoAnnotateOptions, EvalOptions, TuneOptions
 from samcli.detectors.base import Detector
+from samcli.detectors.loading import detector_name
 from samcli.errors import ImageError, UsageError
 from samcli.evaluation.evaluate import EvaluatedImage, Evaluation, Scores, kinds_of, pair_objects, plain_scores
 from samcli.evaluation.ground_truth import LabelledObject, LabelSet, match_keys, object_of
 from samcli.evaluation.metrics import Kind, mask_of
 from samcli.files import check_writable, write_atomic
 from samcli.images import find_images, read_image
-from samcli.jobs.auto_annotate import BoxAnnotator, SamMasks, open_detector
+from samcli.jobs.auto_annotate import BoxAnnotator, SamMasks, open_detector, open_vocabulary
 from samcli.jobs.class_mapping import open_class_map
 from samcli.jobs.segmenting import Encoder, device_for, open_engine
 from samcli.jobs.worker import StageClock
@@ -324,12 +325,14 @@ def _label(
 
 
 def _load(options: AutoAnnotateOptions) -> tuple[Engine, Detector]:
-    class_map = open_class_map(options)
-    weights = find_all_weights({role: getattr(options, role) for role in ("det", "sam")}, log.info)
+    class_map, vocabulary = open_class_map(options), open_vocabulary(options)
+    det = detector_name(options.det, options.text)
+    weights = find_all_weights({"det": det, "sam": options.sam}, log.info)
     precision = choose_precision(options.precision, choose_device(options.device))
     engine = open_engine(weights["sam"], options, precision)
     device = device_for(options, precision)
-    return engine, open_detector(weights["det"], options, device, precision, class_map=class_map)
+    detector = open_detector(weights["det"], options, device, precision, class_map=class_map, vocabulary=vocabulary)
+    return engine, detector
 
 
 def _surer(images: Sequence[EvaluatedImage], conf: float) -> list[EvaluatedImage]:

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.checkpoints.registry import WeightsFile
-from samcli.config import AutoAnnotateOptions, BoxPromptOptions
-from samcli.detectors.base import Detector
-from samcli.detectors.ultralytics import is_exported, load_detector
+from samcli.config import AutoAnnotateOptions, BoxPromptOptions, TextOptions
+from samcli.detectors.agnostic import AgnosticDetector
+from samcli.detectors.base import Detector, DetectorSettings
+from samcli.detectors.loading import detector_name, load_detector
+from samcli.detectors.ultralytics import is_exported
 from samcli.jobs.base import Job, Models
 from samcli.jobs.class_mapping import MappedDetector, class_map_facts, open_class_map
 from samcli.jobs.plan import Plan
@@ -32,6 +34,7 @@ from samcli.jobs.segmenting import (
 )
 from samcli.jobs.worker import Finding, StageClock, Worker
 from samcli.labels.class_map import ClassMap
+from samcli.labels.vocabulary import Vocabulary, read_vocabulary
 from samcli.masks import box_iou
 from samcli.output.embeddings import store_facts
 from samcli.types import Annotation, Detections, Dropped, Embedding, Image, Instance, Prompts, Quality, Size
@@ -58,11 +61,15 @@ class AutoAnnotate(Job):
             object.__setattr__(self, "options", options)
         else:
             check_prompted(self.options.sam)
-        _ = self._class_map  # read once: what is labelled is what the recipe says
+        _ = self._class_map, self._vocabulary  # read once: what is labelled is what the recipe says
 
     @cached_property
     def _class_map(self) -> ClassMap | None:
         return open_class_map(self.options)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary | None:
+        return open_vocabulary(self.options)
 
     @property
     def _with_sam(self) -> bool:
@@ -71,7 +78,8 @@ class AutoAnnotate(Job):
     @property
     def checkpoints(self) -> dict[str, str]:
         """The detector's, and SAM's if it takes part."""
-        return {"det": self.options.det, **({"sam": self.options.sam} if self._with_sam else {})}
+        det = detector_name(self.options.det, self.options.text)
+        return {"det": det, **({"sam": self.options.sam} if self._with_sam else {})}
 
     @property
     def computes_as_exported(self) -> bool:
@@ -83,6 +91,9 @@ class AutoAnnotate(Job):
         recipe = {**super().recipe(), **store_facts(self.options.embeddings)}
         del recipe["class_map"]
         recipe |= class_map_facts(self._class_map)
+        del recipe["text"], recipe["text_threshold"]
+        if self._vocabulary is not None:
+            recipe |= {"text": self._vocabulary.recipe(), "text_threshold": self.options.text_threshold}
         if not self._with_sam:
             del recipe["sam"]
         recipe = without_idle(recipe, {entry.name: entry.default for entry in fields(BoxPromptOptions)})
@@ -101,7 +112,9 @@ class AutoAnnotate(Job):
             notes = encoder.notes
             segmenter = SamMasks(engine, encoder, options, clock)
         device, precision = detector_hardware(plan, options)
-        detector = open_detector(models["det"], options, device, precision, class_map=self._class_map)
+        detector = open_detector(
+            models["det"], options, device, precision, class_map=self._class_map, vocabulary=self._vocabulary
+        )
         annotator = BoxAnnotator(detector, segmenter, options, clock, on_cpu=device.type == "cpu")
         return Worker(
             annotator,
@@ -114,6 +127,15 @@ class AutoAnnotate(Job):
         )
 
 
+def open_vocabulary(options: TextOptions) -> Vocabulary | None:
+    """What `--text` names; None without it.
+
+    Raises:
+        UsageError: it names nothing, or its file cannot be read.
+    """
+    return None if options.text is None else read_vocabulary(options.text)
+
+
 def open_detector(
     weights: WeightsFile,
     options: AutoAnnotateOptions,
@@ -121,6 +143,7 @@ def open_detector(
     precision: str,
     *,
     class_map: ClassMap | None,
+    vocabulary: Vocabulary | None = None,
 ) -> Detector:
     """The detector that the options describe, with the classes that the map gives it.
 
@@ -128,20 +151,23 @@ def open_detector(
         WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
         UsageError: `--classes` or the class map speaks of a class that the detector does not know.
     """
-    detector = load_detector(
-        weights,
+    settings = DetectorSettings(
         conf=options.conf,
         iou=options.iou,
         imgsz=options.imgsz,
         max_det=options.max_det,
-        agnostic_nms=options.agnostic_nms,
         classes=options.classes,
         device=str(device),
         precision=precision,
         masks=options.sam == "none",
         trust_weights=options.trust_weights,
+        vocabulary=vocabulary,
+        text_threshold=options.text_threshold,
     )
-    return detector if class_map is None else MappedDetector(detector, class_map, options.iou)
+    detector = load_detector(weights, settings)
+    if class_map is not None:
+        detector = MappedDetector(detector, class_map, options.iou)
+    return AgnosticDetector(detector, options.iou) if options.agnostic_nms else detector
 
 
 class Segmenter(Protocol):

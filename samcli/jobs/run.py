@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from samcli.checkpoints.registry import find_all_weights, is_here
 from samcli.config import LabelOptions
-from samcli.errors import UsageError, one_line
-from samcli.files import remove, write_atomic, write_atomic_pieces
+from samcli.errors import UsageError
+from samcli.files import write_atomic
 from samcli.jobs.base import Job, Models
 from samcli.jobs.executor import StopSignals, run_local
 from samcli.jobs.plan import Plan, make_plan
 from samcli.jobs.summary import Summary
 from samcli.jobs.worker import BaseWorker
-from samcli.labels.formats import FORMATS, Rendering, check_formats
+from samcli.labels.formats import FORMATS, check_formats
 from samcli.labels.formats.base import polygon_options
+from samcli.labels.writing import folds
 from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
 from samcli.output.journal import Journal, read_journal
-from samcli.output.layout import Labels, Layout, check_output, locked, make_layout
-from samcli.output.manifest import read_manifest, write_manifest
-from samcli.output.records import read_record
+from samcli.output.layout import Layout, check_output, locked, make_layout
+from samcli.output.manifest import Product, read_manifest, write_manifest
+from samcli.output.run_folder import RunFolder
 from samcli.polygons import PolygonOptions
-from samcli.types import Annotation, ImageRef, Outcome, Status
+from samcli.types import ImageRef, Outcome, Status
 
 log = logging.getLogger("samcli")
 
@@ -110,19 +110,21 @@ def run_job(
 
 
 def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Watch]) -> Summary:
-    options, journal_path = job.options, plan.layout.journal
+    options, run = job.options, RunFolder(plan.layout, plan.manifest)
+    if any(fmt.folded_name for fmt in job.formats):
+        run.mark_unfinished()  # before any record changes, until all is folded
     if options.overwrite:
         _remove_earlier_run(plan)
     write_manifest(plan.layout.manifest, plan.manifest)
     _write_data_set_files(plan, job)
-    plan.layout.unfolded.touch()  # until the fold is done, whatever ends the run before
     summary, watch = _summary(plan, job), starting(plan)
     begun = time.perf_counter()
-    with StopSignals() as signals, Journal(journal_path, plan.manifest.run) as journal:
+    with StopSignals() as signals, Journal(plan.layout.journal, plan.manifest.run) as journal:
 
         def settle(outcome: Outcome) -> None:
             if outcome.status is not Status.DONE:
-                withdraw(plan.labels, outcome.ref.key)  # an earlier version's labels would be wrong now
+                # an earlier version's labels would be wrong now
+                run.withdraw(outcome.ref.key, plan.labels.paths(outcome.ref.key))
             journal.append(replace(outcome, digest=plan.digests.get(outcome.ref.key, "")))
             if outcome.status is not Status.GONE:
                 watch(outcome)  # now, not when the next image has been through the networks
@@ -170,43 +172,15 @@ def _write_data_set_files(plan: Plan, job: Job) -> None:
 
 
 def _fold(plan: Plan, job: Job, summary: Summary) -> None:
-    """Write the files that hold all images, from the records of all that are done, in the order of keys."""
-    names, images = plan.manifest.names, plan.layout.images_from_output
-    shapes = polygon_options(job.options) if isinstance(job.options, LabelOptions) else PolygonOptions()
-    for fmt in job.formats:
-        if fmt.folded_name is not None:
-            annotations = read_annotations(plan.layout, plan.manifest.run, summary.failures)
-            renderings = (Rendering(annotation, names, shapes, images=images) for annotation in annotations)
-            write_atomic_pieces(plan.layout.output / fmt.folded_name, fmt.fold(renderings, names))
-    plan.layout.unfolded.unlink(missing_ok=True)
+    """Write the files that hold all images, from the records of all that are done, in the order of keys.
 
-
-def read_annotations(layout: Layout, run: str, failures: dict[str, str] | None = None) -> Iterator[Annotation]:
-    """The annotations of all images that a run has done and that are still there, in the order of their keys.
-
-    `failures`: takes the keys whose record cannot be read, and why.
+    Images whose record cannot be read count as failed: these files are not written without them.
     """
-    journal = read_journal(layout.journal)
-    for key in sorted(key for key, entry in journal.items() if entry.done and entry.run == run):
-        if not os.path.lexists(layout.input_root / key):
-            continue  # labels of an image that is gone lead a trainer to a missing file
-        path = Path(layout.record(key))
-        try:
-            annotation = read_record(path.read_bytes())
-        except (OSError, ValueError) as error:
-            if failures is None:
-                raise
-            failures[key] = f"its record {path} cannot be read ({one_line(error)}): delete it, and run again"
-            continue
-        yield annotation
-
-
-def withdraw(labels: Labels, key: str) -> None:
-    """Remove labels and record of an image: of an earlier version of it, or of an earlier run."""
-    record = Path(labels.layout.record(key))
-    if record.is_file():  # so the labels beside it are ours
-        for path in (*map(Path, labels.paths(key)), record):
-            remove(path)
+    shapes = polygon_options(job.options) if isinstance(job.options, LabelOptions) else PolygonOptions()
+    run = RunFolder(plan.layout, plan.manifest)
+    missing = run.finish(folds(job.formats, plan.manifest.names, shapes, plan.layout.images_from_output))
+    if missing:
+        summary.add_unreadable(missing, plan.done, {ref.key for ref in plan.todo})
 
 
 def _remove_earlier_run(plan: Plan) -> None:
@@ -216,11 +190,12 @@ def _remove_earlier_run(plan: Plan) -> None:
     found = read_manifest(plan.layout.manifest)
     formats = [FORMATS[name] for name in (found.recipe.get("format", ()) if found else ()) if name in FORMATS]
     suffixes = {*plan.labels.suffixes, *(suffix for fmt in formats for suffix in fmt.suffixes)}
-    if found is not None and found.recipe.get("command") == "encode":
+    if found is not None and found.product is Product.EMBEDDINGS:
         suffixes |= {SUFFIX, NPY_SUFFIX}
     labels = replace(plan.labels, suffixes=tuple(sorted(suffixes)), whole_names=whole_names)
+    run = RunFolder(plan.layout, plan.manifest)
     for key in earlier:
-        withdraw(labels, key)
+        run.withdraw(key, labels.paths(key))
     for file in {file for fmt in formats for file in fmt.own_files}:
         (plan.layout.output / file).unlink(missing_ok=True)
     plan.layout.journal.unlink(missing_ok=True)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from samcli.errors import UsageError
+from samcli.errors import RecordError
 from samcli.jobs.summary import Summary
-from samcli.output.journal import Entry, read_journal
-from samcli.output.layout import Layout
-from samcli.output.manifest import Manifest, read_manifest
-from samcli.output.records import read_record
+from samcli.output.run_folder import RunFolder
 
 _EXAMPLES = 3
 _FLAG = re.compile(r"(--[\w-]+ \S+)")
@@ -55,7 +51,8 @@ def read_reasons(output: Path) -> Reasons:
     Raises:
         UsageError: no run was begun there.
     """
-    layout, manifest, entries = _open(output)
+    run = RunFolder.open(output)
+    manifest, entries = run.manifest, run.entries()
     failed: dict[str, Reason] = {}
     dropped: dict[str, Reason] = {}
     reasons = {key: entry.error or "unknown" for key, entry in entries.items() if not entry.done}
@@ -63,8 +60,8 @@ def read_reasons(output: Path) -> Reasons:
         _of(failed, reason, key).add(key)
     for key in sorted(key for key, entry in entries.items() if entry.done and entry.dropped):
         try:
-            found = read_record(Path(layout.record(key)).read_bytes()).dropped
-        except (OSError, ValueError):
+            found = run.record(key).dropped
+        except RecordError:
             _of(dropped, "the record cannot be read", key).add(key, entries[key].dropped)
             continue
         for what, count in Counter(common_part(one.reason, key) for one in found).items():
@@ -84,25 +81,16 @@ def common_part(reason: str, key: str) -> str:
     return "".join(parts)
 
 
-def _open(output: Path) -> tuple[Layout, Manifest, dict[str, Entry]]:
-    output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow links
-    layout = Layout(output, output)
-    manifest = read_manifest(layout.manifest)
-    if manifest is None:
-        raise UsageError(f"no run in {output}: it has no {layout.manifest.relative_to(output)}")
-    return layout, manifest, {k: e for k, e in read_journal(layout.journal).items() if e.run == manifest.run}
-
-
 def read_status(output: Path) -> Summary:
     """The summary of the run in an output folder.
 
     Raises:
         UsageError: no run was begun there.
     """
-    layout, manifest, entries = _open(output)
-    output = layout.output
+    run = RunFolder.open(output)
+    manifest, entries = run.manifest, run.entries()
     done = {key: entry for key, entry in entries.items() if entry.done}
-    summary = Summary(output, manifest.names, max(manifest.total, len(entries) + len(manifest.collisions)))
+    summary = Summary(run.output, manifest.names, max(manifest.total, len(entries) + len(manifest.collisions)))
     summary.command = manifest.recipe.get("command", summary.command)
     summary.unasked = manifest.unasked
     summary.add_earlier(done, {key: entry for key, entry in entries.items() if not entry.done})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,15 @@ class Summary:
         self.empty += not outcome.instance_count
         self.instances.update(outcome.instances)
         self.dropped += outcome.dropped
+
+    def add_unreadable(self, reasons: Mapping[str, str], earlier: Collection[str], now: Collection[str]) -> None:
+        """Count images as failed that a file that holds all images lacks, as their records cannot be read.
+
+        `earlier`, `now`: the keys of those that were done before this run, and of those it had to do.
+        """
+        self.failures.update(reasons)
+        self.skipped -= sum(key in earlier for key in reasons)
+        self.done -= sum(key in now for key in reasons)
 
     @property
     def remaining(self) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from samcli.config import ConvertOptions
-from samcli.errors import ImageError, UsageError, one_line
+from samcli.errors import ImageError, RecordError, UsageError, one_line
 from samcli.files import check_writable, write_atomic, write_atomic_pieces, write_files
 from samcli.images import read_image
 from samcli.labels.class_map import ClassMap, read_class_map
@@ -18,11 +18,10 @@ from samcli.labels.formats import FORMATS, LabelFormat, Rendering, check_formats
 from samcli.labels.formats.base import polygon_options, recorded_part_limit
 from samcli.labels.formats.losses import describe, losses
 from samcli.labels.formats.reading import detect_format, read_labels
-from samcli.labels.formats.sources import Failure, LabelSet, Source, find_image_folder, guarded
-from samcli.output.journal import read_journal
+from samcli.labels.formats.sources import Failure, LabelSet, Source, find_image_folder
 from samcli.output.layout import Layout, stem_of
-from samcli.output.manifest import Manifest, read_manifest
-from samcli.output.records import read_record
+from samcli.output.manifest import Product
+from samcli.output.run_folder import RunFolder
 from samcli.polygons import PolygonOptions
 from samcli.types import Annotation
 
@@ -72,20 +71,15 @@ def convert(
     formats = _targets(options)
     class_map = read_class_map(Path(options.class_map).expanduser()) if options.class_map else None
     path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
-    may_be_run = path.is_dir() and options.source_format in (None, "records")
-    manifest = read_manifest(Layout(path, path).manifest) if may_be_run else None
-    if options.source_format == "records" and manifest is None:
-        raise UsageError(f"{path} has no records: expected the output folder of a run")
-    if manifest is not None:
-        manifest.check_labels(path)
-    name = "records" if manifest else options.source_format or detect_format(path)
+    run = _find_run(path, options)
+    name = "records" if run else options.source_format or detect_format(path)
     output = Path(os.path.abspath(output or path.with_name(f"{path.stem}-{'-'.join(formats)}")))  # noqa: PTH100
     _check_output(output, options)
     conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
-    shapes = _polygon_options(options, manifest)
+    shapes = _polygon_options(options, run)
     for format_name, fmt in formats.items():
-        source = Source(path, _image_folder(path, options, manifest, name), options.max_pixels)
-        labels = _read_run(source, manifest) if manifest else read_labels(name, source)
+        source = Source(path, _image_folder(path, options, run, name), options.max_pixels)
+        labels = _read_run(source, run) if run else read_labels(name, source)
         labels = _with_new_classes(labels, class_map) if class_map else labels
         writer = _Writer(fmt, options, source, labels, output, watch, shapes=shapes, dry_run=dry_run)
         writer.write()
@@ -98,12 +92,26 @@ def convert(
     return conversion
 
 
-def _polygon_options(options: ConvertOptions, manifest: Manifest | None) -> PolygonOptions:
+def _polygon_options(options: ConvertOptions, run: RunFolder | None) -> PolygonOptions:
     """As the options say; of a run's masks, the labels leave out the specks that the run's own labels leave out."""
     shapes = polygon_options(options)
-    if manifest is None:
+    if run is None:
         return shapes
-    return replace(shapes, part_limit=recorded_part_limit(manifest.recipe))
+    return replace(shapes, part_limit=recorded_part_limit(run.manifest.recipe))
+
+
+def _find_run(path: Path, options: ConvertOptions) -> RunFolder | None:
+    """The run in a folder, unless the options name another format of the labels.
+
+    Raises:
+        UsageError: there is none though its records are asked for, or it makes no labels.
+    """
+    if options.source_format == "records":
+        return RunFolder.open(path, Product.LABELS)
+    run = RunFolder.find(path) if options.source_format is None and path.is_dir() else None
+    if run is not None:
+        run.check(Product.LABELS)
+    return run
 
 
 def _targets(options: ConvertOptions) -> dict[str, LabelFormat]:
@@ -127,30 +135,32 @@ def _check_output(output: Path, options: ConvertOptions) -> None:
     check_writable(output)
 
 
-def _image_folder(path: Path, options: ConvertOptions, manifest: Manifest | None, name: str) -> Path | None:
+def _image_folder(path: Path, options: ConvertOptions, run: RunFolder | None, name: str) -> Path | None:
     if options.images is not None:
         folder = Path(os.path.abspath(Path(options.images).expanduser()))  # noqa: PTH100
         if not folder.is_dir():
             raise UsageError(f"--images {options.images} is no folder; expected that of the images")
         return folder
-    if manifest is None:
+    if run is None:
         return find_image_folder(path, itself=not (name in FORMATS and FORMATS[name].has_pictures))
-    folder = Path(os.path.normpath(path / manifest.input_root))
+    folder = run.layout.input_root
     return folder if folder.is_dir() else None
 
 
-def _read_run(source: Source, manifest: Manifest) -> LabelSet:
+def _read_run(source: Source, run: RunFolder) -> LabelSet:
     """The records of a run; images that it could not label are no failures of the conversion."""
-    layout = Layout(source.path, source.path)
-    entries = {key: entry for key, entry in read_journal(layout.journal).items() if entry.run == manifest.run}
+    entries = run.entries()
     if unlabelled := sum(not entry.done for entry in entries.values()):
         source.remarks["images failed in the run and have no labels"] += unlabelled
 
     def annotations() -> Iterator[Annotation | Failure]:
         for key in sorted(key for key, entry in entries.items() if entry.done):
-            yield guarded(key, layout.record(key), lambda _, file: read_record(Path(file).read_bytes()))
+            try:
+                yield run.record(key)
+            except RecordError as error:
+                yield Failure(key, str(error))
 
-    return LabelSet(manifest.names, annotations())
+    return LabelSet(run.manifest.names, annotations())
 
 
 def _with_new_classes(labels: LabelSet, class_map: ClassMap) -> LabelSet:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from samcli.files import write_atomic, write_files
@@ -11,8 +12,9 @@ from samcli.labels.formats import LabelFormat, Rendering
 from samcli.masks import mask_iou
 from samcli.output.layout import Layout
 from samcli.output.records import write_record
-from samcli.polygons import Polygons
-from samcli.types import Instance
+from samcli.output.run_folder import Fold
+from samcli.polygons import PolygonOptions, Polygons
+from samcli.types import Annotation, Instance
 
 
 def write_annotation(
@@ -58,3 +60,17 @@ def _with_label_iou(found: Sequence[Instance], labelled: Sequence[Instance]) -> 
         else replace(instance, quality=replace(instance.quality, label_iou=mask_iou(label.mask, instance.mask)))
         for instance, label in zip(found, labelled, strict=True)
     )
+
+
+def folds(
+    formats: Iterable[LabelFormat], names: Mapping[int, str], polygon_options: PolygonOptions, images: str
+) -> list[Fold]:
+    """Return the files that hold all images, of the formats that have one.
+
+    `images`: their folder as seen from the output folder.
+    """
+
+    def pieces(fmt: LabelFormat, annotations: Iterator[Annotation]) -> Iterable[bytes]:
+        return fmt.fold((Rendering(one, names, polygon_options, images=images) for one in annotations), names)
+
+    return [Fold(fmt.folded_name, partial(pieces, fmt)) for fmt in formats if fmt.folded_name is not None]

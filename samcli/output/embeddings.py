@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samcli.errors import UsageError
-from samcli.output.layout import Layout
-from samcli.output.manifest import Manifest, read_manifest
+from samcli.output.manifest import Product
+from samcli.output.run_folder import RunFolder
 from samcli.types import Embedding, ImageRef, Size
 
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ def _torch_dtype(name: str) -> torch.dtype:
 class EmbeddingStore:
     """The folder that an `encode` run has written. `counts`: how many were read, missing, stale or damaged."""
 
-    def __init__(self, layout: Layout, manifest: Manifest) -> None:
-        self._layout = layout
-        self._dtype = _torch_dtype(manifest.recipe["dtype"])
-        self._model: str = manifest.recipe["sam"]["sha256"]
+    def __init__(self, run: RunFolder) -> None:
+        self._layout = run.layout
+        self._dtype = _torch_dtype(run.manifest.recipe["dtype"])
+        self._model: str = run.manifest.recipe["sam"]["sha256"]
         self.counts: Counter[str] = Counter()
 
     def size_of(self, ref: ImageRef) -> Size | None:
@@ -171,11 +171,11 @@ def _read(path: Path) -> tuple[_Facts, Embedding] | str:
     return facts, Embedding(features, facts.image_size, facts.input_size, facts.model, finer)
 
 
-def _manifest(folder: Path) -> Manifest:
-    manifest = read_manifest(Layout(folder, folder).manifest)
-    if manifest is None or manifest.recipe.get("command") != "encode":
-        raise UsageError(f"--embeddings {folder} holds no embeddings: give the output folder of `samcli encode`")
-    return manifest
+def _open_run(folder: Path) -> RunFolder:
+    try:
+        return RunFolder.open(folder, Product.EMBEDDINGS)
+    except UsageError as error:
+        raise UsageError(f"--embeddings: {error}") from error
 
 
 def store_facts(folder: str | None) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def store_facts(folder: str | None) -> dict[str, Any]:
     """
     if folder is None:
         return {}
-    recipe = _manifest(Path(folder)).recipe
+    recipe = _open_run(Path(folder)).manifest.recipe
     return {"embeddings": {"dtype": recipe["dtype"], "precision": recipe["precision"]}}
 
 
@@ -199,8 +199,8 @@ def open_store(folder: str, model: str, precision: str) -> EmbeddingStore:
         UsageError: there are none, or they were made by another model or in another precision: what is missing
             would have to be made anew, and the two must not be mixed.
     """
-    manifest = _manifest(Path(folder))
-    made_by, made_in = manifest.recipe["sam"], manifest.recipe["precision"]
+    run = _open_run(Path(folder))
+    made_by, made_in = run.manifest.recipe["sam"], run.manifest.recipe["precision"]
     if made_by["sha256"] != model:
         raise UsageError(
             f"--embeddings {folder} were made by {made_by['name']} ({made_by['sha256'][:12]}), "
@@ -210,5 +210,4 @@ def open_store(folder: str, model: str, precision: str) -> EmbeddingStore:
         raise UsageError(
             f"--embeddings {folder} were made in {made_in}, this run is in {precision}: give --precision {made_in}"
         )
-    root = Path(folder).absolute()
-    return EmbeddingStore(Layout(root, root), manifest)
+    return EmbeddingStore(run)

@@ -117,6 +117,19 @@ def default_output(input_root: Path, folder: str = "labels") -> Path:
     return input_root.parent / folder
 
 
+def images_of(labels: Path) -> Path | None:
+    """Return where trainers look for the images of a folder of labels: the inverse of `default_output`.
+
+    The last folder named `labels` in the path becomes `images`; None where there is none.
+    """
+    parts = list(labels.parts)
+    for index in reversed(range(len(parts))):
+        if parts[index] == "labels":
+            parts[index] = "images"
+            return Path(*parts)
+    return None
+
+
 def make_layout(data: Path, output: Path | None, folder: str = "labels") -> Layout:
     """The layout of a run over `data`, an image or a folder.
 

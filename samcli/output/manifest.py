@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from samcli.files import write_atomic
 
 _SHORT = 16
 """Digits of the fingerprint that a line carries."""
+
+
+class Product(Enum):
+    """What a run makes of each image."""
+
+    LABELS = "labels"
+    EMBEDDINGS = "embeddings"
 
 
 @dataclass(frozen=True)
@@ -36,20 +44,9 @@ class Manifest:
     """Images found that the prompts say nothing about; they are not in `total`."""
 
     @property
-    def has_labels(self) -> bool:
-        """Whether the run makes labels, not embeddings."""
-        return bool(self.recipe.get("command") != "encode")
-
-    def check_labels(self, output: Path) -> None:
-        """Say that there is nothing to look at.
-
-        Raises:
-            UsageError: the run in `output` makes no labels.
-        """
-        if not self.has_labels:
-            raise UsageError(
-                f"{output} holds embeddings and no labels: samcli encode wrote it; samcli status tells of it"
-            )
+    def product(self) -> Product:
+        """What the run makes: only a recipe of embeddings says in which number format they are stored."""
+        return Product.EMBEDDINGS if "dtype" in self.recipe else Product.LABELS
 
     @property
     def run(self) -> str:

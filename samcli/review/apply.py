@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from samcli.errors import ImageError, UsageError
-from samcli.files import write_atomic_pieces
+from samcli.errors import ImageError, RecordError, SamcliError, UsageError
 from samcli.images import read_image
-from samcli.jobs.run import read_annotations
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering
 from samcli.labels.formats.base import recorded_polygon_options
-from samcli.labels.writing import write_annotation
-from samcli.output.journal import Entry, Journal, read_journal
-from samcli.output.layout import Layout, locked
-from samcli.output.manifest import Manifest, read_manifest
-from samcli.output.records import read_record
+from samcli.labels.writing import folds, write_annotation
+from samcli.output.journal import Entry, Journal
+from samcli.output.layout import locked
+from samcli.output.manifest import Product
+from samcli.output.run_folder import RunFolder
 from samcli.types import Annotation, Dropped, ImageRef, Instance, Outcome, Quality, Status
 
 REVIEW_FORMAT = "samcli-review"
@@ -141,46 +138,30 @@ class AppliedReview:
     accepted: int = 0
 
 
-def open_run(output: Path) -> tuple[Layout, Manifest]:
-    """Where everything of the run in an output folder lies, and its manifest.
-
-    Raises:
-        UsageError: no run was begun there, or one without labels.
-    """
-    output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow links
-    manifest = read_manifest(Layout(output, output).manifest)
-    if manifest is None:
-        raise UsageError(f"no run in {output}: give the folder that samcli wrote labels into")
-    manifest.check_labels(output)
-    return Layout(Path(os.path.normpath(output / manifest.input_root)), output), manifest
-
-
 def apply_review(output: Path, path: Path) -> AppliedReview:
     """Take the instances that a review rejects out of a run's labels, and put back those that it accepts.
 
     Marks, records and that the images are there are checked before anything is written. Records first, then
-    labels, then the journal; no network runs. Should it be interrupted, applying the same review again completes
-    it.
+    labels, then the journal, then the files that hold all images; no network runs. Should it be interrupted,
+    applying the same review again completes it, and so does the run's own command as far as these files go.
 
     Raises:
         UsageError: the review is of another run or of other masks, or a format cannot be made again.
-        SamcliError: a run is at work in the folder, or it cannot be written.
+        SamcliError: a run is at work in the folder, or it cannot be written, or a record cannot be read.
     """
-    layout, manifest = open_run(output)
-    review = read_review(path)
+    run = RunFolder.open(output, Product.LABELS)
+    manifest, review = run.manifest, read_review(path)
     if review.fingerprint != manifest.fingerprint:
         raise UsageError(
             f"{path} reviews a run with other options ({review.fingerprint[:8]}, this one is {manifest.run[:8]}): "
             "give the folder that its page was made from"
         )
-    with locked(layout, "Make it writable"):
-        journal = read_journal(layout.journal)
-        verdicts = [
-            _judge(layout, key, journal.get(key), manifest, review.marks[key]) for key in sorted(review.marks)
-        ]
+    with locked(run.layout, "Make it writable"):
+        entries = run.entries()
+        verdicts = [_judge(run, key, entries.get(key), review.marks[key]) for key in sorted(review.marks)]
         changed = [verdict for verdict in verdicts if verdict.touched]
-        if changed:
-            _Publisher(layout, manifest).publish(changed)
+        if changed or run.is_unfinished:
+            _Publisher(run).publish(changed)
     return AppliedReview(
         images=sum(verdict.rejected + verdict.restored > 0 for verdict in verdicts),
         rejected=sum(verdict.rejected for verdict in verdicts),
@@ -202,14 +183,14 @@ class _Verdict:
     """Its files are to be written."""
 
 
-def _judge(layout: Layout, key: str, entry: Entry | None, manifest: Manifest, marks: Sequence[Mark]) -> _Verdict:
-    if entry is None or not entry.done or entry.run != manifest.run:
+def _judge(run: RunFolder, key: str, entry: Entry | None, marks: Sequence[Mark]) -> _Verdict:
+    if entry is None or not entry.done:
         raise UsageError(f"the review has marks on {key!r}, which this run has not labelled; make its page anew")
     try:
-        annotation = read_record(Path(layout.record(key)).read_bytes())
+        annotation = run.record(key)
         found = as_labelled(annotation)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the record of {key!r} cannot be read ({error}); run samcli again first") from error
+    except (RecordError, ValueError) as error:
+        raise UsageError(f"{key!r}: {error}") from error
     for mark in marks:
         if not 0 <= mark.index < len(found) or instance_hash(found[mark.index][0]) != mark.hash:
             raise UsageError(
@@ -262,10 +243,9 @@ def _rejected(instance: Instance, index: int) -> Dropped:
 class _Publisher:
     """Writes annotations that a review has changed as the run's own worker wrote them."""
 
-    def __init__(self, layout: Layout, manifest: Manifest) -> None:
-        recipe = manifest.recipe
-        self._layout = layout
-        self._manifest = manifest
+    def __init__(self, run: RunFolder) -> None:
+        recipe = run.manifest.recipe
+        self._run = run
         self._formats = [FORMATS[name] for name in recipe.get("format", ())]
         for name, fmt in zip(recipe.get("format", ()), self._formats, strict=True):
             if "logits" in fmt.needs:
@@ -276,24 +256,24 @@ class _Publisher:
         self._polygon_options = recorded_polygon_options(recipe)
 
     def publish(self, verdicts: Sequence[_Verdict]) -> None:
-        """Record, labels and journal line of each; then the files for all images."""
+        """Write record, labels and journal line of each; then the files that hold all images."""
+        run = self._run
         self._check_images(verdicts)
-        with Journal(self._layout.journal, self._manifest.run) as journal:
+        all_images = folds(self._formats, run.manifest.names, self._polygon_options, run.layout.images_from_output)
+        if all_images:
+            run.mark_unfinished()
+        with Journal(run.layout.journal, run.manifest.run) as journal:
             for verdict in verdicts:
                 self._write(verdict.annotation, verdict.entry)
-                journal.append(_outcome(self._layout, verdict))
-        for fmt in self._formats:
-            if fmt.folded_name is not None:
-                names, images = self._manifest.names, self._layout.images_from_output
-                annotations = read_annotations(self._layout, self._manifest.run)
-                renderings = (Rendering(one, names, self._polygon_options, images=images) for one in annotations)
-                write_atomic_pieces(self._layout.output / fmt.folded_name, fmt.fold(renderings, names))
+                journal.append(_outcome(run, verdict))
+        for key, reason in run.finish(all_images).items():
+            raise SamcliError(f"the file that holds all images is as it was before the review: {key!r}: {reason}")
 
     def _check_images(self, verdicts: Sequence[_Verdict]) -> None:
         """Nothing is written where an image that will be drawn on is gone."""
         if any("pixels" in fmt.needs for fmt in self._formats):
             gone = [
-                v.annotation.key for v in verdicts if not (self._layout.input_root / v.annotation.key).is_file()
+                v.annotation.key for v in verdicts if not (self._run.layout.input_root / v.annotation.key).is_file()
             ]
             if gone:
                 raise UsageError(
@@ -307,25 +287,25 @@ class _Publisher:
         # Edges are those of the image: no verdict on a mask changes them.
         formats = [fmt for fmt in self._formats if "edges" not in fmt.needs]
         rendering = Rendering(
-            annotation, self._manifest.names, self._polygon_options, self._pixels(key, formats),
-            images=self._layout.images_from_output,
+            annotation, self._run.manifest.names, self._polygon_options, self._pixels(key, formats),
+            images=self._run.layout.images_from_output,
         )  # fmt: skip
-        write_annotation(rendering, formats, self._layout, whole_name=entry.whole_name)
+        write_annotation(rendering, formats, self._run.layout, whole_name=entry.whole_name)
 
     def _pixels(self, key: str, formats: Sequence[LabelFormat]) -> Any:
         if not any("pixels" in fmt.needs for fmt in formats):
             return None
         try:
-            return read_image(ImageRef(self._layout.input_root, key)).pixels
+            return read_image(ImageRef(self._run.layout.input_root, key)).pixels
         except ImageError as error:
             raise UsageError(f"a format of this run draws on the image {key!r}: {error}") from error
 
 
-def _outcome(layout: Layout, verdict: _Verdict) -> Outcome:
+def _outcome(run: RunFolder, verdict: _Verdict) -> Outcome:
     """The journal's line: about the same version of the image, with the counts of now."""
     annotation, entry = verdict.annotation, verdict.entry
     return Outcome(
-        ref=ImageRef(layout.input_root, annotation.key, entry.size, entry.mtime_ns),
+        ref=ImageRef(run.layout.input_root, annotation.key, entry.size, entry.mtime_ns),
         status=Status.DONE,
         instances=Counter(i.class_id for i in annotation.instances),
         seconds=entry.seconds,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +13,8 @@ from samcli.drawing import overlay, titled
 from samcli.errors import ImageError, UsageError
 from samcli.files import write_atomic
 from samcli.images import read_image
-from samcli.output.journal import read_journal
-from samcli.output.layout import Layout
-from samcli.output.manifest import Manifest, read_manifest
-from samcli.output.records import read_record
+from samcli.output.manifest import Product
+from samcli.output.run_folder import RunFolder
 from samcli.plots import check_sheet
 from samcli.types import ImageRef
 
@@ -33,34 +30,27 @@ def write_contact_sheet(output: Path, target: Path | None = None, count: int = 1
     Raises:
         UsageError: no run was begun there, or it has no labels whose photo can be read.
     """
-    output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow links
-    manifest = read_manifest(Layout(output, output).manifest)
-    if manifest is None:
-        raise UsageError(f"no run in {output}: give the folder that samcli wrote labels into")
-    manifest.check_labels(output)
-    target = target or Layout(output, output).run_folder / "preview.png"
+    run = RunFolder.open(output, Product.LABELS)
+    target = target or run.layout.run_folder / "preview.png"
     check_sheet(target, "--output", "; for a page give --html too" if target.suffix in (".html", ".htm") else "")
-    layout = Layout(Path(os.path.normpath(output / manifest.input_root)), output)
-    keys = sorted(
-        key for key, entry in read_journal(layout.journal).items() if entry.done and entry.run == manifest.run
-    )
+    keys = run.done()
     chosen = [keys[index * len(keys) // count] for index in range(count)] if len(keys) > count else keys
-    tiles = [tile for key in chosen if (tile := _tile(layout, key, manifest)) is not None]
+    tiles = [tile for key in chosen if (tile := _tile(run, key)) is not None]
     if not tiles:
-        raise UsageError(f"no labels in {output} whose photo can be read in {layout.input_root}")
+        raise UsageError(f"no labels in {run.output} whose photo can be read in {run.layout.input_root}")
     _, png = cv2.imencode(".png", contact_sheet(tiles)[..., ::-1])
     write_atomic(target, png.tobytes())
     return target
 
 
-def _tile(layout: Layout, key: str, manifest: Manifest) -> NDArray[np.uint8] | None:
+def _tile(run: RunFolder, key: str) -> NDArray[np.uint8] | None:
     """One photo with its masks; None where the photo or its record is gone."""
     try:
-        image = read_image(ImageRef(layout.input_root, key))
-        annotation = read_record(Path(layout.record(key)).read_bytes())
-    except (ImageError, OSError, ValueError):
+        image = read_image(ImageRef(run.layout.input_root, key))
+        annotation = run.record(key)
+    except (ImageError, OSError):
         return None
-    tile = overlay(image.pixels, annotation, manifest.names, side=_TILE)
+    tile = overlay(image.pixels, annotation, run.manifest.names, side=_TILE)
     return titled(tile, key)
 
 

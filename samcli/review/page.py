@@ -24,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.drawing import class_color
-from samcli.errors import ImageError, UsageError
+from samcli.errors import ImageError, RecordError, UsageError
 from samcli.files import check_writable, write_atomic_pieces
 from samcli.images import probe_image, read_image
 from samcli.masks import Mask
-from samcli.output.journal import Entry, read_journal
+from samcli.output.journal import Entry
 from samcli.output.layout import Layout
-from samcli.output.manifest import Manifest
-from samcli.output.records import read_record
+from samcli.output.manifest import Product
+from samcli.output.run_folder import RunFolder
 from samcli.review.apply import (
     DOUBT_FORMULA,
     REVIEW_FORMAT,
@@ -39,7 +39,6 @@ from samcli.review.apply import (
     as_labelled,
     doubt,
     instance_hash,
-    open_run,
 )
 from samcli.types import Annotation, ImageRef, Instance
 
@@ -87,29 +86,23 @@ def write_review_page(
     Raises:
         UsageError: no run was begun there, or nothing has become of any image yet.
     """
-    layout, manifest = open_run(output)
-    target = Path(os.path.abspath(target or layout.run_folder / "review.html"))  # noqa: PTH100
+    run = RunFolder.open(output, Product.LABELS)
+    target = Path(os.path.abspath(target or run.layout.run_folder / "review.html"))  # noqa: PTH100
     if target.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--output {target}: expected a name that ends in .html; without --html it is a PNG")
     check_writable(target)
-    entries = {key: e for key, e in read_journal(layout.journal).items() if e.run == manifest.run}
-    keys = sorted({*entries, *manifest.collisions})
+    entries = run.entries()
+    keys = sorted({*entries, *run.manifest.collisions})
     if not keys:
-        raise UsageError(f"nothing to review in {layout.output}: its run has finished no image yet")
+        raise UsageError(f"nothing to review in {run.output}: its run has finished no image yet")
     if count is not None and len(keys) > count:
         keys = [keys[index * len(keys) // count] for index in range(count)]
-    write_atomic_pieces(target, _page(layout, manifest, entries, keys, target, embed=embed))
+    write_atomic_pieces(target, _page(run, entries, keys, target, embed=embed))
     return target
 
 
 def _page(
-    layout: Layout,
-    manifest: Manifest,
-    entries: Mapping[str, Entry],
-    keys: Sequence[str],
-    target: Path,
-    *,
-    embed: bool,
+    run: RunFolder, entries: Mapping[str, Entry], keys: Sequence[str], target: Path, *, embed: bool
 ) -> Iterator[bytes]:
     """The page in pieces: data, then the script, then the pictures, which the first paint need not wait for."""
     style, script = _asset("style.css"), _asset("script.js")
@@ -121,21 +114,19 @@ def _page(
     for piece in re.split(r"(\{\{\w+\}\})", _asset("template.html")):
         name = piece[2:-2] if piece.startswith("{{") else ""
         if name == "data":
-            yield from _data(layout, manifest, entries, keys, target)
+            yield from _data(run, entries, keys, target)
         elif name == "pictures":
-            yield from _pictures(layout, keys, embed=embed)
+            yield from _pictures(run.layout, keys, embed=embed)
         else:
             yield fixed.get(name, piece).encode()
 
 
-def _data(
-    layout: Layout, manifest: Manifest, entries: Mapping[str, Entry], keys: Sequence[str], target: Path
-) -> Iterator[bytes]:
+def _data(run: RunFolder, entries: Mapping[str, Entry], keys: Sequence[str], target: Path) -> Iterator[bytes]:
     """One JSON object: what is known of the run, a row for each image, and the colours of the classes in them."""
-    yield _embeddable(_json(_head(layout, manifest, target))[:-1] + ',"images":[')
+    yield _embeddable(_json(_head(run, target))[:-1] + ',"images":[')
     class_ids: set[int] = set()
     for number, key in enumerate(keys):
-        row = _row(layout, manifest, entries, key)
+        row = _row(run, entries, key)
         class_ids.update(instance[0] for instance in row[3:] and row[3])
         yield _embeddable((",\n" if number else "\n") + _json(row))
     colors = {class_id: " ".join(map(str, class_color(class_id))) for class_id in sorted(class_ids)}
@@ -167,39 +158,40 @@ def _embeddable(text: str) -> bytes:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").encode("ascii")
 
 
-def _head(layout: Layout, manifest: Manifest, target: Path) -> dict[str, Any]:
+def _head(run: RunFolder, target: Path) -> dict[str, Any]:
     """What the page knows of the run as a whole."""
     return {
         "format": REVIEW_FORMAT,
         "version": REVIEW_VERSION,
-        "name": layout.output.name,
-        "fingerprint": manifest.fingerprint,
-        "run": _identity(layout, manifest),
-        "images_at": os.path.relpath(layout.input_root, target.parent).replace(os.sep, "/") + "/",
+        "name": run.output.name,
+        "fingerprint": run.manifest.fingerprint,
+        "run": _identity(run),
+        "images_at": os.path.relpath(run.layout.input_root, target.parent).replace(os.sep, "/") + "/",
         "detail": _DETAIL,
         "formula": DOUBT_FORMULA,
         "figures": _FIGURES,
-        "names": {str(class_id): name for class_id, name in manifest.names.items()},
+        "names": {str(class_id): name for class_id, name in run.manifest.names.items()},
     }
 
 
-def _identity(layout: Layout, manifest: Manifest) -> str:
+def _identity(run: RunFolder) -> str:
     """Of this run among all that a browser keeps marks of: recipe, and the journal's first line (with times)."""
-    with layout.journal.open("rb") as file:
+    with run.layout.journal.open("rb") as file:
         first = file.readline()
-    return hashlib.sha256(manifest.fingerprint.encode() + first).hexdigest()[:16]
+    return hashlib.sha256(run.manifest.fingerprint.encode() + first).hexdigest()[:16]
 
 
-def _row(layout: Layout, manifest: Manifest, entries: Mapping[str, Entry], key: str) -> list[Any]:
+def _row(run: RunFolder, entries: Mapping[str, Entry], key: str) -> list[Any]:
     """One image: `[key, width, height, instances]`, or `[key, why it failed]`."""
     entry = entries.get(key)
-    if key in manifest.collisions or entry is None or not entry.done:
-        return [key, manifest.collisions.get(key) or (entry and entry.error) or "unknown"]
+    collisions = run.manifest.collisions
+    if key in collisions or entry is None or not entry.done:
+        return [key, collisions.get(key) or (entry and entry.error) or "unknown"]
     try:
-        annotation = read_record(Path(layout.record(key)).read_bytes())
+        annotation = run.record(key)
         instances = as_labelled(annotation)
-    except (OSError, ValueError) as error:
-        return [key, f"its record cannot be read: {error}"]
+    except (RecordError, ValueError) as error:
+        return [key, str(error)]
     height, width = annotation.image_size
     unit = _unit(annotation)
     return [key, width, height, [_instance_row(instance, rejected, unit) for instance, rejected in instances]]

@@ -13,12 +13,13 @@ from helpers import Bomb, same
 from references import resized
 
 from samcli.checkpoints.registry import WeightsFile
-from samcli.detectors.ultralytics import load_detector, parse_classes, without_overlaps
+from samcli.detectors.base import parse_classes
+from samcli.detectors.ultralytics import load_detector
 from samcli.errors import UsageError, WeightsError
 from samcli.files import sha256_of
 from samcli.images import read_image
 from samcli.masks import box_iou
-from samcli.types import Detections, Image
+from samcli.types import Image
 
 NAMES = {0: "cat", 1: "dog", 2: "bird"}
 
@@ -49,24 +50,6 @@ def test_detect__finds_what_ultralytics_finds_in_the_file(yolo, photos) -> None:
         np.testing.assert_array_equal(found.class_ids, wanted.boxes.cls.numpy().astype(int))
         np.testing.assert_allclose(found.scores, wanted.boxes.conf.numpy(), atol=1e-6)
     assert detector.names == NAMES
-
-
-def test_agnostic_nms__leaves_no_two_boxes_that_overlap_more_whatever_their_classes(yolo, photos) -> None:
-    image = read_image(photos[0])
-    (every,) = load(yolo, iou=0.3, max_det=100).detect([image])
-    (found,) = load(yolo, iou=0.3, max_det=100, agnostic_nms=True).detect([image])
-    assert 1 < len(found) < len(every)
-    boxes = found.boxes.tolist()
-    assert all(box_iou(a, b) <= 0.3 for i, a in enumerate(boxes) for b in boxes[:i])
-    assert found.scores[0] == every.scores[0], "the best stays"
-
-
-def test_without_overlaps__keeps_the_better_one_and_the_order() -> None:
-    boxes = [(0, 0, 10, 10), (0, 0, 10, 9), (50, 50, 60, 60), (0, 0, 10, 4)]
-    found = Detections(np.array(boxes), np.array([0, 1, 2, 0]), np.array([0.5, 0.9, 0.3, 0.4]))
-    kept = without_overlaps(found, 0.45)
-    assert kept.class_ids.tolist() == [1, 2, 0]
-    assert kept.scores.tolist() == pytest.approx([0.9, 0.3, 0.4])
 
 
 def test_detect__does_not_depend_on_the_other_images(yolo, photos) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -136,6 +137,35 @@ def test_record_that_cannot_be_read__is_reported_and_done_again(samcli_run, prom
     record.unlink()
     assert prompt(data, "-o", out, "--format", "coco")["done"] == 1
     assert len(json.loads((out / "annotations.json").read_text())["images"]) == 2
+
+
+def test_record_that_cannot_be_read_for_a_while__keeps_the_file_for_all_and_the_mark(
+    samcli_run, prompt, data, tmp_path, monkeypatch
+) -> None:
+    out, read_bytes = tmp_path / "out", Path.read_bytes
+    (data / "images" / "b.png").rename(tmp_path / "b.png")
+    prompt(data, "-o", out, "--format", "coco")
+    old = (out / "annotations.json").read_bytes()
+    (tmp_path / "b.png").rename(data / "images" / "b.png")
+
+    def failing(path: Path) -> bytes:
+        if path.name == "a.png.json":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read_bytes(path)
+
+    arguments = ("prompt", data, "-o", out, *BOX, *TINY, "--format", "coco", "--json")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", failing)
+        results = [samcli_run(*arguments) for _ in range(2)]
+    for result, done in zip(results, (1, 0), strict=True):
+        told = json.loads(result.stdout)
+        assert (result.exit_code, told["done"], told["failed"], told["remaining"]) == (3, done, 1, 0)
+        assert "Input/output error): mend that, and run again" in told["failures"]["a.png"]
+    assert (out / "annotations.json").read_bytes() == old
+    assert (out / ".samcli" / "unfolded").exists()
+    assert prompt(data, "-o", out, "--format", "coco")["skipped"] == 2
+    assert len(json.loads((out / "annotations.json").read_text())["images"]) == 2
+    assert not (out / ".samcli" / "unfolded").exists()
 
 
 FORMATS = ["yolo", "masks", "rle", "labelmap", "cutouts", "coco", "voc", "labelme"]

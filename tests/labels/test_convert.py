@@ -287,7 +287,7 @@ def test_source__that_is_not_there_or_holds_no_labels_is_refused(tmp_path: Path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no labels found"):
         convert(tmp_path / "empty", None, to("coco"))
-    with pytest.raises(UsageError, match="has no records"):
+    with pytest.raises(UsageError, match="no run in"):
         convert(tmp_path / "empty", None, to("coco", source_format="records"))
 
 

@@ -18,7 +18,7 @@ from samcli.masks import Mask
 from samcli.output.journal import read_journal
 from samcli.output.layout import Layout
 from samcli.output.manifest import write_manifest
-from samcli.review.apply import DOUBT_FORMULA, REASON, as_labelled, doubt, instance_hash
+from samcli.review.apply import DOUBT_FORMULA, REASON, apply_review, as_labelled, doubt, instance_hash
 from samcli.types import Annotation, Dropped, Instance, Quality
 
 
@@ -214,7 +214,7 @@ def test_resume__sees_reviewed_images_as_done(apply, run_folder, samcli_run, mon
 
 @pytest.mark.parametrize("survive", range(1, 4))
 def test_interrupted_review__is_completed_by_applying_it_again(run_folder, apply, monkeypatch, survive) -> None:
-    import samcli.jobs.worker
+    import samcli.labels.writing
     import samcli.review.apply
 
     apply({1: "reject"})
@@ -229,10 +229,10 @@ def test_interrupted_review__is_completed_by_applying_it_again(run_folder, apply
         write(path, data)
 
     with monkeypatch.context() as patch:
-        for name in ("write_atomic", "write_folder_atomic"):
-            original = getattr(samcli.jobs.worker, name)
+        for name in ("write_atomic", "write_files"):
+            original = getattr(samcli.labels.writing, name)
             patch.setattr(
-                samcli.jobs.worker, name, lambda path, data, write=original: write_some(path, data, write)
+                samcli.labels.writing, name, lambda path, data, write=original: write_some(path, data, write)
             )
         with pytest.raises(KeyboardInterrupt):
             samcli.review.apply.apply_review(
@@ -255,6 +255,57 @@ def test_interrupted_exchange_of_two_of_a_class__is_completed_too(run_folder, ap
     label_of(run_folder).write_bytes(old)  # as if it had stopped after the record
     apply({first: "accept", second: "reject"})
     assert files(run_folder) == once
+
+
+@pytest.fixture
+def with_coco(run_folder, samcli_run) -> Path:
+    """`annotations.json` of the run, which has COCO among its formats."""
+    manifest = manifest_of(run_folder)
+    manifest.recipe["format"].append("coco")
+    write_manifest(layout_of(run_folder).manifest, manifest)
+    layout_of(run_folder).unfolded.touch()  # the file is not there yet
+    review = write_review(run_folder, marks(run_folder, {0: "accept"}))
+    assert samcli_run("apply-review", run_folder / "labels", review).exit_code == 0
+    return run_folder / "labels" / "annotations.json"
+
+
+@pytest.mark.parametrize(("before", "mark"), [("reject", "accept"), ("accept", "reject")])
+def test_review__interrupted_in_the_file_of_all_images_is_completed_by_applying_it_again(
+    apply, run_folder, with_coco, monkeypatch, before, mark
+) -> None:
+    apply({1: mark})
+    once = files(run_folder)
+    apply({1: before})
+    stale = with_coco.read_bytes()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    review = write_review(run_folder, marks(run_folder, {1: mark}))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("samcli.output.run_folder.write_atomic_pieces", interrupted)
+        apply_review(run_folder / "labels", review)
+    assert with_coco.read_bytes() == stale
+    assert layout_of(run_folder).unfolded.exists()
+    apply({1: mark})
+    assert files(run_folder) == once
+
+
+def test_review__with_a_record_that_cannot_be_read_keeps_the_file_of_all_images(
+    run_folder, with_coco, samcli_run
+) -> None:
+    stale = with_coco.read_bytes()
+    record = Path(layout_of(run_folder).record(ODD_NAMES[1]))
+    whole = record.read_bytes()
+    record.write_bytes(b"{")
+    review = write_review(run_folder, marks(run_folder, {1: "reject"}))
+    result = samcli_run("apply-review", run_folder / "labels", review)
+    assert (result.exit_code, with_coco.read_bytes()) == (1, stale)
+    assert "is as it was before the review" in result.stderr
+    record.write_bytes(whole)
+    assert samcli_run("apply-review", run_folder / "labels", review).exit_code == 0
+    assert len(json.loads(with_coco.read_bytes())["images"]) == 5
+    assert with_coco.read_bytes() != stale
 
 
 @pytest.mark.parametrize("name", [name for name, fmt in FORMATS.items() if fmt.needs <= {"pixels"}])

@@ -18,6 +18,7 @@ from helpers import ODD_NAMES, iou
 from PIL import Image as PillowImage
 from runs import annotation_of, label_of, layout_of, manifest_of, marks, write_review
 
+import samcli
 from samcli.drawing import class_color
 from samcli.masks import Mask
 from samcli.review.apply import as_labelled, doubt, instance_hash
@@ -185,7 +186,7 @@ def test_count__spreads_evenly(run_folder) -> None:
 
 
 def test_assets__cannot_end_their_own_tag() -> None:
-    folder = Path(write_review_page.__globals__["__file__"]).parent / "assets" / "review"
+    folder = Path(samcli.__file__).parent / "assets" / "review"
     for name in ("script.js", "style.css"):
         assert not re.search(r"</(script|style)|<!--", (folder / name).read_text(encoding="utf-8"), re.IGNORECASE)
 

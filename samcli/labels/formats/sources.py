@@ -17,7 +17,7 @@ from pathlib import Path
 from samcli.errors import ImageError, UsageError, one_line
 from samcli.images import find_images, probe_image
 from samcli.masks import Mask
-from samcli.output.layout import Layout, Listing
+from samcli.output.layout import Layout, Listing, images_of
 from samcli.types import Annotation, ImageRef, Size
 
 _NO_LABELS = {"classes.txt", "labels.txt", "labelmap.txt", "train.txt", "val.txt", "test.txt"}
@@ -226,11 +226,7 @@ def find_image_folder(path: Path, *, itself: bool) -> Path | None:
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
     folder = path if path.is_dir() else path.parent
-    parts = list(folder.parts)
-    places = []
-    if "labels" in parts:
-        index = len(parts) - 1 - parts[::-1].index("labels")
-        places.append(Path(*parts[:index], "images", *parts[index + 1 :]))
+    places = [place] if (place := images_of(folder)) else []
     places += [parent / name for parent in (folder, folder.parent) for name in ("images", "JPEGImages")]
     for place in (*places, folder) if itself else places:
         if place.is_dir():

@@ -1,0 +1,135 @@
+"""From `--det` to a detector: which adapter a file or a folder is for."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+from samcli.checkpoints.model_folder import ModelFolder, read_model_folder
+from samcli.checkpoints.registry import WeightsFile, find_weights
+from samcli.config import DetectorOptions
+from samcli.detectors.base import Detector, DetectorSettings
+from samcli.errors import UsageError, WeightsError
+
+log = logging.getLogger("samcli")
+
+TEXT_DETECTOR = "IDEA-Research/grounding-dino-tiny"
+"""What reads `--text` where no detector is given. Anyone may download and use it (Apache-2.0)."""
+
+_READS_NO_TEXT = (
+    "--text needs a detector that reads text; {} knows only the classes that it was trained on. "
+    f"Give e.g. --det {TEXT_DETECTOR}, or leave out --text"
+)
+
+_SEGMENTERS = (
+    "Mask2FormerForUniversalSegmentation",
+    "MaskFormerForInstanceSegmentation",
+    "RfDetrForInstanceSegmentation",
+)
+
+Adapter = Callable[[ModelFolder, DetectorSettings], Detector]
+
+
+def load_detector(weights: WeightsFile | str, settings: DetectorSettings | None = None, **changes: Any) -> Detector:
+    """A detector from a known name, a file, or a folder that the transformers library saved a model in.
+
+    `changes`: fields of DetectorSettings, e.g. `conf=0.4`.
+
+    Raises:
+        WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
+        UsageError: a class is unknown to the detector, words are given to one that reads none, or the device is
+            not here.
+    """
+    settings = replace(settings or DetectorSettings(), **changes)
+    if isinstance(weights, str):
+        weights = find_weights(weights, "det", log.info)
+    if weights.path.is_dir():
+        return _from_folder(read_model_folder(weights.path), settings)
+    return _from_file(weights, settings)
+
+
+def detector_name(det: str, text: str | None) -> str:
+    """The detector meant by `--det` and `--text`: the default one reads no text."""
+    return TEXT_DETECTOR if text is not None and det == DetectorOptions.det else det
+
+
+def _from_file(weights: WeightsFile, settings: DetectorSettings) -> Detector:
+    from samcli.detectors import ultralytics
+
+    if settings.vocabulary is not None:
+        raise UsageError(_READS_NO_TEXT.format(weights.path.name))
+    own = {entry.name for entry in fields(settings)} - {"vocabulary", "text_threshold"}
+    return ultralytics.load_detector(weights, **{name: getattr(settings, name) for name in own})
+
+
+def _from_folder(folder: ModelFolder, settings: DetectorSettings) -> Detector:
+    if folder.model_type in _OPEN:
+        return _reader_of_text(folder, settings)
+    if settings.vocabulary is not None:
+        raise UsageError(_READS_NO_TEXT.format(folder.path.name))
+    if folder.architecture.endswith(_SEGMENTERS):
+        return _segmenter(folder, settings)
+    if not folder.architecture.endswith("ForObjectDetection"):
+        raise WeightsError(
+            f"{folder.path} holds a {folder.architecture or folder.model_type or 'model of no known kind'} "
+            f"(config.json), no detector that samcli knows. Known: {', '.join(sorted(_OPEN))}, object detectors "
+            "(...ForObjectDetection), instance segmenters (Mask2Former, MaskFormer, RF-DETR)"
+        )
+    _refuse_masks(folder, settings)
+    return _closed(folder, settings)
+
+
+def _reader_of_text(folder: ModelFolder, settings: DetectorSettings) -> Detector:
+    if settings.vocabulary is None:
+        raise UsageError(f"{folder.path.name} finds what words name: give --text, e.g. --text 'person, red car'")
+    _refuse_masks(folder, settings)
+    return _OPEN[folder.model_type](folder, settings)
+
+
+def _refuse_masks(folder: ModelFolder, settings: DetectorSettings) -> None:
+    if settings.masks:
+        raise WeightsError(
+            f"{folder.path.name} finds boxes without masks: give --sam a checkpoint, or --det a segmentation model"
+        )
+
+
+def _closed(folder: ModelFolder, settings: DetectorSettings) -> Detector:
+    from samcli.detectors.closed_vocabulary import ClosedDetector
+    from samcli.detectors.pretrained import Pretrained
+
+    return ClosedDetector(Pretrained.load(folder, "AutoModelForObjectDetection", settings.device), settings)
+
+
+def _segmenter(folder: ModelFolder, settings: DetectorSettings) -> Detector:
+    from samcli.detectors.instance_segmentation import InstanceSegmenter
+    from samcli.detectors.pretrained import Pretrained
+
+    return InstanceSegmenter(Pretrained.load(folder, folder.architecture, settings.device), settings)
+
+
+def _open(adapter: str) -> Adapter:
+    """`adapter`: module and class of a detector that reads text."""
+
+    def load(folder: ModelFolder, settings: DetectorSettings) -> Detector:
+        from samcli.detectors.pretrained import Pretrained
+
+        module, _, name = adapter.partition(":")
+        kind = getattr(importlib.import_module(f"samcli.detectors.{module}"), name)
+        model = Pretrained.load(folder, "AutoModelForZeroShotObjectDetection", settings.device)
+        detector: Detector = kind(model, settings, settings.vocabulary)
+        return detector
+
+    return load
+
+
+_OPEN: dict[str, Adapter] = {
+    "grounding-dino": _open("grounding:GroundingDetector"),
+    "mm-grounding-dino": _open("grounding:GroundingDetector"),
+    "omdet-turbo": _open("omdet:OmDetDetector"),
+    "owlv2": _open("owl:OwlDetector"),
+    "owlvit": _open("owl:OwlDetector"),
+}
+"""By the library's name of the family: adapters of detectors that find what words name."""

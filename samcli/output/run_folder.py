@@ -1,0 +1,170 @@
+"""The output folder of a run: the one place where a run's manifest, journal and records are opened together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from samcli.errors import RecordError, UsageError, one_line
+from samcli.files import remove, storage_errors, write_atomic, write_atomic_pieces
+from samcli.output.journal import Entry, read_journal
+from samcli.output.layout import RUN_FOLDER, Layout
+from samcli.output.manifest import Manifest, Product, read_manifest
+from samcli.output.records import read_record
+from samcli.types import Annotation
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A file that holds all images of a run: its name, and its content in pieces, given all annotations."""
+
+    name: str
+    pieces: Callable[[Iterator[Annotation]], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where everything of a run lies, and its manifest."""
+
+    layout: Layout
+    manifest: Manifest
+
+    @classmethod
+    def find(cls, output: Path) -> RunFolder | None:
+        """Return the run in an output folder, or None where no run was begun.
+
+        Raises:
+            SamcliError: its manifest is damaged.
+        """
+        output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow links
+        manifest = read_manifest(Layout(output, output).manifest)
+        if manifest is None:
+            return None
+        return cls(Layout(Path(os.path.normpath(output / manifest.input_root)), output), manifest)
+
+    @classmethod
+    def open(cls, output: Path, product: Product | None = None) -> RunFolder:
+        """Return the run in an output folder; `product`: what it must have made.
+
+        Raises:
+            UsageError: no run was begun there, or one that makes something else.
+            SamcliError: its manifest is damaged.
+        """
+        found = cls.find(output)
+        if found is None:
+            raise UsageError(_no_run(Path(os.path.abspath(output)), product))  # noqa: PTH100
+        found.check(product)
+        return found
+
+    def check(self, product: Product | None) -> None:
+        """Refuse a run that makes something else than `product`.
+
+        Raises:
+            UsageError: it names what the folder holds.
+        """
+        if product is Product.LABELS and self.manifest.product is Product.EMBEDDINGS:
+            raise UsageError(
+                f"{self.output} holds embeddings and no labels: samcli encode wrote it; samcli status describes it"
+            )
+        if product is Product.EMBEDDINGS and self.manifest.product is Product.LABELS:
+            raise UsageError(_no_run(self.output, product))
+
+    @property
+    def output(self) -> Path:
+        """The folder itself."""
+        return self.layout.output
+
+    def entries(self) -> dict[str, Entry]:
+        """Return the journal's last entry about each image, of this run's recipe only."""
+        run = self.manifest.run
+        return {key: entry for key, entry in read_journal(self.layout.journal).items() if entry.run == run}
+
+    def done(self) -> list[str]:
+        """Return the keys of the images that are done, in order."""
+        return sorted(key for key, entry in self.entries().items() if entry.done)
+
+    def record(self, key: str) -> Annotation:
+        """Return the annotation of an image from its record.
+
+        Raises:
+            RecordError: the record cannot be read.
+        """
+        path = self.layout.record(key)
+        try:
+            return read_record(Path(path).read_bytes())
+        except ValueError as error:
+            reason, remedy = one_line(error), "delete it"
+        except OSError as error:
+            reason, remedy = error.strerror or one_line(error), "mend that"
+        raise RecordError(f"its record cannot be read ({path}: {reason}): {remedy}, and run again")
+
+    def annotations(self, failures: dict[str, str]) -> Iterator[Annotation]:
+        """Yield the annotations of all images that are done and still there, in the order of their keys.
+
+        `failures`: takes the keys of the images whose record cannot be read, and why.
+        """
+        for key in self.done():
+            if not os.path.lexists(self.layout.input_root / key):
+                continue  # labels of an image that is gone lead a trainer to a missing file
+            try:
+                annotation = self.record(key)
+            except RecordError as error:
+                failures[key] = str(error)
+                continue
+            yield annotation
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the files that hold all images may differ from the records."""
+        return self.layout.unfolded.exists()
+
+    def mark_unfinished(self) -> None:
+        """Set the mark that the files that hold all images are to be made: before any record changes."""
+        if not self.is_unfinished:
+            write_atomic(self.layout.unfolded, b"")
+
+    def finish(self, folds: Sequence[Fold]) -> dict[str, str]:
+        """Write the files that hold all images; remove the mark once each of them holds every image.
+
+        Returns the keys of the images whose record cannot be read, and why: then a file that lacks one of them
+        does not replace the earlier file, and the mark stays.
+
+        Raises:
+            StorageError: nothing can be written.
+        """
+        for fold in folds:
+            failures: dict[str, str] = {}
+            try:
+                write_atomic_pieces(self.output / fold.name, fold.pieces(self._all_annotations(failures)))
+            except _MissingImagesError:
+                return failures
+        with storage_errors(self.layout.unfolded):
+            self.layout.unfolded.unlink(missing_ok=True)
+        return {}
+
+    def _all_annotations(self, failures: dict[str, str]) -> Iterator[Annotation]:
+        """Yield all annotations. Where records cannot be read, the others are still looked at, then it raises."""
+        yield from self.annotations(failures)
+        if failures:
+            raise _MissingImagesError
+
+    def withdraw(self, key: str, labels: Iterable[str]) -> None:
+        """Remove the label files and the record of an image: of an earlier version of it, or of an earlier run."""
+        record = Path(self.layout.record(key))
+        if record.is_file():  # so the labels beside it are ours
+            for path in (*map(Path, labels), record):
+                remove(path)
+
+
+class _MissingImagesError(Exception):
+    """A file that holds all images would lack some."""
+
+
+def _no_run(output: Path, product: Product | None) -> str:
+    """Say that there is nothing to open, and what was expected."""
+    if product is Product.EMBEDDINGS:
+        return f"{output} holds no embeddings: give the output folder of samcli encode"
+    what = "labels into" if product is Product.LABELS else "into"
+    return f"no run in {output}: it has no {RUN_FOLDER}/run.json; give the folder that samcli wrote {what}"
