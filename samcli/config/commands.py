@@ -26,7 +26,7 @@ class InputOptions(Options):
 
 
 def _trust_weights(panel: str) -> Any:
-    text = "Load a detector that is a full pickle: it can run any code. Only for files you made."
+    text = "Load a detector that is a full pickle or TorchScript: it can run any code. Only for files you trust."
     return option(False, text, panel=panel)
 
 

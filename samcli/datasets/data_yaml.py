@@ -1,16 +1,30 @@
-"""`data.yaml`: found, read, and held to what Ultralytics' trainer asks of it."""
+"""`data.yaml`: found, read, and judged as Ultralytics' `check_det_dataset` judges it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samcli.errors import UsageError
-from samcli.labels.class_names import SPLITS, load_yaml, refuse_key_points
+from samcli.errors import UsageError, one_line
+from samcli.labels.class_names import parse_yaml, refuse_key_points
 
 _NEEDED = ("train", "val")
+_FOLDERS = (*_NEEDED, "test", "minival")
+"""Keys that name images; training looks at `train` and `val` alone."""
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "path": (str,), "train": (str, list), "val": (str, list), "test": (str, list), "names": (list, dict),
+}  # fmt: skip
+_EXPECTED = {
+    "path": "a folder",
+    "names": "e.g. names: [cat, dog]",
+    **dict.fromkeys(_FOLDERS, "a path or a list of paths"),
+}
+
+_NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
 
 
 @dataclass(frozen=True)
@@ -23,66 +37,118 @@ class DataYaml:
     problems: tuple[str, ...]
     """Why a trainer would not begin: about its keys and names."""
     missing: Mapping[str, str]
-    """Split -> path that does not exist."""
+    """Split that training needs -> path that does not exist."""
+    notes: tuple[str, ...] = ()
+    """What does not stop a training."""
 
 
 def read_data_yaml(path: Path) -> DataYaml:
-    """Read it and look for what a trainer would trip over.
+    """Read a data.yaml and judge it.
 
     Raises:
         UsageError: it cannot be read, is no YAML mapping, or is about key points.
     """
-    content = load_yaml(path)
+    content = _load(path)
+    if content is None:
+        content = {}
     if not isinstance(content, dict):
-        raise UsageError(f"{path} holds a {type(content).__name__}; expected train, val and names")
+        raise UsageError(f"{path} is no YAML mapping; expected the keys train, val and names")
     refuse_key_points(content, path)
+    problems = [*_of_another_type(content), *_absent(content)]
     names, name_problems = _names(content)
-    problems = [*_absent(content), *name_problems]
-    return DataYaml(path, names, tuple(problems), dict(_missing(path, content)))
+    missing = {} if problems else dict(_missing(path, content))
+    return DataYaml(path, names, (*problems, *name_problems), *_weighed(missing, content))
+
+
+def _load(path: Path) -> Any:
+    """The content, read as forgivingly as a trainer reads it: what is no UTF-8, or no text, is passed over."""
+    try:
+        text = path.read_bytes().decode("utf-8", "ignore")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {one_line(error)}") from error
+    try:
+        return parse_yaml(text.encode(), str(path))
+    except UsageError:
+        return parse_yaml(_NOT_IN_YAML.sub("", text).encode(), str(path))
+
+
+def _of_another_type(content: Mapping[str, Any]) -> Iterator[str]:
+    for key, types in _TYPES.items():
+        if content.get(key) is not None and not isinstance(content[key], types):
+            yield f"'{key}' is {str(content[key])!r:.40}; expected {_EXPECTED[key]}"
+    for key in _FOLDERS:
+        places = content.get(key)
+        if isinstance(places, list) and not all(isinstance(place, str) for place in places):
+            yield f"'{key}' has an entry that is no path; expected {_EXPECTED[key]}"
 
 
 def _absent(content: Mapping[str, Any]) -> Iterator[str]:
     for key in _NEEDED:
         if key not in content and not (key == "val" and "validation" in content):
             yield f"'{key}' is missing; a trainer needs train and val"
-        elif content.get(key) is not None and not isinstance(content[key], (str, list)):
-            yield f"'{key}' is {content[key]!r:.40}; expected a path or a list of paths"
 
 
 def _names(content: Mapping[str, Any]) -> tuple[dict[int, str], list[str]]:
+    """Names by class id, and why a trainer would refuse them."""
     names, count = content.get("names"), content.get("nc")
-    if names is None and type(count) is int and count > 0:
+    if "nc" in content and (count := _whole(count)) is None:
+        return {}, [f"nc is {str(content['nc'])!r:.40}; expected a whole number"]
+    if names is None:
+        if count is None or count < 1:
+            return {}, ["it has no names; expected e.g. names: [cat, dog]"]
         return {index: f"class_{index}" for index in range(count)}, []  # as the trainer calls them
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not names:
+    if not isinstance(names, (list, dict)):
+        return {}, []  # told with the types
+    if not names:
         return {}, ["it has no names; expected e.g. names: [cat, dog]"]
+    problems = [] if count in (None, len(names)) else [f"nc is {count}, but there are {len(names)} names"]
     try:
-        found = {int(key): str(name) for key, name in names.items()}
-    except (TypeError, ValueError):
-        return {}, ["names has an id that is no whole number"]
-    problems = []
-    if sorted(found) != list(range(len(found))):
-        problems.append(
-            f"names has {len(found)} classes with ids {min(found)} to {max(found)}; expected 0 on, no gap"
-        )
-    if count is not None and count != len(found):
-        problems.append(f"nc is {count}, but there are {len(found)} names")
+        found = {
+            int(key): str(name)
+            for key, name in (names if isinstance(names, dict) else dict(enumerate(names))).items()
+        }
+    except (TypeError, ValueError, OverflowError):
+        return {}, ["names has an id that is no whole number", *problems]
+    if max(found) >= len(found) or 0 not in found:
+        ids = f"{min(found)} to {max(found)}"
+        problems.insert(0, f"names has {len(found)} classes with ids {ids}; expected 0 on, no gap")
     return ({} if problems else found), problems
+
+
+def _whole(value: Any) -> int | None:
+    """The whole number that a value stands for, maybe as text; None for others."""
+    if isinstance(value, int):
+        return int(value)
+    try:
+        number = float(value)
+        return int(number) if number == int(number) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _missing(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Splits whose images are nowhere: neither seen from the file nor, as trainers do, from where one stands."""
-    for split in SPLITS:
-        given = content.get(split)
+    roots = list(_roots(path, content))
+    for split in _FOLDERS:
+        given = content.get("validation" if split == "val" and "val" not in content else split) or []
         for place in given if isinstance(given, list) else [given]:
-            if isinstance(place, str) and not any(root.joinpath(place).exists() for root in _roots(path, content)):
+            # A trainer that does not find '../train/images' looks for 'train/images', as some services mean it.
+            forms = [place] if isinstance(given, list) else [place, place.removeprefix("../")]
+            if not any(root.joinpath(form).exists() for root in roots for form in forms):
                 yield split, place
 
 
 def _roots(path: Path, content: Mapping[str, Any]) -> Iterator[Path]:
     """Where the paths in it start from."""
     root = content.get("path")
-    yield path.parent / (root if isinstance(root, str) else "")
-    if isinstance(root, str):
+    yield path.parent / (root or "")
+    if root:
         yield Path(root)
+
+
+def _weighed(missing: Mapping[str, str], content: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Of what is missing, what training needs, and notes about the rest."""
+    downloads = isinstance(content.get("download"), str) and bool(content["download"])
+    needed = {split: place for split, place in missing.items() if split in _NEEDED and not downloads}
+    notes = [f"data.yaml: no {split} images in {place}" for split, place in missing.items() if split not in needed]
+    return needed, tuple(notes)

@@ -128,7 +128,7 @@ def judge(data: bytes, class_count: int | None = None, min_area: float = 0.0) ->
     bad = {problem.line for problem in problems if problem.kind not in _WITH_GEOMETRY}
     sound = [(row, values) for row, values in whole if row.line not in bad]
     problems += _geometry(sound, shape, min_area)
-    problems += _duplicates(sound)
+    problems += _duplicates(sound, shape)
     return Judgement(tuple(sorted(problems, key=lambda problem: problem.line or 0)), len(rows), shape)
 
 
@@ -260,16 +260,18 @@ def _of_polygons(polygons: Sequence[Floats]) -> tuple[Floats, Floats, Floats, ND
     return boxes, low.min(1), high.max(1), areas
 
 
-def _duplicates(rows: Sequence[tuple[_Row, Floats]]) -> Iterator[Problem]:
+def _duplicates(rows: Sequence[tuple[_Row, Floats]], shape: Shape) -> Iterator[Problem]:
     first: dict[bytes, int] = {}
     for row, values in rows:
-        line = first.setdefault(_identity(values), row.line)
+        line = first.setdefault(_identity(values, shape), row.line)
         if line != row.line:
             yield Problem("duplicate-row", row.line, f"the same as line {line}")
 
 
-def _identity(values: Floats) -> bytes:
-    """Equal for rows that are equal to the trainer."""
+def _identity(values: Floats, shape: Shape | None) -> bytes:
+    """Equal for rows that are equal to the trainer: it compares boxes as numbers, and polygons byte by byte."""
+    if shape == "polygons":
+        return values.tobytes()
     positive: Floats = values + np.float32(0)  # -0 becomes 0
     return positive.tobytes()
 
@@ -296,7 +298,7 @@ def mend(data: bytes) -> tuple[bytes, Counter[str]]:
             done[kind] += 1
         if text is None:
             continue
-        identity = _identity_of(text)
+        identity = _identity_of(text, shape)
         if identity in kept:
             done["duplicate-row"] += 1
         else:
@@ -304,10 +306,10 @@ def mend(data: bytes) -> tuple[bytes, Counter[str]]:
     return ("".join(f"{text}\n" for text in kept.values()).encode() if done else data), done
 
 
-def _identity_of(text: str) -> bytes:
+def _identity_of(text: str, shape: Shape | None) -> bytes:
     """Of rows that can be read; of others their text with its words' count, which is no row's."""
     try:
-        return _identity(_parse(text.split()))
+        return _identity(_parse(text.split()), shape)
     except ValueError:
         return b"?" + text.encode()
 

@@ -18,11 +18,12 @@ from typing import Any
 
 from samcli.config import VerifyOptions
 from samcli.datasets.data_yaml import DataYaml, read_data_yaml
+from samcli.datasets.trainer_images import LEAST_SIDE, judge_image
 from samcli.datasets.trainer_rows import ROW_KINDS, Judgement, Kind, Problem, judge, mend
 from samcli.errors import UsageError, nearest, one_line
 from samcli.files import write_atomic
 from samcli.images import SUFFIXES
-from samcli.labels.class_names import DATA_YAML, find_names_file
+from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, find_names_file
 from samcli.labels.formats import FORMATS
 from samcli.output.layout import RUN_FOLDER, Layout, images_of, locked, stem_of
 from samcli.output.manifest import Product
@@ -35,8 +36,16 @@ BACKUP_FOLDER = ".samcli-backup"
 _EXAMPLES = 3
 """Files that are named for each kind."""
 
-_NOT_LABELS = frozenset(file for fmt in FORMATS.values() for file in fmt.own_files)
-"""Lists of classes and the like, which formats write for the whole data set: labels only of images of that name."""
+_NOT_LABELS = frozenset(
+    {
+        *(file for fmt in FORMATS.values() for file in fmt.own_files),
+        *(f"{split}.txt" for split in SPLIT_FOLDERS),
+    }
+)
+"""Lists of classes, of images and the like: these are labels only where an image has that name."""
+
+_LIST_BYTES = 10_000
+"""Of a text file that are looked at to tell a list of images from labels."""
 
 _TRAINER_SUFFIXES = frozenset(
     {*SUFFIXES, ".avif", ".dng", ".heic", ".heif", ".jp2", ".mpo"}  # a label for such an image has its image
@@ -46,6 +55,11 @@ KINDS = {
     "data-yaml": Kind("error", "data.yaml is not as a trainer needs it"),
     "path-missing": Kind("error", "a folder that data.yaml names does not exist"),
     "no-labels": Kind("error", "no image has a label file"),
+    "image-damaged": Kind("error", "an image that cannot be decoded: a trainer goes on without it, or ends"),
+    "image-too-small": Kind(
+        "error", f"an image with a side below {LEAST_SIDE} pixels: a trainer goes on without it"
+    ),
+    "image-format": Kind("error", "an image of a format that a trainer does not take, whatever its name"),
     **ROW_KINDS,
     "mixed-data": Kind(
         "error", "some files hold boxes and others polygons: no training for segmentation, and boxes only else"
@@ -54,9 +68,13 @@ KINDS = {
     "shared-label": Kind("warning", "two images of one name share a label file"),
     "label-without-image": Kind("warning", "no image has this label: a trainer does not look at it"),
     "image-without-label": Kind("warning", "no label file: a trainer takes it for background"),
+    "image-rewritten": Kind("warning", "a JPEG file that a trainer rewrites: bytes follow the end of its data"),
     "box-far-larger": Kind("warning", "the mask fills little of the box that prompted it (--min-fill)"),
 }
 """Every kind of finding, the worst first."""
+
+_IMAGE_KINDS = frozenset({"image-damaged", "image-too-small", "image-format", "image-rewritten"})
+"""Images are opened unless all of these are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +213,7 @@ def _images_of(labels: Path) -> Path | None:
         return root if (root := run.layout.input_root).is_dir() else None
     if (images := images_of(labels)) is not None:
         return images if images.is_dir() else None
-    return labels if any(_is_image(name) for name in os.listdir(labels)) else None  # noqa: PTH208
+    return labels if any(folder.images for folder in _walk(labels, labels)) else None
 
 
 def _is_image(name: str) -> bool:
@@ -207,7 +225,9 @@ class _Folder:
     """The files in one folder of the two trees."""
 
     path: str
-    """Below both roots, with a slash at the end, or empty."""
+    """Of the label files, below their root, with a slash at the end, or empty."""
+    image_path: str
+    """Of the images, below their root."""
     labels: list[str]
     images: list[str]
 
@@ -224,6 +244,7 @@ class _Verifier:
         self.class_count = len(data.names) if data and data.names else None
         self.shapes: dict[str, Tally] = {"boxes": Tally(), "polygons": Tally()}
         self.with_label = 0
+        self.ignores_images = set(options.ignore) >= _IMAGE_KINDS
 
     def run(self) -> None:
         result = self.result
@@ -231,6 +252,8 @@ class _Verifier:
             result.notes.append("images not found: whether images and labels go together was not looked at")
         if self.data is None:
             result.notes.append("no data.yaml found: class ids were not held against names")
+        else:
+            result.notes += self.data.notes
         self._data_yaml()
         for folder in _walk(result.labels, result.images):
             self._folder(folder)
@@ -258,30 +281,43 @@ class _Verifier:
         images = _by_stem(folder.images)
         stems = {stem_of(name) for name in folder.labels}
         self.result.image_count += len(folder.images)
+        sound = {stem_of(name) for name in folder.images if self._image(folder.image_path + name)}
         for name in folder.labels:
             if self.result.images is not None and stem_of(name) not in images:
-                self._find("label-without-image", folder.path + name)
-            else:
+                if not _lists_images(self.result.labels / folder.path / name):
+                    self._find("label-without-image", folder.path + name)
+            elif stem_of(name) in images or not _lists_images(self.result.labels / folder.path / name):
                 self.with_label += 1
-                self._file(folder.path + name)
+                self._file(folder.path + name, counted=stem_of(name) in sound or not images)
         for stem, names in images.items():
             if stem not in stems:
                 for name in names:
-                    self._find("image-without-label", folder.path + name)
+                    self._find("image-without-label", folder.image_path + name)
             elif len(names) > 1:
                 self._find("shared-label", folder.path + stem + ".txt", detail=" and ".join(names))
 
-    def _file(self, key: str) -> None:
+    def _image(self, key: str) -> bool:
+        """Whether a trainer takes an image; what is wrong with it is told."""
+        if self.result.images is None or self.ignores_images:
+            return True
+        problem = judge_image(self.result.images / key)
+        if problem is not None:
+            self._find(problem.kind, key, None, problem.detail)
+        return problem is None or not problem.is_error
+
+    def _file(self, key: str, *, counted: bool) -> None:
+        """Judge a label file; `counted`: a trainer takes its image."""
         path = self.result.labels / key
         self.result.files += 1
         try:
             data = path.read_bytes()
         except OSError as error:
-            self._judged(key, Judgement((Problem("unreadable", None, error.strerror or one_line(error)),), 0, None))
+            problem = Problem("unreadable", None, error.strerror or one_line(error))
+            self._judged(key, Judgement((problem,), 0, None), counted=counted)
             return
         if self.fix:
             data = self._mended(key, data)
-        self._judged(key, judge(data, self.class_count, self.options.min_area))
+        self._judged(key, judge(data, self.class_count, self.options.min_area), counted=counted)
 
     def _mended(self, key: str, data: bytes) -> bytes:
         """Mend a file, after the original was put aside."""
@@ -296,9 +332,9 @@ class _Verifier:
         self.result.fixed_files += 1
         return better
 
-    def _judged(self, key: str, judgement: Judgement) -> None:
+    def _judged(self, key: str, judgement: Judgement, *, counted: bool) -> None:
         self.result.rows += judgement.rows
-        if judgement.shape and not judgement.rejected:
+        if judgement.shape and not judgement.rejected and counted:
             repeated = sum(problem.kind == "duplicate-row" for problem in judgement.problems)
             self.result.objects += judgement.rows - repeated
             self.shapes[judgement.shape].add(key)
@@ -353,23 +389,51 @@ def _by_stem(names: list[str]) -> dict[str, list[str]]:
 
 
 def _walk(labels: Path, images: Path | None, suffix: str = ".txt") -> Iterator[_Folder]:
-    """The folders of the two trees side by side, in order, each real folder once."""
+    """The folders of the two trees side by side, in order, each real folder once.
+
+    Where both are one tree, a trainer's rule holds within it: what is in `images` has its labels in `labels`.
+    """
     pending = [""]
     seen: set[tuple[int, int]] = set()
     while pending:
         path = pending.pop()
+        image_path = _exchanged(path, "labels", "images") if images == labels else path
         label_files, label_folders = _listed(labels / path, seen)
         image_files, image_folders = label_files, label_folders
         if images is None:
             image_files, image_folders = [], set()
-        elif images != labels:
-            image_files, image_folders = _listed(images / path, seen)
+        elif images != labels or image_path != path:
+            image_files, image_folders = _listed(images / image_path, seen)
         photos = [name for name in image_files if _is_image(name)]
         lists = {name for name in label_files if path + name in _NOT_LABELS}
         if lists:
             lists -= {stem_of(name) + suffix for name in photos}
-        yield _Folder(path, [name for name in label_files if name.endswith(suffix) and name not in lists], photos)
-        pending += sorted((f"{path}{name}/" for name in label_folders | image_folders), reverse=True)
+        texts = [name for name in label_files if name.endswith(suffix) and name not in lists]
+        yield _Folder(path, image_path, texts, photos)
+        inner = {f"{path}{name}/" for name in label_folders | image_folders}
+        if images == labels:
+            inner = {_exchanged(folder, "images", "labels") for folder in inner}
+        pending += sorted(inner, reverse=True)
+
+
+def _exchanged(path: str, old: str, new: str) -> str:
+    """A path below a root, with the last folder of one name exchanged for that of another."""
+    parts = path.split("/")
+    if old not in parts:
+        return path
+    parts[len(parts) - 1 - parts[::-1].index(old)] = new
+    return "/".join(parts)
+
+
+def _lists_images(file: Path) -> bool:
+    """Whether a text file is a list of images, as some exports have one: each line of its beginning is one."""
+    try:
+        with file.open("rb") as opened:
+            lines = opened.read(_LIST_BYTES).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    named = [line.strip() for line in lines[:10] if line.strip()]
+    return bool(named) and all(_is_image(name) for name in named)
 
 
 def _listed(folder: Path, seen: set[tuple[int, int]]) -> tuple[list[str], set[str]]:

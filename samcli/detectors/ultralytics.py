@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from samcli.checkpoints.damage import check_undamaged
+from samcli.checkpoints.pickles import refusal
 from samcli.checkpoints.registry import WeightsFile, find_weights
 from samcli.checkpoints.ultralytics_setup import keep_threads, prepare_ultralytics
 from samcli.detectors.base import parse_classes, same_size_groups
@@ -85,7 +85,47 @@ def _load_model(path: Path, trusted: bool) -> tuple[Any, dict[int, str]]:
             import onnxruntime  # noqa: F401
         except ImportError as error:
             raise WeightsError(f"{path.name} needs onnxruntime: pip install 'samcli[onnx]'") from error
+    if path.suffix == ".torchscript" and not trusted:
+        raise refusal(path, "TorchScript is a program, which can read and write files")
     check_undamaged(path)
+    model = _load_whole(path) if trusted or is_exported(path) else _load_rebuilt(path)
+    try:
+        with keep_threads():  # an exported model is opened now
+            names = {int(key): str(value) for key, value in dict(model.names).items()}
+    except Exception as error:
+        raise _unloadable(path, error) from error
+    if model.task not in ("detect", "segment"):
+        raise WeightsError(f"{path.name} is a model for the task '{model.task}'; expected a detector")
+    if not names:
+        raise WeightsError(f"{path.name} names no classes")
+    return model, names
+
+
+def _load_rebuilt(path: Path) -> Any:
+    """Ultralytics' model around the network that a .pt file describes: see `rebuilding`."""
+    from ultralytics import RTDETR, YOLO
+    from ultralytics.nn.tasks import guess_model_task
+
+    from samcli.checkpoints.rebuilding import rebuild_network
+
+    network: Any
+    network, training = rebuild_network(path)
+
+    def hold(self: Any, weights: str, task: str | None = None) -> None:
+        self.model, self.ckpt, self.ckpt_path, self.model_name = network, {}, str(path), path.name
+        self.task = network.task = getattr(network, "task", None) or guess_model_task(network)
+        network.args = {**training, "task": self.task}
+        self.overrides = {**network.args, "model": path.name}
+
+    base = RTDETR if "RTDETR" in type(network).__name__ else YOLO
+    try:
+        return type(base.__name__, (base,), {"_load": hold, "__module__": __name__})("network.pt")
+    except Exception as error:
+        raise _unloadable(path, error) from error
+
+
+def _load_whole(path: Path) -> Any:
+    """Ultralytics' own loading: an exported model, or a .pt file that is trusted, which may run any code."""
     from ultralytics import RTDETR, YOLO
     from ultralytics.utils.checks import check_yolov5u_filename
 
@@ -94,25 +134,16 @@ def _load_model(path: Path, trusted: bool) -> tuple[Any, dict[int, str]]:
         raise WeightsError(f"Ultralytics would load {taken} instead of {path}: rename the file")
     try:
         with keep_threads():
-            exported = is_exported(path)
-            model = YOLO(path, task=_exported_task(path)) if exported else YOLO(path)
-            if not exported and "RTDETR" in type(model.model).__name__:
-                model = RTDETR(path)
-            names = {int(key): str(value) for key, value in dict(model.names).items()}  # opens an exported model
-    except Exception as error:  # whatever unpickling a stranger's file can raise
-        if isinstance(error.__cause__, pickle.UnpicklingError) and not trusted:
-            raise WeightsError(
-                f"{path} was refused: it would run code when loaded (not only known network classes are in it). "
-                "If you made it yourself: --trust-weights"
-            ) from error
-        raise WeightsError(
-            f"{path} cannot be loaded as a detector ({type(error).__name__}): {one_line(error)[:300]}"
-        ) from error
-    if model.task not in ("detect", "segment"):
-        raise WeightsError(f"{path.name} is a model for the task '{model.task}'; expected a detector")
-    if not names:
-        raise WeightsError(f"{path.name} names no classes")
-    return model, names
+            if is_exported(path):
+                return YOLO(path, task=_exported_task(path))
+            model = YOLO(path)
+            return RTDETR(path) if "RTDETR" in type(model.model).__name__ else model
+    except Exception as error:  # whatever a stranger's file can raise
+        raise _unloadable(path, error) from error
+
+
+def _unloadable(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{path} cannot be loaded as a detector ({type(error).__name__}): {one_line(error)[:300]}")
 
 
 def _exported_task(path: Path) -> str:

@@ -45,7 +45,8 @@ def many_threads() -> Iterator[int]:
 @pytest.mark.parametrize("exported", [False, True])
 def test_detector__leaves_torch_the_threads_that_it_was_given(many_threads, yolo, tmp_path, exported) -> None:
     """On a CPU Ultralytics' predictor takes one thread less than there are cores, for all that follows as well."""
-    detector = load_detector(str(exported_yolo(yolo, tmp_path) if exported else yolo), device="cpu")
+    path = exported_yolo(yolo, tmp_path) if exported else yolo
+    detector = load_detector(str(path), device="cpu", trust_weights=exported)
     assert torch.get_num_threads() == many_threads
     detector.detect([Image(ImageRef(tmp_path, "a.png"), np.zeros((64, 64, 3), np.uint8))])
     assert torch.get_num_threads() == many_threads

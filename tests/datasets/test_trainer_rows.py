@@ -72,6 +72,8 @@ ZOO: dict[str, tuple[str | bytes, set[str]]] = {
     "polygon on a vertical line": ("0 0.5 0.1 0.5 0.5 0.5 0.9", {"no-area"}),
     "polygon of one place": ("0 0.5 0.5 0.5 0.5 0.5 0.5", {"no-area"}),
     "polygon on a slanting line": ("0 0.1 0.1 0.5 0.5 0.9 0.9", {"sliver"}),
+    "polygons apart by the sign of 0": ("0 0 0.1 0.5 0.1 0.3 0.6\n0 -0 0.1 0.5 0.1 0.3 0.6", set()),
+    "boxes apart by the sign of 0": ("0 0 0.5 0.2 0.2\n0 -0 0.5 0.2 0.2", {"over-the-edge", "duplicate-row"}),
     "the same box twice": (f"{BOX}\n2 .1 .1 .1 .1\n{BOX}", {"duplicate-row"}),
     "the same box in other digits": (f"{BOX}\n1 0.50 0.5 0.2 2e-1", {"duplicate-row"}),
     "the same polygon twice": (f"{TRIANGLE}\n{TRIANGLE}", {"duplicate-row"}),
@@ -118,7 +120,29 @@ def test_judge__rejects_what_the_trainer_rejects(name, trainer) -> None:
 
 NUMBERS = st.one_of(
     st.floats(-0.02, 1.02).map(lambda value: f"{value:.4f}"),
-    st.sampled_from(["0", "1", "-0.01", "1.01", "-0.0100001", "1.0100001", "0.5", "nan", "1e39", "x", "-0", "2"]),
+    st.sampled_from(
+        [
+            "0",
+            "1",
+            "-0.01",
+            "1.01",
+            "-0.0100001",
+            "1.0100001",
+            "0.5",
+            "nan",
+            "1e39",
+            "x",
+            "-0",
+            "2",
+            "1_0",
+            "+.5",
+            "0x1",
+            "1e-50",
+            "-0.0",
+            "0,5",
+            "٠",
+        ]
+    ),
 )
 CLASS_WORDS = st.sampled_from(["0", "1", "2", "2.0", "3", "-1", "0.5"])
 COUNTS = st.sampled_from([4, 4, 4, 4, 6, 6, 8, 2, 5, 7, 0])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from samcli.config import VerifyOptions
 from samcli.datasets.verify import _TRAINER_SUFFIXES, BACKUP_FOLDER, KINDS, verify_labels
@@ -19,11 +21,14 @@ from samcli.types import Annotation, Instance
 
 BOX = "0 0.5 0.5 0.2 0.2\n"
 TRIANGLE = "1 0.1 0.1 0.5 0.1 0.3 0.6\n"
+_file = io.BytesIO()
+Image.new("RGB", (16, 12)).save(_file, "JPEG")
+JPEG = _file.getvalue()
 YAML = "train: images\nval: images\nnames: [cat, dog]\n"
 
 
 def data_set(root: Path, labels: dict[str, str], images: list[str] | None = None, yaml: str | None = YAML) -> Path:
-    """`labels` by key without suffix; an empty image for each, or those given."""
+    """`labels` by key without suffix; an image for each, or those given."""
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for key, text in labels.items():
@@ -33,7 +38,7 @@ def data_set(root: Path, labels: dict[str, str], images: list[str] | None = None
     for key in images if images is not None else [f"{key}.jpg" for key in labels]:
         path = root / "images" / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        path.write_bytes(JPEG)
     if yaml is not None:
         (root / "data.yaml").write_text(yaml)
     return root
@@ -106,8 +111,8 @@ def test_without_images__rows_are_judged_all_the_same(tmp_path) -> None:
 
 
 def test_images_beside_labels__are_found(tmp_path) -> None:
-    (tmp_path / "a.jpg").touch()
-    (tmp_path / "b.jpg").touch()
+    (tmp_path / "a.jpg").write_bytes(JPEG)
+    (tmp_path / "b.jpg").write_bytes(JPEG)
     (tmp_path / "a.txt").write_text(BOX)
     (tmp_path / "classes.txt").write_text("cat\n")
     assert found(tmp_path) == {"image-without-label": ["b.jpg"]}
@@ -122,7 +127,6 @@ def test_mixed_data__does_not_count_files_that_the_trainer_leaves_out(tmp_path) 
 
 
 def test_mixed_data__is_what_the_trainer_refuses(tmp_path, photos) -> None:
-    from PIL import Image
     from ultralytics.data.dataset import YOLODataset
 
     root = data_set(tmp_path, {"a": TRIANGLE, "b": BOX})
@@ -171,17 +175,163 @@ def test_data_yaml__is_judged(tmp_path, yaml, kinds) -> None:
     assert set(found(data_set(tmp_path / "data", {"a": TRIANGLE}, yaml=yaml))) == kinds
 
 
-def test_data_yaml__agrees_with_the_trainer(tmp_path, photos) -> None:
+TRAINER_YAMLS = [
+    *(f"train: images\nval: images\nnames: {names}" for names in (
+        "[cat, dog]", "{0: cat, 1: dog}", "{1: cat, 2: dog}", "{0: a, 2: b}", "[]", "{}", "{'0': a, '1': b}",
+        "{0: a, -1: b}", "{-1: a, -2: b}", "{0.5: a}", "{x: a}", "[1, 2.5, null, true]", "cat", "3",
+        "[[a], {b: c}]", "", "[cat, cat]",
+    )),
+    *(f"train: images\nval: images\nnc: {nc}" for nc in (
+        "2", "'2'", "2.0", "2.5", "", "x", "0", "-1", "true", ".inf"
+    )),
+    "train: images\nval: images\nnames: [cat, dog]\nnc: '2'",
+    "train: images\nval: images\nnames: [cat, dog]\nnc: 3",
+    "train: images\nval: images\nnames: [cat, dog]\nnc:",
+    "train: images\nval: images\nnames: [cat]\npath: 5",
+    "train: images\nval: 5\nnames: [cat]",
+    "train: images\nval: [images, 5]\nnames: [cat]",
+    "train: images\nval: [images, images]\nnames: [cat]",
+    "train: images\nval:\nnames: [cat]",
+    "train: images\nval: ../images\nnames: [cat]",
+    "train: ../images\nval: [../images]\nnames: [cat]",
+    "train: images\nval: images/a.jpg\nnames: [cat]",
+    "train: images\nval: nowhere\nnames: [cat]",
+    "train: images\nval: images\ntest: nowhere\nnames: [cat]",
+    "train: images\nval: images\ntest: 7\nnames: [cat]",
+    "train: images\nval: images\nnames: [c\xe9]",
+    "train: images\nval: images\nnames: [c\x01t]",
+    "val: images\nnames: [cat]",
+    "train: images\nvalidation: images\nnames: [cat]",
+    "train: images\nvalidation: nowhere\nnames: [cat]",
+    "train: [images]\nval: images\nextra: 1\nnames: [cat]",
+    "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TRAINER_YAMLS)
+def test_data_yaml__agrees_with_the_trainer(tmp_path, photos, text) -> None:
     from ultralytics.data.utils import check_det_dataset
 
-    for number, names in enumerate(("[cat, dog]", "{0: cat, 1: dog}", "{1: cat, 2: dog}", "{0: a, 2: b}", "[]")):
-        root = data_set(tmp_path / str(number), {"a": TRIANGLE}, yaml=f"train: images\nval: images\nnames: {names}")
-        try:
-            check_det_dataset(root / "data.yaml", autodownload=False)
-            refused = False
-        except Exception:
-            refused = True
-        assert ("data-yaml" in found(root)) == refused, names
+    root = data_set(tmp_path, {"a": TRIANGLE.replace("1", "0", 1)}, yaml="")
+    (root / "data.yaml").write_bytes(text.encode("latin-1"))
+    try:
+        check_det_dataset(root / "data.yaml", autodownload=False)
+        refused = ""
+    except Exception as error:
+        refused = str(error)
+    kinds = set(found(root)) & {"data-yaml", "path-missing"}
+    assert bool(kinds) == bool(refused), (kinds, refused)
+
+
+def test_data_yaml__of_another_kind_is_refused_without_python_text(tmp_path, samcli_run) -> None:
+    for text in ("- train\n- val\n", "5", "train: [\n"):
+        result = samcli_run("verify", data_set(tmp_path, {"a": BOX}, yaml=text))
+        assert result.exit_code == 2
+        assert "data.yaml" in result.stderr
+        assert "NoneType" not in result.stderr and "list" not in result.stderr
+
+
+def test_data_yaml__that_names_a_test_folder_that_is_absent_is_fit_to_train(tmp_path) -> None:
+    root = data_set(tmp_path, {"a": TRIANGLE}, yaml=YAML + "test: ../test/images\n")
+    result = verify_labels(root, VerifyOptions())
+    assert result.tallies == {}
+    assert result.notes == ["data.yaml: no test images in ../test/images"]
+
+
+def encoded(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:
+    file = io.BytesIO()
+    values = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(values).save(file, kind)
+    return file.getvalue()
+
+
+IMAGES = {
+    "sound.jpg": (encoded("JPEG"), None),
+    "sound.png": (encoded("PNG"), None),
+    "sound.webp": (encoded("WEBP"), None),
+    "sound.bmp": (encoded("BMP"), None),
+    "sound.tif": (encoded("TIFF"), None),
+    "png_named.jpg": (encoded("PNG"), None),
+    "ten.jpg": (encoded("JPEG", (10, 10)), None),
+    "nine.jpg": (encoded("JPEG", (40, 9)), "image-too-small"),
+    "narrow.png": (encoded("PNG", (9, 40)), "image-too-small"),
+    "half.jpg": (encoded("JPEG")[:-300], "image-damaged"),
+    "half.png": (encoded("PNG")[:-300], "image-damaged"),
+    "text.jpg": (b"this is text", "image-damaged"),
+    "empty.png": (b"", "image-damaged"),
+    "one_byte.jpg": (b"x", "image-damaged"),
+    "gif.jpg": (encoded("GIF"), "image-format"),
+    "trailer.jpg": (encoded("JPEG") + b"phone's trailer", "image-rewritten"),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images__are_judged_as_the_trainer_judges_them(tmp_path, name, monkeypatch) -> None:
+    from ultralytics.data.utils import verify_image_label
+    from ultralytics.utils import checks
+
+    def refuse(requirement: str) -> None:
+        raise OSError(f"{requirement} is not installed by a test")
+
+    monkeypatch.setattr(checks, "check_requirements", refuse)
+    data, kind = IMAGES[name]
+    root = data_set(tmp_path, {"a": TRIANGLE}, [], yaml="train: images\nval: images\nnames: [cat, dog]")
+    image = root / "images" / f"a{Path(name).suffix}"
+    image.write_bytes(data)
+    result = verify_labels(root, VerifyOptions())
+    assert set(result.tallies) == ({kind} if kind else set())
+    assert image.read_bytes() == data, "verify changes no image"
+    taken = verify_image_label((str(image), str(root / "labels" / "a.txt"), "", False, 2, 0, 0, False))[8] == 0
+    assert result.objects == int(taken)
+    assert taken == (kind in (None, "image-rewritten"))
+
+
+@pytest.mark.parametrize("kind", ["BMP", "WEBP"])
+def test_images__that_end_a_training_are_told(tmp_path, kind) -> None:
+    root = data_set(tmp_path, {"a": TRIANGLE})
+    (root / "images" / "a.jpg").write_bytes(encoded(kind)[:-400])
+    assert found(root) == {"image-damaged": ["a.jpg"]}
+
+
+def test_images__are_not_opened_where_their_kinds_are_ignored(tmp_path) -> None:
+    root = data_set(tmp_path, {"a": TRIANGLE})
+    (root / "images" / "a.jpg").write_bytes(b"")
+    kinds = ("image-damaged", "image-too-small", "image-format", "image-rewritten")
+    assert found(root, ignore=kinds) == {}
+    assert found(root, ignore=kinds[1:]) == {"image-damaged": ["a.jpg"]}
+
+
+def test_darknet_layout__has_no_labels_in_its_list_of_images(tmp_path) -> None:
+    (tmp_path / "obj_train_data").mkdir()
+    (tmp_path / "obj_train_data" / "a.jpg").write_bytes(JPEG)
+    (tmp_path / "obj_train_data" / "a.txt").write_text(BOX)
+    (tmp_path / "train.txt").write_text("data/obj_train_data/a.jpg\n")
+    (tmp_path / "more.txt").write_text("data/obj_train_data/a.jpg\n\ndata/obj_train_data/b.png\n")
+    result = verify_labels(tmp_path, VerifyOptions())
+    assert result.tallies == {}
+    assert (result.files, result.objects, result.image_count) == (1, 1, 1)
+    (tmp_path / "obj_train_data" / "a.jpg").unlink()
+    result = verify_labels(tmp_path, VerifyOptions())
+    assert (set(result.tallies), result.files) == (set(), 1)
+
+
+def test_list_of_images__is_a_label_file_where_an_image_has_its_name(tmp_path) -> None:
+    root = data_set(tmp_path, {"a": BOX, "train": "images/a.jpg\n"})
+    assert "not-a-number" in found(root)
+
+
+def test_split_folders__with_images_and_labels_of_their_own_go_together(tmp_path) -> None:
+    for split in ("train", "valid"):
+        for folder in ("images", "labels"):
+            (tmp_path / split / folder).mkdir(parents=True)
+        (tmp_path / split / "images" / "a.jpg").write_bytes(JPEG)
+        (tmp_path / split / "labels" / "a.txt").write_text(BOX)
+    (tmp_path / "valid" / "labels" / "a.txt").unlink()
+    (tmp_path / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnc: 1\nnames: ['cat']\n")
+    result = verify_labels(tmp_path, VerifyOptions())
+    assert set(result.tallies) == {"image-without-label"}
+    assert result.tallies["image-without-label"].examples == ["valid/images/a.jpg"]
+    assert (result.files, result.objects, result.image_count) == (1, 1, 2)
 
 
 def test_data_yaml__of_key_points_is_refused(tmp_path) -> None:

@@ -206,7 +206,8 @@ def test_exported_segmentation_model__is_taken_as_what_it_is(yolo_seg, photos, t
     original.write_bytes(yolo_seg.read_bytes())
     exported = Path(YOLO(original).export(format="torchscript", imgsz=320, verbose=False))
     image = resized(photos[1], 320, 320)
-    (wanted,), (found,) = (load(path, imgsz=320, masks=masks).detect([image]) for path in (original, exported))
+    (wanted,) = load(original, imgsz=320, masks=masks).detect([image])
+    (found,) = load(exported, imgsz=320, masks=masks, trust_weights=True).detect([image])
     assert len(found) == len(wanted) > 0
     np.testing.assert_array_equal(found.class_ids, wanted.class_ids)
     if masks:
@@ -234,7 +235,8 @@ def test_exported_model__gives_the_boxes_of_the_original(kind, yolo, photos, tmp
     exported = Path(YOLO(original).export(format=kind, imgsz=640, verbose=False, **options))
     image = read_image(photos[1])
     image = type(image)(image.ref, np.ascontiguousarray(image.pixels[:640, :640]))  # square: no padding
-    (wanted,), (found,) = (load(path).detect([image]) for path in (original, exported))
+    (wanted,) = load(original).detect([image])
+    (found,) = load(exported, trust_weights=kind == "torchscript").detect([image])
     assert len(found) == len(wanted) > 0
     np.testing.assert_allclose(found.boxes, wanted.boxes, atol=0.5)
     np.testing.assert_array_equal(found.class_ids, wanted.class_ids)
@@ -248,6 +250,28 @@ def test_detector__that_would_run_code_is_refused_and_runs_nothing(tmp_path, sav
         load(path)
     assert "\n" not in str(caught.value)
     assert not trace.exists()
+
+
+class Writes(torch.nn.Module):
+    """A program that empties a file of the user when it is run."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = str(path)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.from_file(self.path, True, 4, dtype=torch.uint8).zero_().sum()
+
+
+def test_torchscript__is_a_program_and_needs_trust(tmp_path) -> None:
+    (tmp_path / "mine").write_bytes(b"text")
+    torch.jit.save(torch.jit.script(Writes(tmp_path / "mine")), tmp_path / "evil.torchscript")
+    with pytest.raises(WeightsError, match=r"was refused.*TorchScript is a program.*--trust-weights"):
+        load(tmp_path / "evil.torchscript")
+    assert (tmp_path / "mine").read_bytes() == b"text"
+
+    torch.jit.load(tmp_path / "evil.torchscript")(torch.zeros(1))
+    assert (tmp_path / "mine").read_bytes() == bytes(4), "the file must be able to do harm, or this shows nothing"
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"PK\x03\x04 torn"])

@@ -7,8 +7,9 @@ import pytest
 import torch
 from helpers import same
 
-from samcli import prototypes, resampling
+from samcli.detectors import yolo_masks
 from samcli.detectors.yolo_masks import cut_masks
+from samcli.sam import resampling
 
 
 def lively(seed: int, size: tuple[int, int], grid: tuple[int, int], count: int) -> tuple[torch.Tensor, ...]:
@@ -53,7 +54,7 @@ def test_masks__made_in_strips_and_parts_are_the_same(monkeypatch) -> None:
     size = (403, 301)
     values = lively(1, size, (80, 64), 9)
     whole = list(cut_masks(*values, size))
-    monkeypatch.setattr(prototypes, "_FLOATS", 2 * 80 * 64)
+    monkeypatch.setattr(yolo_masks, "_FLOATS", 2 * 80 * 64)
     monkeypatch.setattr(resampling, "_CPU_ROWS", 7)
     assert list(cut_masks(*values, size)) == whole
 

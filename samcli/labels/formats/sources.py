@@ -16,7 +16,7 @@ from pathlib import Path
 
 from samcli.errors import ImageError, UsageError, one_line
 from samcli.images import find_images, probe_image
-from samcli.masks import Mask
+from samcli.labels.shapes import box_mask as box_mask
 from samcli.output.layout import Layout, Listing, images_of
 from samcli.types import Annotation, ImageRef, Size
 
@@ -199,23 +199,6 @@ def first_file(folder: Path, suffix: str) -> Path | None:
     files = (file for _, file in label_files(folder, suffix) if Path(file).name not in _NO_LABELS)
     found = next(files, None)
     return Path(found) if found else None
-
-
-def box_mask(box: tuple[float, float, float, float], image_size: Size) -> Mask:
-    """A filled rectangle: the box (xyxy) to whole pixels, one at least, inside the image.
-
-    Raises:
-        ValueError: the box has no extent, or lies outside the image.
-    """
-    import numpy as np
-
-    height, width = image_size
-    x1, y1, x2, y2 = box
-    if not (x1 < x2 and y1 < y2 and x1 < width and y1 < height and x2 > 0 and y2 > 0):
-        raise ValueError(f"box {x1:g}, {y1:g}, {x2:g}, {y2:g} in an image of {width} x {height} pixels")
-    left, top = min(max(round(x1), 0), width - 1), min(max(round(y1), 0), height - 1)
-    right, bottom = max(min(round(x2), width), left + 1), max(min(round(y2), height), top + 1)
-    return Mask.from_pixels(np.ones((bottom - top, right - left), bool), (left, top), image_size)
 
 
 def find_image_folder(path: Path, *, itself: bool) -> Path | None:
