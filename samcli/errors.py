@@ -6,6 +6,7 @@ Every message says what was given, what was expected and what to do next, in one
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -63,6 +64,74 @@ class ImageError(SamcliError):
 
 class RecordError(ImageError):
     """The record of one image cannot be read: it is damaged, or its file cannot be opened now."""
+
+
+class MemoryShortageError(ImageError):
+    """An image needs more memory than there is now. The next run tries it again."""
+
+
+_PASSING = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EAGAIN", "EINTR", "EBUSY", "ESTALE", "EIO", "ENODEV", "ENXIO",
+        "ENOTCONN", "ETIMEDOUT", "ECONNRESET", "ECONNABORTED", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN",
+        "ENETUNREACH", "ENETRESET", "EREMOTEIO", "ENOLCK", "ENOLINK",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+"""What the system says where it is short of something, or where a disk or a mount does not answer."""
+
+_ACCESS = frozenset({errno.EACCES, errno.EPERM})
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether a failure may pass by itself: it says nothing of the image, and a later try may succeed.
+
+    The one place that decides. Memory, descriptors, a mount that is stale or does not answer; a file whose whole
+    folder has vanished (unmounted), or that may not be read now. A file that is missing alone, or that is damaged,
+    is no such failure.
+    """
+    cause = _system_error(error)
+    if isinstance(cause, MemoryError):
+        return True
+    if not isinstance(cause, OSError):
+        return False
+    if cause.errno in _GONE:
+        return cause.filename is not None and not os.path.isdir(os.path.dirname(os.fspath(cause.filename)))  # noqa: PTH112, PTH120
+    return cause.errno in _PASSING
+
+
+def is_worth_retrying(error: BaseException) -> bool:
+    """Whether the next run should try again unasked: also where access was denied or memory was too small."""
+    cause = _system_error(error)
+    denied = isinstance(cause, OSError) and cause.errno in _ACCESS
+    return denied or isinstance(error, (MemoryShortageError, TimeoutError)) or is_transient(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the machine's own memory was too small, whichever library says so."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, (ImportError, OSError, RuntimeError)) and any(said in text for said in _NO_MEMORY))
+    )
+
+
+_NO_MEMORY = (
+    "failed to map segment", "annot allocate memory", "an't allocate memory", "bad_alloc", "can't start new thread",
+    "not enough memory",
+)  # fmt: skip
+"""What the loader, PyTorch, C++ and Python say where there is too little memory."""
+
+
+def _system_error(error: BaseException) -> BaseException:
+    """The error of the system that led to this one, as far as it is known."""
+    seen = error
+    while seen.__cause__ is not None:
+        seen = seen.__cause__
+    return seen
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -103,7 +103,7 @@ def _write(path: Path, pieces: Iterable[bytes]) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.writelines(pieces)
                 file.flush()
-                os.fchmod(file.fileno(), ordinary_mode())
+                make_ordinary(file.fileno())
                 os.fsync(file.fileno())
             Path(temporary).replace(path)
         except BaseException:
@@ -134,7 +134,7 @@ def write_folder_atomic(path: Path, files: Mapping[str, bytes]) -> None:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-            temporary.chmod(0o777 & ~_umask())
+            make_ordinary(temporary, 0o777)
             sync_folder(temporary)
             if path.is_symlink() or path.is_file():
                 path.unlink()
@@ -163,7 +163,7 @@ def move_atomic(source: Path, target: Path) -> None:
     """
     with storage_errors(target):
         with source.open("rb") as file:
-            os.fchmod(file.fileno(), ordinary_mode())
+            make_ordinary(file.fileno())
             os.fsync(file.fileno())
         source.replace(target)
         sync_folder(target.parent)
@@ -210,9 +210,13 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def ordinary_mode() -> int:
-    """The permissions that the umask gives to any other file: a temporary one is for its owner alone."""
-    return 0o666 & ~_umask()
+def make_ordinary(file: int | Path, mode: int = 0o666) -> None:
+    """Give a temporary file or folder, which is for its owner alone, the permissions that the umask gives others.
+
+    File systems without permissions (FAT, some network shares) refuse; there is nothing to set there.
+    """
+    with contextlib.suppress(OSError):
+        os.chmod(file, mode & ~_umask())  # noqa: PTH101 - also takes descriptors
 
 
 def _umask() -> int:

@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from samcli.errors import StorageError, WriteError
-from samcli.files import check_writable, fit_name, move_atomic, sha256_of, storage_errors, write_atomic
+from samcli.files import (
+    check_writable,
+    fit_name,
+    move_atomic,
+    sha256_of,
+    storage_errors,
+    write_atomic,
+    write_folder_atomic,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -203,3 +211,20 @@ def test_sha256_of__is_that_of_the_content(tmp_path: Path, monkeypatch: pytest.M
     assert sha256_of(tmp_path / "a") == expected
     monkeypatch.delattr(hashlib, "file_digest", raising=False)  # as in Python 3.10
     assert sha256_of(tmp_path / "a") == expected
+
+
+def test_file_system_without_permissions__takes_files_all_the_same(tmp_path, monkeypatch) -> None:
+    """FAT and some network shares refuse every change of permissions."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    for name in ("chmod", "fchmod"):
+        monkeypatch.setattr(os, name, refuse)
+    write_atomic(tmp_path / "a.txt", b"text")
+    write_folder_atomic(tmp_path / "masks", {"0.png": b"mask"})
+    (tmp_path / "moved.tmp").write_bytes(b"large")
+    move_atomic(tmp_path / "moved.tmp", tmp_path / "moved")
+    assert (tmp_path / "a.txt").read_bytes() == b"text"
+    assert (tmp_path / "masks" / "0.png").read_bytes() == b"mask"
+    assert (tmp_path / "moved").read_bytes() == b"large"

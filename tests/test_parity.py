@@ -13,6 +13,7 @@ import parity
 import pytest
 import weights
 from parity import Agreement, Way
+from precisions import needs_bf16
 
 from samcli.config import MaskGeneratorOptions
 
@@ -52,6 +53,7 @@ def test_fp32__gives_the_exact_masks_of_the_tiny_model(scenes) -> None:
         assert found.least >= 0.99
 
 
+@needs_bf16
 def test_bf16__stays_near_the_exact_masks_of_the_tiny_model(scenes) -> None:
     boxes, grid = of_boxes_and_everything("tiny", BF16, scenes, MaskGeneratorOptions(points_per_side=8))
     assert boxes.mean >= 0.985
@@ -60,6 +62,7 @@ def test_bf16__stays_near_the_exact_masks_of_the_tiny_model(scenes) -> None:
     assert grid.largest_difference <= 1
 
 
+@needs_bf16
 def test_bf16__loses_no_more_than_one_of_the_objects_that_fp32_finds(samcli_run, tmp_path) -> None:
     few = parity.held_out_scenes(8)
     exact, rounded = (parity.end_to_end(samcli_run, few, tmp_path, name) for name in ("fp32", "bf16"))

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import iou
+from precisions import BF16
 
 from samcli import Prompts, load_sam, read_image
 from samcli.masks import Mask
@@ -84,7 +85,7 @@ FOUND, EXTRA = 0.8, 0.3
 """Floors below what was measured (see the model card), so that a loss of meaning is seen."""
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", BF16])
 def test_boxes__give_the_masks_of_the_shapes(precision) -> None:
     sam = load_sam("tiny", device="cpu", precision=precision)
     ious = []

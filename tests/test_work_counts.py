@@ -25,11 +25,11 @@ from helpers import Run
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from samcli import engine as engine_module
 from samcli import files, masks
 from samcli.config import MaskGeneratorOptions
 from samcli.detectors.ultralytics import UltralyticsDetector
 from samcli.jobs.auto_annotate import AutoAnnotate
+from samcli.sam import engine as engine_module
 from samcli.sam.engine import Engine, load_sam
 from samcli.sam.mask_generator import everything
 from samcli.sam.networks import fast_decoder

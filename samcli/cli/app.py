@@ -4,6 +4,7 @@ No numpy, no torch here: help must come up at once. What a command needs it impo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -19,6 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from samcli import __version__
+from samcli.cli.terminal import open_standard_streams, shown_safely, styled
 from samcli.config import (
     O,
     Options,
@@ -27,7 +29,7 @@ from samcli.config import (
     resolve,
     variable_of,
 )
-from samcli.errors import SamcliError, WriteError, one_line
+from samcli.errors import SamcliError, WriteError, is_out_of_memory, one_line
 
 if typing.TYPE_CHECKING:
     pass
@@ -59,6 +61,7 @@ log = logging.getLogger("samcli")
 
 def main() -> None:
     """Entry point of the console script."""
+    open_standard_streams()
     app()
 
 
@@ -113,27 +116,16 @@ def command(
         def run(context: typer.Context, **arguments: Any) -> None:
             flags = {entry.name for entry in dataclasses.fields(kind)} if kind else set()
             given = {key: arguments.pop(key) for key in flags}
-            debug, quiet = arguments.pop("debug", False), arguments.get("quiet", False)
-            _log_to_stderr(debug=debug, quiet=quiet)
+            debug = arguments.pop("debug", False)
+            _log_to_stderr(debug=debug, quiet=arguments.get("quiet", False))
             if wants_context:
                 arguments["context"] = context
             if kind:
                 sources = {key: context.get_parameter_source(key) for key in flags}
                 said = frozenset(key for key, source in sources.items() if source and source.name == "ENVIRONMENT")
                 arguments["given"] = Given(given, said)
-            try:
-                function(**arguments)
-            except BrokenPipeError as error:  # whoever read our output has seen enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                raise typer.Exit(141) from error
-            except Exception as error:
-                if debug or (message := _explain(error)) is None:
-                    raise
-                print(f"samcli: {message}", file=sys.stderr)
-                raise typer.Exit(getattr(error, "exit_status", 1)) from error
-            except KeyboardInterrupt as error:
-                print("samcli: interrupted", file=sys.stderr)
-                raise typer.Exit(130) from error
+            with shown_safely():
+                _run(functools.partial(function, **arguments), debug=debug)
 
         signature = inspect.signature(function, eval_str=True).parameters
         wants_context = "context" in signature
@@ -154,6 +146,24 @@ def command(
         return function
 
     return register
+
+
+def _run(function: Callable[[], None], *, debug: bool) -> None:
+    """Run a command; end with the exit status of its error, shown in a line or two."""
+    try:
+        function()
+    except BrokenPipeError as error:  # whoever read our output has seen enough
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from error
+    except Exception as error:
+        if debug or (message := _explain(error)) is None:
+            raise
+        print(f"samcli: {message}", file=sys.stderr)
+        raise typer.Exit(getattr(error, "exit_status", 1)) from error
+    except KeyboardInterrupt as error:
+        print("samcli: interrupted", file=sys.stderr)
+        raise typer.Exit(130) from error
 
 
 def _parameters(kind: type[Options]) -> Iterator[inspect.Parameter]:
@@ -185,6 +195,8 @@ def _explain(error: Exception) -> str | None:
     """The error in a line for people; None for a bug of ours, which is shown whole."""
     if isinstance(error, SamcliError):
         return str(error)
+    if is_out_of_memory(error):
+        return f"the machine's memory is too small or in use by others ({one_line(error)[:200]})"
     if isinstance(error, ImportError) and ".so" in str(error):
         library = str(error).split(":")[0]
         if not library.startswith(("libGL", "libgthread", "libglib", "libX", "libxcb", "libSM", "libICE")):
@@ -206,9 +218,17 @@ class _StderrHandler(logging.Handler):
     """Lines on stderr, above the progress bar where there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm
+        with _bars_hidden():
+            print(f"samcli: {self.format(record)}", file=sys.stderr)
 
-        tqdm.write(f"samcli: {self.format(record)}", file=sys.stderr)
+
+def _bars_hidden() -> contextlib.AbstractContextManager[object]:
+    """Take progress bars off the terminal while a line is written, where there are any."""
+    if "tqdm" not in sys.modules:
+        return contextlib.nullcontext()
+    from tqdm import tqdm
+
+    return tqdm.external_write_mode(file=styled(sys.stderr))
 
 
 def _log_to_stderr(*, debug: bool, quiet: bool) -> None:

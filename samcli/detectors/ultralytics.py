@@ -13,6 +13,7 @@ import numpy as np
 from samcli.checkpoints.damage import check_undamaged
 from samcli.checkpoints.pickles import refusal
 from samcli.checkpoints.registry import WeightsFile, find_weights
+from samcli.checkpoints.torchvision_setup import import_torchvision
 from samcli.checkpoints.ultralytics_setup import keep_threads, prepare_ultralytics
 from samcli.detectors.base import parse_classes, same_size_groups
 from samcli.errors import WeightsError, one_line
@@ -88,6 +89,7 @@ def _load_model(path: Path, trusted: bool) -> tuple[Any, dict[int, str]]:
     if path.suffix == ".torchscript" and not trusted:
         raise refusal(path, "TorchScript is a program, which can read and write files")
     check_undamaged(path)
+    import_torchvision()  # ultralytics imports it for its NMS
     model = _load_whole(path) if trusted or is_exported(path) else _load_rebuilt(path)
     try:
         with keep_threads():  # an exported model is opened now

@@ -30,13 +30,26 @@ def choose_precision(name: str, device: torch.device) -> str:
     """`auto` is what the device does fastest without harm: bf16 where it is in hardware, else fp32.
 
     Raises:
-        UsageError: fp16 on a CPU, which has no arithmetic for it.
+        UsageError: the device does not compute in it.
     """
     if name == "auto":
         return "bf16" if _has_bf16(device) else "fp32"
     if name == "fp16" and device.type == "cpu":
         raise UsageError("--precision fp16 needs a GPU; on a CPU use bf16 or fp32")
+    if name == "bf16" and device.type == "cpu" and not cpu_computes_bf16():
+        raise UsageError(
+            "--precision bf16 needs a GPU or a CPU with AVX-512; use fp32 here. A run that was begun in bf16 "
+            "can be resumed only where bf16 is available"
+        )
     return name
+
+
+def cpu_computes_bf16() -> bool:
+    """Return whether torch has kernels for bf16 on this CPU; oneDNN raises where the instructions are missing."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return True
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return supported is None or bool(supported())
 
 
 def compute_exactly() -> None:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samcli.checkpoints.torchvision_setup import import_torchvision
 from samcli.config import MaskGeneratorOptions
 from samcli.errors import UsageError
 from samcli.masks import Mask
@@ -244,10 +245,12 @@ class Nms(Protocol):
 def box_nms(found: Sequence[Candidate], scores: Sequence[float], threshold: float) -> list[int]:
     """By IoU of boxes, as torchvision does it (the order of equal scores included)."""
     import torch
-    from torchvision.ops import batched_nms
 
     if not found:
         return []
+    import_torchvision()
+    from torchvision.ops import batched_nms
+
     boxes = torch.tensor([candidate.box for candidate in found], dtype=torch.float32)
     kept = batched_nms(boxes, torch.tensor(scores, dtype=torch.float32), torch.zeros(len(found)), threshold)
     return [int(index) for index in kept]

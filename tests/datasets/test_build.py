@@ -12,8 +12,8 @@ import pytest
 import yaml
 from PIL import Image as PillowImage
 
-from samcli import dataset as module
 from samcli.config import DatasetOptions
+from samcli.datasets import build as module
 from samcli.datasets.build import build_dataset
 from samcli.errors import UsageError
 from samcli.labels.class_map import ClassMap

@@ -10,6 +10,7 @@ import pytest
 import torch
 import weights
 from helpers import Bomb, same
+from precisions import needs_bf16
 from references import resized
 
 from samcli.checkpoints.registry import WeightsFile
@@ -140,6 +141,7 @@ def save_family(path: Path, family: str) -> Path:
     return path
 
 
+@needs_bf16
 @pytest.mark.parametrize("family", ["yolov8n", *(pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES)])
 def test_bf16__gives_nearly_the_same_answers_at_every_place(family, photos, tmp_path) -> None:
     path, image = save_family(tmp_path / "model.pt", family), resized(photos[0], 317, 419)
@@ -153,6 +155,7 @@ def test_bf16__gives_nearly_the_same_answers_at_every_place(family, photos, tmp_
     assert scores.mean() < 0.01
 
 
+@needs_bf16
 def test_bf16__finds_the_shapes_that_fp32_finds() -> None:
     exact, fast = (load_detector("tiny", precision=precision) for precision in ("fp32", "bf16"))
     count = 0
@@ -172,6 +175,7 @@ def test_bf16__finds_the_shapes_that_fp32_finds() -> None:
     assert count > 50
 
 
+@needs_bf16
 @pytest.mark.parametrize("masks", [False, True])
 def test_bf16__boxes_are_not_rounded_to_it(yolo_seg, photos, masks) -> None:
     (found,) = load(yolo_seg, precision="bf16", masks=masks).detect([read_image(photos[0])])

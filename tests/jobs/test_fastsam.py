@@ -13,6 +13,7 @@ import torch
 from detectors.test_ultralytics import Bomb
 from helpers import same
 from PIL import Image as PillowImage
+from precisions import needs_bf16
 from references import fastsam_reference, masks_of
 
 from samcli.config import AutoAnnotateOptions, EverythingOptions
@@ -120,6 +121,7 @@ def test_detector_without_masks__is_refused_before_anything_is_written(samcli_ru
     assert not (photo_folder.parent / "labels").exists()
 
 
+@needs_bf16
 def test_detector_alone__computes_in_the_precision_that_its_recipe_says(
     samcli_run, photo_file, yolo_seg, tmp_path
 ) -> None:

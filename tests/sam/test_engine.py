@@ -10,6 +10,7 @@ import pytest
 import torch
 import weights
 from helpers import Bomb, iou, same
+from precisions import needs_bf16
 from references import mobile_reference, photo, reference
 
 from samcli.errors import UsageError, WeightsError
@@ -260,6 +261,7 @@ def test_segment__refuses_another_models_embedding(engine, photos) -> None:
         engine.segment(other, Prompts(boxes=[[0, 0, 9, 9]]))
 
 
+@needs_bf16
 def test_bf16__masks_stay_close_to_exact_ones(small_sam, engine, photos) -> None:
     image = photo(photos[0], 810, 1080)
     exact = engine.segment(engine.encode([image])[0], Prompts(boxes=boxes_in(image)))
@@ -390,3 +392,11 @@ def test_device_and_precision__that_are_not_here_are_refused() -> None:
         choose_device("cuda:99")
     with pytest.raises(UsageError, match="needs a GPU"):
         choose_precision("fp16", torch.device("cpu"))
+
+
+def test_bf16__on_a_cpu_without_instructions_for_it_is_refused_and_auto_avoids_it(monkeypatch) -> None:
+    monkeypatch.setattr("samcli.sam.devices.cpu_computes_bf16", lambda: False)
+    monkeypatch.setattr("samcli.sam.devices._has_bf16", lambda device: False)
+    with pytest.raises(UsageError, match="use fp32 here"):
+        choose_precision("bf16", torch.device("cpu"))
+    assert choose_precision("auto", torch.device("cpu")) == "fp32"

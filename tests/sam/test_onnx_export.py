@@ -28,7 +28,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from samcli import onnx_check, onnx_export  # noqa: E402
+from samcli.sam import onnx_check, onnx_export  # noqa: E402
 from samcli.sam.onnx_check import decoder_inputs  # noqa: E402
 
 METRICS = {"sam": "tiny", "return_single_mask": True, "use_stability_score": True, "return_extra_metrics": True}

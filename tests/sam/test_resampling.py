@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from samcli import resampling
+from samcli.sam import resampling
 from samcli.sam.resampling import Axis, AxisBuilder, resized
 
 CPU = torch.device("cpu")

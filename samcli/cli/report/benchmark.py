@@ -17,6 +17,7 @@ from samcli.bench.setup import TASKS
 from samcli.bench.stages import STAGES
 from samcli.bench.targets import TARGETS, Targets, measure_targets
 from samcli.cli.report.text import printable
+from samcli.cli.terminal import open_console
 from samcli.config import BenchOptions
 from samcli.errors import UsageError
 from samcli.files import check_writable, write_atomic
@@ -174,9 +175,8 @@ def print_targets(result: Targets) -> None:
 
 
 def _console() -> Console:
-    from rich.console import Console
 
-    return Console(highlight=False)
+    return open_console(highlight=False)
 
 
 def new_table(*columns: str) -> Table:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from samcli.cli.report.text import SHOWN_FAILURES, printable
+from samcli.cli.terminal import open_console
 from samcli.datasets.build import Dataset
 
 if TYPE_CHECKING:
@@ -19,11 +20,10 @@ def print_dataset(result: Dataset, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.as_dict()))
         return
-    from rich.console import Console
     from rich.markup import escape
 
-    _print_splits(Console(highlight=False), result)
-    console = Console(highlight=False, soft_wrap=True)
+    _print_splits(open_console(highlight=False), result)
+    console = open_console(highlight=False, soft_wrap=True)
     if result.unlabelled:
         console.print(f"{result.unlabelled} images have no label file (--unlabelled)")
     for note in result.notes:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from samcli.cli.report.text import SHOWN_CLASSES, SHOWN_FAILURES, printable
+from samcli.cli.terminal import open_console
 from samcli.evaluation.evaluate import Evaluation, KindScores, Scores
 from samcli.evaluation.metrics import DILATION_RATIO
 
@@ -21,15 +22,14 @@ def print_evaluation(result: Evaluation, *, worst_count: int, as_json: bool) -> 
     if as_json:
         print(json.dumps(result.as_dict(worst_count)))
         return
-    from rich.console import Console
     from rich.markup import escape
 
-    console = Console(highlight=False)
+    console = open_console(highlight=False)
     for kind, scores in result.kinds.items():
         console.print(f"[bold]{_TITLES[kind]}[/]")
         _print_scores(console, scores)
     _print_worst(console, result.kinds[result.main], worst_count)
-    wide = Console(highlight=False, soft_wrap=True)
+    wide = open_console(highlight=False, soft_wrap=True)
     wide.print(f"[dim]{_legend(result)}[/]")
     for note in result.notes:
         wide.print(f"[yellow]note[/] {escape(printable(note))}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from samcli.cli.report.text import SHOWN_CLASSES, printable
+from samcli.cli.terminal import open_console
 from samcli.models import KnownModel, ModelFacts, Verdict
 
 if TYPE_CHECKING:
@@ -41,10 +42,9 @@ def print_models(models: Sequence[KnownModel], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(model) for model in models]))
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = open_console(highlight=False)
     shown = {name: column for name, column in _COLUMNS.items() if console.width >= column[0]}
     for role, title in _GROUPS.items():
         console.print(title, style="bold")

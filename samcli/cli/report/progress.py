@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from samcli.cli.report.text import duration
+from samcli.cli.terminal import styled
 from samcli.jobs.plan import Plan
 from samcli.types import Outcome, Status
 
@@ -39,7 +40,9 @@ class Progress:
         if sys.stderr.isatty() and not self._quiet:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self._total, unit="img", dynamic_ncols=True, smoothing=0.1)
+            self._bar = tqdm(
+                total=self._total, file=styled(sys.stderr), unit="img", dynamic_ncols=True, smoothing=0.1
+            )
         return self.update
 
     def update(self, outcome: Outcome) -> None:
@@ -90,7 +93,7 @@ class ImageCounter:
             if self._bar is None:
                 from tqdm import tqdm
 
-                self._bar = tqdm(unit="img", dynamic_ncols=True)
+                self._bar = tqdm(unit="img", file=styled(sys.stderr), dynamic_ncols=True)
             self._bar.update(count - self._bar.n)
         elif time.monotonic() - self._last >= LINE_EVERY:
             self._last = time.monotonic()
@@ -123,7 +126,10 @@ class DownloadProgress:
                 if self._bar is None:
                     from tqdm import tqdm
 
-                    self._bar = tqdm(total=total, desc=name, unit="B", unit_scale=True, dynamic_ncols=True)
+                    self._bar = tqdm(
+                        total=total, desc=name, file=styled(sys.stderr), unit="B", unit_scale=True,
+                        dynamic_ncols=True,
+                    )  # fmt: skip
                 self._bar.update(done - self._bar.n)
             elif time.monotonic() - self._last >= LINE_EVERY:
                 self._last = time.monotonic()

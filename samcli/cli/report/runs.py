@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samcli.cli.report.text import SHOWN_CLASSES, SHOWN_FAILURES, duration, print_rows, printable
+from samcli.cli.terminal import open_console
 from samcli.jobs.base import Job
 from samcli.jobs.status import Reasons
 from samcli.jobs.summary import Summary
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
 
 def print_summary(summary: Summary) -> None:
     """The table at the end of a run, the failures, and what to type next."""
-    from rich.console import Console
     from rich.markup import escape
 
-    console = Console(soft_wrap=True)
+    console = open_console(soft_wrap=True)
     if summary.skipped == summary.total:
         what = "The image was" if summary.total == 1 else f"All {summary.total} images were"
         console.print(f"{what} done before; nothing was left to do.", highlight=False)

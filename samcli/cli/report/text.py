@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from samcli.cli.terminal import open_console, printable
+
+__all__ = ["SHOWN_CLASSES", "SHOWN_FAILURES", "counted", "duration", "print_rows", "printable"]
+
 SHOWN_FAILURES = 5
 """Failures that are listed one by one."""
 
@@ -14,24 +18,18 @@ SHOWN_CLASSES = 20
 
 def print_rows(rows: Mapping[str, Any]) -> None:
     """Two plain columns."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name, value in rows.items():
         table.add_row(name, escape(str(value)))
-    Console(soft_wrap=True, highlight=False).print(table)
+    open_console(soft_wrap=True, highlight=False).print(table)
 
 
 def counted(count: int, thing: str) -> str:
     """`1 error`, `2 errors`."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
-
-
-def printable(key: str) -> str:
-    """A key on one line, whatever its bytes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in key)
 
 
 def duration(seconds: float) -> str:

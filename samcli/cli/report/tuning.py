@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from samcli.cli.report.text import SHOWN_FAILURES, printable
+from samcli.cli.terminal import open_console
 from samcli.evaluation.tuning import TRIED, Trial, Tuning
 
 if TYPE_CHECKING:
@@ -18,12 +19,11 @@ def print_tuning(result: Tuning, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         print(json.dumps(result.as_dict()))
         return
-    from rich.console import Console
     from rich.markup import escape
 
-    wide = Console(highlight=False, soft_wrap=True, stderr=True)
+    wide = open_console(highlight=False, soft_wrap=True, stderr=True)
     if not quiet:
-        console = Console(highlight=False, stderr=True)
+        console = open_console(highlight=False, stderr=True)
         _print_trials(console, result)
         _print_polygons(console, result)
         wide.print(f"[dim]{_legend(result)}[/]")

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from samcli.cli.report.text import counted, printable
+from samcli.cli.terminal import open_console
 from samcli.datasets.verify import KINDS, Finding, Tally, Verification
 
 if TYPE_CHECKING:
@@ -39,12 +40,11 @@ def print_verification(result: Verification, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.as_dict()))
         return
-    from rich.console import Console
     from rich.markup import escape
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = open_console(soft_wrap=True, highlight=False)
     if result.tallies:
-        Console(highlight=False).print(_table(result))
+        open_console(highlight=False).print(_table(result))
     _print_fixed(result, console)
     console.print(_seen(result))
     for note in result.notes:

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from precisions import needs_bf16
 from torch import nn
 
 from samcli.checkpoints.ultralytics_setup import prepare_ultralytics
@@ -110,6 +111,7 @@ def test_tinyvit__is_the_stock_forward(size) -> None:
     assert_same(encoder_forward(encoder)(batch), encoder(batch))
 
 
+@needs_bf16
 @pytest.mark.parametrize("network", [lambda: vit(256, 7), lambda: tinyvit(256)])
 def test_encoders__are_as_close_in_bf16_as_the_stock_forward(network: Callable[[], nn.Module]) -> None:
     encoder, batch = network(), images(1, 256)
@@ -186,6 +188,7 @@ def test_decoder__makes_the_same_masks_of_promising_prompts_and_of_those_alone(
             assert_same(found, masks[best > above])
 
 
+@needs_bf16
 def test_decoder__is_as_close_in_bf16_as_the_stock_forward(decoder) -> None:
     inputs = prompted("points and boxes", 16)
     exact, _ = decoder(*inputs, True)

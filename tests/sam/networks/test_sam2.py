@@ -11,6 +11,7 @@ import torch
 import weights
 from helpers import iou, same
 from PIL import Image as PillowImage
+from precisions import BF16, needs_bf16
 from safetensors.torch import load_file, save_file
 
 from samcli.errors import WeightsError
@@ -190,6 +191,7 @@ def test_chunks_and_batches__change_nothing(engine, photos) -> None:
     assert all(iou(a.pixels(), s.mask.pixels()) >= 0.9999 for a, s in zip(one_by_one, segments, strict=True))
 
 
+@needs_bf16
 def test_bf16__masks_stay_close_to_exact_ones(small_sam2, engine, photos) -> None:
     image = photo(photos[0], 810, 1080)
     exact = engine.segment(engine.encode([image])[0], Prompts(boxes=boxes_in(image)))
@@ -335,7 +337,7 @@ def test_resize__is_opencvs_and_leaves_what_fits_alone(engine, photos) -> None:
     assert np.array_equal(network.resize(image.pixels, (128, 100)), cv2.resize(image.pixels, (100, 128)))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", BF16])
 def test_auto_annotate__labels_with_sam_2(annotate, small_sam2, photo_folder, precision) -> None:
     result = annotate(photo_folder, "--sam", small_sam2, "--precision", precision, "--json")
     assert result.exit_code == 0, result.stderr
