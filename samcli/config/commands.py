@@ -162,7 +162,7 @@ class SpeckOptions(Options):
     """Which parts and holes of a mask its labels leave out."""
 
     min_part_area: str = option(
-        "0",
+        "1%,16",
         "Leave out parts, and fill holes, of fewer pixels (16), of a smaller share of the object (1%), or below "
         "both (1%,16). 0 keeps the network's masks to the pixel.",
         recipe=True,
@@ -196,7 +196,7 @@ class DuplicateOptions(Options):
     """Which masks are taken for the same object."""
 
     cross_class_iou: float = option(
-        1.0,
+        0.9,
         "Of two masks of different classes with a larger IoU, keep the one with the better score. 1 keeps both.",
         recipe=True, low=0, high=1, panel="Masks",
     )  # fmt: skip
@@ -228,7 +228,7 @@ class LabelOptions(Options):
     )
     parts: str = option(
         "bridge",
-        "Parts of a mask: joined by bridges, rows of their own, or only the largest.",
+        "Parts of a mask: joined to one row by bridges, rows of their own, or only the largest.",
         recipe=True,
         choices=("bridge", "separate", "largest"),
         panel="Labels",
@@ -236,6 +236,10 @@ class LabelOptions(Options):
     min_polygon_iou: float = option(
         0.98, "Polygons are as simple as this IoU with the mask allows.", recipe=True, low=0.5, high=1,
         panel="Labels",
+    )  # fmt: skip
+    max_points: int = option(
+        8000, "Most points of an object's polygons; where that is too few, --min-polygon-iou yields.", recipe=True,
+        low=100, panel="Labels",
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from samcli.detectors.agnostic import AgnosticDetector
 from samcli.detectors.base import Detector, DetectorSettings
 from samcli.detectors.loading import detector_name, load_detector
 from samcli.detectors.ultralytics import is_exported
-from samcli.jobs.base import Job, Models
+from samcli.jobs.base import Job, Models, without_idle
 from samcli.jobs.class_mapping import MappedDetector, class_map_facts, open_class_map
 from samcli.jobs.plan import Plan
 from samcli.jobs.segmenting import (
@@ -30,7 +30,6 @@ from samcli.jobs.segmenting import (
     refuse,
     to_instance,
     without_duplicates,
-    without_idle,
 )
 from samcli.jobs.worker import Finding, StageClock, Worker
 from samcli.labels.class_map import ClassMap

@@ -27,7 +27,6 @@ from samcli.jobs.segmenting import (
     reason_to_drop,
     refuse,
     to_instance,
-    without_idle,
 )
 from samcli.jobs.worker import Finding, SizeOf, StageClock, Worker, no_size
 from samcli.output.embeddings import store_facts
@@ -104,7 +103,7 @@ class Prompt(Job):
         recipe = {**super().recipe(), "format": list(self.format_names), **store_facts(self.options.embeddings)}
         for name in (*_SWITCHES, "point", "box", "mask_input", "prompts", "class_map"):
             recipe.pop(name, None)
-        return {**without_idle(recipe), **self._source.recipe()}
+        return {**recipe, **self._source.recipe()}
 
     def digest(self, key: str) -> str:
         """Of the image's own prompts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -77,19 +77,6 @@ def is_compiled(options: JobOptions, images: int) -> bool:
     if reason and options.compile == "on":
         log.warning("--compile on: %s here; going on without", reason)
     return reason is None
-
-
-_IDLE = {"agnostic_nms": False, "cross_class_iou": 1.0, "min_part_area": "0"}
-"""Values at which options change nothing."""
-
-
-def without_idle(recipe: Mapping[str, Any], idle: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the recipe without options that change nothing: runs begun before there were these go on.
-
-    `idle`: further options, with the values at which they change nothing.
-    """
-    values = {**_IDLE, **(idle or {})}
-    return {name: value for name, value in recipe.items() if name not in values or value != values[name]}
 
 
 def check_prompted(sam: str) -> None:

@@ -101,7 +101,7 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
         )
     changes = [
         f"--{name.replace('_', '-')} was {_shown(found.get(name))}, now {_shown(wanted.get(name))}"
-        for name in sorted({*found, *wanted})
+        for name in sorted({*found, *wanted} - {"polygons"})  # a version, no option
         if _shown(found.get(name)) != _shown(wanted.get(name))
     ]
     return (

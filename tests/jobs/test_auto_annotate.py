@@ -19,7 +19,7 @@ from samcli.images import read_image
 from samcli.jobs.auto_annotate import AutoAnnotate, padded
 from samcli.masks import mask_iou
 from samcli.output.records import read_record
-from samcli.polygons import mask_to_polygons, normalise
+from samcli.polygons import label_points, mask_to_polygons
 from samcli.sam.engine import Engine
 
 
@@ -116,7 +116,7 @@ def test_labels__are_rows_that_the_trainer_accepts_and_turns_into_the_masks(anno
         for instance in annotation.instances:
             drawn = np.zeros((height, width), bool)
             for ring in mask_to_polygons(instance.mask).rings:  # more than one only where parts stay apart
-                written = normalise(ring, height, width)
+                written = label_points(ring, height, width)
                 as_trained = next(
                     after
                     for row, after in read

@@ -97,7 +97,7 @@ def _cleaned(annotation: Annotation, limit: PartLimit) -> Annotation:
 
 def polygon_options(options: LabelOptions) -> PolygonOptions:
     """Return what the options of a command say about masks in labels."""
-    names = ("holes", "parts", "min_polygon_iou", "min_part_area")
+    names = ("holes", "parts", "min_polygon_iou", "max_points", "min_part_area")
     return recorded_polygon_options({name: getattr(options, name) for name in names if hasattr(options, name)})
 
 
@@ -107,6 +107,7 @@ def recorded_polygon_options(recipe: Mapping[str, Any]) -> PolygonOptions:
         recipe["holes"],
         recipe["parts"],
         recipe["min_polygon_iou"],
+        recipe.get("max_points", PolygonOptions.max_points),
         part_limit=recorded_part_limit(recipe),
     )
 
@@ -159,6 +160,9 @@ class LabelFormat:
 
     loses: frozenset[str] = frozenset()
     """What it cannot hold of a mask; the words are those of `losses`."""
+
+    has_rings = False
+    """Whether it writes `Rendering.polygons`."""
 
     one_per_stem = False
     """Whether images that differ in their suffix alone are in each other's way within the file for all."""

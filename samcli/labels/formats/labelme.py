@@ -18,7 +18,7 @@ from samcli.labels.formats.coco import figures, quality_of
 from samcli.labels.formats.json_items import beginning
 from samcli.labels.formats.sources import LabelSet, Source, box_mask, first_file, label_files
 from samcli.masks import Mask
-from samcli.polygons import PolygonOptions, draw, mask_to_polygons
+from samcli.polygons import PolygonOptions, draw, label_points, mask_to_polygons
 from samcli.types import Annotation, Instance, Size
 
 _NAMES = "labels.txt"
@@ -137,7 +137,7 @@ def _mask(shape: Mapping[str, Any], size: Size, source: Source) -> Mask | None:
     if kind == "polygon":
         if points.ndim != 2 or len(points) < 3 or points.shape[1] != 2:
             raise ValueError(f"a polygon of {len(points)} points; expected three or more")
-        return draw([(points + 0.5) / (size[1], size[0])], size)
+        return draw([label_points(points, *size)], size)
     if kind == "mask":
         left, top = (int(value) for value in points[0])
         with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as image:
