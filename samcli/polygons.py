@@ -58,6 +58,8 @@ class PolygonOptions:
     min_iou: float = 0.98
     max_points: int = 8000
     """Of all rings of an object; the bound on fidelity yields to it."""
+    at_centres: bool = False
+    """Judge rings at the centres of pixels, where labelme's files have them; else where YOLO's rows have them."""
     part_limit: PartLimit = KEEP_ALL
     """Parts and holes that labels leave out: `Rendering` does so, for all formats, before they see the mask."""
 
@@ -482,7 +484,8 @@ class _Outline:
         rings = _solid([_walk(root, tolerance) for root in self.groups])
         points = np.concatenate(rings, dtype=np.float64) + np.array(self.box[:2], np.float64)
         lengths = [len(ring) for ring in rings]
-        drawn = rasterise(_cut(label_points(points, *self.size), lengths), *self.size, self.box)
+        place = normalise if self.options.at_centres else label_points
+        drawn = rasterise(_cut(place(points, *self.size), lengths), *self.size, self.box)
         return _cut(points, lengths), drawn
 
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from samcli.checkpoints.registry import WeightsFile
 from samcli.config import JobOptions, LabelOptions
 from samcli.labels.formats import FORMATS, LabelFormat
-from samcli.polygons import POLYGONS_VERSION
+from samcli.labels.formats.base import polygon_options
+from samcli.output.manifest import Product
+from samcli.polygons import POLYGONS_VERSION, PolygonOptions
 
 if TYPE_CHECKING:
     from samcli.jobs.plan import Plan
     from samcli.jobs.worker import BaseWorker
+
+R = TypeVar("R")
 
 Models = Mapping[str, WeightsFile]
 """The checkpoints of a job by role (`det`, `sam`), found and verified."""
@@ -38,11 +42,14 @@ def without_idle(recipe: Mapping[str, Any], idle: Mapping[str, Any]) -> dict[str
     return {name: value for name, value in recipe.items() if name not in idle or value != idle[name]}
 
 
-class Job(ABC):
-    """One command's work on a folder of images."""
+class Job(ABC, Generic[R]):
+    """One command's work on a folder of images. `R`: what its networks make of an image, to be written."""
 
     command: ClassVar[str]
     """Its name on the command line."""
+
+    product: ClassVar[Product] = Product.LABELS
+    """What it makes."""
 
     folder: ClassVar[str] = "labels"
     """Name of the output folder where none is given."""
@@ -82,6 +89,12 @@ class Job(ABC):
         """Of the files that each image gets."""
         return [suffix for fmt in self.formats for suffix in fmt.suffixes]
 
+    @property
+    def shapes(self) -> PolygonOptions:
+        """How its masks become labels."""
+        labels, specks = (getattr(self.options, name, None) for name in ("labels", "specks"))
+        return polygon_options(labels or LabelOptions(), specks)
+
     def recipe(self) -> dict[str, Any]:
         """Every option that changes what is written, but for models and precision, as plain values by name."""
         recipe = without_idle({"command": self.command, **self.options.recipe()}, _IDLE)
@@ -93,16 +106,20 @@ class Job(ABC):
         """What else the outcome of this one image depends on, as a short hash: its own prompts, say."""
         return ""
 
-    def select(self, keys: Sequence[str]) -> Collection[str] | None:
-        """Which of the images that were found the job is about; None: all.
+    def matched(self, keys: Sequence[str]) -> Job[R]:
+        """The job held against the images that were found: a job of the same recipe.
 
         Raises:
             UsageError: something does not fit these images.
         """
+        return self
+
+    def asked(self) -> Collection[str] | None:
+        """Which of the images that were found the matched job is about; None: all."""
         return None
 
     @abstractmethod
-    def load(self, plan: Plan, models: Models) -> BaseWorker:
+    def load(self, plan: Plan, models: Models) -> BaseWorker[R]:
         """The worker, with its networks loaded.
 
         Raises:

@@ -18,20 +18,22 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from samcli.errors import ImageError, SamcliError, StorageError, WriteError, one_line
-from samcli.types import Annotation, Image, ImageRef, Outcome, Status
+from samcli.types import Image, ImageRef, Outcome, Status
+
+R = TypeVar("R")
 
 log = logging.getLogger("samcli")
 
 
-class Stages(Protocol):
-    """What a runner needs of a worker."""
+class Stages(Protocol[R]):
+    """What a runner needs of a worker; `R`: what its networks make of an image."""
 
     def read(self, ref: ImageRef) -> Image: ...
-    def annotate(self, images: Sequence[Image]) -> list[Annotation]: ...
-    def publish(self, ref: ImageRef, annotation: Annotation) -> Outcome: ...
+    def annotate(self, images: Sequence[Image]) -> list[R]: ...
+    def publish(self, ref: ImageRef, result: R) -> Outcome: ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class _Timed:
 
 
 def run_local(
-    stages: Stages,
+    stages: Stages[R],
     refs: Iterable[ImageRef],
     *,
     batch: int,
@@ -74,11 +76,11 @@ def run_local(
                     break
                 read = [reading.popleft().result() for _ in range(min(batch, len(reading)))]
                 yield from _settled([item.outcome for item in read if item.outcome is not None], settle)
-                for item, annotation in _annotate(stages, [item for item in read if item.image is not None]):
-                    if isinstance(annotation, Outcome):
-                        yield from _settled([annotation], settle)
+                for item, result in _annotate(stages, [item for item in read if item.image is not None]):
+                    if isinstance(result, Outcome):
+                        yield from _settled([result], settle)
                     else:
-                        writing.append(writers.submit(_publish, stages, item, annotation, settle))
+                        writing.append(writers.submit(_publish, stages, item, result, settle))
                 del read  # and the pixels with it
                 while writing and (writing[0].done() or len(writing) > 2 * batch + workers):
                     yield writing.popleft().result()
@@ -89,7 +91,7 @@ def run_local(
                 future.cancel()
 
 
-def _read(stages: Stages, ref: ImageRef) -> _Timed:
+def _read(stages: Stages[R], ref: ImageRef) -> _Timed:
     start = time.perf_counter()
     try:
         image = stages.read(ref)
@@ -100,13 +102,16 @@ def _read(stages: Stages, ref: ImageRef) -> _Timed:
     return _Timed(ref, time.perf_counter() - start, image)
 
 
-def _annotate(stages: Stages, items: list[_Timed]) -> Iterator[tuple[_Timed, Annotation | Outcome]]:
-    """Each item with its annotation. Where a batch fails, its images are tried alone: one may be to blame."""
+def _annotate(stages: Stages[R], items: list[_Timed]) -> Iterator[tuple[_Timed, R | Outcome]]:
+    """Each item with its result, or the outcome that it has failed.
+
+    Where a batch fails, its images are tried alone: one may be to blame.
+    """
     if not items:
         return
     start = time.perf_counter()
     try:
-        annotations = stages.annotate([item.image for item in items if item.image is not None])
+        results = stages.annotate([item.image for item in items if item.image is not None])
     except StorageError:
         raise  # the images' folder is gone: no verdict on the images
     except Exception as error:
@@ -120,14 +125,14 @@ def _annotate(stages: Stages, items: list[_Timed]) -> Iterator[tuple[_Timed, Ann
         yield item, _failed(item.ref, error, item.seconds + time.perf_counter() - start)
         return
     share = (time.perf_counter() - start) / len(items)
-    for item, annotation in zip(items, annotations, strict=True):
-        yield replace(item, seconds=item.seconds + share, image=None), annotation
+    for item, result in zip(items, results, strict=True):
+        yield replace(item, seconds=item.seconds + share, image=None), result
 
 
-def _publish(stages: Stages, item: _Timed, annotation: Annotation, settle: Callable[[Outcome], None]) -> Outcome:
+def _publish(stages: Stages[R], item: _Timed, result: R, settle: Callable[[Outcome], None]) -> Outcome:
     start = time.perf_counter()
     try:
-        outcome = stages.publish(item.ref, annotation)
+        outcome = stages.publish(item.ref, result)
     except SamcliError:
         raise  # no other image could be written either
     except Exception as error:

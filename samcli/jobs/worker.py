@@ -12,19 +12,20 @@ from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.config import LabelOptions
 from samcli.errors import ImageError, StorageError
 from samcli.images import read_image
 from samcli.labels.formats import LabelFormat, Rendering
-from samcli.labels.formats.base import polygon_options
 from samcli.labels.writing import write_annotation
 from samcli.output.layout import Labels
+from samcli.polygons import PolygonOptions
 from samcli.types import Annotation, Image, ImageRef, Outcome, Size, Status, UndecodedImage
+
+R = TypeVar("R")
 
 
 @dataclass
@@ -45,8 +46,11 @@ class StageClock:
                 self.seconds[stage] += time.perf_counter() - start
 
 
-class BaseWorker(ABC):
-    """What the workers of all commands share. `read` and `publish` may be called from many threads."""
+class BaseWorker(ABC, Generic[R]):
+    """What the workers of all commands share; `R` goes from `annotate` to `publish`.
+
+    `read` and `publish` may be called from many threads.
+    """
 
     def __init__(self, max_pixels: int, *, on_cpu: bool, clock: StageClock | None = None) -> None:
         self.clock = clock or StageClock()
@@ -81,11 +85,11 @@ class BaseWorker(ABC):
         return []
 
     @abstractmethod
-    def annotate(self, images: Sequence[Image]) -> list[Any]:
+    def annotate(self, images: Sequence[Image]) -> list[R]:
         """What the networks make of each image; `publish` gets it."""
 
     @abstractmethod
-    def publish(self, ref: ImageRef, result: Any) -> Outcome:
+    def publish(self, ref: ImageRef, result: R) -> Outcome:
         """Write one image's files; each whole or not at all.
 
         Raises:
@@ -130,7 +134,7 @@ def no_size(ref: ImageRef) -> None:
     """See SizeOf: all images are to be decoded."""
 
 
-class Worker(BaseWorker):
+class Worker(BaseWorker[Finding]):
     """An annotator and the writers of one recipe."""
 
     def __init__(
@@ -138,7 +142,7 @@ class Worker(BaseWorker):
         annotator: Annotator,
         labels: Labels,
         formats: Sequence[LabelFormat],
-        options: LabelOptions,
+        shapes: PolygonOptions,
         *,
         max_pixels: int,
         clock: StageClock | None = None,
@@ -152,7 +156,7 @@ class Worker(BaseWorker):
         self._labels = labels
         self._formats = [fmt for fmt in formats if fmt.suffixes]
         self._keeps_pixels = any("pixels" in fmt.needs for fmt in formats)
-        self._polygon_options = polygon_options(options)
+        self._polygon_options = shapes
 
     @property
     def names(self) -> Mapping[int, str]:

@@ -74,7 +74,7 @@ def convert(
         UsageError: nothing that can be read, nothing said to write, or files are in the way.
     """
     formats = _targets(options)
-    class_map = read_class_map(Path(options.class_map).expanduser()) if options.class_map else None
+    class_map = read_class_map(Path(name).expanduser()) if (name := options.class_mapping.class_map) else None
     path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
     run = _find_run(path, options)
     name = "records" if run else options.source_format or detect_format(path)
@@ -83,7 +83,7 @@ def convert(
     conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
     shapes = _polygon_options(options, run)
     for format_name, fmt in formats.items():
-        source = Source(path, _image_folder(path, options, run, name), options.max_pixels)
+        source = Source(path, _image_folder(path, options, run, name), options.input.max_pixels)
         labels = Labels(_read_run(source, run), source) if run else read_labels(name, source)
         classes = class_map.apply(labels.names) if class_map else None
         names = classes.names if classes else labels.names
@@ -105,10 +105,10 @@ def convert(
 
 def _polygon_options(options: ConvertOptions, run: RunFolder | None) -> PolygonOptions:
     """As the options say; of a run's masks, the labels leave out the specks that the run's own labels leave out."""
-    shapes = polygon_options(options)
+    shapes = polygon_options(options.labels)
     if run is None:
         return shapes
-    return replace(shapes, part_limit=recorded_part_limit(run.manifest.recipe))
+    return replace(shapes, part_limit=recorded_part_limit(run.manifest.recipe.values))
 
 
 def _find_run(path: Path, options: ConvertOptions) -> RunFolder | None:
@@ -256,7 +256,7 @@ class _Writer:
                 raise ImageError(
                     f"no such image in {self._source.images or 'sight: give its folder with --images'}"
                 )
-            pixels = read_image(self._source.refs[annotation.key], max_pixels=self._options.max_pixels).pixels
+            pixels = read_image(self._source.refs[annotation.key], max_pixels=self._options.input.max_pixels).pixels
         images = self._layout.images_from_output if self._source.images else ""
         return Rendering(annotation, self._names, self._shapes, pixels, images=images)
 
@@ -281,7 +281,7 @@ class _Writer:
         """Whether the image's files bear its whole name: it has no suffix, or another image has the plain one."""
         by_stem = bool(self._format.suffixes) or self._format.one_per_stem
         name = _without_suffix(key) if by_stem else key
-        if self._options.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
+        if self._options.naming.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
             name = key
         owner = self._taken.get(name.casefold())
         if owner == key:

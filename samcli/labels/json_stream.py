@@ -6,11 +6,14 @@ no reader takes for a number, so that they cost one object and not the file. Nes
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 import mmap
 import pickle
 import re
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ DEEPEST = 64
 """Levels of nesting; label formats have at most eight, and Python ends at a thousand."""
 
 _BLOCK = 1 << 16
+_BEGINNING = 1 << 20
 _SPOOL = 1 << 24
 """Bytes that a `Shelf` holds in memory before it goes to a temporary file."""
 
@@ -48,10 +52,7 @@ def walk(path: Path, *, levels: int | None = None, pieces: Iterable[bytes] | Non
     Raises:
         UsageError: it cannot be read, is no JSON, has a name twice in one object, or is nested too deeply.
     """
-    if pieces is not None:
-        yield from _Walk(path, levels).items(pieces, repaired=False)
-        return
-    data = _mapped(path)
+    data = _mapped(path) if pieces is None else b"".join(pieces)
     repaired = _MAYBE_ODD.search(data) is not None
     yield from _Walk(path, levels).items(_repaired(data) if repaired else _blocks(data), repaired=repaired)
 
@@ -73,14 +74,21 @@ class Item:
 
 
 def beginning(path: Path, count: int = 4) -> list[Item]:
-    """The first items of a JSON file; those before the first fault of a file that is no JSON."""
+    """The first items of a JSON file, as far as its first megabyte holds them; none of what is no JSON."""
     found: list[Item] = []
-    try:
-        for place, _, value in itertools.islice(walk(path, levels=1), count):
+    with contextlib.suppress(UsageError, OSError):
+        with path.open("rb") as file:
+            start = file.read(_BEGINNING)
+        for place, _, value in itertools.islice(walk(path, levels=1, pieces=[start]), count):
             found.append(Item(place[0] if place and isinstance(place[0], str) else "", value))
-    except UsageError:
-        pass
     return found
+
+
+def shown(value: Any) -> str:
+    """A value out of a file, shortened, in JSON's own words."""
+    text = json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, (list, dict)) else ""
+    kind = f"a list of {len(value)}" if isinstance(value, list) else "an object"
+    return (text if len(text) <= 40 else text[:37] + "...") or kind
 
 
 class Shelf:
@@ -89,6 +97,7 @@ class Shelf:
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(_SPOOL)  # noqa: SIM115 - it lives as long as the shelf
         self._end = 0
+        self._lock = threading.Lock()
 
     def put(self, value: Any) -> int:
         """The place of a plain value that has been put aside."""
@@ -100,16 +109,17 @@ class Shelf:
 
     def take(self, place: int) -> Any:
         """The value at a place."""
-        self._file.seek(place)
-        size = int.from_bytes(self._file.read(8), "little")
-        return pickle.loads(self._file.read(size))  # our own bytes, in a file without a name
+        with self._lock:
+            self._file.seek(place)
+            data = self._file.read(int.from_bytes(self._file.read(8), "little"))
+        return pickle.loads(data)  # our own bytes, in a file without a name
 
 
 def _mapped(path: Path) -> bytes | mmap.mmap:
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:
-                raise UsageError(f"cannot read {path}: it is empty; expected JSON")
+                raise UsageError(f"{path}:1: not JSON: it is empty")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
@@ -301,7 +311,7 @@ def _events(pieces: Iterable[bytes]) -> Iterator[tuple[int, list[tuple[str, Any]
     parser = ijson.basic_parse_coro(events, use_float=True)
     line = 1
     try:
-        for piece in pieces:
+        for piece in filter(None, pieces):  # nothing would mean the end
             for part in piece.splitlines(keepends=True) if b"\n" in piece else (piece,):
                 parser.send(part)
                 if events:

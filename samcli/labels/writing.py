@@ -35,7 +35,7 @@ def write_annotation(
         for fmt in formats
         for suffix, files in zip(fmt.suffixes, fmt.render_all(rendering), strict=True)
     ]
-    if "polygons" in vars(rendering):  # a format has made them
+    if any(fmt.makes_polygons for fmt in formats):
         annotation = replace(annotation, instances=_with_polygon_iou(annotation.instances, rendering.polygons))
     annotation = replace(
         annotation, instances=_with_label_iou(annotation.instances, rendering.annotation.instances)

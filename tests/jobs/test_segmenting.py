@@ -72,8 +72,8 @@ def test_duplicates__of_300_objects_compare_few_masks(monkeypatch: pytest.Monkey
 
 
 def test_recipe__options_that_do_nothing_are_left_out_of_it(tmp_path) -> None:
-    idle = AutoAnnotateOptions(agnostic_nms=False, cross_class_iou=1.0, min_part_area="0")
+    idle = AutoAnnotateOptions.of(agnostic_nms=False, cross_class_iou=1.0, min_part_area="0")
     assert not {"agnostic_nms", "cross_class_iou", "min_part_area"} & AutoAnnotate(idle).recipe().keys()
-    active = AutoAnnotateOptions(agnostic_nms=True, cross_class_iou=0.9, min_part_area="16")
+    active = AutoAnnotateOptions.of(agnostic_nms=True, cross_class_iou=0.9, min_part_area="16")
     recipe = AutoAnnotate(active).recipe()
     assert (recipe["agnostic_nms"], recipe["cross_class_iou"], recipe["min_part_area"]) == (True, 0.9, "16")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.config import LabelOptions
+from samcli.config import LabelOptions, SpeckOptions
 from samcli.errors import UsageError
 from samcli.files import Files as Files
 from samcli.labels.formats.sources import LabelSet, Source
@@ -95,10 +95,9 @@ def _cleaned(annotation: Annotation, limit: PartLimit) -> Annotation:
     return replace(annotation, instances=instances)
 
 
-def polygon_options(options: LabelOptions) -> PolygonOptions:
+def polygon_options(options: LabelOptions, specks: SpeckOptions | None = None) -> PolygonOptions:
     """Return what the options of a command say about masks in labels."""
-    names = ("holes", "parts", "min_polygon_iou", "max_points", "min_part_area")
-    return recorded_polygon_options({name: getattr(options, name) for name in names if hasattr(options, name)})
+    return recorded_polygon_options({**options.recipe(), **(specks.recipe() if specks else {})})
 
 
 def recorded_polygon_options(recipe: Mapping[str, Any]) -> PolygonOptions:
@@ -169,6 +168,9 @@ class LabelFormat:
 
     has_pictures = False
     """Whether its labels are pictures themselves, which must not be taken for the images."""
+
+    makes_polygons = False
+    """Whether its labels are a rendering's `polygons`: their IoU with the mask is a figure of the record then."""
 
     is_read = False
     """Whether `read` is there."""

@@ -19,7 +19,7 @@ from samcli.errors import UsageError
 from samcli.labels.class_names import usable_names
 from samcli.labels.formats.base import SPOOL, LabelFormat, Rendering, box_inside
 from samcli.labels.formats.sources import Failure, LabelSet, Source
-from samcli.labels.json_stream import Shelf, beginning, walk
+from samcli.labels.json_stream import Shelf, beginning, shown, walk
 from samcli.labels.objects import XYXY, Box, Entry, LabelledObject, Pixels, ReadImage, Shape, box_of, gather
 from samcli.labels.shapes import Floats, clip_ring, coco_mask, number, numbers
 from samcli.masks import Mask, mask_iou
@@ -232,7 +232,7 @@ def shape_of(item: Mapping[str, Any]) -> tuple[Shape, XYXY | None]:
         return Runs(value), box
     if value:
         if not isinstance(value, list):
-            raise ValueError(f"segmentation is {_brief(value)}; expected polygons or run lengths")
+            raise ValueError(f"segmentation is {shown(value)}; expected polygons or run lengths")
         parts = value if all(isinstance(part, list) for part in value) else [value]
         rings = [_ring(part) for part in parts if len(part) >= _LEAST_NUMBERS]
         if rings:
@@ -259,10 +259,6 @@ def _stated_box(value: Any) -> XYXY | None:
         raise ValueError(f"bbox has {len(found)} numbers; expected x, y, width, height")
     x, y, width, height = found
     return x, y, x + width, y + height
-
-
-def _brief(value: Any) -> str:
-    return f"'{value:.40}'" if isinstance(value, str) else f"{value!r:.40}".lower()
 
 
 _LEAST_POINTS, _LEAST_NUMBERS = 3, 6
@@ -296,18 +292,20 @@ class _Reader:
         """Of annotations, by the id of their image."""
         self._names: dict[Any, Any] = {}
         self._seen: set[Any] = set()
+        self._lost: list[Failure] = []
+        self._nameless: set[Any] = set()
         self._objects = self._crowds = 0
         take = {"images": self._image, "annotations": self._annotation, "categories": self._category}
         for place, line, value in walk(file, levels=1):
             if len(place) == 2 and place[0] in take:
                 if not isinstance(value, dict):
-                    raise UsageError(f"{file}:{line}: {place[0]} has {_brief(value)}; expected objects")
+                    raise UsageError(f"{file}:{line}: {place[0]} has {shown(value)}; expected objects")
                 take[str(place[0])](value, line)
             elif len(place) == 1 and place[0] in take and value != []:
-                raise UsageError(f"{file}:{line}: {place[0]} is {_brief(value)}; expected a list of objects")
+                raise UsageError(f"{file}:{line}: {place[0]} is {shown(value)}; expected a list of objects")
             elif len(place) == 1 and isinstance(place[0], int):
                 raise UsageError(f"{file}:{line}: {what_list_is(value)}")
-        if not self._images:
+        if not self._images and not self._lost:
             raise UsageError(f"{file} lists no images; expected COCO's images, annotations and categories")
         self._remark()
 
@@ -324,7 +322,7 @@ class _Reader:
                 if len(images) == 1
                 for image in images
             ],
-            failures=[*self._with_one_id(), *self._without_image()],
+            failures=[*self._lost, *self._with_one_id(), *self._without_image()],
             declared=bool(names),
             file_ids={index: key for index, key in enumerate(ids) if isinstance(key, int)},
         )
@@ -332,7 +330,10 @@ class _Reader:
     def _image(self, value: dict[str, Any], line: int) -> None:
         image_id, name = identity(value.get("id")), value.get("file_name")
         if image_id is None or not isinstance(name, str) or not name:
-            raise UsageError(f"{self._file}:{line}: an image has no {'id' if image_id is None else 'file_name'}")
+            lack = "id" if image_id is None else "file_name"
+            self._lost.append(Failure(f"image {shown(name or image_id)}", f"{self._file}:{line}: it has no {lack}"))
+            self._nameless.add(image_id)
+            return
         size = _side(value.get("height")), _side(value.get("width"))
         self._images.setdefault(image_id, []).append(_Image(image_id, name, size if all(size) else None))
 
@@ -370,7 +371,7 @@ class _Reader:
 
     def _without_image(self) -> Iterator[Failure]:
         for image_id, places in self._places.items():
-            if image_id not in self._images:
+            if image_id not in self._images and image_id not in self._nameless:
                 what = f"{len(places)} annotations of it, but not the image"
                 yield Failure(f"image_id {image_id}", f"{self._file} has {what}")
 
@@ -382,7 +383,7 @@ class _Reader:
     def _object(self, item: Mapping[str, Any]) -> LabelledObject:
         category_id = identity(item.get("category_id"))
         if category_id not in self._class_ids:
-            raise ValueError(f"category_id {_brief(item.get('category_id'))} is not among the categories")
+            raise ValueError(f"category_id {shown(item.get('category_id'))} is not among the categories")
         shape, box = shape_of(item)
         area = item.get("area")
         return LabelledObject(
@@ -425,7 +426,7 @@ def what_list_is(first: Any) -> str:
     """What a list at the root of a file is instead of COCO's images, annotations and categories."""
     if isinstance(first, dict) and {"image_id", "category_id"} <= first.keys():
         return (
-            "this is a list of COCO results, which names images and categories by number alone. Put it as "
+            "a list of COCO results, which names images and categories by number alone. Put it as "
             "'annotations' (score and all) into a file that has 'images' and 'categories' too"
         )
     return "a list; expected an object with COCO's images, annotations and categories"

@@ -6,15 +6,17 @@ Readers list entries (see `labels.objects`). Here the image of each is found by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from samcli.errors import ImageError, UsageError, nearest
 from samcli.labels.formats import FORMATS
+from samcli.labels.formats.coco import what_list_is
 from samcli.labels.formats.sources import Failure, LabelSet, Source
 from samcli.labels.image_names import ImageNames, key_of_unseen
+from samcli.labels.json_stream import beginning
 from samcli.labels.objects import (
     Entry,
     LabelledObject,
@@ -56,8 +58,30 @@ def detect_format(path: Path) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
+        if known := what_it_is(path):
+            raise UsageError(f"{path} is {known}")
         raise UsageError(f"no labels found in {path}; say what they are with --from {'|'.join(_sources())}")
     raise UsageError(f"{path} could be {' or '.join(found)}; say which with --from")
+
+
+def what_it_is(path: Path) -> str | None:
+    """What a file is that holds no labels, or not on its own, and what to do; None: it is not known."""
+    if path.is_dir() or not path.is_file():
+        return None
+    if path.suffix.lower() == ".txt":
+        return "one text file; for YOLO labels give their folder"
+    if path.suffix.lower() in (".csv", ".jsonl", ".ndjson"):
+        return "a file of prompts by its name: samcli prompt IMAGES --prompts takes it"
+    items = beginning(path) if path.suffix.lower() == ".json" else []
+    names = {item.name for item in items}
+    first = items[0].value if items else None
+    if names & {"shapes", "imagePath"}:
+        return "labelme's file of one image; give the folder that it lies in"
+    if names == {"images"} and isinstance(first, dict):
+        return "a file of prompts in samcli's own JSON: samcli prompt IMAGES --prompts takes it"
+    if isinstance(first, dict) and {"image_id", "category_id"} <= first.keys():
+        return what_list_is(first)
+    return None
 
 
 def read_labels(name: str, source: Source) -> Labels:
@@ -83,6 +107,8 @@ class Labels:
         self.source = source
         self._labels = labels
         self._entries, lost = matched(labels.entries, source)
+        self.unmatched = len(lost)
+        """How many images that the labels speak of are not there, or cannot be told apart."""
         self.failures = [*labels.failures, *lost]
         """Known before anything is read; more come while images are read."""
         self.omitted = Omissions()
@@ -93,17 +119,29 @@ class Labels:
         """Of a reader that lists no entries."""
         return {item.key: item for item in self._labels.annotations}
 
-    def keys(self) -> list[str]:
-        """The images that are spoken of and can be told, in order."""
+    def among(self, keys: Collection[str]) -> Labels:
+        """The same labels, held against these images."""
+        source = replace(self.source, known=keys)
+        reread = self._labels.reread
+        return Labels(reread(source) if reread is not None else self._labels, source)
+
+    def file_of(self, key: str) -> Path | None:
+        """The label file that speaks of this image alone, if there is one."""
+        entry = self._entries.get(key)
+        return Path(entry.where) if entry is not None and self._labels.reread is not None else None
+
+    @cached_property
+    def _keys(self) -> list[str]:
         return sorted({*self._entries, *self._read_at_once})
 
-    def stated_size(self, key: str) -> Size | None:
-        """(height, width) of an image as the labels state it.
+    def keys(self) -> list[str]:
+        """The images that are spoken of and can be told, in order."""
+        return self._keys
 
-        Raises:
-            ImageError: its labels cannot be read.
-        """
-        return _usable(self._raw(key).size)
+    @staticmethod
+    def stated_size(image: ReadImage) -> Size | None:
+        """(height, width) as the labels state it."""
+        return image.annotation.image_size if image.annotation else _usable(image.size)
 
     def image(self, key: str, size: Size | None = None) -> ReadImage:
         """What the labels say of an image, its size known and checked, objects outside of it left out.
@@ -113,7 +151,7 @@ class Labels:
         Raises:
             ImageError: its labels cannot be read, or are of an image of another size.
         """
-        return self._checked(self._raw(key), size)
+        return self.checked(self.raw(key), size)
 
     def __iter__(self) -> Iterator[ReadImage | Failure]:
         """Every image in the order of keys, and those that cannot be read."""
@@ -124,7 +162,7 @@ class Labels:
                 yield item
                 continue
             try:
-                yield self._checked(_as_read(item), None)
+                yield self.checked(_as_read(item), None)
             except ImageError as error:
                 yield Failure(item.key, str(error))
         yield from self.failures
@@ -141,7 +179,9 @@ class Labels:
         self.omitted.add(image.key, omitted)
         if omitted and not annotation.instances:
             lines = "; ".join(lines_of([("", one) for one in omitted]))
-            return Failure(image.key, f"no label is written: {lines}", all(one.expected for one in omitted))
+            return Failure(
+                image.key, f"no label is written: {lines}", expected=all(one.expected for one in omitted)
+            )
         if filled := sum(one.is_box for one in annotation.instances):
             self.source.remarks[FILLED] += filled
         return annotation
@@ -152,7 +192,12 @@ class Labels:
         except ImageError as error:
             return Failure(key, str(error))
 
-    def _raw(self, key: str) -> ReadImage:
+    def raw(self, key: str) -> ReadImage:
+        """What the labels say of an image, unchecked.
+
+        Raises:
+            ImageError: they cannot be read.
+        """
         if (entry := self._entries.get(key)) is None:
             item = self._read_at_once[key]
             if isinstance(item, Failure):
@@ -165,16 +210,23 @@ class Labels:
         except Exception as error:  # a damaged file may make a parser raise anything
             raise ImageError(f"{entry.where}: {lack_of_file(error)}") from error
 
-    def _checked(self, image: ReadImage, size: Size | None) -> ReadImage:
+    def checked(self, image: ReadImage, size: Size | None) -> ReadImage:
+        """The image, its size known and that of the labels, objects outside of it left out.
+
+        `size`: the image's own, where it is known already.
+
+        Raises:
+            ImageError: it is of another size.
+        """
         if image.annotation is not None:
             return image
         source = self.source
-        own = size or (source.size(image.key) if image.key in source.refs else None)
+        own = size or (source.size(image.key) if source.images and image.key in source.refs else None)
         stated = _usable(image.size)
         image = replace(image, size=own or stated or source.size(image.key))  # which says what to do
         if stated is not None and own is not None and stated != own:
             if not source.rescale:
-                raise ImageError(_another_size(source.path.name, stated, own))
+                raise ImageError(another_size(source.path.name, stated, own))
             image = _scaled(image, stated, own)
         return _inside(image, drop_crowds=source.crowds == "drop", max_pixels=source.max_pixels)
 
@@ -188,15 +240,15 @@ def _usable(size: Size | None) -> Size | None:
     return size if size is not None and min(size) > 0 else None
 
 
-def _another_size(where: str, stated: Size, own: Size) -> str:
-    """Why labels of one size do not fit an image of another."""
+def another_size(where: str, stated: Size, own: Size, *, rescale: bool = True) -> str:
+    """Why labels of one size do not fit an image of another; `rescale`: whether that can be asked for."""
     (height, width), (own_height, own_width) = stated, own
     text = f"{where} is about an image of {width} x {height} pixels, and this one has {own_width} x {own_height}"
     if stated == own[::-1]:
         return f"{text}, upright: the labels were made before it was turned by its EXIF orientation"
     if abs(height / width * own_width / own_height - 1) <= _SAME_RATIO:
-        return f"{text}: it has been resized since; --rescale scales the labels to it"
-    return f"{text}: it is another image, or a part of it; --rescale scales the labels all the same"
+        return f"{text}: it has been resized since" + ("; --rescale scales the labels to it" if rescale else "")
+    return f"{text}: it is another image, or a part of one"
 
 
 def _scaled(image: ReadImage, stated: Size, own: Size) -> ReadImage:
@@ -267,40 +319,42 @@ def matched(entries: Sequence[Entry], source: Source) -> tuple[dict[str, Entry],
 
 
 def _places(entries: Sequence[Entry]) -> str:
-    places = [f"'{entry.name}'" if entry.name != entries[0].name else entry.where for entry in entries]
-    if len(set(places)) < len(places):
-        places = [f"{entry.where} ('{entry.name}')" for entry in entries]
-    return " and ".join(dict.fromkeys(places))
+    places = dict.fromkeys(entry.where for entry in entries)
+    names = dict.fromkeys(f"'{entry.name}'" for entry in entries)
+    return " and ".join(places if len(places) > 1 else names)
 
 
 def _claims(entries: Sequence[Entry], source: Source) -> tuple[list[tuple[str, Entry]], list[Failure]]:
     """(key, entry) for entries whose image is known; whole names go before parts of names."""
-    if source.images is None:
+    if source.keys is None:
         named = [(entry.name if entry.exact else key_of_unseen(entry.name), entry) for entry in entries]
         nameless = [Failure(f"'{entry.name}'", f"{entry.where}: names no image") for key, entry in named if not key]
         return [(key, entry) for key, entry in named if key], nameless
-    names = ImageNames(source.refs)
+    names = ImageNames(source.keys)
     found: list[tuple[str, Entry]] = []
     failures: list[Failure] = []
     left: list[Entry] = []
     for entry in entries:
-        exact = [entry.name] if entry.exact else [key for key in entry.keys if key in source.refs][:1]
+        exact = [entry.name] if entry.exact else [key for key in entry.keys if key in source.keys][:1]
         exact = exact or names.exact(entry.name)
         if len(exact) == 1:
             found.append((exact[0], entry))
         else:
             left.append(entry)
     taken = {key for key, _ in found}
+    whole = bool(found)
     for entry in left:
-        alike = [key for key in names.alike(entry.name) or names.of_stem(entry.stem) if key not in taken]
+        alike = [
+            key for key in names.alike(entry.name, whole=whole) or names.of_stem(entry.stem) if key not in taken
+        ]
         if len(alike) == 1:
             found.append((alike[0], entry))
         else:
-            failures.append(Failure(entry.name, _no_image(alike, source)))
+            failures.append(Failure(entry.name, _no_image(alike, source), images=tuple(alike)))
     return found, failures
 
 
 def _no_image(alike: Sequence[str], source: Source) -> str:
     if not alike:
-        return f"no image of that name in {source.images}"
-    return f"could be {alike[0]} or {alike[1]}; expected the path below {source.images}"
+        return f"no image of that name in {source.images or 'the input'}"
+    return f"could be {alike[0]} or {alike[1]}; expected the path below {source.images or 'the input'}"

@@ -10,7 +10,7 @@ import functools
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,8 @@ class Failure:
 
     key: str
     reason: str
+    images: tuple[str, ...] = ()
+    """Keys of images that it may be about."""
     expected: bool = False
     """Nothing is wrong: its objects are all of kinds that are not asked for, or nobody has labelled it."""
 
@@ -50,6 +52,8 @@ class LabelSet:
     """Whether the names are the labels' own; else numbers stand for them."""
     file_ids: Mapping[int, int] = field(default_factory=dict)
     """Class id -> the number by which the labels know the class, where that is another."""
+    reread: Callable[[Source], LabelSet] | None = None
+    """Of labels with a file an image, found by the image's place: what they are for other images."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,10 @@ class Source:
     crowds: str = "drop"
     sizes_elsewhere: bool = False
     """Whether images need not be at hand: who reads knows their sizes."""
+    names: Mapping[int, str] | None = None
+    """Class names that a user gives, instead of those beside label files."""
+    known: Collection[str] | None = None
+    """Keys of the images, where they are known without their folder."""
     remarks: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -78,6 +86,11 @@ class Source:
     def refs(self) -> dict[str, ImageRef]:
         """The images by key, in order; none where their folder is not known."""
         return {} if self.images is None else {ref.key: ref for ref in find_images(self.images)}
+
+    @property
+    def keys(self) -> Collection[str] | None:
+        """The images' keys; None where nothing is known of them."""
+        return self.known if self.images is None else self.refs
 
     def size(self, key: str) -> Size:
         """(height, width) of an image, upright, from its header.
@@ -144,22 +157,26 @@ class Source:
         known, an entry for each label file, named as its image is but for the suffix.
         """
         top = folder or self.folder
-        if self.images is None:
+        if self.keys is None:
             files = [(name, file) for name, file in label_files(top, suffix) if Path(file).name not in _NO_LABELS]
             return [_entry(name[: len(name) - len(suffix)], file, parse) for name, file in sorted(files)], []
         layout, listing = Layout(Path(), top), Listing()
         entries: list[Entry] = []
-        seen: set[str] = set()
-        for key in self.refs:
-            names = [layout.label(key, suffix, whole_name=whole) for whole in (True, False)]
-            file = next((name for name in names if name not in seen and listing.has(name)), None)
+        lost: list[Failure] = []
+        seen: dict[str, str] = {}
+        for key in self.keys:
+            own, shared = (layout.label(key, suffix, whole_name=whole) for whole in (True, False))
+            file = next((name for name in (own, shared) if listing.has(name)), None)
             if file is None:
                 self.remarks["images have no labels and were left out"] += 1
-                continue
-            seen.add(file)
-            entries.append(_entry(key, file, parse))
-        lost = [
-            Failure(name, f"a label file without an image in {self.images}")
+            elif file in seen:  # their objects are surely not in the same places
+                remedy = f"name this one's {posixpath.basename(own)}"
+                lost.append(Failure(key, f"{file} is the label file of {seen[file]}; {remedy}"))
+            else:
+                seen[file] = key
+                entries.append(_entry(key, file, parse))
+        lost += [
+            Failure(name, f"a label file without an image in {self.images or 'the input'}")
             for name, file in label_files(top, suffix)
             if file not in seen and Path(file).name not in _NO_LABELS
         ]
@@ -239,6 +256,11 @@ def label_files(folder: Path, suffix: str) -> Iterator[tuple[str, str]]:
             if ending and name.endswith(ending) and not name.startswith("."):
                 file = f"{place}/{name}"
                 yield file[len(top) + 1 :], file
+
+
+def text_labels(folder: Path) -> Iterator[Path]:
+    """The .txt files that may be label files, in order."""
+    return (Path(file) for _, file in label_files(folder, ".txt") if Path(file).name not in _NO_LABELS)
 
 
 def first_file(folder: Path, suffix: str) -> Path | None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from samcli.errors import UsageError
-from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, load_yaml, names_beside
+from samcli.labels.class_names import DATA_YAML, load_yaml, names_beside
 from samcli.labels.formats.base import LabelFormat, Rendering, box_inside
-from samcli.labels.formats.sources import LabelSet, Source, first_file
+from samcli.labels.formats.sources import LabelSet, Source, text_labels
 from samcli.labels.objects import LabelledObject, ReadImage, gather
 from samcli.labels.yolo_rows import numbered_rows, read_row
 from samcli.polygons import label_points
@@ -43,21 +43,23 @@ class _Yolo(LabelFormat):
         Each row is an object: parts that were written as rows of their own stay apart.
         """
         folder = _label_folder(source.path)
-        names = names_beside(folder)
+        names = dict(source.names) if source.names is not None else names_beside(folder)
         if not names:
             source.remarks["folder of labels has no data.yaml or classes.txt: numbers stand for class names"] += 1
-        if source.images is None and not source.sizes_elsewhere:
+        if source.keys is None and not source.sizes_elsewhere:
             raise UsageError(f"{source.path}: these labels do not name their images; give the folder with --images")
 
         def parse(key: str, file: str) -> ReadImage:
             return read_rows(key, Path(file).read_bytes(), names, file)
 
         entries, lost = source.image_entries(self.suffix or "", parse, folder)
-        return LabelSet(names, entries=entries, failures=lost, declared=bool(names))
+        return LabelSet(names, entries=entries, failures=lost, declared=bool(names), reread=self.read)
 
 
 class YoloFormat(_Yolo):
     """Ultralytics' segmentation labels, and the `data.yaml` that its trainer is given."""
+
+    makes_polygons = True
 
     loses = frozenset({"borders", "empty", "repeated", "scores"})
     has_rings = True
@@ -70,9 +72,22 @@ class YoloFormat(_Yolo):
         """A folder of .txt files with rows of numbers."""
         if not path.is_dir() or lists_images_elsewhere(path):
             return False
-        files = [first_file(_label_folder(path), ".txt")]
-        words = files[0].read_text(errors="replace").split("\n")[0].split() if files[0] else ["?"]
-        return len(words) in (0, 5, 6) or (len(words) > 6 and _are_numbers(words))
+        files = itertools.islice(text_labels(_label_folder(path)), _LOOKED_AT)
+        rows = [row for file in files if (row := _first_row(file)) is not None]
+        return bool(rows) and any(not row or (len(row) > 1 and _are_numbers(row)) for row in rows)
+
+
+_LOOKED_AT = 10
+"""Label files that are looked at to tell what they are: one may be damaged."""
+
+
+def _first_row(file: Path) -> list[str] | None:
+    """The words of a file's first line, of which a large file is not read whole; None where it cannot be read."""
+    try:
+        with file.open(encoding="utf-8-sig", errors="replace") as opened:
+            return opened.readline(1 << 16).split()
+    except OSError:
+        return None
 
 
 class YoloBox(_Yolo):
@@ -105,7 +120,9 @@ def yolo_rows(rendering: Rendering) -> bytes:
 
 
 def lists_images_elsewhere(folder: Path) -> bool:
-    """Whether it is a data set in which text files list the images, as CVAT exports it, without the images."""
+    """Whether it is a data set in which text files list the images, as CVAT exports it."""
+    if (folder / "obj.names").is_file() and any(folder.glob("obj_*_data")):
+        return True
     if not (folder / "labels").is_dir() or (folder / "images").is_dir():
         return False
     try:
@@ -116,9 +133,10 @@ def lists_images_elsewhere(folder: Path) -> bool:
 
 
 def image_lists(data_yaml: Any) -> list[str]:
-    """The text files that a `data.yaml` says its images are listed in."""
-    said = [data_yaml.get(split) for split in SPLIT_FOLDERS] if isinstance(data_yaml, dict) else []
-    return [file for file in said if isinstance(file, str) and file.endswith(".txt")]
+    """The text files that a `data.yaml` says its images are listed in, whatever the subsets are called."""
+    said = data_yaml.values() if isinstance(data_yaml, dict) else []
+    files = [file for value in said for file in (value if isinstance(value, list) else [value])]
+    return [file for file in files if isinstance(file, str) and file.endswith(".txt")]
 
 
 def _are_numbers(words: list[str]) -> bool:
@@ -143,12 +161,12 @@ def read_rows(key: str, data: bytes, names: Mapping[int, str], file: str) -> Rea
         UnicodeDecodeError: it is no text.
     """
     rows = ((f"{file}:{number}", line) for number, line in numbered_rows(data))
-    objects, omitted = gather(rows, functools.partial(_object, names=names))
+    objects, omitted = gather(((where, (where, line)) for where, line in rows), lambda row: _object(*row, names))
     return ReadImage(key, objects, omitted=omitted)
 
 
-def _object(line: str, names: Mapping[int, str]) -> LabelledObject:
+def _object(where: str, line: str, names: Mapping[int, str]) -> LabelledObject:
     row = read_row(line)
     if names and row.class_id not in names:
         raise ValueError(f"class {row.class_id} has no name; names has {len(names)}, {min(names)} to {max(names)}")
-    return LabelledObject(row, row.class_id, Quality(detector_score=row.score))
+    return LabelledObject(row, row.class_id, Quality(detector_score=row.score), where=where)
