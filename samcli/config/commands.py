@@ -18,6 +18,7 @@ from samcli.config.groups import (
     LabelOptions,
     MaskGeneratorOptions,
     NamingOptions,
+    ReadingOptions,
     RunOptions,
     SamOptions,
     SpeckOptions,
@@ -107,6 +108,7 @@ class PromptOptions(CommandOptions):
     """All options of `samcli prompt`."""
 
     input: InputOptions = group(InputOptions)
+    reading: ReadingOptions = group(ReadingOptions)
     segmenter: SamOptions = group(SamOptions)
     fastsam: FastSamOptions = group(FastSamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
@@ -144,7 +146,7 @@ class PromptOptions(CommandOptions):
     )
     prompts: str | None = option(
         None,
-        "Prompts for many images: .json, .jsonl, .csv, a COCO file, or a folder of YOLO labels.",
+        "Prompts for many images: .json, .jsonl, .csv, or labels in any format that convert reads.",
         recipe=True,
         panel="Prompts",
         metavar="FILE|DIR",
@@ -228,6 +230,7 @@ class ConvertOptions(CommandOptions):
     """All options of `samcli convert`."""
 
     input: InputOptions = group(InputOptions)
+    reading: ReadingOptions = group(ReadingOptions)
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     format: tuple[str, ...] = option(
         (), "Format to write; may be repeated.", choices=FORMAT_NAMES, panel="Labels", many=True, flag="--to"

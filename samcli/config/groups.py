@@ -319,6 +319,19 @@ class ClassMapOptions(Options):
 
 
 @dataclass(frozen=True)
+class ReadingOptions(Options):
+    """How labels of other tools are read."""
+
+    crowds: str = option(
+        "drop",
+        "Regions with COCO's iscrowd. drop: leave them out. keep: read each as one object.",
+        choices=("drop", "keep"),
+        panel="Input",
+    )
+    rescale: bool = option(False, "Scale labels to the image where they state another image size.", panel="Input")
+
+
+@dataclass(frozen=True)
 class NamingOptions(Options):
     """How label files are named."""
 

@@ -216,7 +216,10 @@ def polygon_mask(rings: Sequence[Floats], image_size: Size) -> Mask:
     near = [ring for ring in (clip_ring(ring, image_size) for ring in rings) if len(ring) >= _LEAST_POINTS]
     if not near:
         raise ValueError("a polygon lies outside the image")
-    return Mask.from_coco(coco.merge(coco.frPyObjects([ring.ravel().tolist() for ring in near], *image_size)))
+    mask = Mask.from_coco(coco.merge(coco.frPyObjects([ring.ravel().tolist() for ring in near], *image_size)))
+    if not mask.area and all((ring.max(0) <= 0).any() or (ring.min(0) >= image_size[::-1]).any() for ring in near):
+        raise ValueError(f"a polygon lies outside the image of {image_size[1]} x {image_size[0]} pixels")
+    return mask
 
 
 def shape_of(item: Mapping[str, Any]) -> tuple[Shape, XYXY | None]:
@@ -313,7 +316,11 @@ class _Reader:
         """Its classes and images."""
         ids = sorted(self._names, key=_order)
         self._class_ids = {key: index for index, key in enumerate(ids)}
-        names = usable_names([self._names[key] for key in ids], [str(key) for key in ids], self._source.remarks)
+        names = usable_names(
+            [self._names[key] for key in ids],
+            ["" if key is None else str(key) for key in ids],
+            self._source.remarks,
+        )
         return LabelSet(
             dict(enumerate(names)),
             entries=[

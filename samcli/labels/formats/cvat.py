@@ -122,7 +122,10 @@ def _coco(package: _Package, files: Sequence[str], source: Source) -> LabelSet:
             file.parent.mkdir(exist_ok=True)
             with package.open(name) as packed, file.open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked)
-            found.append(Coco().read(replace(source, path=file)))
+            try:
+                found.append(Coco().read(replace(source, path=file)))
+            except UsageError as error:
+                raise UsageError(str(error).replace(str(file), f"{source.path}: {name}")) from error
     first = found[0]
     if any(labels.names != first.names for labels in found):
         raise UsageError(
