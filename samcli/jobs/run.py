@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from samcli.checkpoints.registry import find_all_weights, is_here
-from samcli.config import LabelOptions
 from samcli.errors import UsageError
 from samcli.files import write_atomic
 from samcli.jobs.base import Job, Models
@@ -20,13 +19,13 @@ from samcli.jobs.plan import Plan, find_scope, make_plan
 from samcli.jobs.summary import Summary
 from samcli.jobs.worker import BaseWorker
 from samcli.labels.formats import FORMATS
-from samcli.labels.formats.base import polygon_options
 from samcli.labels.writing import folds
 from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
 from samcli.output.journal import Journal, read_journal
 from samcli.output.layout import Layout, check_output, locked
 from samcli.output.manifest import Product, read_manifest, write_manifest
 from samcli.output.run_folder import RunFolder
+from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome, Status
 
 R = TypeVar("R")
@@ -173,6 +172,7 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
             with worker.clock.measure("fold"):
                 _fold(plan, job, summary)
     summary.notes += worker.notes()
+    summary.precision, summary.threads = plan.precision, torch_threads()
     summary.seconds = time.perf_counter() - begun
     summary.stages = {name: seconds for name, seconds in worker.clock.seconds.items() if seconds >= 0.001}
     return summary
@@ -195,7 +195,7 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
 
     Images whose record cannot be read count as failed: these files are not written without them.
     """
-    shapes = polygon_options(getattr(job.options, "labels", LabelOptions()))
+    shapes = job.shapes
     run = RunFolder(plan.layout, plan.manifest)
     missing = run.finish(folds(job.formats, plan.manifest.names, shapes, plan.layout.images_from_output))
     if missing:

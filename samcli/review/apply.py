@@ -19,13 +19,13 @@ from typing import Any, NoReturn
 from samcli.errors import ImageError, RecordError, SamcliError, UsageError
 from samcli.images import read_image
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering
+from samcli.labels.formats.base import recorded_polygon_options
 from samcli.labels.writing import folds, write_annotation
 from samcli.output.journal import Entry, Journal
 from samcli.output.layout import locked
 from samcli.output.manifest import Product, Recipe
 from samcli.output.records import rejection
 from samcli.output.run_folder import RunFolder
-from samcli.polygons import PolygonOptions
 from samcli.types import (
     Annotation,
     ImageMark,
@@ -353,7 +353,7 @@ class _Publisher:
                     f"this run has --format {name}, which records do not hold: it cannot be made again without "
                     "the networks. Nothing was changed"
                 )
-        self._polygon_options = PolygonOptions(*recipe.polygons)  # type: ignore[arg-type]
+        self._polygon_options = recorded_polygon_options(recipe.values)
 
     def publish(self, judgements: Sequence[_Judgement]) -> None:
         """Write record, labels and journal line of each; then the files that hold all images."""

@@ -350,12 +350,13 @@ CHANGED = {
     "min_stability": 0.1, "min_mask_area": 2, "format": ("yolo", "yolo"), "holes": "fill",
     "parts": "separate", "min_polygon_iou": 0.9, "class_map": "map.yaml",
     "best_mask": True, "refine": 1, "box_padding": 0.1, "text": "person", "text_threshold": 0.3,
+    "agnostic_nms": True, "cross_class_iou": 0.8, "min_part_area": "5", "max_points": 500,
 }  # fmt: skip
 """Another value of each option that changes what is written."""
 
 UNCHANGED = {
     "max_pixels": 5, "embeddings": "there", "on_collision": "suffix", "trust_weights": True, "device": "cpu",
-    "batch": 3, "workers": 5, "resume": False, "overwrite": True,
+    "batch": 3, "workers": 5, "threads": 2, "resume": False, "overwrite": True,
     "retry_failed": True, "max_failures": 5, "compile": "off",
 }  # fmt: skip
 """Of each that does not."""

@@ -44,6 +44,7 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)
 class Cvat(LabelFormat):
     """`cvat.zip`: `data.yaml`, `train.txt` and `labels/train/<image>.txt`, without the images."""
 
+    has_rings = True
     loses = frozenset({"borders", "empty", "repeated", "scores"})
     folded_name = _ZIP
     one_per_stem = True
