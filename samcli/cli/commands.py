@@ -154,6 +154,9 @@ def _run(job: Job[Any], data: Path, output: Path | None, *, dry_run: bool, json:
 def status(
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Output folder of a run.")],
     failures: Annotated[bool, typer.Option("--failures", help="List every failed image with its reason.")] = False,
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="List the incomplete and the excluded images.")
+    ] = False,
     reasons: Annotated[
         bool,
         typer.Option(
@@ -167,7 +170,7 @@ def status(
     from samcli.jobs.status import read_reasons, read_status
 
     why = read_reasons(output) if reasons else None
-    print_status(read_status(output), failures=failures, reasons=why, as_json=json)
+    print_status(read_status(output), failures=failures, withheld=incomplete, reasons=why, as_json=json)
 
 
 @command("preview")

@@ -250,6 +250,12 @@ class ConvertOptions(CommandOptions):
         panel="Input",
         metavar="DIR",
     )
+    incomplete: str | None = option(
+        None,
+        "Images with objects that have no label. Default: skip those of a run, keep others.",
+        choices=("skip", "keep"),
+        panel="Labels",
+    )
     overwrite: bool = option(False, "Write into a folder that is not empty.", panel="Labels")
 
 
@@ -344,6 +350,11 @@ class DatasetOptions(CommandOptions):
         "Regular expression on image paths; images with the same first capture group (e.g. a "
         "video id) stay in one split.",
         metavar="REGEX",
+    )
+    incomplete: str = option(
+        "skip",
+        "Images with objects that have no label (bad masks, objects that could not be read).",
+        choices=("skip", "keep"),
     )
     link: str = option(
         "hard",

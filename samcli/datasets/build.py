@@ -23,6 +23,8 @@ from samcli.labels.class_map import IDENTITY, ClassMap, MappedClasses
 from samcli.labels.class_names import DATA_YAML, SPLITS, find_names_file, read_names
 from samcli.labels.yolo_rows import numbered_rows
 from samcli.output.layout import Layout, Listing, default_output, stem_of
+from samcli.output.placing import find_withheld
+from samcli.types import Withheld
 
 SPLITS_FILE = "splits.csv"
 """Which image is where, and why."""
@@ -67,6 +69,10 @@ class Dataset:
     """Images without a label file; in the data set only as background."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Images whose labels no trainer would take, and why."""
+    incomplete: list[str] = field(default_factory=list)
+    """Images that show objects without a label; in the data set only where they are to be kept."""
+    excluded: list[str] = field(default_factory=list)
+    """Images that a person excluded; never in the data set."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -86,6 +92,8 @@ class Dataset:
             },
             "unlabelled": self.unlabelled,
             "left_out": self.left_out,
+            "incomplete": self.incomplete,
+            "excluded": self.excluded,
             "notes": self.notes,
         }
 
@@ -162,7 +170,15 @@ def _members(
     pattern = parse_pattern(options.group_by) if options.group_by else None
     members, apart = [], 0
     owners: dict[Path, str] = {}
-    for key, label in _with_labels(images, labels):
+    withheld = find_withheld(labels)
+    for key, found_label in _with_labels(images, labels):
+        label = found_label
+        if (image := withheld.get(key)) is not None:
+            is_incomplete = image.why is Withheld.INCOMPLETE
+            (result.incomplete if is_incomplete else result.excluded).append(key)
+            if not (is_incomplete and options.incomplete == "keep"):
+                continue
+            label = image.label
         if label is None:
             result.unlabelled += 1
             if options.unlabelled == "skip":
@@ -179,11 +195,17 @@ def _members(
         apart += pattern is not None and group == key
         members.append(_Member(key, label, found, shape, group))
     if not members:
-        why = next(iter(result.left_out.values()), "none has a label file; --unlabelled background takes them all")
+        why = next(iter(result.left_out.values()), _why_none(result))
         raise UsageError(f"no image of {images} can be in the data set: {why}")
     if apart:
         result.notes.append(f"--group-by finds nothing in {apart} keys: each of these images is a group of its own")
     return members
+
+
+def _why_none(result: Dataset) -> str:
+    if withheld := len(result.incomplete) + len(result.excluded):
+        return f"{withheld} are incomplete or excluded (--incomplete keep takes incomplete ones)"
+    return "none has a label file; --unlabelled background takes them all"
 
 
 def _with_labels(images: Path, labels: Path) -> Iterator[tuple[str, Path | None]]:

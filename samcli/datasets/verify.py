@@ -27,6 +27,7 @@ from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, find_names_file
 from samcli.labels.formats import FORMATS
 from samcli.output.layout import RUN_FOLDER, Layout, images_of, locked, stem_of
 from samcli.output.manifest import Product
+from samcli.output.placing import find_withheld
 from samcli.output.reading import read_own
 from samcli.output.records import LARGEST, read_areas
 from samcli.output.run_folder import RunFolder
@@ -69,6 +70,10 @@ KINDS = {
     "shared-label": Kind("warning", "two images of one name share a label file"),
     "label-without-image": Kind("warning", "no image has this label: a trainer does not look at it"),
     "image-without-label": Kind("warning", "no label file: a trainer takes it for background"),
+    "image-incomplete": Kind(
+        "warning", "objects in it have no label: its label file is kept aside, and samcli dataset leaves it out"
+    ),
+    "image-excluded": Kind("warning", "a person excluded it: samcli dataset leaves it out"),
     "image-rewritten": Kind("warning", "a JPEG file that a trainer rewrites: bytes follow the end of its data"),
     "box-far-larger": Kind("warning", "the mask fills little of the box that prompted it (--min-fill)"),
 }
@@ -245,6 +250,7 @@ class _Verifier:
         self.class_count = len(data.names) if data and data.names else None
         self.shapes: dict[str, Tally] = {"boxes": Tally(), "polygons": Tally()}
         self.with_label = 0
+        self.withheld = find_withheld(result.labels)
         self.ignores_images = set(options.ignore) >= _IMAGE_KINDS
 
     def run(self) -> None:
@@ -293,9 +299,13 @@ class _Verifier:
         for stem, names in images.items():
             if stem not in stems:
                 for name in names:
-                    self._find("image-without-label", folder.image_path + name)
+                    self._without_label(folder.image_path + name)
             elif len(names) > 1:
                 self._find("shared-label", folder.path + stem + ".txt", detail=" and ".join(names))
+
+    def _without_label(self, key: str) -> None:
+        image = self.withheld.get(key)
+        self._find(f"image-{image.why.value}" if image else "image-without-label", key)
 
     def _image(self, key: str) -> bool:
         """Whether a trainer takes an image; what is wrong with it is told."""

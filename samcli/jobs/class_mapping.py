@@ -111,6 +111,9 @@ class MappedSource:
     def digest(self, key: str) -> str:
         return self.source.digest(key)
 
+    def omitted(self, key: str) -> int:
+        return self.source.omitted(key)
+
     def for_image(self, key: str, image_size: Size) -> list[ObjectPrompt]:
         asked = [(prompt, self._mapped.ids[prompt.class_id]) for prompt in self.source.for_image(key, image_size)]
         return [replace(prompt, class_id=new) for prompt, new in asked if new is not None]

@@ -302,6 +302,7 @@ class PromptAnnotator:
             image.image_size,
             tuple(answer.instance for answer in kept if answer.instance is not None),
             tuple(answer.dropped for answer in flat if answer.dropped is not None),
+            omitted=self._source.omitted(image.ref.key),
         )
         return Finding(annotation, self._stacked(kept) if self._logits else None)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from samcli.output.journal import Entry
 from samcli.output.manifest import Product
-from samcli.types import Outcome, Status
+from samcli.types import Outcome, Status, Withheld
 
 _SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
 
@@ -34,6 +34,8 @@ class Summary:
     """Objects found and not labelled, over all runs in this folder; the reasons are in the records."""
     failures: dict[str, str] = field(default_factory=dict)
     """Key to reason, over all runs in this folder."""
+    withheld: dict[str, Withheld] = field(default_factory=dict)
+    """Images that trainers do not get, and why, over all runs in this folder."""
     seconds: float = 0.0
     stages: Mapping[str, float] = field(default_factory=dict)
     precision: str | None = None
@@ -59,6 +61,7 @@ class Summary:
         for counts, images in Counter(entry.instances for entry in done.values()).items():
             self.instances.update({class_id: images * count for class_id, count in counts})
         self.dropped += sum(entry.dropped for entry in done.values())
+        self.withheld.update((key, entry.withheld) for key, entry in done.items() if entry.withheld)
         self.failures.update((key, entry.error or "unknown") for key, entry in failed.items())
 
     def add(self, outcome: Outcome) -> None:
@@ -71,6 +74,8 @@ class Summary:
         self.empty += not outcome.instance_count
         self.instances.update(outcome.instances)
         self.dropped += outcome.dropped
+        if outcome.withheld:
+            self.withheld[outcome.ref.key] = outcome.withheld
 
     def add_unreadable(self, reasons: Mapping[str, str], earlier: Collection[str], now: Collection[str]) -> None:
         """Count images as failed that a file that holds all images lacks, as their records cannot be read.
@@ -80,6 +85,10 @@ class Summary:
         self.failures.update(reasons)
         self.skipped -= sum(key in earlier for key in reasons)
         self.done -= sum(key in now for key in reasons)
+
+    def withheld_as(self, why: Withheld) -> list[str]:
+        """Return the keys of the images that trainers do not get for this reason."""
+        return [key for key, reason in self.withheld.items() if reason is why]
 
     @property
     def remaining(self) -> int:
@@ -110,6 +119,8 @@ class Summary:
             "without_prompts": self.unasked,
             "instances": sum(self.instances.values()),
             "dropped": self.dropped,
+            "incomplete": self.withheld_as(Withheld.INCOMPLETE),
+            "excluded": self.withheld_as(Withheld.EXCLUDED),
             "instances_by_class": {
                 self.names.get(key, str(key)): count for key, count in sorted(self.instances.items())
             },

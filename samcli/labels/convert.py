@@ -25,7 +25,7 @@ from samcli.output.layout import Layout, stem_of
 from samcli.output.manifest import Product
 from samcli.output.run_folder import RunFolder
 from samcli.polygons import PolygonOptions
-from samcli.types import Annotation
+from samcli.types import Annotation, Withheld
 
 T = TypeVar("T")
 Watch = Callable[[int], None]
@@ -46,6 +46,8 @@ class Conversion:
     """Images without any object of a kind that is read, and why; nothing is wrong, and no label is written."""
     incomplete: dict[str, int] = field(default_factory=dict)
     """Key of an image that was written -> how many of its objects were left out."""
+    withheld: dict[str, str] = field(default_factory=dict)
+    """Images that are not written as they are incomplete or excluded; key to which of the two."""
     notes: list[str] = field(default_factory=list)
     """What a format cannot hold, and what else a user should know of."""
     files: int = 0
@@ -90,6 +92,8 @@ def convert(
         classes = class_map.apply(labels.names) if class_map else None
         names = classes.names if classes else labels.names
         annotations = _with_new_classes(labels.annotations, classes) if classes else labels.annotations
+        if run or options.incomplete:
+            annotations = _complete(annotations, conversion.withheld, keep=options.incomplete == "keep")
         writer = _Writer(fmt, options, source, names, output, watch, shapes=shapes, dry_run=dry_run)
         writer.write(annotations)
         conversion.files += writer.files
@@ -102,7 +106,26 @@ def convert(
         remarks = [f"{count} {what}" for what, count in source.remarks.items()] + labels.omitted.lines()
         conversion.notes += [remark for remark in remarks if remark not in conversion.notes]
         conversion.notes += describe(format_name, writer.lost)
+    conversion.notes += _withheld_lines(conversion.withheld)
     return conversion
+
+
+def _complete(
+    annotations: Iterable[Annotation | Failure], withheld: dict[str, str], *, keep: bool
+) -> Iterator[Annotation | Failure]:
+    """Without the images that trainers do not get, which `withheld` takes; `keep`: incomplete ones stay."""
+    for item in annotations:
+        why = None if isinstance(item, Failure) else item.withheld
+        if why is None or (keep and why is Withheld.INCOMPLETE):
+            yield item
+        else:
+            withheld[item.key] = why.value
+
+
+def _withheld_lines(withheld: Mapping[str, str]) -> Iterator[str]:
+    for why, remedy in ((Withheld.INCOMPLETE, " (--incomplete keep writes them)"), (Withheld.EXCLUDED, "")):
+        if keys := [key for key, reason in withheld.items() if reason == why.value]:
+            yield f"{len(keys)} {why.value} images were left out{remedy}, the first is {keys[0]}"
 
 
 def _polygon_options(options: ConvertOptions, run: RunFolder | None) -> PolygonOptions:

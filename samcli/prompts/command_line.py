@@ -40,6 +40,9 @@ class CommandLinePrompts:
             [o.box, o.points, o.point_labels, mask_identity(o.mask_input)] for o in self.objects
         ]  # fmt: skip
 
+    def omitted(self, key: str) -> int:
+        return 0
+
     def for_image(self, key: str, image_size: Size) -> list[ObjectPrompt]:
         return [fit_to_image(prompt, image_size) for prompt in self.objects]
 

@@ -41,6 +41,8 @@ class LabelPrompts:
     _failed: dict[str, str] = field(default_factory=dict)
     """Images that the labels speak of and whose objects cannot be told, and why."""
     _omitted: Omissions = field(default_factory=Omissions)
+    _omitted_of: dict[str, int] = field(default_factory=dict)
+    """Key -> number of its objects that were left out when it was asked for last."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -126,7 +128,11 @@ class LabelPrompts:
         if omitted and not prompts:  # nothing known is not nothing there: no empty label file
             raise ImageError("; ".join(lines_of(("", one) for one in omitted)))
         self._omitted.add(key, omitted)
+        self._omitted_of[key] = len(omitted)
         return list(prompts)
+
+    def omitted(self, key: str) -> int:
+        return self._omitted_of.get(key, 0)
 
 
 def _prompt(one: LabelledObject, image_size: Size, path: Path) -> ObjectPrompt:

@@ -121,6 +121,13 @@ class PromptSource(Protocol):
         """
         ...
 
+    def omitted(self, key: str) -> int:
+        """Number of objects of an image that could not be used and are not among those of `for_image`.
+
+        To be asked after `for_image`.
+        """
+        ...
+
 
 def fit_to_image(prompt: ObjectPrompt, image_size: Size) -> ObjectPrompt:
     """The prompt for an image of (height, width): a box that reaches over an edge is cut there.

@@ -161,6 +161,9 @@ class PromptTable:
         ]
         return hashlib.sha256(json.dumps([said, self._stated_size(number)]).encode()).hexdigest()[:16]
 
+    def omitted(self, key: str) -> int:
+        return 0
+
     def for_image(self, key: str, image_size: Size) -> list[ObjectPrompt]:
         number = self._images.get(key)
         if number is None:

@@ -26,6 +26,14 @@ def print_dataset(result: Dataset, *, as_json: bool) -> None:
     console = open_console(highlight=False, soft_wrap=True)
     if result.unlabelled:
         console.print(f"{result.unlabelled} images have no label file (--unlabelled)")
+    for keys, what in (
+        (result.incomplete, "images are incomplete: objects in them have no label (--incomplete)"),
+        (result.excluded, "images are excluded"),
+    ):
+        if keys:
+            more = ", ..." if len(keys) > SHOWN_FAILURES else ""
+            first = ", ".join(printable(key) for key in keys[:SHOWN_FAILURES])
+            console.print(f"{len(keys)} {what}: {escape(first)}{more}")
     for note in result.notes:
         console.print(f"[yellow]note[/] {escape(printable(note))}")
     for key, reason in list(result.left_out.items())[:SHOWN_FAILURES]:

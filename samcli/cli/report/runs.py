@@ -14,6 +14,7 @@ from samcli.jobs.base import Job
 from samcli.jobs.status import Reasons
 from samcli.jobs.summary import Summary
 from samcli.output.manifest import Product
+from samcli.types import Withheld
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,8 +56,22 @@ def print_summary(summary: Summary) -> None:
         console.print(f"Look at them:   samcli preview {escape(str(summary.output))}", highlight=False)
     for note in summary.notes:
         console.print(f"[dim]{escape(note)}[/]", highlight=False)
-    if summary.train_command and not summary.remaining:
+    if summary.withheld:  # a trainer takes images without labels for background
+        console.print(f"Train on a data set without them: {_data_set_command(summary)}", highlight=False)
+    elif summary.train_command and not summary.remaining:
         console.print(f"Train on them:  {escape(summary.train_command)}", highlight=False)
+
+
+def _data_set_command(summary: Summary) -> str:
+    from rich.markup import escape
+
+    return escape(f"samcli dataset DATASET --images IMAGES --labels {shlex.quote(str(summary.output))}")
+
+
+def _withheld(summary: Summary) -> str:
+    """`3 incomplete, 1 excluded`."""
+    counts = ((len(summary.withheld_as(why)), why.value) for why in Withheld)
+    return ", ".join(f"{count} {word}" for count, word in counts if count)
 
 
 def _summary_table(summary: Summary) -> Table:
@@ -76,6 +91,8 @@ def _summary_table(summary: Summary) -> Table:
         table.add_row("not begun", f"{summary.remaining}", "")
     if summary.product is Product.LABELS:
         table.add_row("instances", f"{sum(summary.instances.values())}", "")
+    if summary.withheld:
+        table.add_row("kept aside", f"{len(summary.withheld)}", f"{_withheld(summary)}: no labels for trainers")
     if summary.dropped:
         table.add_row(
             "dropped", f"{summary.dropped}", f"why: samcli status {shlex.quote(str(summary.output))} --reasons"
@@ -89,12 +106,17 @@ def _summary_table(summary: Summary) -> Table:
     return table
 
 
-def print_status(summary: Summary, *, failures: bool, reasons: Reasons | None, as_json: bool) -> None:
+def print_status(
+    summary: Summary, *, failures: bool, withheld: bool, reasons: Reasons | None, as_json: bool
+) -> None:
     """How far a run is; or why images failed; or the reasons of a run, grouped."""
     if as_json:
         print(json.dumps({**summary.as_dict(), **({"reasons": asdict(reasons)} if reasons else {})}))
     elif reasons:
         _print_reasons(reasons)
+    elif withheld:
+        for key, why in summary.withheld.items():
+            print(f"{printable(key)}: {why.value}")
     elif failures:
         for key, reason in summary.failures.items():
             print(f"{printable(key)}: {printable(reason)}")
@@ -109,6 +131,8 @@ def print_status(summary: Summary, *, failures: bool, reasons: Reasons | None, a
         rows["failed"] = f"{len(summary.failures)}" + (" (--failures lists them)" if summary.failures else "")
         if of_labels:
             rows["instances"] = f"{sum(summary.instances.values())}, {summary.dropped} dropped"
+        if summary.withheld:
+            rows["kept aside"] = f"{_withheld(summary)} (--incomplete lists them)"
         rows["labels" if of_labels else "embeddings"] = summary.output
         print_rows(rows)
 

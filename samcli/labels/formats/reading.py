@@ -184,7 +184,7 @@ class Labels:
             )
         if filled := sum(one.is_box for one in annotation.instances):
             self.source.remarks[FILLED] += filled
-        return annotation
+        return replace(annotation, omitted=len(omitted)) if omitted else annotation
 
     def _guarded(self, key: str) -> ReadImage | Failure:
         try:
