@@ -301,6 +301,8 @@ class Outcome:
     """Objects that were found and not labelled; the reasons are in the record."""
     digest: str = ""
     """Of what else it depends on beside the image and the recipe, e.g. the image's own prompts."""
+    passing: bool = False
+    """It failed for a reason that may pass: the next run tries again unasked."""
 
     @property
     def instance_count(self) -> int:

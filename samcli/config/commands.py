@@ -23,6 +23,13 @@ class InputOptions(Options):
     """Which images."""
 
     max_pixels: int = option(500_000_000, "Images of more pixels are recorded as failed.", low=1, panel="Input")
+    image_timeout: float = option(
+        300.0,
+        "Record an image as failed that is not decoded after this many seconds, e.g. on a network mount that does "
+        "not answer (0 = no limit).",
+        low=0,
+        panel="Input",
+    )
 
 
 def _trust_weights(panel: str) -> Any:

@@ -120,7 +120,7 @@ class AutoAnnotate(Job):
             plan.labels,
             self.formats,
             options,
-            max_pixels=options.max_pixels,
+            limits=options,
             clock=clock,
             notes=notes,
         )

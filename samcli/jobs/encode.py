@@ -62,7 +62,7 @@ class EncodeWorker(BaseWorker):
     """The image encoder, and the files of its embeddings."""
 
     def __init__(self, engine: Engine, labels: Labels, options: EncodeOptions) -> None:
-        super().__init__(options.max_pixels, on_cpu=engine.device.type == "cpu")
+        super().__init__(options, on_cpu=engine.device.type == "cpu")
         self._engine = engine
         self._labels = labels
         self._options = options

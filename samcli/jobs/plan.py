@@ -279,7 +279,7 @@ def _sort(
         elif entry is None or not entry.is_about(ref, run) or entry.digest != digest:
             todo.append(ref)
         elif not entry.done:
-            if job.options.retry_failed:
+            if job.options.retry_failed or entry.passing:
                 todo.append(ref)
             else:
                 failed[key] = entry

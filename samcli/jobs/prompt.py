@@ -135,7 +135,7 @@ class Prompt(Job):
             plan.labels,
             self.formats,
             options,
-            max_pixels=options.max_pixels,
+            limits=options,
             clock=clock,
             notes=notes,
             size_of=size_of,

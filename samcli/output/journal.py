@@ -53,6 +53,8 @@ class Entry(NamedTuple):
     """Objects found and not labelled."""
     digest: str = ""
     """Of what else this one image's outcome depends on, e.g. its own prompts."""
+    passing: bool = False
+    """It failed for a reason that may pass: the next run tries again unasked."""
 
     def is_about(self, ref: ImageRef, run: str) -> bool:
         """Whether it speaks of this very version of the file, under this recipe."""
@@ -127,6 +129,7 @@ class _Parser:
             row.get("whole_name", False),
             row.get("dropped", 0),
             row.get("digest", ""),
+            row.get("passing", False) is True,
         )
 
 
@@ -174,6 +177,8 @@ class Journal:
         }
         if outcome.digest:
             row["digest"] = outcome.digest
+        if outcome.passing:
+            row["passing"] = True
         line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
         with self._lock, storage_errors(self._path):
             self._file.write(line)
