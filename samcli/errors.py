@@ -24,6 +24,12 @@ class UsageError(SamcliError):
     exit_status = 2
 
 
+class NothingMatchedError(UsageError):
+    """Labels of two sides have nothing in common, though each can be read."""
+
+    exit_status = 3
+
+
 class WeightsError(SamcliError):
     """A checkpoint is missing, damaged, of an unknown family, or would run code when loaded."""
 

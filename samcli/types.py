@@ -249,6 +249,10 @@ class Instance:
     prompt_points: tuple[PromptPoint, ...] = ()
     crop_box: tuple[int, int, int, int] | None = None
     """The part of the image (xyxy) that the network saw, where it was not the whole."""
+    box: tuple[float, float, float, float] | None = None
+    """Its box in sub-pixels, where labels state a finer one than the mask's own."""
+    is_box: bool = False
+    """Its mask is nothing but its box, filled."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from samcli.checkpoints.hashes import remembered_sha256
 from samcli.checkpoints.model_folder import CONFIG, folder_identity, is_model_folder, read_json_object
 from samcli.errors import DownloadError, UnknownModelError, WeightsError, nearest, one_line
 from samcli.files import make_ordinary, sha256_of, storage_errors, write_atomic
@@ -316,9 +317,14 @@ def identity_of(path: Path) -> str:
         return folder_identity(path)
     files = checkpoint_files(path)
     if len(files) == 1:
-        return sha256_of(files[0])
-    listing = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
+        return _sha256(files[0])
+    listing = "".join(f"{_sha256(file)}  {file.name}\n" for file in files)
     return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    """The SHA-256 of a file, remembered in the cache folder."""
+    return remembered_sha256(path, cache_folder() / "hashes.json")
 
 
 def is_here(name: str) -> bool:
@@ -397,7 +403,7 @@ def _verified(checkpoint: Checkpoint, path: Path) -> str:
     Raises:
         WeightsError: it is another.
     """
-    found = sha256_of(path)
+    found = _sha256(path)
     expected = checkpoint.expected_sha256
     if expected is None:
         write_atomic(_pins_file(), json.dumps({**_pins(), checkpoint.name: found}, indent=1).encode())

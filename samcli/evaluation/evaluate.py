@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.config import EvalOptions
-from samcli.errors import ImageError, UsageError
+from samcli.errors import ImageError, NothingMatchedError, UsageError
 from samcli.evaluation.ground_truth import LabelledObject, LabelSet, match_keys
 from samcli.evaluation.metrics import (
     Kind,
@@ -149,6 +149,8 @@ class Evaluation:
     left_out: dict[str, str] = field(default_factory=dict)
     """Images that could not be evaluated, and why."""
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """Why the figures say nothing."""
     image_root: Path | None = None
 
     @property
@@ -158,8 +160,8 @@ class Evaluation:
 
     @property
     def exit_status(self) -> int:
-        """0 all evaluated; 3 some could not be."""
-        return 3 if self.left_out else 0
+        """0 all evaluated; 3 some could not be, or the figures say nothing."""
+        return 3 if self.left_out or self.warnings else 0
 
     def as_dict(self, worst_count: int) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -169,6 +171,7 @@ class Evaluation:
             "classes_matched_by": self.classes_matched_by,
             "matched_by": self.matched_by,
             "notes": self.notes,
+            "warnings": self.warnings,
             **{
                 kind: {
                     "overall": scores.overall.as_dict(),
@@ -214,7 +217,6 @@ def pair_objects(
     """The objects of both sides, image by image, with classes that both share; no figures yet. See `evaluate`."""
     classes = _make_classes(predictions, truth, options, class_map)
     found = Evaluation({}, classes.matched_by, "", image_root=images or predictions.image_root)
-    found.notes += [*predictions.notes, *truth.notes]
     pairs = _pairs(predictions, truth, images, found.notes)
     for key, predicted_key, truth_key in pairs:
         try:
@@ -228,7 +230,9 @@ def pair_objects(
         key, reason = next(iter(found.left_out.items()))
         raise UsageError(f"none of {len(pairs)} images could be evaluated; {key}: {reason}")
     found.names = classes.names
+    found.notes[:0] = [*predictions.notes, *truth.notes]  # of what was left out while the objects were read, too
     found.notes += classes.notes()
+    found.warnings += classes.warnings()
     found.matched_by = _matched_by(found, options)
     return found
 
@@ -245,9 +249,9 @@ def _pairs(
         predicted = match_keys(keys, known)
     truths = match_keys(keys, true)
     if not truths:
-        raise UsageError(
+        raise NothingMatchedError(
             f"no image in common: the first of {len(keys)} is '{keys[0]}', the first of the truth "
-            f"'{true[0] if true else ''}'"
+            f"'{true[0] if true else ''}'; expected names that end alike, but for the suffix"
         )
     without = len(keys) - len(truths)
     if without:
@@ -264,7 +268,9 @@ def _pairs(
 
 
 def _size(key: str, *sides: tuple[LabelSet, str | None], image_root: Path | None) -> Size:
-    """What either side knows, or else the image's header."""
+    """The image's own, from its header, or else what either side states."""
+    if image_root is not None and (image_root / key).is_file():
+        return probe_image(ImageRef(image_root, key), _MAX_PIXELS).image_size
     for labels, own_key in sides:
         if own_key is not None and (size := labels.image_size(own_key)) is not None:
             return size
@@ -277,14 +283,21 @@ class _Classes:
     """Shared class ids, given out as classes come."""
 
     def __init__(
-        self, matched_by: str, truth: Mapping[int, str] | None, predicted: Mapping[int, str] | None
+        self,
+        matched_by: str,
+        truth: Mapping[int, str] | None,
+        predicted: Mapping[int, str] | None,
+        *,
+        numbers: tuple[Mapping[int, int], Mapping[int, int]] = ({}, {}),
+        by: str = "",
     ) -> None:
-        self.matched_by = matched_by
+        self.matched_by, self._numbers, self._by = matched_by, numbers, by
         self._truth, self._predicted = truth or {}, predicted or {}
         self._dropped: set[int] = set()
         self._ids: dict[str | int, int] = {}
         self.names: dict[int, str] = {}
-        self._seen: tuple[set[str], set[str]] = (set(), set())
+        self._seen: tuple[set[int], set[int]] = (set(), set())
+        """Shared ids that the predictions and the truth have; the truth's declared ones count."""
         for class_id, name in sorted(self._truth.items()):
             self._shared(class_id, name, 1)
 
@@ -311,17 +324,31 @@ class _Classes:
             self.names[0] = UNNAMED
             return 0
         name = name or f"class {class_id}"
-        identity: str | int = name if self.matched_by == "name" else class_id
+        identity: str | int = name if self.matched_by == "name" else self._numbers[side].get(class_id, class_id)
         shared = self._ids.setdefault(identity, len(self._ids))
         self.names.setdefault(shared, name)
-        self._seen[side].add(name)
+        self._seen[side].add(shared)
         return shared
+
+    def warnings(self) -> list[str]:
+        """That not one predicted class is one of the truth's: every figure is 0 then, whatever the masks."""
+        mine, true = self._seen
+        if self.matched_by == "nothing" or not mine or mine & true:
+            return []
+        first, other = (self.names[min(seen, default=0)] if seen else "none" for seen in (mine, true))
+        remedy = "--class-map" if self.matched_by == "name" else "--names and --truth-names"
+        return [
+            f"not one predicted class is a class of the truth (predicted: {first}; truth: {other}): no "
+            f"object can match. Say which is which with {remedy}, or --class-agnostic"
+        ]
 
     def notes(self) -> list[str]:
         """Classes that were predicted and are none of the truth's: most likely two names for one thing."""
-        if self.matched_by != "name":
+        if self.matched_by == "id":
+            return [self._by]
+        if self.matched_by == "nothing":
             return []
-        unknown = sorted(self._seen[0] - self._seen[1])
+        unknown = sorted(self.names[shared] for shared in self._seen[0] - self._seen[1])
         if not unknown:
             return []
         more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
@@ -348,9 +375,26 @@ def _make_classes(
         mapped = class_map.apply(names)
         dropped = {old for old, new in mapped.ids.items() if new is None}
         names = {old: mapped.names[new] for old, new in mapped.ids.items() if new is not None}
-    classes = _Classes(by, truth.names, names)
+    numbers, how = _numbers(predictions, truth)
+    classes = _Classes(by, truth.names, names, numbers=numbers, by=how)
     classes.drop(dropped)
     return classes
+
+
+def _numbers(predictions: LabelSet, truth: LabelSet) -> tuple[tuple[Mapping[int, int], Mapping[int, int]], str]:
+    """By which numbers classes without names on one side are the same, and how to say so.
+
+    COCO numbers categories as it likes, other labels count classes from 0: then the order of category ids counts.
+    """
+    if predictions.file_ids and truth.file_ids:
+        return (predictions.file_ids, truth.file_ids), "classes matched by their category ids"
+    for side, labels in (("truth", truth), ("predictions", predictions)):
+        if labels.file_ids and labels.file_ids != {index: index for index in labels.file_ids}:
+            first = labels.file_ids[min(labels.file_ids)]
+            name = (labels.names or {}).get(min(labels.file_ids), "")
+            how = f"class 0 is the first category of the {side} ({first} '{name}'), and so on by ascending id"
+            return ({}, {}), f"classes matched by number: {how}; --names names them"
+    return ({}, {}), "classes matched by number: one side has no names; --names names them"
 
 
 def _matched_by(found: Evaluation, options: EvalOptions) -> str:

@@ -259,6 +259,7 @@ class _FoundLabels:
     """What one way of prompting SAM has given: a `LabelSet`."""
 
     image_root = None
+    file_ids: Mapping[int, int] = {}
     notes: tuple[str, ...] = ()
 
     def __init__(self, names: Mapping[int, str]) -> None:

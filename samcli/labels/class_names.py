@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,33 @@ def parse_names(value: Any, where: str, *, unique: bool = True) -> dict[int, str
         seen.add(name)
         names[class_id] = name
     return names
+
+
+def usable_names(said: Sequence[Any], ids: Sequence[str], remarks: Counter[str]) -> list[str]:
+    """The names of classes, each there and each once: what labels say where they can be used, else made of ids.
+
+    `remarks`: gets a line for each that is another than the labels say.
+    """
+    names: list[str] = []
+    taken = {name for name in said if isinstance(name, str)}
+    seen: set[str] = set()
+    for name, class_id in zip(said, ids, strict=True):
+        text = str(name).strip() if isinstance(name, (str, int)) and not isinstance(name, bool) else ""
+        usable = str(name) if text and str(name) not in seen else ""
+        if not usable:
+            usable = _new_name(f"{text}-{class_id}" if text else f"class{class_id}", taken)
+            what = f"the name '{text}' is there twice" if text else "has no name"
+            remarks[f"class ({class_id}) is called '{usable}': {what}"] += 1
+        seen.add(usable)
+        taken.add(usable)
+        names.append(usable)
+    return names
+
+
+def _new_name(wanted: str, taken: Set[str]) -> str:
+    """The name, or with a number after it, if others have it."""
+    numbered = (f"{wanted}-{number}" for number in itertools.count(2))
+    return next(name for name in itertools.chain([wanted], numbered) if name not in taken)
 
 
 def _brief(value: Any) -> str:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from samcli.config import ConvertOptions
-from samcli.errors import ImageError, RecordError, UsageError, one_line
+from samcli.errors import ImageError, UsageError, one_line
 from samcli.files import check_writable, write_atomic, write_atomic_pieces, write_files
 from samcli.images import read_image
-from samcli.labels.class_map import ClassMap, read_class_map
+from samcli.labels.class_map import MappedClasses, read_class_map
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering, check_formats
 from samcli.labels.formats.base import polygon_options
 from samcli.labels.formats.losses import describe, losses
-from samcli.labels.formats.reading import detect_format, read_labels
+from samcli.labels.formats.reading import FILLED, Labels, detect_format, read_labels
 from samcli.labels.formats.sources import Failure, LabelSet, Source, find_image_folder
+from samcli.labels.objects import Entry, ReadImage
 from samcli.output.layout import Layout, stem_of
 from samcli.output.manifest import Product
 from samcli.output.run_folder import RunFolder
@@ -39,6 +40,10 @@ class Conversion:
     instances: int = 0
     failures: dict[str, str] = field(default_factory=dict)
     """Key to reason."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Images without any object of a kind that is read, and why; nothing is wrong, and no label is written."""
+    incomplete: dict[str, int] = field(default_factory=dict)
+    """Key of an image that was written -> how many of its objects were left out."""
     notes: list[str] = field(default_factory=list)
     """What a format cannot hold, and what else a user should know of."""
     files: int = 0
@@ -77,14 +82,20 @@ def convert(
     conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
     for format_name, fmt in formats.items():
         source = Source(path, _image_folder(path, options, run, name), options.max_pixels)
-        labels = _read_run(source, run) if run else read_labels(name, source)
-        labels = _with_new_classes(labels, class_map) if class_map else labels
-        writer = _Writer(fmt, options, source, labels, output, watch, dry_run=dry_run)
-        writer.write()
+        labels = Labels(_read_run(source, run), source) if run else read_labels(name, source)
+        classes = class_map.apply(labels.names) if class_map else None
+        names = classes.names if classes else labels.names
+        annotations = _with_new_classes(labels.annotations, classes) if classes else labels.annotations
+        writer = _Writer(fmt, options, source, names, output, watch, dry_run=dry_run)
+        writer.write(annotations)
         conversion.files += writer.files
         conversion.images, conversion.instances = writer.images, writer.instances
         conversion.failures.update(writer.failures)
-        remarks = [f"{count} {what}" for what, count in source.remarks.items()]
+        conversion.left_out.update(writer.left_out)
+        conversion.incomplete = {key: n for key, n in labels.omitted.images.items() if key in writer.written}
+        if "masks" in fmt.loses:
+            source.remarks.pop(FILLED, None)
+        remarks = [f"{count} {what}" for what, count in source.remarks.items()] + labels.omitted.lines()
         conversion.notes += [remark for remark in remarks if remark not in conversion.notes]
         conversion.notes += describe(format_name, writer.lost)
     return conversion
@@ -143,27 +154,21 @@ def _read_run(source: Source, run: RunFolder) -> LabelSet:
     if unlabelled := sum(not entry.done for entry in entries.values()):
         source.remarks["images failed in the run and have no labels"] += unlabelled
 
-    def annotations() -> Iterator[Annotation | Failure]:
-        for key in sorted(key for key, entry in entries.items() if entry.done):
-            try:
-                yield run.record(key)
-            except RecordError as error:
-                yield Failure(key, str(error))
+    def read(key: str) -> ReadImage:
+        return ReadImage(key, annotation=run.record(key))
 
-    return LabelSet(run.manifest.names, annotations())
+    done = sorted(key for key, entry in entries.items() if entry.done)
+    return LabelSet(run.manifest.names, entries=[Entry(key, read, exact=True) for key in done])
 
 
-def _with_new_classes(labels: LabelSet, class_map: ClassMap) -> LabelSet:
-    mapped = class_map.apply(labels.names)
-
-    def annotations() -> Iterator[Annotation | Failure]:
-        for item in labels.annotations:
-            try:
-                yield item if isinstance(item, Failure) else mapped.annotation(item)
-            except ImageError as error:
-                yield Failure(item.key, str(error))
-
-    return LabelSet(mapped.names, annotations())
+def _with_new_classes(
+    annotations: Iterable[Annotation | Failure], classes: MappedClasses
+) -> Iterator[Annotation | Failure]:
+    for item in annotations:
+        try:
+            yield item if isinstance(item, Failure) else classes.annotation(item)
+        except ImageError as error:
+            yield Failure(item.key, str(error))
 
 
 class _Writer:
@@ -174,7 +179,7 @@ class _Writer:
         fmt: LabelFormat,
         options: ConvertOptions,
         source: Source,
-        labels: LabelSet,
+        names: Mapping[int, str],
         output: Path,
         watch: Watch,
         *,
@@ -182,8 +187,10 @@ class _Writer:
     ) -> None:
         self.images = self.instances = self.files = 0
         self.failures: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
+        self.written: set[str] = set()
         self.lost: Counter[str] = Counter()
-        self._format, self._options, self._source, self._labels = fmt, options, source, labels
+        self._format, self._options, self._source, self._names = fmt, options, source, names
         self._shapes = polygon_options(options)
         self._layout = Layout(source.images or output, output)
         self._watch, self._dry_run = watch, dry_run
@@ -192,9 +199,9 @@ class _Writer:
         self._taken: dict[str, str] = {}
         """Label name -> the image that has it."""
 
-    def write(self) -> None:
-        names, fmt, output = self._labels.names, self._format, self._layout.output
-        done = self._done()
+    def write(self, annotations: Iterable[Annotation | Failure]) -> None:
+        names, fmt, output = self._names, self._format, self._layout.output
+        done = self._done(annotations)
         splits = self._layout.splits_from_output() if self._source.images else {}
         for file, data in fmt.data_set_files(names, splits).items():
             self._put(write_atomic, output / file, data)
@@ -211,9 +218,9 @@ class _Writer:
             for _ in content:
                 pass
 
-    def _done(self) -> Iterator[Rendering]:
+    def _done(self, annotations: Iterable[Annotation | Failure]) -> Iterator[Rendering]:
         """Each image, once its own files are written."""
-        for item in self._labels.annotations:
+        for item in annotations:
             failure = item if isinstance(item, Failure) else None
             if not isinstance(item, Failure):
                 try:
@@ -222,8 +229,9 @@ class _Writer:
                 except (ImageError, ValueError, OSError) as error:  # but a StorageError would befall all
                     failure = Failure(item.key, one_line(error))
             if failure is not None:
-                self.failures[failure.key] = failure.reason
+                (self.left_out if failure.expected else self.failures)[failure.key] = failure.reason
                 continue
+            self.written.add(item.key)
             self.images += 1
             self.instances += len(rendering.annotation.instances)
             self.lost += losses(self._format, rendering)
@@ -239,7 +247,7 @@ class _Writer:
                 )
             pixels = read_image(self._source.refs[annotation.key], max_pixels=self._options.max_pixels).pixels
         images = self._layout.images_from_output if self._source.images else ""
-        return Rendering(annotation, self._labels.names, self._shapes, pixels, images=images)
+        return Rendering(annotation, self._names, self._shapes, pixels, images=images)
 
     def _publish(self, rendering: Rendering) -> None:
         """Write the image's own files.

@@ -41,8 +41,11 @@ class Row:
         """Whether there is no polygon."""
         return len(self.values) == _BOX_VALUES
 
-    def box(self, image_size: Size) -> tuple[float, float, float, float]:
-        """Of a box: xyxy in pixels; by rounding it may reach over the edge."""
+    def box(self, image_size: Size) -> tuple[float, float, float, float] | None:
+        """xyxy in pixels; by rounding it may reach over the edge. Of a polygon: that of its pixels."""
+        if not self.is_box:
+            box = self.mask(image_size).box
+            return None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
         height, width = image_size
         x, y, w, h = self.values
         return (x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height
@@ -52,10 +55,19 @@ class Row:
         return np.array(self.values, np.float64).reshape(-1, 2)
 
     def mask(self, image_size: Size) -> Mask:
-        """Of a polygon: its pixels as a trainer draws them."""
-        from samcli.polygons import draw  # brings OpenCV, which judging rows does without
+        """Of a polygon: its pixels as a trainer draws them. Of a box: all pixels in it.
 
-        return draw([self.points()], image_size)
+        Raises:
+            ValueError: it lies outside of the image.
+        """
+        from samcli.labels.shapes import box_mask, polygon_mask  # brings OpenCV, which judging rows does without
+
+        box = self.box(image_size) if self.is_box else None
+        return polygon_mask([self.points()], image_size) if box is None else box_mask(box, image_size)
+
+    def scaled(self, x: float, y: float) -> Row:
+        """Itself: shares are of any size."""
+        return self
 
 
 def numbered_rows(data: bytes) -> Iterator[tuple[int, str]]:

@@ -47,7 +47,8 @@ def test_coco__polygons_rle_and_boxes(tmp_path) -> None:
             {"bbox": [1, 2, 3, 4]},
         )
     )
-    assert (labels.keys(), labels.names, labels.image_size("a/1.jpg")) == (["a/1.jpg"], {3: "cat"}, (60, 80))
+    assert (labels.keys(), labels.names, labels.image_size("a/1.jpg")) == (["a/1.jpg"], {0: "cat"}, (60, 80))
+    assert labels.file_ids == {0: 3}
     polygon, rle, crowd, box = labels.objects("a/1.jpg", (60, 80))
     assert all((one.mask.pixels() == square()).all() for one in (polygon, rle, crowd))
     assert (polygon.stated_area, rle.box, crowd.crowd, crowd.score) == (600, (10, 20, 30, 50), True, 0.5)
@@ -55,23 +56,26 @@ def test_coco__polygons_rle_and_boxes(tmp_path) -> None:
 
 
 def test_coco__of_another_image_size_is_refused_for_that_image(tmp_path) -> None:
-    with pytest.raises(ImageError, match="says 80 x 60"):
+    with pytest.raises(ImageError, match="about an image of 80 x 60 pixels, and this one has 60 x 80"):
         open_labels(coco(tmp_path)).objects("a/1.jpg", (80, 60))
 
 
 def test_coco__damaged_annotations_concern_their_image_alone(tmp_path) -> None:
     labels = open_labels(coco(tmp_path, {"segmentation": {"size": [60, 80], "counts": [5]}}))
-    with pytest.raises(ImageError, match="damaged"):
+    with pytest.raises(ImageError, match="run lengths of a mask cover 5 pixels"):
         labels.objects("a/1.jpg", (60, 80))
 
 
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"images": []}, "not among its images"),
-        ({"images": [{"id": 7}]}, "no COCO instances file"),
-        ({"annotations": None}, "no COCO instances file"),
-        ({"images": [{"id": 7, "file_name": "a", "height": 1, "width": 1}] * 2}, "there twice"),
+        ({"images": []}, "lists no images"),
+        ({"images": [{"id": 7}]}, "it has no file_name"),
+        ({"annotations": None}, "annotations is null; expected a list"),
+        (
+            {"images": [{"id": 7, "file_name": "a", "height": 1, "width": 1}] * 2},
+            "image id 7 is that of 'a' and 'a'",
+        ),
     ],
 )
 def test_coco__that_is_none_is_refused(tmp_path, extra, message) -> None:
@@ -124,7 +128,7 @@ def test_yolo__files_of_a_run_or_a_backup_are_no_labels(tmp_path) -> None:
 def test_open__says_what_it_expects(tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.csv").touch()
-    for name, message in (("empty", "no label files"), ("a.csv", "no COCO"), ("none", "does not exist")):
+    for name, message in (("empty", "no labels found"), ("a.csv", "file of prompts"), ("none", "does not exist")):
         with pytest.raises(UsageError, match=message):
             open_labels(tmp_path / name)
 

@@ -31,6 +31,8 @@ def print_evaluation(result: Evaluation, *, worst_count: int, as_json: bool) -> 
     _print_worst(console, result.kinds[result.main], worst_count)
     wide = open_console(highlight=False, soft_wrap=True)
     wide.print(f"[dim]{_legend(result)}[/]")
+    for warning in result.warnings:
+        wide.print(f"[bold red]warning[/] {escape(printable(warning))}")
     for note in result.notes:
         wide.print(f"[yellow]note[/] {escape(printable(note))}")
     for key, reason in list(result.left_out.items())[:SHOWN_FAILURES]:

@@ -18,7 +18,7 @@ from samcli.errors import UsageError
 from samcli.files import Files as Files
 from samcli.labels.formats.sources import LabelSet, Source
 from samcli.polygons import PolygonOptions, Polygons, mask_to_polygons
-from samcli.types import Annotation
+from samcli.types import Annotation, Instance
 
 T = TypeVar("T", bound=np.generic)
 
@@ -82,6 +82,16 @@ def polygon_options(options: LabelOptions) -> PolygonOptions:
 def plain_text(text: str) -> str:
     """Text that XML and UTF-8 can hold: other characters, as in names that are no UTF-8, become U+FFFD."""
     return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
+
+
+def box_inside(instance: Instance) -> tuple[float, float, float, float]:
+    """The object's box (xyxy), cut at the image: in sub-pixels where its labels state it so, else the mask's own.
+
+    All zeros for a mask without pixels.
+    """
+    mask = instance.mask
+    x1, y1, x2, y2 = instance.box or mask.box or (0, 0, 0, 0)
+    return max(x1, 0), max(y1, 0), min(x2, mask.width), min(y2, mask.height)
 
 
 def given(value: NDArray[T] | None) -> NDArray[T]:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import functools
 import json
-import math
+import re
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from samcli.errors import UsageError
-from samcli.labels.formats.base import SPOOL, LabelFormat, Rendering
-from samcli.labels.formats.json_items import Item, JsonFile, beginning
-from samcli.labels.formats.sources import Failure, LabelSet, Source, box_mask, guarded, lack_of
+from samcli.labels.class_names import usable_names
+from samcli.labels.formats.base import SPOOL, LabelFormat, Rendering, box_inside
+from samcli.labels.formats.sources import Failure, LabelSet, Source
+from samcli.labels.json_stream import Shelf, beginning, shown, walk
+from samcli.labels.objects import XYXY, Box, Entry, LabelledObject, Pixels, ReadImage, Shape, box_of, gather
+from samcli.labels.shapes import Floats, clip_ring, coco_mask, number, numbers
 from samcli.masks import Mask, mask_iou
-from samcli.types import Annotation, Instance, Quality, Size
+from samcli.types import Instance, Quality, Size
 
 FIGURES = {
     "score": "detector_score",
@@ -95,8 +98,7 @@ class Coco(LabelFormat):
         file = self._file_in(source.path)
         if file is None:
             raise UsageError(f"{source.path} holds no {self.folded_name}; give the COCO file itself")
-        reader = _Reader(file, source)
-        return LabelSet(reader.names, reader.annotations())
+        return _Reader(file, source).labels()
 
     def _file_in(self, path: Path) -> Path | None:
         if path.is_dir():
@@ -105,18 +107,23 @@ class Coco(LabelFormat):
 
 
 def coco_annotation(instance: Instance, annotation_id: int, image_id: int) -> dict[str, Any]:
-    """An entry of `annotations`; box (xywh) and area are the mask's own."""
-    left, top, right, bottom = instance.mask.box or (0, 0, 0, 0)
+    """An entry of `annotations`; box (xywh) and area are the mask's own, unless labels state a finer box."""
+    left, top, right, bottom = box_inside(instance)
     return {
         "id": annotation_id,
         "image_id": image_id,
         "category_id": instance.class_id + 1,
         "segmentation": instance.mask.to_coco(),
         "area": instance.mask.area,
-        "bbox": [left, top, right - left, bottom - top],
+        "bbox": [_short(value) for value in (left, top, right - left, bottom - top)],
         "iscrowd": 0,
         **figures(instance.quality),
     }
+
+
+def _short(value: float) -> float:
+    """Without the noise of sums; whole numbers as such."""
+    return int(value) if value == int(value) else round(value, 6)
 
 
 def edge_polygons(mask: Mask, min_iou: float) -> list[list[float]] | dict[str, Any]:
@@ -135,9 +142,14 @@ def edge_polygons(mask: Mask, min_iou: float) -> list[list[float]] | dict[str, A
     for tolerance in (2.0, 1.0, 0.5, 0.0):
         simple = [cv2.approxPolyDP(edge.astype(np.int32), tolerance, True).reshape(-1, 2) for edge in edges]
         rings: list[list[float]] = [ring.ravel().tolist() for ring in simple if len(ring) >= 3]
-        if rings and mask_iou(_polygon_mask(rings, (mask.height, mask.width)), mask) >= min_iou:
+        if rings and _iou_as_drawn(rings, mask) >= min_iou:
             return rings
     return mask.to_coco()
+
+
+def _iou_as_drawn(rings: list[list[float]], mask: Mask) -> float:
+    size = mask.height, mask.width
+    return mask_iou(polygon_mask([np.array(ring, np.float64).reshape(-1, 2) for ring in rings], size), mask)
 
 
 def figures(quality: Quality) -> dict[str, float]:
@@ -149,34 +161,107 @@ def figures(quality: Quality) -> dict[str, float]:
 def quality_of(item: Mapping[str, Any]) -> Quality:
     """The quality figures in a JSON object."""
     found = {attribute: item.get(name) for name, attribute in FIGURES.items()}
-    return Quality(**{name: None if value is None else float(value) for name, value in found.items()})
+    return Quality(**{name: None if value is None else number(value, name) for name, value in found.items()})
 
 
-def segmentation_mask(value: Any, box: Any, image_size: Size, source: Source) -> Mask:
-    """The mask of a COCO segmentation: run lengths, polygons, or, without any, the filled box (xywh).
+@dataclass(frozen=True, slots=True)
+class Polygons:
+    """COCO's polygons, drawn as pycocotools does: (K, 2) pixels each."""
+
+    rings: tuple[Floats, ...]
+    is_box = False
+
+    def box(self, image_size: Size) -> XYXY | None:
+        """See Shape."""
+        return box_of(self.mask(image_size))
+
+    def mask(self, image_size: Size) -> Mask:
+        """See Shape."""
+        return polygon_mask(self.rings, image_size)
+
+    def scaled(self, x: float, y: float) -> Polygons:
+        """See Shape."""
+        return Polygons(tuple(ring * (x, y) for ring in self.rings))
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """COCO's run lengths, as they are in the file."""
+
+    rle: Any
+    is_box = False
+
+    def box(self, image_size: Size) -> XYXY | None:
+        """See Shape."""
+        return box_of(self.mask(image_size))
+
+    def mask(self, image_size: Size) -> Mask:
+        """See Shape."""
+        return coco_mask(self.rle, image_size)
+
+    def scaled(self, x: float, y: float) -> Pixels:
+        """See Shape."""
+        height, width = (int(value) for value in numbers(self.rle["size"], "the size of a mask"))
+        return Pixels(coco_mask(self.rle, (height, width))).scaled(x, y)
+
+
+def polygon_mask(rings: Sequence[Floats], image_size: Size) -> Mask:
+    """The pixels of polygons as pycocotools draws them.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: a coordinate is not finite, or all of it lies outside the image.
     """
-    if isinstance(value, dict):
-        return Mask.from_coco(value)
-    if value:
-        return _polygon_mask(value, image_size)
-    if box is None:
-        raise ValueError("an object has neither segmentation nor bbox")
-    x, y, width, height = (float(number) for number in box)
-    source.remarks["objects have no mask: their boxes were filled"] += 1
-    return box_mask((x, y, x + width, y + height), image_size)
-
-
-def _polygon_mask(rings: Any, image_size: Size) -> Mask:
     from pycocotools import mask as coco
 
-    rings = [rings] if isinstance(rings[0], (int, float)) else rings
-    for ring in rings:
-        if len(ring) < 6 or len(ring) % 2 or not all(math.isfinite(value) for value in ring):
-            raise ValueError(f"a polygon of {len(ring)} numbers; expected x, y of three points or more")
-    return Mask.from_coco(coco.merge(coco.frPyObjects(rings, *image_size)))
+    near = [ring for ring in (clip_ring(ring, image_size) for ring in rings) if len(ring) >= _LEAST_POINTS]
+    if not near:
+        raise ValueError("a polygon lies outside the image")
+    return Mask.from_coco(coco.merge(coco.frPyObjects([ring.ravel().tolist() for ring in near], *image_size)))
+
+
+def shape_of(item: Mapping[str, Any]) -> tuple[Shape, XYXY | None]:
+    """The shape of an annotation, and the box that is stated beside it.
+
+    Parts of polygons with fewer than three points draw nothing, and are passed over where others do.
+
+    Raises:
+        ValueError: it has none.
+    """
+    box, value = _stated_box(item.get("bbox")), item.get("segmentation")
+    if isinstance(value, dict):
+        return Runs(value), box
+    if value:
+        if not isinstance(value, list):
+            raise ValueError(f"segmentation is {shown(value)}; expected polygons or run lengths")
+        parts = value if all(isinstance(part, list) for part in value) else [value]
+        rings = [_ring(part) for part in parts if len(part) >= _LEAST_NUMBERS]
+        if rings:
+            return Polygons(tuple(rings)), box
+        if any(parts):
+            raise ValueError(f"a polygon of {max(map(len, parts))} numbers; expected x, y of three points or more")
+    if box is None:
+        raise ValueError("neither segmentation nor bbox; expected one of them")
+    return Box(box), None
+
+
+def _ring(values: Sequence[Any]) -> Floats:
+    if len(values) % 2:
+        raise ValueError(f"a polygon of {len(values)} numbers; expected x, y of each point")
+    return np.array(numbers(values, "a coordinate of a polygon"), np.float64).reshape(-1, 2)
+
+
+def _stated_box(value: Any) -> XYXY | None:
+    """xyxy of COCO's x, y, width, height; None where there is none."""
+    if value is None or value == []:
+        return None
+    found = numbers(value, "a number of bbox")
+    if len(found) != 4:
+        raise ValueError(f"bbox has {len(found)} numbers; expected x, y, width, height")
+    x, y, width, height = found
+    return x, y, x + width, y + height
+
+
+_LEAST_POINTS, _LEAST_NUMBERS = 3, 6
 
 
 def _dump(value: Any) -> bytes:
@@ -188,72 +273,169 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
         yield block
 
 
+@dataclass
+class _Image:
+    """An image that a file lists."""
+
+    id: Any
+    name: str
+    size: Size | None
+
+
 class _Reader:
-    """Where each image's annotations lie in the file; they are decoded when its turn comes."""
+    """What a file lists; annotations are put aside, and looked at when their image's turn comes."""
 
     def __init__(self, file: Path, source: Source) -> None:
-        self._file, self._source = file, source
-        self._json = JsonFile(file)
-        self._images: dict[Any, dict[str, Any]] = {}
-        self._numbers: dict[Any, int] = {}
-        """Image id as annotations say it -> its number, in order of appearance."""
-        self._places = array("q")
-        """Number of the image, start, end of each annotation."""
-        self._categories: dict[int, str] = {}
-        for item in self._json.items():
-            try:
-                self._note(item)
-            except (KeyError, TypeError, AttributeError) as error:
-                verb = "has" if isinstance(error, KeyError) else "is"
-                raise UsageError(f"{file}: an entry of {item.name} {verb} {lack_of(error)}") from error
-        if not self._images and self._numbers:
+        self._file, self._source, self._shelf = file, source, Shelf()
+        self._images: dict[Any, list[_Image]] = {}
+        self._places: dict[Any, array[int]] = {}
+        """Of annotations, by the id of their image."""
+        self._names: dict[Any, Any] = {}
+        self._seen: set[Any] = set()
+        self._lost: list[Failure] = []
+        self._nameless: set[Any] = set()
+        self._objects = self._crowds = 0
+        take = {"images": self._image, "annotations": self._annotation, "categories": self._category}
+        for place, line, value in walk(file, levels=1):
+            if len(place) == 2 and place[0] in take:
+                if not isinstance(value, dict):
+                    raise UsageError(f"{file}:{line}: {place[0]} has {shown(value)}; expected objects")
+                take[str(place[0])](value, line)
+            elif len(place) == 1 and place[0] in take and value != []:
+                raise UsageError(f"{file}:{line}: {place[0]} is {shown(value)}; expected a list of objects")
+            elif len(place) == 1 and isinstance(place[0], int):
+                raise UsageError(f"{file}:{line}: {what_list_is(value)}")
+        if not self._images and not self._lost:
             raise UsageError(f"{file} lists no images; expected COCO's images, annotations and categories")
-        self.names = dict(enumerate(self._categories[key] for key in sorted(self._categories)))
-        self._class_ids = {key: index for index, key in enumerate(sorted(self._categories))}
+        self._remark()
 
-    def _note(self, item: Item) -> None:
-        """Remember an image or a category, and of an annotation its place."""
-        if item.name == "images":
-            image = self._json.value(item)
-            self._images[image["id"]] = image
-            image["file_name"] = self._source.key_of(image["file_name"])
-        elif item.name == "annotations":
-            image_id = item.rough["image_id"]
-            if isinstance(image_id, str):
-                image_id = self._json.value(item)["image_id"]
-            number = self._numbers.setdefault(image_id, len(self._numbers))
-            self._places.extend((number, item.start, item.end))
-        elif item.name == "categories":
-            category = self._json.value(item)
-            self._categories[category["id"]] = str(category["name"])
+    def labels(self) -> LabelSet:
+        """Its classes and images."""
+        ids = sorted(self._names, key=_order)
+        self._class_ids = {key: index for index, key in enumerate(ids)}
+        names = usable_names([self._names[key] for key in ids], [str(key) for key in ids], self._source.remarks)
+        return LabelSet(
+            dict(enumerate(names)),
+            entries=[
+                Entry(image.name, functools.partial(self._read, image=image), str(self._file))
+                for images in self._images.values()
+                if len(images) == 1
+                for image in images
+            ],
+            failures=[*self._lost, *self._with_one_id(), *self._without_image()],
+            declared=bool(names),
+            file_ids={index: key for index, key in enumerate(ids) if isinstance(key, int)},
+        )
 
-    def annotations(self) -> Iterator[Annotation | Failure]:
-        places = np.frombuffer(self._places, np.int64).reshape(-1, 3)
-        places = places[np.argsort(places[:, 0], kind="stable")]
-        starts = np.searchsorted(places[:, 0], np.arange(len(self._numbers) + 1))
-        for image in sorted(self._images.values(), key=lambda image: image["file_name"]):
-            number = self._numbers.get(image["id"])
-            own = places[starts[number] : starts[number + 1], 1:] if number is not None else places[:0, 1:]
-            parse = functools.partial(self._image, image=image, places=own)
-            yield guarded(image["file_name"], str(self._file), parse)
-        for image_id in self._numbers.keys() - self._images.keys():
-            yield Failure(f"image_id {image_id}", f"{self._file} has annotations of it, but not the image")
+    def _image(self, value: dict[str, Any], line: int) -> None:
+        image_id, name = identity(value.get("id")), value.get("file_name")
+        if image_id is None or not isinstance(name, str) or not name:
+            lack = "id" if image_id is None else "file_name"
+            self._lost.append(Failure(f"image {shown(name or image_id)}", f"{self._file}:{line}: it has no {lack}"))
+            self._nameless.add(image_id)
+            return
+        size = _side(value.get("height")), _side(value.get("width"))
+        self._images.setdefault(image_id, []).append(_Image(image_id, name, size if all(size) else None))
 
-    def _image(self, key: str, file: str, *, image: Mapping[str, Any], places: NDArray[np.int64]) -> Annotation:
-        if image.get("height") and image.get("width"):
-            size = int(image["height"]), int(image["width"])
-        else:
-            size = self._source.size(key)
-        items = (self._json.value_at(int(start), int(end)) for start, end in places)
-        return Annotation(key, size, tuple(self._instance(item, size) for item in items if not self._crowd(item)))
+    def _annotation(self, value: dict[str, Any], line: int) -> None:
+        image_id = identity(value.get("image_id"))
+        self._places.setdefault(image_id, array("q")).append(self._shelf.put(value))
+        self._objects += 1
+        self._crowds += is_crowd(value)
+        if (own := identity(value.get("id"))) is not None:
+            if own in self._seen:
+                self._source.remarks["ids of annotations are there twice; all their objects were read"] += 1
+            self._seen.add(own)
 
-    def _crowd(self, item: Mapping[str, Any]) -> bool:
-        if item.get("iscrowd"):
-            self._source.remarks["regions of crowds are no single objects and were left out"] += 1
-        return bool(item.get("iscrowd"))
+    def _category(self, value: dict[str, Any], line: int) -> None:
+        category_id = identity(value.get("id"))
+        if category_id in self._names and self._names[category_id] != value.get("name"):
+            first, second = self._names[category_id], value.get("name")
+            raise UsageError(f"{self._file}:{line}: category id {category_id} is both '{first}' and '{second}'")
+        self._names[category_id] = value.get("name")
 
-    def _instance(self, item: Mapping[str, Any], size: Size) -> Instance:
-        if item["category_id"] not in self._class_ids:
-            raise ValueError(f"category_id {item['category_id']} is not among the categories")
-        mask = segmentation_mask(item.get("segmentation"), item.get("bbox"), size, self._source)
-        return Instance(mask, self._class_ids[item["category_id"]], quality_of(item))
+    def _remark(self) -> None:
+        if self._objects and self._crowds == self._objects and self._source.crowds == "drop":
+            self._source.remarks[
+                "file says iscrowd of every object, as CVAT does for masks: --crowds keep reads them singly"
+            ] += 1
+
+    def _with_one_id(self) -> Iterator[Failure]:
+        """Images whose annotations cannot be told apart."""
+        for image_id, images in self._images.items():
+            others = " and ".join(f"'{image.name}'" for image in images[:3])
+            for image in images if len(images) > 1 else ():
+                yield Failure(
+                    image.name, f"{self._file}: image id {image_id} is that of {others}; expected its own"
+                )
+
+    def _without_image(self) -> Iterator[Failure]:
+        for image_id, places in self._places.items():
+            if image_id not in self._images and image_id not in self._nameless:
+                what = f"{len(places)} annotations of it, but not the image"
+                yield Failure(f"image_id {image_id}", f"{self._file} has {what}")
+
+    def _read(self, key: str, *, image: _Image) -> ReadImage:
+        items = (self._shelf.take(place) for place in self._places.get(image.id, ()))
+        objects, omitted = gather(((_where(item), item) for item in items), self._object)
+        return ReadImage(key, objects, image.size, omitted)
+
+    def _object(self, item: Mapping[str, Any]) -> LabelledObject:
+        category_id = identity(item.get("category_id"))
+        if category_id not in self._class_ids:
+            raise ValueError(f"category_id {shown(item.get('category_id'))} is not among the categories")
+        shape, box = shape_of(item)
+        area = item.get("area")
+        return LabelledObject(
+            shape,
+            self._class_ids[category_id],
+            quality_of(item),
+            crowd=is_crowd(item),
+            stated_box=box,
+            stated_area=None if area is None else number(area, "area"),
+            where=_where(item),
+        )
+
+
+def _where(item: Mapping[str, Any]) -> str:
+    return f"annotation {identity(item.get('id'))}" if "id" in item else "an annotation without id"
+
+
+def identity(value: Any) -> int | str | None:
+    """An id as files have it: 7, "7" and 7.0 are one. None: it is none."""
+    if isinstance(value, str):
+        text = value.strip()
+        return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text or None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if type(value) is int else None
+
+
+def _order(key: Any) -> tuple[int, Any]:
+    """Numbers before text, and nothing last."""
+    return (2, 0) if key is None else (1, key) if isinstance(key, str) else (0, key)
+
+
+def is_crowd(item: Mapping[str, Any]) -> bool:
+    """Whether `iscrowd` says so: 1, true, or as text."""
+    value = item.get("iscrowd")
+    return value.strip().lower() in ("1", "true") if isinstance(value, str) else bool(value)
+
+
+def what_list_is(first: Any) -> str:
+    """What a list at the root of a file is instead of COCO's images, annotations and categories."""
+    if isinstance(first, dict) and {"image_id", "category_id"} <= first.keys():
+        return (
+            "a list of COCO results, which names images and categories by number alone. Put it as "
+            "'annotations' (score and all) into a file that has 'images' and 'categories' too"
+        )
+    return "a list; expected an object with COCO's images, annotations and categories"
+
+
+def _side(value: Any) -> int:
+    """0 where the file does not say."""
+    side = identity(value)
+    return side if isinstance(side, int) and 0 < side < _FAR else 0
+
+
+_FAR = 1 << 31

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import posixpath
 import zipfile
@@ -16,9 +17,9 @@ import yaml
 from samcli.errors import UsageError, one_line
 from samcli.labels.class_names import DATA_YAML, complete, parse_names, parse_yaml
 from samcli.labels.formats.base import LabelFormat, Rendering, plain_text
-from samcli.labels.formats.sources import Failure, LabelSet, Source, guarded
-from samcli.labels.formats.yolo import image_lists, lists_images_elsewhere, read_instances, yolo_rows
-from samcli.types import Annotation
+from samcli.labels.formats.sources import LabelSet, Source
+from samcli.labels.formats.yolo import image_lists, lists_images_elsewhere, read_rows, yolo_rows
+from samcli.labels.objects import Entry, ReadImage
 
 _ZIP = "cvat.zip"
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
@@ -83,7 +84,7 @@ class Cvat(LabelFormat):
         for key, label in (pair for file in lists for pair in _listed(package, file, top, source)):
             if listed.setdefault(key, label) != label:
                 raise UsageError(f"{path} has two label files for the image {key}: {listed[key]} and {label}")
-        return LabelSet(names, _annotations(package, listed, source))
+        return LabelSet(names, entries=_entries(package, listed, names, source), declared=bool(names))
 
 
 def _listed(package: _Package, file: str, top: str, source: Source) -> Iterator[tuple[str, str]]:
@@ -103,17 +104,17 @@ def _listed(package: _Package, file: str, top: str, source: Source) -> Iterator[
         yield key, f"{top}labels/{posixpath.splitext(below)[0]}.txt"
 
 
-def _annotations(package: _Package, listed: Mapping[str, str], source: Source) -> Iterator[Annotation | Failure]:
-    def parse(key: str, file: str) -> Annotation:
-        size = source.size(key)
-        return Annotation(key, size, read_instances(package.read(file), size, source))
+def _entries(package: _Package, listed: Mapping[str, str], names: Mapping[int, str], source: Source) -> list[Entry]:
+    def parse(key: str, file: str) -> ReadImage:
+        return read_rows(key, package.read(file), names, file)
 
-    with contextlib.closing(package):
-        for key in sorted(listed):
-            if package.has(listed[key]):
-                yield guarded(key, listed[key], parse)
-            else:
-                source.remarks["images have no labels and were left out"] += 1
+    found = []
+    for key in sorted(listed):
+        if package.has(listed[key]):
+            found.append(Entry(key, functools.partial(parse, file=listed[key]), listed[key]))
+        else:
+            source.remarks["images have no labels and were left out"] += 1
+    return found
 
 
 class _Package(Protocol):

@@ -27,8 +27,10 @@ def losses(fmt: LabelFormat, rendering: Rendering) -> Counter[str]:
     lost: Counter[str] = Counter()
     if not instances:
         return lost
-    for word in fmt.loses & {"masks", "classes"}:
-        lost[word] = len(instances)
+    if "classes" in fmt.loses:
+        lost["classes"] = len(instances)
+    if "masks" in fmt.loses:
+        lost["masks"] = sum(not instance.is_box for instance in instances)
     if "scores" in fmt.loses:
         lost["scores"] = sum(any(value is not None for value in astuple(i.quality)) for i in instances)
     if "empty" in fmt.loses:

@@ -1,12 +1,39 @@
-"""Open labels of any format that can be read, by its name or by what lies there."""
+"""Open labels of any format that can be read, by its name or by what lies there; what all readers have in common.
+
+Readers list entries (see `labels.objects`). Here the image of each is found by one order of rules (see
+`labels.image_names`), its size is compared with that of the labels, and objects outside of it are left out.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
-from samcli.errors import UsageError, nearest
+from samcli.errors import ImageError, UsageError, nearest
 from samcli.labels.formats import FORMATS
-from samcli.labels.formats.sources import LabelSet, Source
+from samcli.labels.formats.coco import what_list_is
+from samcli.labels.formats.sources import Failure, LabelSet, Source
+from samcli.labels.image_names import ImageNames, key_of_unseen
+from samcli.labels.json_stream import beginning
+from samcli.labels.objects import (
+    Entry,
+    LabelledObject,
+    Omission,
+    Omissions,
+    ReadImage,
+    gather,
+    lack_of_file,
+    lines_of,
+)
+from samcli.types import Annotation, Size
+
+FILLED = "objects have no mask: their boxes were filled"
+"""A remark that concerns formats which hold masks."""
+
+_CROWD = "a region of a crowd is no single object (--crowds keep reads it as one)"
+_SAME_RATIO = 0.01
 
 
 def _sources() -> list[str]:
@@ -31,11 +58,33 @@ def detect_format(path: Path) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
+        if known := what_it_is(path):
+            raise UsageError(f"{path} is {known}")
         raise UsageError(f"no labels found in {path}; say what they are with --from {'|'.join(_sources())}")
     raise UsageError(f"{path} could be {' or '.join(found)}; say which with --from")
 
 
-def read_labels(name: str, source: Source) -> LabelSet:
+def what_it_is(path: Path) -> str | None:
+    """What a file is that holds no labels, or not on its own, and what to do; None: it is not known."""
+    if path.is_dir() or not path.is_file():
+        return None
+    if path.suffix.lower() == ".txt":
+        return "one text file; for YOLO labels give their folder"
+    if path.suffix.lower() in (".csv", ".jsonl", ".ndjson"):
+        return "a file of prompts by its name: samcli prompt IMAGES --prompts takes it"
+    items = beginning(path) if path.suffix.lower() == ".json" else []
+    names = {item.name for item in items}
+    first = items[0].value if items else None
+    if names & {"shapes", "imagePath"}:
+        return "labelme's file of one image; give the folder that it lies in"
+    if names == {"images"} and isinstance(first, dict):
+        return "a file of prompts in samcli's own JSON: samcli prompt IMAGES --prompts takes it"
+    if isinstance(first, dict) and {"image_id", "category_id"} <= first.keys():
+        return what_list_is(first)
+    return None
+
+
+def read_labels(name: str, source: Source) -> Labels:
     """The labels of a source in the format of that name.
 
     Raises:
@@ -47,4 +96,257 @@ def read_labels(name: str, source: Source) -> LabelSet:
         )
     if not source.path.exists():
         raise UsageError(f"{source.path} does not exist; expected labels of the format {name}")
-    return FORMATS[name].read(source)
+    return Labels(FORMATS[name].read(source), source)
+
+
+class Labels:
+    """Labels of many images, read one image at a time; their images are found when it is made."""
+
+    def __init__(self, labels: LabelSet, source: Source) -> None:
+        self.names, self.declared, self.file_ids = labels.names, labels.declared, labels.file_ids
+        self.source = source
+        self._labels = labels
+        self._entries, lost = matched(labels.entries, source)
+        self.unmatched = len(lost)
+        """How many images that the labels speak of are not there, or cannot be told apart."""
+        self.failures = [*labels.failures, *lost]
+        """Known before anything is read; more come while images are read."""
+        self.omitted = Omissions()
+        """What was left out of the images that `annotations` has given."""
+
+    @cached_property
+    def _read_at_once(self) -> dict[str, Annotation | ReadImage | Failure]:
+        """Of a reader that lists no entries."""
+        return {item.key: item for item in self._labels.annotations}
+
+    def among(self, keys: Collection[str]) -> Labels:
+        """The same labels, held against these images."""
+        source = replace(self.source, known=keys)
+        reread = self._labels.reread
+        return Labels(reread(source) if reread is not None else self._labels, source)
+
+    def file_of(self, key: str) -> Path | None:
+        """The label file that speaks of this image alone, if there is one."""
+        entry = self._entries.get(key)
+        return Path(entry.where) if entry is not None and self._labels.reread is not None else None
+
+    def keys(self) -> list[str]:
+        """The images that are spoken of and can be told, in order."""
+        return sorted({*self._entries, *self._read_at_once})
+
+    @staticmethod
+    def stated_size(image: ReadImage) -> Size | None:
+        """(height, width) as the labels state it."""
+        return image.annotation.image_size if image.annotation else _usable(image.size)
+
+    def image(self, key: str, size: Size | None = None) -> ReadImage:
+        """What the labels say of an image, its size known and checked, objects outside of it left out.
+
+        `size`: the image's own, where it is known already.
+
+        Raises:
+            ImageError: its labels cannot be read, or are of an image of another size.
+        """
+        return self.checked(self.raw(key), size)
+
+    def __iter__(self) -> Iterator[ReadImage | Failure]:
+        """Every image in the order of keys, and those that cannot be read."""
+        for key in sorted(self._entries):
+            yield self._guarded(key)
+        for item in self._labels.annotations:
+            if isinstance(item, Failure):
+                yield item
+                continue
+            try:
+                yield self.checked(_as_read(item), None)
+            except ImageError as error:
+                yield Failure(item.key, str(error))
+        yield from self.failures
+
+    @property
+    def annotations(self) -> Iterator[Annotation | Failure]:
+        """Every image with its masks drawn. One of whose objects none can be used is a failure: not nothing."""
+        for item in self:
+            yield item if isinstance(item, Failure) else self._drawn(item)
+
+    def _drawn(self, image: ReadImage) -> Annotation | Failure:
+        annotation, undrawn = image.drawn()
+        omitted = (*image.omitted, *undrawn)
+        self.omitted.add(image.key, omitted)
+        if omitted and not annotation.instances:
+            lines = "; ".join(lines_of([("", one) for one in omitted]))
+            return Failure(image.key, f"no label is written: {lines}", all(one.expected for one in omitted))
+        if filled := sum(one.is_box for one in annotation.instances):
+            self.source.remarks[FILLED] += filled
+        return annotation
+
+    def _guarded(self, key: str) -> ReadImage | Failure:
+        try:
+            return self.image(key)
+        except ImageError as error:
+            return Failure(key, str(error))
+
+    def raw(self, key: str) -> ReadImage:
+        """What the labels say of an image, unchecked.
+
+        Raises:
+            ImageError: they cannot be read.
+        """
+        if (entry := self._entries.get(key)) is None:
+            item = self._read_at_once[key]
+            if isinstance(item, Failure):
+                raise ImageError(item.reason)
+            return _as_read(item)
+        try:
+            return entry.read(key)
+        except ImageError:
+            raise
+        except Exception as error:  # a damaged file may make a parser raise anything
+            raise ImageError(f"{entry.where}: {lack_of_file(error)}") from error
+
+    def checked(self, image: ReadImage, size: Size | None) -> ReadImage:
+        """The image, its size known and that of the labels, objects outside of it left out.
+
+        `size`: the image's own, where it is known already.
+
+        Raises:
+            ImageError: it is of another size.
+        """
+        if image.annotation is not None:
+            return image
+        source = self.source
+        own = size or (source.size(image.key) if source.images and image.key in source.refs else None)
+        stated = _usable(image.size)
+        image = replace(image, size=own or stated or source.size(image.key))  # which says what to do
+        if stated is not None and own is not None and stated != own:
+            if not source.rescale:
+                raise ImageError(another_size(source.path.name, stated, own))
+            image = _scaled(image, stated, own)
+        return _inside(image, drop_crowds=source.crowds == "drop", max_pixels=source.max_pixels)
+
+
+def _as_read(item: Annotation | ReadImage) -> ReadImage:
+    return item if isinstance(item, ReadImage) else ReadImage.of(item)
+
+
+def _usable(size: Size | None) -> Size | None:
+    """None of a size that is not stated, which some tools write as zero."""
+    return size if size is not None and min(size) > 0 else None
+
+
+def another_size(where: str, stated: Size, own: Size, *, rescale: bool = True) -> str:
+    """Why labels of one size do not fit an image of another; `rescale`: whether that can be asked for."""
+    (height, width), (own_height, own_width) = stated, own
+    text = f"{where} is about an image of {width} x {height} pixels, and this one has {own_width} x {own_height}"
+    if stated == own[::-1]:
+        return f"{text}, upright: the labels were made before it was turned by its EXIF orientation"
+    if abs(height / width * own_width / own_height - 1) <= _SAME_RATIO:
+        return f"{text}: it has been resized since" + ("; --rescale scales the labels to it" if rescale else "")
+    return f"{text}: it is another image, or a part of one"
+
+
+def _scaled(image: ReadImage, stated: Size, own: Size) -> ReadImage:
+    x, y = own[1] / stated[1], own[0] / stated[0]
+    objects, omitted = gather(((one.where, one) for one in image.objects), lambda one: one.scaled(x, y))
+    return replace(image, objects=objects, omitted=(*image.omitted, *omitted))
+
+
+def _inside(image: ReadImage, *, drop_crowds: bool, max_pixels: int) -> ReadImage:
+    """Without objects that lie outside of the image, are no shapes, or are crowds where these are not wanted."""
+    size = image.size or (0, 0)
+    if size[0] * size[1] > max_pixels:
+        raise ImageError(f"{size[1]} x {size[0]} pixels stated; the most that --max-pixels allows is {max_pixels}")
+    crowds = [one for one in image.objects if one.crowd] if drop_crowds else []
+    wanted = [one for one in image.objects if not (drop_crowds and one.crowd)]
+    objects, omitted = gather(((one.where, one) for one in wanted), lambda one: _checked_box(one, size))
+    left = tuple(Omission(_CROWD, one.where, expected=True) for one in crowds)
+    return replace(image, objects=objects, omitted=(*image.omitted, *left, *omitted))
+
+
+def _checked_box(one: LabelledObject, size: Size) -> LabelledObject:
+    """The object, which is known to lie in the image by its box.
+
+    Raises:
+        ValueError: it does not, or has no extent.
+    """
+    if one.shape.is_box or one.stated_box is None:
+        box = one.shape.box(size) if one.shape.is_box else None
+        if box is not None:
+            check_box(box, size)
+        return one
+    try:
+        check_box(one.stated_box, size)
+    except ValueError:
+        return replace(one, stated_box=None)  # the shape says where it is
+    return one
+
+
+def check_box(box: tuple[float, float, float, float], size: Size) -> None:
+    """Raise an error for a box that has no part in an image.
+
+    Raises:
+        ValueError: so it is.
+    """
+    x1, y1, x2, y2 = box
+    height, width = size
+    shown = ", ".join(f"{value:g}" for value in box)
+    if not all(abs(value) < float("inf") for value in box):
+        raise ValueError(f"box ({shown}) is not finite")
+    if not (x1 < x2 and y1 < y2):
+        raise ValueError(f"box ({shown}) has no area")
+    if not (x1 < width and y1 < height and x2 > 0 and y2 > 0):
+        raise ValueError(f"box ({shown}) is outside the image of {width} x {height} pixels")
+
+
+def matched(entries: Sequence[Entry], source: Source) -> tuple[dict[str, Entry], list[Failure]]:
+    """The image of each entry by key, and those of which it cannot be told."""
+    found, failures = _claims(entries, source)
+    by_key: dict[str, list[Entry]] = {}
+    for key, entry in found:
+        by_key.setdefault(key, []).append(entry)
+    twice = [
+        Failure(key, f"the labels speak of it twice: {_places(claims)}; expected once")
+        for key, claims in by_key.items()
+        if len(claims) > 1
+    ]
+    return {key: claims[0] for key, claims in by_key.items() if len(claims) == 1}, [*failures, *twice]
+
+
+def _places(entries: Sequence[Entry]) -> str:
+    places = [f"'{entry.name}'" if entry.name != entries[0].name else entry.where for entry in entries]
+    if len(set(places)) < len(places):
+        places = [f"{entry.where} ('{entry.name}')" for entry in entries]
+    return " and ".join(dict.fromkeys(places))
+
+
+def _claims(entries: Sequence[Entry], source: Source) -> tuple[list[tuple[str, Entry]], list[Failure]]:
+    """(key, entry) for entries whose image is known; whole names go before parts of names."""
+    if source.keys is None:
+        named = [(entry.name if entry.exact else key_of_unseen(entry.name), entry) for entry in entries]
+        nameless = [Failure(f"'{entry.name}'", f"{entry.where}: names no image") for key, entry in named if not key]
+        return [(key, entry) for key, entry in named if key], nameless
+    names = ImageNames(source.keys)
+    found: list[tuple[str, Entry]] = []
+    failures: list[Failure] = []
+    left: list[Entry] = []
+    for entry in entries:
+        exact = [entry.name] if entry.exact else [key for key in entry.keys if key in source.keys][:1]
+        exact = exact or names.exact(entry.name)
+        if len(exact) == 1:
+            found.append((exact[0], entry))
+        else:
+            left.append(entry)
+    taken = {key for key, _ in found}
+    for entry in left:
+        alike = [key for key in names.alike(entry.name) or names.of_stem(entry.stem) if key not in taken]
+        if len(alike) == 1:
+            found.append((alike[0], entry))
+        else:
+            failures.append(Failure(entry.name, _no_image(alike, source)))
+    return found, failures
+
+
+def _no_image(alike: Sequence[str], source: Source) -> str:
+    if not alike:
+        return f"no image of that name in {source.images or 'the input'}"
+    return f"could be {alike[0]} or {alike[1]}; expected the path below {source.images or 'the input'}"

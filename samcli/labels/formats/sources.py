@@ -6,16 +6,18 @@ file never ends the reading of the others.
 
 from __future__ import annotations
 
+import functools
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from samcli.errors import ImageError, UsageError, one_line
+from samcli.errors import ImageError, UsageError
 from samcli.images import find_images, probe_image
+from samcli.labels.objects import Entry, ReadImage, lack_of_file
 from samcli.labels.shapes import box_mask as box_mask
 from samcli.output.layout import Layout, Listing, images_of
 from samcli.types import Annotation, ImageRef, Size
@@ -30,26 +32,45 @@ class Failure:
 
     key: str
     reason: str
+    expected: bool = False
+    """Nothing is wrong: its objects are all of kinds that are not asked for, or nobody has labelled it."""
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """What a reader gives: class names, and the annotations one at a time, in the order of keys."""
+    """What a reader gives: class names, and the images that the labels speak of, not read yet."""
 
     names: Mapping[int, str]
-    annotations: Iterator[Annotation | Failure]
+    annotations: Iterable[Annotation | ReadImage | Failure] = ()
+    """Images that are read one after the other, in the order of keys, where `entries` cannot be listed."""
+    entries: Sequence[Entry] = ()
+    failures: Sequence[Failure] = ()
+    """Images and label files of which is known beforehand that they cannot be read."""
+    declared: bool = True
+    """Whether the names are the labels' own; else numbers stand for them."""
+    file_ids: Mapping[int, int] = field(default_factory=dict)
+    """Class id -> the number by which the labels know the class, where that is another."""
+    reread: Callable[[Source], LabelSet] | None = None
+    """Of labels with a file an image, found by the image's place: what they are for other images."""
 
 
 @dataclass(frozen=True)
 class Source:
     """A file or folder of labels, and the folder of their images where it is known.
 
-    `remarks`: how often something was met that a user should know of; it grows while labels are read.
+    `rescale`: labels of another size than the image are scaled to it. `crowds`: `keep` or `drop` regions of
+    crowds. `remarks`: how often something was met that a user should know of; it grows while labels are read.
     """
 
     path: Path
     images: Path | None = None
     max_pixels: int = 500_000_000
+    rescale: bool = False
+    crowds: str = "drop"
+    sizes_elsewhere: bool = False
+    """Whether images need not be at hand: who reads knows their sizes."""
+    known: Collection[str] | None = None
+    """Keys of the images, where they are known without their folder."""
     remarks: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -61,6 +82,11 @@ class Source:
     def refs(self) -> dict[str, ImageRef]:
         """The images by key, in order; none where their folder is not known."""
         return {} if self.images is None else {ref.key: ref for ref in find_images(self.images)}
+
+    @property
+    def keys(self) -> Collection[str] | None:
+        """The images' keys; None where nothing is known of them."""
+        return self.known if self.images is None else self.refs
 
     def size(self, key: str) -> Size:
         """(height, width) of an image, upright, from its header.
@@ -118,6 +144,36 @@ class Source:
             found.setdefault(key.rpartition("/")[2], []).append(key)
         return found
 
+    def image_entries(
+        self, suffix: str, parse: Callable[[str, str], Annotation | ReadImage], folder: Path | None = None
+    ) -> tuple[list[Entry], list[Failure]]:
+        """An entry for each image that has a label file, and failures: label files without image.
+
+        `parse(key, label file)`. `folder`: of the labels, where it is not the source's. Where the images are not
+        known, an entry for each label file, named as its image is but for the suffix.
+        """
+        top = folder or self.folder
+        if self.keys is None:
+            files = [(name, file) for name, file in label_files(top, suffix) if Path(file).name not in _NO_LABELS]
+            return [_entry(name[: len(name) - len(suffix)], file, parse) for name, file in sorted(files)], []
+        layout, listing = Layout(Path(), top), Listing()
+        entries: list[Entry] = []
+        seen: set[str] = set()
+        for key in self.keys:
+            names = [layout.label(key, suffix, whole_name=whole) for whole in (True, False)]
+            file = next((name for name in names if name not in seen and listing.has(name)), None)
+            if file is None:
+                self.remarks["images have no labels and were left out"] += 1
+                continue
+            seen.add(file)
+            entries.append(_entry(key, file, parse))
+        lost = [
+            Failure(name, f"a label file without an image in {self.images or 'the input'}")
+            for name, file in label_files(top, suffix)
+            if file not in seen and Path(file).name not in _NO_LABELS
+        ]
+        return entries, lost
+
     def of_images(
         self, suffix: str, parse: Callable[[str, str], Annotation], folder: Path | None = None
     ) -> Iterator[Annotation | Failure]:
@@ -154,6 +210,15 @@ class Source:
             yield guarded(relative, file, parse)
 
 
+def _entry(name: str, file: str, parse: Callable[[str, str], Annotation | ReadImage]) -> Entry:
+    return Entry(name, functools.partial(_parsed, parse, file), file, exact=True)
+
+
+def _parsed(parse: Callable[[str, str], Annotation | ReadImage], file: str, key: str) -> ReadImage:
+    found = parse(key, file)
+    return found if isinstance(found, ReadImage) else ReadImage.of(found)
+
+
 def guarded(key: str, file: str, parse: Callable[[str, str], Annotation]) -> Annotation | Failure:
     """What `parse` makes of a label file, or why it cannot."""
     try:
@@ -165,16 +230,7 @@ def guarded(key: str, file: str, parse: Callable[[str, str], Annotation]) -> Ann
                 raise ValueError(f"a mask of {own} pixels in an image of {width} x {height}")
         return annotation
     except Exception as error:  # a damaged file may make a parser raise anything
-        return Failure(key, f"{file}: {lack_of(error)}")
-
-
-def lack_of(error: Exception) -> str:
-    """What a file lacks that its format has, from the error that reading it has raised."""
-    if isinstance(error, KeyError):
-        return f"no {error}"
-    if isinstance(error, (TypeError, AttributeError)):  # Python's words would be about Python
-        return "not of this format: a value is of another kind than expected (--from says which format it is)"
-    return one_line(error)
+        return Failure(key, f"{file}: {lack_of_file(error)}")
 
 
 def label_files(folder: Path, suffix: str) -> Iterator[tuple[str, str]]:
@@ -192,6 +248,11 @@ def label_files(folder: Path, suffix: str) -> Iterator[tuple[str, str]]:
             if ending and name.endswith(ending) and not name.startswith("."):
                 file = f"{place}/{name}"
                 yield file[len(top) + 1 :], file
+
+
+def text_labels(folder: Path) -> Iterator[Path]:
+    """The .txt files that may be label files, in order."""
+    return (Path(file) for _, file in label_files(folder, ".txt") if Path(file).name not in _NO_LABELS)
 
 
 def first_file(folder: Path, suffix: str) -> Path | None:

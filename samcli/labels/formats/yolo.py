@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +16,12 @@ import yaml
 
 from samcli.errors import UsageError
 from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, load_yaml, names_beside
-from samcli.labels.formats.base import LabelFormat, Rendering
-from samcli.labels.formats.sources import LabelSet, Source, box_mask, first_file
+from samcli.labels.formats.base import LabelFormat, Rendering, box_inside
+from samcli.labels.formats.sources import LabelSet, Source, text_labels
+from samcli.labels.objects import LabelledObject, ReadImage, gather
 from samcli.labels.yolo_rows import numbered_rows, read_row
 from samcli.polygons import normalise
-from samcli.types import Annotation, Instance, Quality, Size
+from samcli.types import Quality
 
 
 class _Yolo(LabelFormat):
@@ -44,12 +47,14 @@ class _Yolo(LabelFormat):
         names = names_beside(folder)
         if not names:
             source.remarks["folder of labels has no data.yaml or classes.txt: numbers stand for class names"] += 1
+        if source.keys is None and not source.sizes_elsewhere:
+            raise UsageError(f"{source.path}: these labels do not name their images; give the folder with --images")
 
-        def parse(key: str, file: str) -> Annotation:
-            size = source.size(key)
-            return Annotation(key, size, read_instances(Path(file).read_bytes(), size, source))
+        def parse(key: str, file: str) -> ReadImage:
+            return read_rows(key, Path(file).read_bytes(), names, file)
 
-        return LabelSet(names, source.of_images(self.suffix or "", parse, folder))
+        entries, lost = source.image_entries(self.suffix or "", parse, folder)
+        return LabelSet(names, entries=entries, failures=lost, declared=bool(names), reread=self.read)
 
 
 class YoloFormat(_Yolo):
@@ -65,13 +70,26 @@ class YoloFormat(_Yolo):
         """A folder of .txt files with rows of numbers."""
         if not path.is_dir() or lists_images_elsewhere(path):
             return False
-        files = [first_file(_label_folder(path), ".txt")]
-        words = files[0].read_text(errors="replace").split("\n")[0].split() if files[0] else ["?"]
-        return len(words) in (0, 5, 6) or (len(words) > 6 and _are_numbers(words))
+        files = itertools.islice(text_labels(_label_folder(path)), _LOOKED_AT)
+        rows = [row for file in files if (row := _first_row(file)) is not None]
+        return bool(rows) and any(not row or (len(row) > 1 and _are_numbers(row)) for row in rows)
+
+
+_LOOKED_AT = 10
+"""Label files that are looked at to tell what they are: one may be damaged."""
+
+
+def _first_row(file: Path) -> list[str] | None:
+    """The words of a file's first line, of which a large file is not read whole; None where it cannot be read."""
+    try:
+        with file.open(encoding="utf-8-sig", errors="replace") as opened:
+            return opened.readline(1 << 16).split()
+    except OSError:
+        return None
 
 
 class YoloBox(_Yolo):
-    """Ultralytics' detection labels: the masks' own boxes."""
+    """Ultralytics' detection labels: the objects' own boxes, in sub-pixels where labels state them."""
 
     loses = frozenset({"masks", "empty", "scores"})
 
@@ -81,7 +99,7 @@ class YoloBox(_Yolo):
         rows: dict[str, None] = {}
         for instance in rendering.annotation.instances:
             if instance.mask.box is not None:
-                left, top, right, bottom = instance.mask.box
+                left, top, right, bottom = box_inside(instance)
                 x, y = (left + right) / 2 / width, (top + bottom) / 2 / height
                 w, h = (right - left) / width, (bottom - top) / height
                 rows[f"{instance.class_id} {x:.6f} {y:.6f} {w:.6f} {h:.6f}"] = None
@@ -129,21 +147,21 @@ def _label_folder(path: Path) -> Path:
     return folder / "labels" if (folder / "labels").is_dir() and (folder / "images").is_dir() else folder
 
 
-def read_instances(data: bytes, image_size: Size, source: Source) -> tuple[Instance, ...]:
-    """The objects in a label file; boxes are filled, which is remarked on.
+def read_rows(key: str, data: bytes, names: Mapping[int, str], file: str) -> ReadImage:
+    """The objects in a label file, of which `data` is the content.
+
+    `names`: of classes; where there are any, a row of another class is left out.
 
     Raises:
-        ValueError: a row is damaged; says which.
+        UnicodeDecodeError: it is no text.
     """
-    return tuple(_instance(number, line, image_size, source) for number, line in numbered_rows(data))
+    rows = ((f"{file}:{number}", line) for number, line in numbered_rows(data))
+    objects, omitted = gather(rows, functools.partial(_object, names=names))
+    return ReadImage(key, objects, omitted=omitted)
 
 
-def _instance(number: int, line: str, image_size: Size, source: Source) -> Instance:
-    try:
-        row = read_row(line)
-        if row.is_box:
-            source.remarks["objects have no mask: their boxes were filled"] += 1
-        mask = box_mask(row.box(image_size), image_size) if row.is_box else row.mask(image_size)
-    except ValueError as error:
-        raise ValueError(f"line {number}: {error}") from error
-    return Instance(mask, row.class_id, Quality(detector_score=row.score))
+def _object(line: str, names: Mapping[int, str]) -> LabelledObject:
+    row = read_row(line)
+    if names and row.class_id not in names:
+        raise ValueError(f"class {row.class_id} has no name; names has {len(names)}, {min(names)} to {max(names)}")
+    return LabelledObject(row, row.class_id, Quality(detector_score=row.score))

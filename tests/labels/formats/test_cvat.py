@@ -90,7 +90,7 @@ def test_image_with_two_label_files__is_refused(tmp_path: Path) -> None:
         convert(task, tmp_path / "out", ConvertOptions(format=("coco",)))
 
 
-def test_damaged_row__fails_its_image_alone(tmp_path: Path) -> None:
+def test_damaged_row__is_left_out_alone(tmp_path: Path) -> None:
     write_images(tmp_path / "images", ANNOTATIONS[2:])
     task = export(
         tmp_path / "task",
@@ -102,9 +102,10 @@ def test_damaged_row__fails_its_image_alone(tmp_path: Path) -> None:
         },
     )
     conversion = convert(task, tmp_path / "out", ConvertOptions(format=("coco",)))
-    assert conversion.images == 1
-    assert "labels/train/nothing.txt: line 2: class 'cat'" in conversion.failures["nothing.png"]
-    assert "no such image" in conversion.failures["gone.png"]
+    assert (conversion.images, conversion.instances) == (2, 2)
+    assert "1 object was left out: class 'cat'; expected a whole number from 0 to 65535" in conversion.notes[0]
+    assert "nothing.png, labels/train/nothing.txt:2" in conversion.notes[0]
+    assert "no image of that name" in conversion.failures["gone.png"]
 
 
 @pytest.mark.parametrize(
