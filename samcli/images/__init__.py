@@ -32,6 +32,7 @@ _HEAD_BYTES = 32
 _GREY_WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 _WIDE_SAMPLES = 2  # bytes a channel of OpenCV's sixteen bits
 _RGB = 3
+_MARGIN = 1.1  # for strips, and what libraries hold beside
 _STRIP = 1 << 22
 """Pixels that are converted at a time: an image is never held twice beside its result."""
 
@@ -183,7 +184,7 @@ def decoding_cost(opened: PIL.Image.Image, file_size: int, *, wide: bool) -> int
         held += 6  # a second copy, or all coefficients
     if wide and colour:
         held = max(held, _WIDE_SAMPLES * len(opened.getbands()))
-    return width * height * (held + _RGB * 2) + (file_size if wide else 0)
+    return int(width * height * (held + _RGB * 2) * _MARGIN) + (file_size if wide else 0)
 
 
 @contextlib.contextmanager

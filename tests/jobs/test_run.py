@@ -271,9 +271,7 @@ def test_large_image__is_marked_while_it_is_decoded(annotate, photo_folder, monk
     assert not marks.exists()
 
 
-def test_image_that_failed_for_a_passing_reason__is_tried_by_the_next_run(
-    annotate, photo_folder, monkeypatch
-) -> None:
+def test_failure_that_may_pass__is_tried_again_by_the_next_run(annotate, photo_folder, monkeypatch) -> None:
     read = samcli.images.read_image
 
     def stale(ref, **options):
