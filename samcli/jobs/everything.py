@@ -16,7 +16,7 @@ from samcli.config import EverythingOptions, MaskGeneratorOptions
 from samcli.detectors.fastsam import FastSam
 from samcli.detectors.ultralytics import is_exported
 from samcli.errors import UsageError
-from samcli.files import sha256_of
+from samcli.files import read_array, sha256_of
 from samcli.jobs.base import Job, Models
 from samcli.jobs.plan import Plan
 from samcli.jobs.segmenting import Encoder, check_family, find_fastsam, load_engine, open_encoder, refuse
@@ -207,7 +207,7 @@ def read_grids(name: str, layers: int) -> Grids:
     path = _grid_file(name)
     try:
         if path.suffix == ".npy":
-            content = np.load(path, allow_pickle=False)
+            content = read_array(path)
         elif path.suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8"))
         else:

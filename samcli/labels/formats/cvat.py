@@ -15,7 +15,8 @@ from typing import Protocol
 import yaml
 
 from samcli.errors import UsageError, one_line
-from samcli.labels.class_names import DATA_YAML, complete, parse_names, parse_yaml
+from samcli.files import parse_yaml
+from samcli.labels.class_names import DATA_YAML, complete, parse_names
 from samcli.labels.formats.base import LabelFormat, Rendering, plain_text
 from samcli.labels.formats.sources import LabelSet, Source
 from samcli.labels.formats.yolo import image_lists, lists_images_elsewhere, read_rows, yolo_rows
