@@ -5,27 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from samcli.config import (
-    AutoAnnotateOptions,
-    BenchOptions,
-    ConvertOptions,
-    DatasetOptions,
-    EncodeOptions,
-    EvalOptions,
-    EverythingOptions,
-    ExportOnnxOptions,
-    Options,
-    PromptOptions,
-    TuneOptions,
-    VerifyOptions,
-    default_of,
-    flag_of,
-)
+from samcli.config import COMMANDS, CommandOptions, declared, default_of, flag_of
 
 INTRODUCTION = """# Options
 
-Made by `python docs/make_options.py` from the dataclasses in `samcli/config/commands.py`, where each default
-lives once.
+Made by `python docs/make_options.py` from the dataclasses in `samcli/config`, where each default lives once.
 
 Precedence: command line, then environment (`SAMCLI_` and the option's name, e.g. `SAMCLI_CONF=0.3`), then
 `--config FILE.yaml` (the names below without the dashes in front), then the default. An unknown name is an
@@ -38,7 +22,7 @@ Every command also has `--json` (the result as one JSON document on stdout), `--
 `--help`. `auto-annotate`, `prompt`, `everything` and `encode` have `--input/-i` and `--output/-o`, `--config`,
 `--dry-run` and `--quiet/-q`; `convert` and `export-onnx` have
 `--output/-o`, `--config` and `--quiet/-q`, `convert` also `--dry-run`; `tune` and `bench` have `--output/-o`,
-`--config` and `--quiet/-q`, `bench` also `--chart`; `verify`, `eval` and `dataset` have `--config`;
+`--config` and `--quiet/-q`; `verify`, `eval` and `dataset` have `--config`;
 `models fetch` has `--quiet/-q`; `status` has `--failures` (every failed image and why) and
 `--reasons` (why images failed and objects were dropped, counted), `preview` has `--output/-o` (the file to
 write), `--count/-n` (how many photos), `--html` (a page to review the masks, see [review.md](review.md), with
@@ -46,25 +30,11 @@ write), `--count/-n` (how many photos), `--html` (a page to review the masks, se
 `samcli --version` prints the version.
 """
 
-COMMANDS: dict[str, type[Options]] = {
-    "auto-annotate": AutoAnnotateOptions,
-    "prompt": PromptOptions,
-    "everything": EverythingOptions,
-    "encode": EncodeOptions,
-    "convert": ConvertOptions,
-    "verify": VerifyOptions,
-    "eval": EvalOptions,
-    "tune": TuneOptions,
-    "dataset": DatasetOptions,
-    "export-onnx": ExportOnnxOptions,
-    "bench": BenchOptions,
-}
 
-
-def table(kind: type[Options]) -> str:
+def table(kind: type[CommandOptions]) -> str:
     """Markdown tables, one for each group of options."""
     groups: dict[str, list[str]] = {}
-    for entry in dataclasses.fields(kind):
+    for entry in declared(kind):
         groups.setdefault(entry.metadata["panel"], []).append(row(entry))
     head = "| option | default | what it does |\n| --- | --- | --- |\n"
     return "\n".join(f"### {name}\n\n{head}" + "".join(rows) for name, rows in groups.items())

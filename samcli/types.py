@@ -56,13 +56,7 @@ class Image:
     pixels: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
-            raise ValueError(
-                f"pixels of {self.ref.key!r} are {self.pixels.dtype} {self.pixels.shape}; "
-                "expected uint8 (H, W, 3) RGB"
-            )
-        if not self.pixels.size:
-            raise ValueError(f"{self.ref.key!r} has no pixels")
+        _check_pixels(self.ref, self.pixels)
 
     @property
     def image_size(self) -> Size:
@@ -70,19 +64,38 @@ class Image:
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
 
 
+def _check_pixels(ref: ImageRef, pixels: NDArray[np.uint8]) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"pixels of {ref.key!r} are {pixels.dtype} {pixels.shape}; expected uint8 (H, W, 3) RGB")
+    if not pixels.size:
+        raise ValueError(f"{ref.key!r} has no pixels")
+
+
 class UndecodedImage(Image):
     """An image of known size whose pixels are decoded when, and only if, somebody asks for them.
 
     `decode`: gives its pixels as `Image` has them; called once, and what it raises is raised to who asked.
+
+    Raises:
+        ValueError: the size is none; or, when they are asked for, the pixels are not of that size or form.
     """
 
     def __init__(self, ref: ImageRef, image_size: Size, decode: Callable[[], NDArray[np.uint8]]) -> None:
+        if min(image_size) < 1:
+            raise ValueError(f"{ref.key!r} has no pixels")
         vars(self).update(ref=ref, _image_size=image_size, _decode=decode)
 
     @functools.cached_property
     def pixels(self) -> NDArray[np.uint8]:
         """See Image."""
         pixels: NDArray[np.uint8] = vars(self)["_decode"]()
+        _check_pixels(self.ref, pixels)
+        if pixels.shape[:2] != self.image_size:
+            (height, width), (found_height, found_width) = self.image_size, pixels.shape[:2]
+            raise ValueError(
+                f"{self.ref.key!r} has {found_width} x {found_height} pixels (width x height); "
+                f"{width} x {height} were stated"
+            )
         return pixels
 
     @property

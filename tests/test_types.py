@@ -126,3 +126,21 @@ def test_undecoded_image__is_decoded_once_and_only_when_its_pixels_are_asked_for
     assert (image.image_size, image.ref.key, calls) == ((4, 6), "a.jpg", [])
     assert image.pixels is image.pixels
     assert calls == [1]
+
+
+def test_undecoded_image__keeps_what_an_image_promises() -> None:
+    ref, calls = ImageRef(Path("/in"), "a.png"), []
+
+    def decoded(*shape: int, dtype: type = np.uint8) -> UndecodedImage:
+        return UndecodedImage(ref, (4, 6), lambda: calls.append(1) or np.zeros(shape, dtype))
+
+    image = decoded(4, 6, 3)
+    assert (image.image_size, calls) == ((4, 6), [])
+    assert image.pixels is image.pixels
+    assert len(calls) == 1
+    with pytest.raises(ValueError, match=r"has 4 x 6 pixels .* 6 x 4 were stated"):
+        _ = decoded(6, 4, 3).pixels
+    with pytest.raises(ValueError, match="expected uint8"):
+        _ = decoded(4, 6, 3, dtype=np.float32).pixels
+    with pytest.raises(ValueError, match="has no pixels"):
+        UndecodedImage(ref, (0, 6), lambda: np.zeros((0, 6, 3), np.uint8))

@@ -1,1 +1,1 @@
-"""`samcli bench`: how fast models are here, against others, as work grows, against the project's targets."""
+"""`samcli bench`: time and memory of models on this machine."""

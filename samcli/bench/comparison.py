@@ -1,10 +1,10 @@
-"""The table: each model's tasks, by samcli and by those it is held against, and where the time goes."""
+"""Measure models: time and memory of each task, and where the time of an image goes."""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from samcli.bench.models import BenchModel, find_model
 from samcli.bench.pictures import write_pictures
 from samcli.bench.rotation import ContenderFigures, Spread, Watch, ratios, run_rotation, started
-from samcli.bench.setup import OWN, PEERS, TASKS, Setup, check_peer
+from samcli.bench.setup import OWN, TASKS, Setup
 from samcli.checks import run_checks
 from samcli.config import BenchOptions
 from samcli.errors import SamcliError, UsageError, nearest
@@ -51,7 +51,7 @@ class Comparison:
         return {
             "machine": self.machine,
             "images": self.images,
-            "options": asdict(self.options),
+            "options": self.options.values(),
             "models": [
                 {
                     **asdict(one.model),
@@ -67,18 +67,21 @@ class Comparison:
         }
 
 
-def compare(images: Path | None, options: BenchOptions, watch: Watch = lambda line: None) -> Comparison:
-    """Measure the models of the options, one after the other; all tools with a model take turns.
+def compare(
+    images: Path | None,
+    options: BenchOptions,
+    watch: Watch = lambda line: None,
+    others: Sequence[Callable[[Setup], Setup]] = (),
+) -> Comparison:
+    """Measure the models of the options, one after the other.
 
-    `images`: an image or a folder; None: pictures are drawn.
+    `images`: an image or a folder; None: drawn pictures. `others`: each makes of samcli's setup that of another
+    tool; all tools with a model take turns.
 
     Raises:
-        UsageError: an unknown tool, task or model, or one that is not installed or not here.
+        UsageError: an unknown task or model, or a model that is not on this machine.
     """
-    peers = words(options.against, PEERS, "--against")
     tasks = words(options.tasks, TASKS, "--tasks")
-    for peer in peers:
-        check_peer(peer)
     device = str(choose_device(options.device))
     with tempfile.TemporaryDirectory(prefix="samcli-bench-") as temporary:
         folder = Path(temporary)
@@ -97,12 +100,13 @@ def compare(images: Path | None, options: BenchOptions, watch: Watch = lambda li
         paths = bench_images(images, options.images, folder / "pictures")
         found = []
         for model in models:
-            setups = [setup_for(tool, model, paths, options, device) for tool in (OWN, *peers)]
+            own = setup_for(model, paths, options, device)
+            setups = [own, *(other(own) for other in others)]
             figures = ModelFigures(model, run_rotation(setups, tasks, options.rounds, watch))
             if figures.contenders[0].missing:
                 raise SamcliError(f"{model.name} cannot be measured: {figures.contenders[0].missing}")
             if options.stages:
-                figures.stages = profile(setups[0], options.rounds, watch)
+                figures.stages = profile(own, options.rounds, watch)
             found.append(figures)
     return Comparison(machine(device, options), [path.name for path in paths], options, found)
 
@@ -127,10 +131,10 @@ def bench_images(images: Path | None, count: int, folder: Path) -> list[Path]:
     return [ref.path for ref in find_images(images)[:count]]
 
 
-def setup_for(tool: str, model: BenchModel, paths: Sequence[Path], options: BenchOptions, device: str) -> Setup:
-    """What a tool is told about a model."""
+def setup_for(model: BenchModel, paths: Sequence[Path], options: BenchOptions, device: str) -> Setup:
+    """Return what samcli's worker is told about a model."""
     return Setup(
-        tool=tool,
+        tool=OWN,
         model=model.name,
         weights=model.weights,
         images=tuple(map(str, paths)),

@@ -1,13 +1,12 @@
-"""samcli itself as it is measured: an engine, FastSAM, or a detector, behind the same few methods as its peers."""
+"""samcli itself as it is measured: an engine, FastSAM, or a detector, behind the methods of a `Contender`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from samcli.bench.base import Contender, pickled_network
-from samcli.bench.peers import load_peer
 from samcli.bench.pictures import draw_boxes
-from samcli.bench.setup import OWN, Setup, UnsupportedError
+from samcli.bench.setup import Setup, UnsupportedError
 from samcli.checkpoints.pickles import PickledNetwork
 from samcli.checkpoints.registry import WeightsFile, find_weights
 from samcli.config import FastSamOptions, MaskGeneratorOptions
@@ -23,14 +22,12 @@ from samcli.types import Detections, Embedding, Image, Prompts
 
 
 def load_contender(setup: Setup) -> Contender:
-    """The tool with its model.
+    """Load the model of the setup into samcli.
 
     Raises:
-        UnsupportedError: the tool cannot run this model.
+        UnsupportedError: samcli cannot run this model as a network of its own.
         WeightsError: the file is refused or damaged.
     """
-    if setup.tool != OWN:
-        return load_peer(setup)
     path = Path(setup.weights)
     weights = find_weights("tiny", "sam") if setup.weights == "tiny" else WeightsFile(path, "")
     if weights.path.suffix in (".onnx", ".torchscript"):

@@ -67,7 +67,7 @@ class WorkerProcess:
         self.setup = setup
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "samcli.bench.worker"],
+            [sys.executable, *setup.program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 
 from samcli.errors import UsageError
 
 TASKS = ("encode", "box", "everything")
 """The image encoder; masks of boxes for an image that is encoded; masks of everything, encoding included."""
-
-PEERS = {
-    "segment-anything": "segment_anything",
-    "ultralytics": "ultralytics",
-    "transformers": "transformers",
-}
-"""What samcli can be held against, and the module that it is."""
 
 OWN = "samcli"
 
@@ -25,21 +17,12 @@ class UnsupportedError(UsageError):
     """A tool has no way to run this model: not an error of the run, but a gap in the table."""
 
 
-def check_peer(tool: str) -> None:
-    """Refuse a peer that is not installed.
-
-    Raises:
-        UsageError: it names the extra.
-    """
-    if find_spec(PEERS[tool]) is None:
-        raise UsageError(f"{tool} is not installed: pip install 'samcli[bench]'")
-
-
 @dataclass(frozen=True)
 class Setup:
     """One tool with one model, and what it is asked.
 
-    `tool`: `samcli` or one of the peers. `model`: its name in the table; `weights`: its file. `boxes`: prompts of
+    `tool`: `samcli`, or another tool that `program` serves: a script, for Python to run, that calls `worker.main`
+    with a loader of its own. `model`: its name in the table; `weights`: its file. `boxes`: prompts of
     the task `box`. `points_per_side`: of the grid of the task `everything`. `device` and `threads` hold for all
     tools, `precision` for samcli: the others compute as they come, in fp32. `det`: a detector whose boxes take the
     place of the drawn ones when samcli is taken apart into stages.
@@ -55,6 +38,7 @@ class Setup:
     boxes: int = 10
     det: str | None = None
     points_per_side: int = 32
+    program: tuple[str, ...] = ("-m", "samcli.bench.worker")
 
     def as_json(self) -> str:
         """One line."""
@@ -64,4 +48,4 @@ class Setup:
     def from_json(cls, line: str) -> Setup:
         """What `as_json` wrote."""
         values = json.loads(line)
-        return cls(**{**values, "images": tuple(values["images"])})
+        return cls(**{**values, **{name: tuple(values[name]) for name in ("images", "program")}})

@@ -17,7 +17,7 @@ from torch import Tensor
 from samcli.bench.pictures import draw_boxes
 from samcli.bench.setup import Setup, UnsupportedError
 from samcli.checkpoints.registry import find_weights
-from samcli.config import AutoAnnotateOptions, MaskGeneratorOptions
+from samcli.config import LabelOptions, MaskGeneratorOptions
 from samcli.detectors.ultralytics import load_detector
 from samcli.images import read_image
 from samcli.jobs.segmenting import to_instance
@@ -81,7 +81,7 @@ class Profiler:
             found = self._everything(image) if mode == "everything" else self._boxes(image)
             layout = Layout(path.parent, Path(folder))
             annotation = Annotation(image.ref.key, image.image_size, found)
-            rendering = Rendering(annotation, {}, polygon_options(AutoAnnotateOptions()))
+            rendering = Rendering(annotation, {}, polygon_options(LabelOptions()))
             if mode == "box":
                 with self.clock.measure("polygons"):
                     _ = rendering.polygons

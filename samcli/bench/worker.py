@@ -11,20 +11,30 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from samcli.bench.base import Contender
 from samcli.bench.memory import own_peak, reset_peak
 from samcli.bench.setup import Setup, UnsupportedError
 from samcli.errors import SamcliError, one_line
 
+Loader = Callable[[Setup], Contender]
 
-def main() -> None:
-    """Answer until stdin ends."""
+
+def _load_own(setup: Setup) -> Contender:
+    from samcli.bench.contenders import load_contender
+
+    return load_contender(setup)
+
+
+def main(load: Loader = _load_own) -> None:
+    """Load the contender that the first line describes, and answer requests until stdin ends."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         try:
-            _serve(sys.stdin, answers)
+            _serve(sys.stdin, answers, load)
         except SamcliError as error:
             kind = "unsupported" if isinstance(error, UnsupportedError) else "error"
             print(json.dumps({kind: str(error)}), file=answers, flush=True)
@@ -33,9 +43,9 @@ def main() -> None:
             print(json.dumps({"error": reason}), file=answers, flush=True)
 
 
-def _serve(requests: IO[str], answers: IO[str]) -> None:
+def _serve(requests: IO[str], answers: IO[str], load: Loader) -> None:
     setup = Setup.from_json(requests.readline())
-    served = Served(setup)
+    served = Served(setup, load)
     print(json.dumps(served.loaded), file=answers, flush=True)
     for line in requests:
         print(json.dumps(served.answer(json.loads(line))), file=answers, flush=True)
@@ -44,11 +54,10 @@ def _serve(requests: IO[str], answers: IO[str]) -> None:
 class Served:
     """A contender, its images, and how it is measured."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, load: Loader) -> None:
         start = time.perf_counter()
         import torch
 
-        from samcli.bench.contenders import load_contender
         from samcli.images import read_image
         from samcli.sam.devices import compute_exactly
 
@@ -57,7 +66,7 @@ class Served:
         if setup.precision == "fp32":
             compute_exactly()
         self._torch, self._setup = torch, setup
-        self._contender = load_contender(setup)
+        self._contender = load(setup)
         seconds = time.perf_counter() - start
         self._read = functools.lru_cache(maxsize=None)(read_image)
         self._profiler: Any = None

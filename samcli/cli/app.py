@@ -20,13 +20,16 @@ from typing import Annotated, Any
 import typer
 
 from samcli import __version__
+from samcli.cli.help import Command, Group
 from samcli.cli.terminal import open_standard_streams, shown_safely, styled
 from samcli.config import (
-    O,
-    Options,
+    C,
+    CommandOptions,
+    declared,
     default_of,
     flag_of,
     resolve,
+    types_of,
     variable_of,
 )
 from samcli.errors import SamcliError, WriteError, is_out_of_memory, one_line
@@ -42,7 +45,7 @@ _EXIT_STATUS_HELP = (
 
 app = typer.Typer(
     name="samcli",
-    help="Turn a folder of images into a segmentation data set: YOLO boxes, SAM masks, resumable.",
+    help="Turn a folder of images into a segmentation data set: YOLO boxes prompt SAM, runs resume.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -51,12 +54,16 @@ app = typer.Typer(
 
 
 models_app = typer.Typer(
-    name="models", help="List, download, check and look into checkpoints.", rich_markup_mode="rich"
+    name="models", help="List, download, verify and inspect checkpoints.", rich_markup_mode="rich"
 )
 
 
 app.add_typer(models_app)
 log = logging.getLogger("samcli")
+
+
+_SHOWN_CHOICES = 4
+"""Most choices that stand in an option's metavar."""
 
 
 def main() -> None:
@@ -69,7 +76,8 @@ Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="YAML file of options; the command line and SAMCLI_* go before it.",
+        metavar="FILE.yaml",
+        help="YAML file with options. The command line and SAMCLI_* variables override it.",
         envvar="SAMCLI_CONFIG",
         show_default=False,
     ),
@@ -80,13 +88,15 @@ ClassMapFile = Annotated[
     Path | None,
     typer.Option(
         "--class-map",
-        help="YAML file of 'old: new' lines: classes are renamed, merged, or dropped ('old:').",
+        metavar="FILE",
+        help="YAML mapping of class names, 'old: new'. Several old names with one new name are "
+        "merged; an empty new name drops the class.",
         show_default=False,
     ),
 ]
 
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and say more.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and log details.")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,13 +106,13 @@ class Given:
     values: dict[str, Any]
     environment: frozenset[str]
 
-    def options(self, kind: type[O], config: Path | None) -> O:
+    def options(self, kind: type[C], config: Path | None) -> C:
         """See `resolve`."""
         return resolve(kind, self.values, config, environment=self.environment)
 
 
 def command(
-    name: str | None, kind: type[Options] | None = None, *, group: typer.Typer = app
+    name: str | None, kind: type[CommandOptions] | None = None, *, group: typer.Typer = app
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command. Options of `kind` become flags; the function gets what was given as `given`.
 
@@ -114,7 +124,7 @@ def command(
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(context: typer.Context, **arguments: Any) -> None:
-            flags = {entry.name for entry in dataclasses.fields(kind)} if kind else set()
+            flags = {entry.name for entry in declared(kind)} if kind else set()
             given = {key: arguments.pop(key) for key in flags}
             debug = arguments.pop("debug", False)
             _log_to_stderr(debug=debug, quiet=arguments.get("quiet", False))
@@ -140,9 +150,9 @@ def command(
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         del run.__wrapped__
         if name is None:
-            group.callback(invoke_without_command=True)(run)
+            group.callback(invoke_without_command=True, cls=Group)(run)
         else:
-            group.command(name)(run)
+            group.command(name, cls=Command)(run)
         return function
 
     return register
@@ -166,22 +176,22 @@ def _run(function: Callable[[], None], *, debug: bool) -> None:
         raise typer.Exit(130) from error
 
 
-def _parameters(kind: type[Options]) -> Iterator[inspect.Parameter]:
+def _parameters(kind: type[CommandOptions]) -> Iterator[inspect.Parameter]:
     """A flag for each option: its default, help and limits as the dataclass declares them."""
-    hints = typing.get_type_hints(kind)
-    for entry in dataclasses.fields(kind):
+    hints = types_of(kind)
+    for entry in declared(kind):
         rules = entry.metadata
         hint = list[str] if rules["many"] else hints[entry.name]
         flag, default = flag_of(entry), default_of(entry)
         names = [f"{flag}/--no-{flag[2:]}"] if hint is bool else [flag]
         option = typer.Option(
             *names,
-            help=rules["help"] + ("" if not default else rf" [dim]\[default: {default}][/]"),
+            help=_help_of(entry) + ("" if not default else rf" [dim]\[default: {default}][/]"),
             show_default=False,
             envvar=variable_of(entry),
             show_envvar=False,
             rich_help_panel=rules["panel"],
-            metavar=rules["metavar"] or "|".join(rules["choices"]) or None,
+            metavar=_metavar_of(entry, hint),
         )
         yield inspect.Parameter(
             entry.name,
@@ -189,6 +199,23 @@ def _parameters(kind: type[Options]) -> Iterator[inspect.Parameter]:
             default=None,
             annotation=Annotated[hint | None, option],
         )
+
+
+def _help_of(entry: dataclasses.Field[Any]) -> str:
+    """Return the help text; choices that are too many for the metavar are listed at its end."""
+    text, choices = str(entry.metadata["help"]).replace("[", r"\["), entry.metadata["choices"]
+    return f"{text} One of {', '.join(choices)}." if len(choices) > _SHOWN_CHOICES else text
+
+
+def _metavar_of(entry: dataclasses.Field[Any], hint: Any) -> str | None:
+    """Return what stands for the value in help; of a switch that is on by default, the name that turns it off."""
+    if hint is bool:
+        return f"--no-{flag_of(entry)[2:]}" if entry.default is True else None
+    if metavar := entry.metadata["metavar"]:
+        return str(metavar)
+    if choices := entry.metadata["choices"]:
+        return "FORMAT" if len(choices) > _SHOWN_CHOICES else "|".join(choices)
+    return "FLOAT" if float in (hint, *typing.get_args(hint)) else "N"
 
 
 def _explain(error: Exception) -> str | None:
@@ -238,7 +265,7 @@ def _log_to_stderr(*, debug: bool, quiet: bool) -> None:
     log.setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, cls=Group)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:

@@ -9,7 +9,7 @@ import importlib
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,13 +17,13 @@ from samcli.cli.app import ClassMapFile, Config, Given, command, log, models_app
 from samcli.config import (
     AutoAnnotateOptions,
     BenchOptions,
+    CommandOptions,
     ConvertOptions,
     DatasetOptions,
     EncodeOptions,
     EvalOptions,
     EverythingOptions,
     ExportOnnxOptions,
-    Options,
     PromptOptions,
     TuneOptions,
     VerifyOptions,
@@ -35,22 +35,33 @@ if typing.TYPE_CHECKING:
 
 
 Data = Annotated[
-    Path | None, typer.Argument(help="An image, or a folder searched recursively.", show_default=False)
+    Path | None,
+    typer.Argument(metavar="DATA", help="Image, or folder that is searched recursively.", show_default=False),
 ]
-Input = Annotated[Path | None, typer.Option("--input", "-i", help="The same, as an option.", show_default=False)]
+Input = Annotated[
+    Path | None,
+    typer.Option(
+        "--input", "-i", metavar="PATH", help="Same as the argument: image or folder.", show_default=False
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option(
         "--output",
         "-o",
-        help="Where to write; the tree of the input is mirrored. "
-        r"[dim]\[default: a folder beside the input, images/ -> labels/ or the like][/]",
+        metavar="DIR",
+        help="Output folder; the folder tree of the input is mirrored. "
+        r"[dim]\[default: beside the input; images/ becomes labels/][/]",
         show_default=False,
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what is in the way.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The result as one JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result and errors.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be done and any conflicts; write nothing.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Moved = Annotated[str | None, typer.Option(hidden=True)]
+"""An option of `bench` that is now one of a script; removed in the version after 0.1."""
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress; print only the result and errors.")]
 
 
 def _input_of(data: Path | None, input: Path | None, example: str) -> Path:
@@ -62,7 +73,9 @@ def _input_of(data: Path | None, input: Path | None, example: str) -> Path:
     return given
 
 
-def _job_command(name: str, kind: type[Options], home: str, description: str, example: str = "photos/") -> None:
+def _job_command(
+    name: str, kind: type[CommandOptions], home: str, description: str, example: str = "photos/"
+) -> None:
     """Register a command that runs a job over images; `home` is its class, imported when it runs.
 
     `example`: what may stand behind its name.
@@ -80,7 +93,7 @@ def _job_command(name: str, kind: type[Options], home: str, description: str, ex
     ) -> None:
         options = given.options(kind, config)
         module, _, class_name = home.partition(":")
-        job_class: Callable[[Options], Job] = getattr(importlib.import_module(module), class_name)
+        job_class: Callable[[CommandOptions], Job[Any]] = getattr(importlib.import_module(module), class_name)
         job = job_class(options)
         _run(job, _input_of(data, input, f"{name} {example}"), output, dry_run=dry_run, json=json, quiet=quiet)
 
@@ -92,30 +105,31 @@ _job_command(
     "auto-annotate",
     AutoAnnotateOptions,
     "samcli.jobs.auto_annotate:AutoAnnotate",
-    "Label a folder of images: a detector's boxes prompt SAM, its masks become labels. Resumes by itself.",
+    "Label a folder of images: the boxes of a detector prompt SAM, the masks become labels. "
+    "Interrupted runs resume.",
 )
 _job_command(
     "prompt",
     PromptOptions,
     "samcli.jobs.prompt:Prompt",
-    "Masks for points and boxes: given here for every image alike, or each image's own from a file (--prompts).",
+    "Segment objects by points and boxes: the same for every image, or per image from a file (--prompts).",
     example="photo.jpg --point 320,240",
 )
 _job_command(
     "everything",
     EverythingOptions,
     "samcli.jobs.everything:Everything",
-    "Masks of everything in each image: segment-anything's automatic mask generator, with amg.py's options.",
+    "Segment everything in each image: segment-anything's automatic mask generator, with the options of amg.py.",
 )
 _job_command(
     "encode",
     EncodeOptions,
     "samcli.jobs.encode:Encode",
-    "Store SAM's embeddings of a folder of images: other commands reuse them with --embeddings.",
+    "Store SAM's image embeddings of a folder; other commands reuse them with --embeddings.",
 )
 
 
-def _run(job: Job, data: Path, output: Path | None, *, dry_run: bool, json: bool, quiet: bool) -> None:
+def _run(job: Job[Any], data: Path, output: Path | None, *, dry_run: bool, json: bool, quiet: bool) -> None:
     """Run a job, show what became of it, and exit."""
     from samcli.cli.report.progress import Progress
     from samcli.cli.report.runs import print_summary, show_dry_run
@@ -135,14 +149,17 @@ def _run(job: Job, data: Path, output: Path | None, *, dry_run: bool, json: bool
 
 @command("status")
 def status(
-    output: Annotated[Path, typer.Argument(help="The output folder of a run.")],
-    failures: Annotated[bool, typer.Option("--failures", help="List every failed image and why.")] = False,
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Output folder of a run.")],
+    failures: Annotated[bool, typer.Option("--failures", help="List every failed image with its reason.")] = False,
     reasons: Annotated[
-        bool, typer.Option("--reasons", help="Why images failed and objects were dropped, counted, with examples.")
+        bool,
+        typer.Option(
+            "--reasons", help="Count the reasons why images failed and objects were discarded, with examples."
+        ),
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """How far a run is, also while it runs."""
+    """Show the progress of a run, also while it runs."""
     from samcli.cli.report.runs import print_status
     from samcli.jobs.status import read_reasons, read_status
 
@@ -152,9 +169,10 @@ def status(
 
 @command("preview")
 def preview(
-    labels: Annotated[Path, typer.Argument(help="The output folder of a run.")],
+    labels: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Output folder of a run.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The PNG or HTML file to write.", show_default=False)
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="PNG or HTML file to write.", show_default=False),
     ] = None,
     count: Annotated[
         int | None,
@@ -162,19 +180,21 @@ def preview(
             "--count",
             "-n",
             min=1,
-            help=r"So many photos, evenly spread. [dim]\[default: 12; with --html all][/]",
+            metavar="N",
+            help=r"Number of images, sampled evenly. [dim]\[default: 12; with --html all][/]",
             show_default=False,
         ),
     ] = None,
     as_html: Annotated[
-        bool, typer.Option("--html", help="A page to review all masks in a browser (see apply-review).")
+        bool, typer.Option("--html", help="Write a page to review all masks in a browser (see apply-review).")
     ] = False,
     embed: Annotated[
-        bool, typer.Option("--embed", help="With --html: small photos in the page, so that it can be sent.")
+        bool,
+        typer.Option("--embed", help="With --html: embed downscaled images, so that the file is self-contained."),
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Look at what a run has written: photos with their masks on one sheet (PNG), or a page to review them."""
+    """Draw the masks of a run on its images: one contact sheet (PNG), or a page to review them."""
     if embed and not as_html:
         raise UsageError("--embed is for the page: give --html too")
     if not as_html and (count or 0) > 400:
@@ -194,11 +214,13 @@ def preview(
 
 @command("apply-review")
 def apply_review(
-    labels: Annotated[Path, typer.Argument(help="The output folder of the run that was reviewed.")],
-    review: Annotated[Path, typer.Argument(help="The JSON file that the review page downloads.")],
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Output folder of the reviewed run.")],
+    review: Annotated[
+        Path, typer.Argument(metavar="REVIEW.json", help="JSON file downloaded from the review page.")
+    ],
     json: AsJson = False,
 ) -> None:
-    """Take rejected objects out of a run's labels, and put back those accepted again; no network runs."""
+    """Apply a review: remove rejected objects from a run's labels and restore accepted ones. Runs no network."""
     from samcli.cli.report.labels import print_review
     from samcli.review.apply import apply_review
 
@@ -210,11 +232,13 @@ def convert(
     given: Given,
     labels: Annotated[
         Path,
-        typer.Argument(metavar="LABELS", help="A run's output folder, or labels in a format that is read."),
+        typer.Argument(metavar="LABELS", help="Output folder of a run, or labels in any format that samcli reads."),
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder to write. Default: beside the labels.", show_default=False),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder to write. Default: beside the labels.", show_default=False
+        ),
     ] = None,
     other: Annotated[list[str] | None, typer.Option("--format", hidden=True)] = None,
     config: Config = None,
@@ -222,7 +246,7 @@ def convert(
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write labels in other formats: those of a run, or from elsewhere. Says what a format cannot hold."""
+    """Convert labels of a run, or from other tools, to other formats. Reports what a format cannot store."""
     if other:
         raise UsageError(
             f"convert has no --format: the format to write is --to {other[0]}, that of the labels is --from"
@@ -241,12 +265,15 @@ def convert(
 @command("verify", VerifyOptions)
 def verify_labels(
     given: Given,
-    labels: Annotated[Path, typer.Argument(help="A folder of YOLO labels, or of a data set with labels in it.")],
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="Folder of YOLO labels, or of a data set that contains them.")
+    ],
     images: Annotated[
         Path | None,
         typer.Option(
             "--images",
-            help=r"The images of these labels, the same tree. [dim]\[default: where a trainer looks][/]",
+            metavar="DIR",
+            help=r"Folder of the images, with the same folder tree. [dim]\[default: where a trainer looks][/]",
             show_default=False,
         ),
     ] = None,
@@ -254,19 +281,25 @@ def verify_labels(
         Path | None,
         typer.Option(
             "--data",
-            help=r"The data.yaml that goes with them. [dim]\[default: in the labels' folder or above][/]",
+            metavar="FILE",
+            help=r"data.yaml of the labels. [dim]\[default: in the labels' folder or above][/]",
             show_default=False,
         ),
     ] = None,
     fix: Annotated[
         bool,
-        typer.Option("--fix", help="Mend what is safe to mend; the files as they were go into a backup folder."),
+        typer.Option(
+            "--fix", help="Fix problems that are safe to fix; the original files go into a backup folder."
+        ),
     ] = False,
-    list_all: Annotated[bool, typer.Option("--list", help="Every finding, not only the table.")] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="List every finding, not only the table.")] = False,
     config: Config = None,
     json: AsJson = False,
 ) -> None:
-    """Find what a YOLO trainer would reject or stumble over. Exit status 3: there is something, 0: clean."""
+    """Find problems that make a YOLO trainer reject labels or train on wrong ones.
+
+    Exit status 0: none found; 3: some found.
+    """
     options = given.options(VerifyOptions, config)
     from samcli.cli.report.verification import finding_printer, print_verification
     from samcli.datasets.verify import verify_labels
@@ -281,44 +314,65 @@ def verify_labels(
 def evaluate(
     given: Given,
     predictions: Annotated[
-        Path, typer.Argument(metavar="PRED", help="A run's output folder, YOLO labels, or a COCO .json.")
+        Path,
+        typer.Argument(metavar="PRED", help="Predictions: output folder of a run, YOLO labels, or a COCO .json."),
     ],
     truth: Annotated[
-        Path, typer.Option("--truth", help="What is right: COCO .json, YOLO labels, or a run.", show_default=False)
+        Path,
+        typer.Option(
+            "--truth",
+            metavar="PATH",
+            help="Ground-truth annotations: COCO .json, YOLO labels, or output folder of a run.",
+            show_default=False,
+        ),
     ],
     images: Annotated[
         Path | None,
         typer.Option(
             "--images",
-            help="Evaluate just these images; those without a prediction count as missed.",
+            metavar="PATH",
+            help="Evaluate only these images; their objects without a prediction count as missed.",
             show_default=False,
         ),
     ] = None,
     names: Annotated[
         Path | None,
-        typer.Option("--names", help="PRED's class names: a data.yaml, or a name a line.", show_default=False),
+        typer.Option(
+            "--names",
+            metavar="FILE",
+            help="Class names of PRED: a data.yaml, or a text file with one name per line.",
+            show_default=False,
+        ),
     ] = None,
     truth_names: Annotated[
-        Path | None, typer.Option("--truth-names", help="The truth's class names.", show_default=False)
+        Path | None,
+        typer.Option("--truth-names", metavar="FILE", help="Class names of the ground truth.", show_default=False),
     ] = None,
     class_map: ClassMapFile = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", help="Also a plot of the figures: .png, .svg or .pdf.", show_default=False),
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Also write a plot of the metrics: .png, .svg or .pdf.",
+            show_default=False,
+        ),
     ] = None,
     worst: Annotated[
         Path | None,
         typer.Option(
             "--worst",
             metavar="FILE.png",
-            help="Also a sheet of the worst images: the truth in green, PRED in magenta.",
+            help="Also write a sheet of the worst images: ground truth in green, predictions in magenta.",
             show_default=False,
         ),
     ] = None,
     config: Config = None,
     json: AsJson = False,
 ) -> None:
-    """Hold labels against the truth: IoU, boundary IoU, precision, recall, COCO's AP, and the worst images."""
+    """Evaluate labels against ground truth: IoU, boundary IoU, precision, recall, COCO's AP, and the worst
+    images.
+    """
     options = given.options(EvalOptions, config)
     from samcli.cli.report.evaluation import print_evaluation
     from samcli.evaluation.evaluate import evaluate
@@ -341,12 +395,21 @@ def evaluate(
 @command("tune", TuneOptions)
 def tune(
     given: Given,
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder of images, some of them labelled.")],
+    images: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="Folder of images, some of them with ground truth.")
+    ],
     truth: Annotated[
-        Path, typer.Option("--truth", help="What is right: COCO .json, YOLO labels, or a run.", show_default=False)
+        Path,
+        typer.Option(
+            "--truth",
+            metavar="PATH",
+            help="Ground-truth annotations: COCO .json, YOLO labels, or output folder of a run.",
+            show_default=False,
+        ),
     ],
     truth_names: Annotated[
-        Path | None, typer.Option("--truth-names", help="The truth's class names.", show_default=False)
+        Path | None,
+        typer.Option("--truth-names", metavar="FILE", help="Class names of the ground truth.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,
@@ -354,7 +417,7 @@ def tune(
             "--output",
             "-o",
             metavar="FILE.yaml",
-            help="Write the best recipe to this file too.",
+            help="Also write the best options to this file.",
             show_default=False,
         ),
     ] = None,
@@ -362,7 +425,7 @@ def tune(
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Try auto-annotate's options on images whose truth is known; print the best as YAML for its --config."""
+    """Tune the options of auto-annotate on images with ground truth; print the best as YAML for --config."""
     options = given.options(TuneOptions, config)
     from samcli.cli.report.progress import ImageCounter
     from samcli.cli.report.tuning import print_tuning
@@ -382,13 +445,16 @@ def tune(
 @command("dataset", DatasetOptions)
 def dataset(
     given: Given,
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="The data set's folder; empty, or not there yet.")],
-    images: Annotated[Path, typer.Option("--images", help="The images.", show_default=False)],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the data set; empty or new.")],
+    images: Annotated[
+        Path, typer.Option("--images", metavar="DIR", help="Folder of the images.", show_default=False)
+    ],
     labels: Annotated[
         Path | None,
         typer.Option(
             "--labels",
-            help=r"Their YOLO labels, the same tree. [dim]\[default: where a trainer looks][/]",
+            metavar="DIR",
+            help=r"YOLO labels of the images, with the same folder tree. [dim]\[default: where a trainer looks][/]",
             show_default=False,
         ),
     ] = None,
@@ -396,7 +462,9 @@ def dataset(
         Path | None,
         typer.Option(
             "--names",
-            help=r"Class names: a data.yaml, or a name a line. [dim]\[default: data.yaml with the labels][/]",
+            metavar="FILE",
+            help="Class names: a data.yaml, or a text file with one name per line. "
+            r"[dim]\[default: data.yaml with the labels][/]",
             show_default=False,
         ),
     ] = None,
@@ -404,7 +472,7 @@ def dataset(
     config: Config = None,
     json: AsJson = False,
 ) -> None:
-    """Build a data set to train on: train, val and test with links to the images, balanced by classes."""
+    """Build a data set for training: train, val and test splits with links to the images, balanced by class."""
     options = given.options(DatasetOptions, config)
     from samcli.cli.report.dataset import print_dataset
     from samcli.datasets.build import build_dataset
@@ -418,7 +486,7 @@ def dataset(
 
 @command(None, group=models_app)
 def models(context: typer.Context, json: AsJson = False) -> None:
-    """List the known checkpoints: role, size, parameters, licence, and which are here."""
+    """List the known checkpoints: role, size, parameters, licence, and whether they are downloaded."""
     if context.invoked_subcommand:
         return
     from samcli.cli.report.models import print_models
@@ -429,7 +497,7 @@ def models(context: typer.Context, json: AsJson = False) -> None:
 
 @command("list", group=models_app)
 def list_models(json: AsJson = False) -> None:
-    """The same as without a sub-command."""
+    """List the known checkpoints, as without a sub-command."""
     from samcli.cli.report.models import print_models
     from samcli.models import known_models
 
@@ -438,11 +506,11 @@ def list_models(json: AsJson = False) -> None:
 
 @command("fetch", group=models_app)
 def fetch(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Known checkpoints.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of known checkpoints.")],
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Download checkpoints into the cache, and check them. Prints where they are."""
+    """Download checkpoints into the cache and verify them; print their paths."""
     from samcli.cli.report.models import print_paths
     from samcli.cli.report.progress import DownloadProgress
     from samcli.models import fetch_models
@@ -457,12 +525,12 @@ def verify(
     targets: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME|FILE]...", help="Checkpoints; without any, all that are here.", show_default=False
+            metavar="[NAME|FILE]...", help="Checkpoints. Default: all that are downloaded.", show_default=False
         ),
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Hash checkpoints anew and compare with what is known of them. Exit status 3: one is wrong."""
+    """Check the SHA-256 of downloaded checkpoints again. Exit status 3: one does not match."""
     from samcli.cli.report.models import print_verdicts
     from samcli.models import verify_models
 
@@ -473,10 +541,10 @@ def verify(
 
 @command("info", group=models_app)
 def info(
-    model: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A checkpoint that is here, or 'tiny'.")],
+    model: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Downloaded checkpoint, file, or 'tiny'.")],
     json: AsJson = False,
 ) -> None:
-    """Say what a checkpoint is: family, image size, parameters, SHA-256. Runs no code in it."""
+    """Describe a checkpoint: family, image size, parameters, SHA-256. Runs no code from the file."""
     from samcli.cli.report.models import print_facts
     from samcli.models import describe_model
 
@@ -488,13 +556,15 @@ def export_onnx(
     given: Given,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="The ONNX file to write.", metavar="FILE.onnx", show_default=False),
+        typer.Option("--output", "-o", help="ONNX file to write.", metavar="FILE.onnx", show_default=False),
     ],
     config: Config = None,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write SAM's prompt encoder and mask decoder as ONNX, as segment-anything does; checked against torch."""
+    """Export SAM's prompt encoder and mask decoder to ONNX, as segment-anything does, and check the result
+    against PyTorch.
+    """
     options = given.options(ExportOnnxOptions, config)
     from samcli.cli.report.models import print_exported
     from samcli.sam.onnx_export import export_onnx
@@ -507,32 +577,47 @@ def bench(
     given: Given,
     data: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="IMAGES", help="An image or a folder; without, pictures are drawn.", show_default=False
-        ),
+        typer.Argument(metavar="IMAGES", help="Image or folder. Default: drawn pictures.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE.json", help="All figures, as JSON.", show_default=False),
+        typer.Option(
+            "--output", "-o", metavar="FILE.json", help="Also write all figures to this file.", show_default=False
+        ),
     ] = None,
-    chart: Annotated[
-        Path | None,
-        typer.Option("--chart", metavar="FILE", help="Also a chart: .png, .svg or .pdf.", show_default=False),
-    ] = None,
+    against: Moved = None,
+    only: Moved = None,
+    extent: Moved = None,
+    chart: Moved = None,
+    growth: Annotated[bool, typer.Option(hidden=True)] = False,
+    targets: Annotated[bool, typer.Option(hidden=True)] = False,
     config: Config = None,
     json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure models here: size, time and memory, against others, by stages, as work grows, against the targets."""
+    """Measure time and memory of models on this machine."""
+    moved = {
+        "against": against,
+        "only": only,
+        "extent": extent,
+        "chart": chart,
+        "growth": growth,
+        "targets": targets,
+    }
+    if flags := [f"--{name}" for name, value in moved.items() if value]:
+        raise UsageError(
+            f"bench no longer has {', '.join(flags)}: these benchmarks are scripts in the repository, see "
+            "tests/benchmarks/README.md"
+        )
     options = given.options(BenchOptions, config)
     from samcli.cli.report import benchmark
 
-    benchmark.run_bench(data, options, output=output, chart=chart, as_json=json, quiet=quiet)
+    benchmark.run_bench(data, options, output=output, as_json=json, quiet=quiet)
 
 
 @command("checks")
 def checks(json: AsJson = False) -> None:
-    """What a bug report needs: versions, devices, the CPU's abilities, the cache, which weights are here."""
+    """Print the facts for a bug report: versions, devices, CPU features, the cache and its checkpoints."""
     from samcli.checks import run_checks
     from samcli.cli.report.checks import print_checks
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
-from samcli.config.commands import (
-    AutoAnnotateOptions,
-    BenchOptions,
-    ConvertOptions,
-    DatasetOptions,
-    EncodeOptions,
-    EvalOptions,
-    EverythingOptions,
-    ExportOnnxOptions,
-    PromptOptions,
-    TuneOptions,
-    VerifyOptions,
+from samcli.config.commands import COMMANDS
+from samcli.config.options import (
+    ENVIRONMENT_PREFIX,
+    YES_NO,
+    C,
+    CommandOptions,
+    declared,
+    flag_of,
+    types_of,
+    variable_of,
 )
-from samcli.config.options import ENVIRONMENT_PREFIX, YES_NO, O, Options, flag_of, variable_of
 from samcli.errors import UsageError, nearest
 from samcli.files import parse_yaml
 
@@ -29,8 +25,8 @@ _OTHER_VARIABLES = {"SAMCLI_CACHE"}
 
 
 def resolve(
-    kind: type[O], given: Mapping[str, Any], config: Path | None = None, *, environment: Iterable[str] = ()
-) -> O:
+    kind: type[C], given: Mapping[str, Any], config: Path | None = None, *, environment: Iterable[str] = ()
+) -> C:
     """Options from what was given (command line or environment), else the YAML file, else the defaults.
 
     `given`: values by field name; None means not given. `environment`: the names of those of them that the
@@ -43,10 +39,10 @@ def resolve(
     values = {name: value for name, value in given.items() if value is not None and value != []}
     of_file = _read_yaml(kind, config) if config else {}
     merged = {**of_file, **values}
-    for entry in dataclasses.fields(kind):
+    for entry in declared(kind):
         if entry.metadata.get("many") and entry.name in merged:
             merged[entry.name] = tuple(dict.fromkeys(merged[entry.name]))
-    return kind(**merged).imply({*(of_file.keys() - values.keys()), *(values.keys() & set(environment))})
+    return kind.of(**merged).imply({*(of_file.keys() - values.keys()), *(values.keys() & set(environment))})
 
 
 def check_environment(environment: Mapping[str, str]) -> None:
@@ -55,30 +51,14 @@ def check_environment(environment: Mapping[str, str]) -> None:
     Raises:
         UsageError: naming the nearest known variable.
     """
-    known = {variable_of(entry) for kind in _all_kinds() for entry in dataclasses.fields(kind)}
+    known = {variable_of(entry) for kind in COMMANDS.values() for entry in declared(kind)}
     known |= _OTHER_VARIABLES | {ENVIRONMENT_PREFIX + "CONFIG"}
     for name in environment:
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
             raise UsageError(f"unknown environment variable {name}.{nearest(name, known)}")
 
 
-def _all_kinds() -> tuple[type[Options], ...]:
-    return (
-        AutoAnnotateOptions,
-        EverythingOptions,
-        PromptOptions,
-        EncodeOptions,
-        ConvertOptions,
-        VerifyOptions,
-        EvalOptions,
-        TuneOptions,
-        DatasetOptions,
-        ExportOnnxOptions,
-        BenchOptions,
-    )
-
-
-def _read_yaml(kind: type[Options], path: Path) -> dict[str, Any]:
+def _read_yaml(kind: type[CommandOptions], path: Path) -> dict[str, Any]:
     try:
         content = parse_yaml(path.read_bytes(), f"--config {path}")
     except OSError as error:
@@ -87,7 +67,7 @@ def _read_yaml(kind: type[Options], path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise UsageError(f"--config {path} holds a {type(content).__name__}; expected 'option: value' lines")
-    types, entries = get_type_hints(kind), dataclasses.fields(kind)
+    types, entries = types_of(kind), declared(kind)
     fields = {flag_of(entry)[2:].replace("-", "_"): entry.name for entry in entries}  # e.g. `to` is `format`
     fields |= {entry.name: entry.name for entry in entries}
     switches = {entry.name for entry in entries if entry.metadata["metavar"] == YES_NO}

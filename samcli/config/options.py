@@ -1,13 +1,16 @@
-"""The machinery of options: each is declared once, with its default, its help and its limits."""
+"""The machinery of options: each is declared once, with its default, its help and its limits.
+
+A command's options are composed of groups; `declared` lists them flat, for the command line, YAML and docs.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from samcli.errors import UsageError, nearest
 
@@ -23,6 +26,7 @@ YES_NO = "no,yes"
 
 
 O = TypeVar("O", bound="Options")  # noqa: E741
+C = TypeVar("C", bound="CommandOptions")
 
 
 def option(
@@ -30,6 +34,7 @@ def option(
     help: str,
     *,
     recipe: bool = False,
+    only_given: bool = False,
     choices: Iterable[str] = (),
     low: float | None = None,
     high: float | None = None,
@@ -38,14 +43,16 @@ def option(
     many: bool = False,
     metavar: str | None = None,
 ) -> Any:
-    """A dataclass field that is an option.
+    """Return a dataclass field that is an option.
 
-    `recipe`: it changes what is written. `low`, `high`: inclusive limits. `flag`: its name on the command
-    line where the usual one (underscores to dashes) does not do. `many`: it may be repeated.
+    `recipe`: it changes what is written. `only_given`: the recipe leaves it out where it is None. `low`, `high`:
+    inclusive limits. `flag`: its name on the command line where the usual one (underscores to dashes) does not
+    do. `many`: it may be repeated.
     """
     metadata = {
         "help": help,
         "recipe": recipe,
+        "only_given": only_given,
         "choices": tuple(choices),
         "low": low,
         "high": high,
@@ -59,9 +66,40 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+def group(kind: type[O], *, without: Collection[str] = ()) -> O:
+    """Return a dataclass field of a command that holds a group of options.
+
+    `without`: options of the group that the command does not offer; they keep their defaults.
+    """
+    metadata = {"group": kind, "without": frozenset(without)}
+    return field(default_factory=kind, metadata=metadata)
+
+
+def declared(kind: type[Options]) -> tuple[dataclasses.Field[Any], ...]:
+    """Return the options of a command, or of a group alone, in the order of its help."""
+    return tuple(entry for part in dataclasses.fields(kind) for entry in _offered(part))
+
+
+def types_of(kind: type[Options]) -> dict[str, Any]:
+    """Return the type of each option of a command, or of a group alone, by the option's name."""
+    return {
+        entry.name: hint
+        for part in dataclasses.fields(kind)
+        for entry in _offered(part)
+        for hint in [get_type_hints(part.metadata.get("group", kind))[entry.name]]
+    }
+
+
+def _offered(part: dataclasses.Field[Any]) -> tuple[dataclasses.Field[Any], ...]:
+    """Return the options that a field stands for: itself, those of its group, or none."""
+    if kind := part.metadata.get("group"):
+        return tuple(entry for entry in declared(kind) if entry.name not in part.metadata["without"])
+    return (part,) if "help" in part.metadata else ()
+
+
 @dataclass(frozen=True)
 class Options:
-    """Base of all option groups: checks every value against what its field declares.
+    """A group of options. Each value is checked against its declaration.
 
     Raises:
         UsageError: a value is outside its limits or not among its choices.
@@ -69,46 +107,88 @@ class Options:
 
     def __post_init__(self) -> None:
         for entry in dataclasses.fields(self):
-            values = getattr(self, entry.name)
-            if entry.metadata.get("many") and not values and default_of(entry):
-                raise UsageError(f"{flag_of(entry)} is empty; expected at least one value")
-            for value in values if entry.metadata.get("many") else (values,):
-                _check(entry, value)
+            if "help" in entry.metadata:
+                _check(entry, getattr(self, entry.name))
 
-    def recipe(self) -> dict[str, Any]:
-        """The options that change what is written, as plain values by name."""
+    def values(self) -> dict[str, Any]:
+        """Return the value of every option by name, those of the groups included."""
         return {
-            entry.name: list(value) if isinstance(value := getattr(self, entry.name), tuple) else value
-            for entry in dataclasses.fields(self)
-            if entry.metadata.get("recipe")
+            entry.name: getattr(getattr(self, part.name) if "group" in part.metadata else self, entry.name)
+            for part in dataclasses.fields(self)
+            for entry in _offered(part)
         }
 
-    @property
-    def implied(self) -> frozenset[str]:
-        """Names of the options that the environment or a config file has set, not the command line."""
-        found: frozenset[str] = vars(self).get("_implied", frozenset())
-        return found
+    def recipe(self) -> dict[str, Any]:
+        """Return the options that change what is written, as plain values by name."""
+        values = self.values()
+        return {
+            entry.name: list(value) if isinstance(value := values[entry.name], tuple) else value
+            for entry in declared(type(self))
+            if entry.metadata["recipe"] and not (entry.metadata["only_given"] and values[entry.name] is None)
+        }
 
-    def imply(self: O, names: Iterable[str]) -> O:
-        """The same options, of which those of these names are `implied`."""
-        options = dataclasses.replace(self)
-        vars(options)["_implied"] = frozenset(names)  # no field: it is no option
-        return options
 
-    def without_implied(self: O, names: Iterable[str]) -> O:
-        """With those of these names that are `implied` back at their defaults."""
-        defaults, back = type(self)(), self.implied & set(names)
-        options = dataclasses.replace(self, **{name: getattr(defaults, name) for name in back})
-        return options.imply(self.implied - back)
+@dataclass(frozen=True)
+class CommandOptions(Options):
+    """All options of a command: groups, and options of its own, in the order of its help.
+
+    Code reads an option through its group (`options.detector.conf`). People do not see groups: the command
+    line, YAML files and the methods below know an option by its name alone.
+    """
+
+    implied: frozenset[str] = field(default=frozenset(), compare=False, repr=False, kw_only=True)
+    """Names of the options that the environment or a config file has set, not the command line."""
+
+    @classmethod
+    def of(cls: type[C], **values: Any) -> C:
+        """Build the options from values by name; the others keep their defaults.
+
+        Raises:
+            TypeError: the command has no option of this name.
+            UsageError: a value is outside its limits or not among its choices.
+        """
+        if unknown := values.keys() - {entry.name for entry in declared(cls)}:
+            raise TypeError(f"{cls.__name__} has no option '{min(unknown)}'")
+        arguments = {}
+        for part in dataclasses.fields(cls):
+            given = {entry.name: values[entry.name] for entry in _offered(part) if entry.name in values}
+            if kind := part.metadata.get("group"):
+                arguments[part.name] = kind(**given)
+            else:
+                arguments |= given
+        return cls(**arguments)
+
+    def imply(self: C, names: Iterable[str]) -> C:
+        """Return the same options, of which those of these names are `implied`."""
+        return dataclasses.replace(self, implied=frozenset(names))
+
+    def with_values(self: C, **values: Any) -> C:
+        """Return a copy with other values of the options of these names."""
+        return type(self).of(**{**self.values(), **values}).imply(self.implied)
+
+    def without_implied(self: C, names: Iterable[str]) -> C:
+        """Return a copy in which those of these names that are `implied` are back at their defaults."""
+        defaults, back = type(self)().values(), self.implied & set(names)
+        return self.with_values(**{name: defaults[name] for name in back}).imply(self.implied - back)
 
     def changed(self, names: Iterable[str]) -> list[str]:
-        """Of the options of these names, the flags of those that are not at their defaults."""
-        entries = {entry.name: entry for entry in dataclasses.fields(self)}
-        defaults = type(self)()
-        return [flag_of(entries[n]) for n in names if n in entries and getattr(self, n) != getattr(defaults, n)]
+        """Return the flags of those options of these names that are not at their defaults."""
+        flags = {entry.name: flag_of(entry) for entry in declared(type(self))}
+        values, defaults = self.values(), type(self)().values()
+        return [flags[name] for name in names if name in flags and values[name] != defaults[name]]
 
 
 def _check(entry: dataclasses.Field[Any], value: Any) -> None:
+    if not entry.metadata["many"]:
+        _check_one(entry, value)
+        return
+    if not value and default_of(entry):
+        raise UsageError(f"{flag_of(entry)} is empty; expected at least one value")
+    for one in value:
+        _check_one(entry, one)
+
+
+def _check_one(entry: dataclasses.Field[Any], value: Any) -> None:
     if value is None:
         return
     name, rules = flag_of(entry), entry.metadata

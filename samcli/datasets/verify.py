@@ -27,7 +27,8 @@ from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, find_names_file
 from samcli.labels.formats import FORMATS
 from samcli.output.layout import RUN_FOLDER, Layout, images_of, locked, stem_of
 from samcli.output.manifest import Product
-from samcli.output.records import read_areas
+from samcli.output.reading import read_own
+from samcli.output.records import LARGEST, read_areas
 from samcli.output.run_folder import RunFolder
 
 BACKUP_FOLDER = ".samcli-backup"
@@ -361,7 +362,7 @@ class _Verifier:
             for name in folder.labels:
                 key = folder.path + name
                 try:
-                    areas = read_areas((root / key).read_bytes())
+                    areas = read_areas(read_own(root / key, LARGEST))
                 except (OSError, ValueError) as error:
                     self.result.notes.append(f"record {key} cannot be read: {one_line(error)}")
                     continue

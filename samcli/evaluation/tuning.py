@@ -10,14 +10,14 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from samcli.checkpoints.registry import find_all_weights
-from samcli.config import AutoAnnotateOptions, EvalOptions, TuneOptions
+from samcli.config import AutoAnnotateOptions, DetectorOptions, EvalOptions, SearchOptions, TuneOptions
 from samcli.detectors.base import Detector
 from samcli.detectors.loading import detector_name
 from samcli.errors import ImageError, UsageError
@@ -111,8 +111,7 @@ class Tuning:
     @property
     def with_defaults(self) -> Trial | None:
         """The trial of auto-annotate's defaults, if they were among the values."""
-        defaults = AutoAnnotateOptions()
-        wanted = {name: getattr(defaults, name) for name in TRIED}
+        wanted = _tried(AutoAnnotateOptions())
         return next((trial for trial in self.trials if trial.values == wanted), None)
 
     @property
@@ -157,8 +156,8 @@ def tune(images: Path, truth: LabelSet, options: TuneOptions, watch: Watch = lam
         WeightsError: a checkpoint is refused, damaged, or not what it should be.
     """
     base = _base(options)
-    settings, confidences = list(_settings(options, base)), _values(options, "conf")
-    fidelities = [replace(base, min_polygon_iou=value) for value in _values(options, "min_polygon_iou")]
+    settings, confidences = list(_settings(options, base)), _values(options.search, "conf")
+    fidelities = [base.with_values(min_polygon_iou=value) for value in _values(options.search, "min_polygon_iou")]
     refs, notes = _labelled(images, truth)
     labels, left_out = _label(refs, settings, watch)
     result = Tuning(options.objective, 0, 0, [], [], {}, left_out=left_out, notes=notes)
@@ -170,7 +169,7 @@ def tune(images: Path, truth: LabelSet, options: TuneOptions, watch: Watch = lam
         paired[_way(_tried(setting))] = found.images
         for conf in confidences:
             score, figures = _score(_surer(found.images, conf), result.kind, options.objective)
-            result.trials.append(Trial(_tried(replace(setting, conf=conf)), score, figures))
+            result.trials.append(Trial(_tried(setting.with_values(conf=conf)), score, figures))
     result.trials.sort(key=_rank)
     values = result.best.values
     chosen = _surer(paired[_way(values)], values["conf"])
@@ -199,31 +198,36 @@ def _way(values: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _base(options: TuneOptions) -> AutoAnnotateOptions:
     """What all trials have in common."""
-    if options.sam == "none":
+    if options.segmenter.sam == "none":
         raise UsageError("--sam none has no prompts to tune; expected a SAM checkpoint")
-    shared = {entry.name for entry in fields(TuneOptions)} & {entry.name for entry in fields(AutoAnnotateOptions)}
-    shared -= {*TRIED, "min_polygon_iou"}
-    return AutoAnnotateOptions(**{name: getattr(options, name) for name in shared})
+    return AutoAnnotateOptions(
+        input=options.input,
+        detector=options.detector,
+        text_prompt=options.text_prompt,
+        segmenter=options.segmenter,
+        filters=options.filters,
+        class_mapping=options.class_mapping,
+    )
 
 
 def _settings(options: TuneOptions, base: AutoAnnotateOptions) -> Iterator[AutoAnnotateOptions]:
     """The ways to prompt SAM, all at the lowest confidence."""
-    confidences = _values(options, "conf")
+    confidences = _values(options.search, "conf")
     for conf in confidences:
-        replace(base, conf=conf)  # checks it
+        base.with_values(conf=conf)  # checks it
     names = TRIED[1:]
-    for values in itertools.product(*(_values(options, name) for name in names)):
-        yield replace(base, conf=min(confidences), **dict(zip(names, values, strict=True)))
+    for values in itertools.product(*(_values(options.search, name) for name in names)):
+        yield base.with_values(conf=min(confidences), **dict(zip(names, values, strict=True)))
 
 
-def _values(options: TuneOptions, name: str) -> list[Any]:
+def _values(search: SearchOptions, name: str) -> list[Any]:
     """The values to try of one option.
 
     Raises:
         UsageError: there is none, or one is of another kind.
     """
     kinds: dict[str, Callable[[str], Any]] = {"best_mask": lambda word: _SWITCH[word.lower()], "refine": int}
-    text = getattr(options, name)
+    text = getattr(search, name)
     try:
         values = [kinds.get(name, float)(word.strip()) for word in text.split(",") if word.strip()]
     except (ValueError, KeyError) as error:
@@ -236,7 +240,8 @@ def _values(options: TuneOptions, name: str) -> list[Any]:
 
 
 def _tried(setting: AutoAnnotateOptions) -> dict[str, Any]:
-    return {name: getattr(setting, name) for name in TRIED}
+    values = setting.values()
+    return {name: values[name] for name in TRIED}
 
 
 def _labelled(images: Path, truth: LabelSet) -> tuple[list[ImageRef], list[str]]:
@@ -303,14 +308,14 @@ def _label(
     encoder = _EncodesOnce(engine, clock)
     on_cpu = engine.device.type == "cpu"
     annotators = [
-        BoxAnnotator(detector, SamMasks(engine, encoder, setting, clock), setting, clock, on_cpu=on_cpu)
+        BoxAnnotator(detector, SamMasks(engine, encoder, setting.prompting, clock), setting, clock, on_cpu=on_cpu)
         for setting in settings
     ]
     labels = [_FoundLabels(detector.names) for _ in settings]
     left_out: dict[str, str] = {}
     for count, ref in enumerate(refs, 1):
         try:
-            image = read_image(ref, max_pixels=first.max_pixels)
+            image = read_image(ref, max_pixels=first.input.max_pixels)
         except ImageError as error:
             left_out[ref.key] = str(error)
         else:
@@ -326,12 +331,12 @@ def _label(
 
 
 def _load(options: AutoAnnotateOptions) -> tuple[Engine, Detector]:
-    class_map, vocabulary = open_class_map(options), open_vocabulary(options)
-    det = detector_name(options.det, options.text)
-    weights = find_all_weights({"det": det, "sam": options.sam}, log.info)
-    precision = choose_precision(options.precision, choose_device(options.device))
-    engine = open_engine(weights["sam"], options, precision)
-    device = device_for(options, precision)
+    class_map, vocabulary = open_class_map(options.class_mapping), open_vocabulary(options.text_prompt)
+    det = detector_name(options.detector.det, options.text_prompt.text)
+    weights = find_all_weights({"det": det, "sam": options.segmenter.sam}, log.info)
+    precision = choose_precision(options.segmenter.precision, choose_device(options.segmenter.device))
+    engine = open_engine(weights["sam"], options.segmenter, precision)
+    device = device_for(options.segmenter, precision)
     detector = open_detector(weights["det"], options, device, precision, class_map=class_map, vocabulary=vocabulary)
     return engine, detector
 
@@ -357,7 +362,7 @@ def _score(images: Sequence[EvaluatedImage], kind: Kind, objective: str) -> tupl
 def _rank(trial: Trial) -> tuple[float, ...]:
     """The best first; of equals that with the least work for SAM, then the one nearest to the defaults."""
     values = trial.values
-    from_default = abs(values["conf"] - AutoAnnotateOptions.conf)
+    from_default = abs(values["conf"] - DetectorOptions.conf)
     return -trial.objective, values["refine"], values["best_mask"], abs(values["box_padding"]), from_default
 
 
@@ -365,7 +370,7 @@ def _try_polygons(
     images: Sequence[EvaluatedImage], options: AutoAnnotateOptions, kind: Kind, objective: str
 ) -> PolygonTrial:
     """The masks replaced by what a trainer draws of their polygons."""
-    shapes = polygon_options(options)
+    shapes = polygon_options(options.labels)
     points: list[int] = []
     ious: list[float] = []
     drawn = []
@@ -382,19 +387,14 @@ def _try_polygons(
         drawn.append(replace(image, predicted=objects))
     score, _ = _score(drawn, kind, objective)
     mean_points, mean_iou = (float(np.mean(values)) if values else 0.0 for values in (points, ious))
-    return PolygonTrial(options.min_polygon_iou, score, mean_points, mean_iou)
+    return PolygonTrial(options.labels.min_polygon_iou, score, mean_points, mean_iou)
 
 
 def _recipe(options: TuneOptions, result: Tuning) -> dict[str, Any]:
     """What was given and changes labels, and what was found to be best."""
-    defaults = AutoAnnotateOptions()
+    defaults = AutoAnnotateOptions().recipe()
     given = {
-        entry.name: getattr(options, entry.name)
-        for entry in fields(TuneOptions)
-        if entry.metadata["recipe"] and entry.name not in TRIED
-    }
-    given = {
-        name: value for name, value in given.items() if name in ("det", "sam") or value != getattr(defaults, name)
+        name: value for name, value in options.recipe().items() if name in ("det", "sam") or value != defaults[name]
     }
     least = max(trial.objective for trial in result.polygons) - options.tolerance
     polygon = min(

@@ -45,7 +45,7 @@ _ON_PROMPTING = tuple(entry.name for entry in fields(BoxPromptOptions))
 
 
 @dataclass(frozen=True)
-class AutoAnnotate(Job):
+class AutoAnnotate(Job[Finding]):
     """A folder of images, a detector and SAM (or only the detector) in; labels, records and a journal out."""
 
     options: AutoAnnotateOptions
@@ -57,47 +57,49 @@ class AutoAnnotate(Job):
             options = refuse(self.options, names, "to --sam none: the detector's masks are taken as they are")
             object.__setattr__(self, "options", options)
         else:
-            check_prompted(self.options.sam)
+            check_prompted(self.options.segmenter.sam)
         _ = self._class_map, self._vocabulary  # read once: what is labelled is what the recipe says
 
     @cached_property
     def _class_map(self) -> ClassMap | None:
-        return open_class_map(self.options)
+        return open_class_map(self.options.class_mapping)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary | None:
-        return open_vocabulary(self.options)
+        return open_vocabulary(self.options.text_prompt)
 
     @property
     def _with_sam(self) -> bool:
-        return self.options.sam != "none"
+        return self.options.segmenter.sam != "none"
 
     @property
     def checkpoints(self) -> dict[str, str]:
         """The detector's, and SAM's if it takes part."""
-        det = detector_name(self.options.det, self.options.text)
-        return {"det": det, **({"sam": self.options.sam} if self._with_sam else {})}
+        det = detector_name(self.options.detector.det, self.options.text_prompt.text)
+        return {"det": det, **({"sam": self.options.segmenter.sam} if self._with_sam else {})}
 
     @property
     def computes_as_exported(self) -> bool:
         """Where the detector is all there is."""
-        return not self._with_sam and is_exported(self.options.det)
+        return not self._with_sam and is_exported(self.options.detector.det)
 
     def recipe(self) -> dict[str, Any]:
         """Classes in any order and case are the same; a class map counts by its content."""
-        recipe = {**super().recipe(), **store_facts(self.options.embeddings)}
+        recipe = {**super().recipe(), **store_facts(self.options.store.embeddings)}
         del recipe["class_map"]
         recipe |= class_map_facts(self._class_map)
         del recipe["text"], recipe["text_threshold"]
         if self._vocabulary is not None:
-            recipe |= {"text": self._vocabulary.recipe(), "text_threshold": self.options.text_threshold}
+            recipe |= {"text": self._vocabulary.recipe(), "text_threshold": self.options.text_prompt.text_threshold}
         if not self._with_sam:
             del recipe["sam"]
         for entry in fields(BoxPromptOptions):
             if recipe[entry.name] == entry.default:  # so that runs begun before there were these options go on
                 del recipe[entry.name]
-        if self.options.classes is not None:
-            recipe["classes"] = sorted({word.strip().lower() for word in self.options.classes.split(",")} - {""})
+        if self.options.detector.classes is not None:
+            recipe["classes"] = sorted(
+                {word.strip().lower() for word in self.options.detector.classes.split(",")} - {""}
+            )
         return recipe
 
     def load(self, plan: Plan, models: Models) -> Worker:
@@ -107,9 +109,9 @@ class AutoAnnotate(Job):
         segmenter: Segmenter = DetectorMasks()
         if self._with_sam:
             engine = load_engine(plan, models, options)
-            encoder = open_encoder(engine, options.embeddings, clock)
+            encoder = open_encoder(engine, options.store.embeddings, clock)
             notes = encoder.notes
-            segmenter = SamMasks(engine, encoder, options, clock)
+            segmenter = SamMasks(engine, encoder, options.prompting, clock)
         device, precision = detector_hardware(plan, options)
         detector = open_detector(
             models["det"], options, device, precision, class_map=self._class_map, vocabulary=self._vocabulary
@@ -119,8 +121,8 @@ class AutoAnnotate(Job):
             annotator,
             plan.labels,
             self.formats,
-            options,
-            limits=options,
+            options.labels,
+            limits=options.input,
             clock=clock,
             notes=notes,
         )
@@ -151,20 +153,20 @@ def open_detector(
         UsageError: `--classes` or the class map speaks of a class that the detector does not know.
     """
     settings = DetectorSettings(
-        conf=options.conf,
-        iou=options.iou,
-        imgsz=options.imgsz,
-        max_det=options.max_det,
-        classes=options.classes,
+        conf=options.detector.conf,
+        iou=options.detector.iou,
+        imgsz=options.detector.imgsz,
+        max_det=options.detector.max_det,
+        classes=options.detector.classes,
         device=str(device),
         precision=precision,
-        masks=options.sam == "none",
-        trust_weights=options.trust_weights,
+        masks=options.segmenter.sam == "none",
+        trust_weights=options.detector.trust_weights,
         vocabulary=vocabulary,
-        text_threshold=options.text_threshold,
+        text_threshold=options.text_prompt.text_threshold,
     )
     detector = load_detector(weights, settings)
-    return detector if class_map is None else MappedDetector(detector, class_map, options.iou)
+    return detector if class_map is None else MappedDetector(detector, class_map, options.detector.iou)
 
 
 class Segmenter(Protocol):
@@ -278,7 +280,7 @@ class BoxAnnotator:
         seen: set[tuple[int, bytes]] = set()
         for instance in instances:
             identity = instance.class_id, instance.mask.counts
-            reason = reason_to_drop(instance, self._options)
+            reason = reason_to_drop(instance, self._options.filters)
             if reason is None and identity in seen:
                 reason = "same class and mask as an object with a better score"  # a trainer rejects such rows
             if reason is not None:

@@ -9,25 +9,31 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from samcli.checkpoints.registry import WeightsFile
 from samcli.config import JobOptions
 from samcli.labels.formats import FORMATS, LabelFormat
+from samcli.output.manifest import Product
 
 if TYPE_CHECKING:
     from samcli.jobs.plan import Plan
     from samcli.jobs.worker import BaseWorker
 
+R = TypeVar("R")
+
 Models = Mapping[str, WeightsFile]
 """The checkpoints of a job by role (`det`, `sam`), found and verified."""
 
 
-class Job(ABC):
-    """One command's work on a folder of images."""
+class Job(ABC, Generic[R]):
+    """One command's work on a folder of images. `R`: what its networks make of an image, to be written."""
 
     command: ClassVar[str]
     """Its name on the command line."""
+
+    product: ClassVar[Product] = Product.LABELS
+    """What it makes."""
 
     folder: ClassVar[str] = "labels"
     """Name of the output folder where none is given."""
@@ -75,16 +81,20 @@ class Job(ABC):
         """What else the outcome of this one image depends on, as a short hash: its own prompts, say."""
         return ""
 
-    def select(self, keys: Sequence[str]) -> Collection[str] | None:
-        """Which of the images that were found the job is about; None: all.
+    def matched(self, keys: Sequence[str]) -> Job[R]:
+        """The job held against the images that were found: a job of the same recipe.
 
         Raises:
             UsageError: something does not fit these images.
         """
+        return self
+
+    def asked(self) -> Collection[str] | None:
+        """Which of the images that were found the matched job is about; None: all."""
         return None
 
     @abstractmethod
-    def load(self, plan: Plan, models: Models) -> BaseWorker:
+    def load(self, plan: Plan, models: Models) -> BaseWorker[R]:
         """The worker, with its networks loaded.
 
         Raises:

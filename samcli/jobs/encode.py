@@ -16,6 +16,7 @@ from samcli.jobs.segmenting import check_prompted, load_engine
 from samcli.jobs.worker import BaseWorker
 from samcli.output.embeddings import NPY_SUFFIX, SUFFIX, stored_tensors, write_embedding, write_npy
 from samcli.output.layout import Labels
+from samcli.output.manifest import Product
 from samcli.output.records import write_record
 from samcli.types import Annotation, Embedding, Image, ImageRef, Outcome, Status
 
@@ -26,27 +27,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Encode(Job):
+class Encode(Job[Embedding]):
     """A folder of images in, their embeddings out."""
 
     options: EncodeOptions
     command = "encode"
+    product = Product.EMBEDDINGS
     folder = "embeddings"
 
     def __post_init__(self) -> None:
-        check_prompted(self.options.sam)
+        check_prompted(self.options.segmenter.sam)
 
     @property
     def checkpoints(self) -> dict[str, str]:
         """SAM's."""
-        return {"sam": self.options.sam}
+        return {"sam": self.options.segmenter.sam}
 
     @property
     def suffixes(self) -> list[str]:
         """Of an image's files."""
         return [SUFFIX, NPY_SUFFIX] if self.options.npy else [SUFFIX]
 
-    def load(self, plan: Plan, models: Models) -> BaseWorker:
+    def load(self, plan: Plan, models: Models) -> EncodeWorker:
         """The image encoder."""
         return EncodeWorker(load_engine(plan, models, self.options), plan.labels, self.options)
 
@@ -54,15 +56,15 @@ class Encode(Job):
         """How to use them."""
         return [
             *super().notes(output),
-            f"Use them:  samcli prompt ... --sam {self.options.sam} --embeddings {output}",
+            f"Use them:  samcli prompt ... --sam {self.options.segmenter.sam} --embeddings {output}",
         ]
 
 
-class EncodeWorker(BaseWorker):
+class EncodeWorker(BaseWorker[Embedding]):
     """The image encoder, and the files of its embeddings."""
 
     def __init__(self, engine: Engine, labels: Labels, options: EncodeOptions) -> None:
-        super().__init__(options, on_cpu=engine.device.type == "cpu")
+        super().__init__(options.input, on_cpu=engine.device.type == "cpu")
         self._engine = engine
         self._labels = labels
         self._options = options

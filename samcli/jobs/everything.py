@@ -47,7 +47,7 @@ _OF_THE_GRID = ("points_per_side", "crop_n_points_downscale_factor")
 
 
 @dataclass(frozen=True)
-class Everything(Job):
+class Everything(Job[Finding]):
     """A folder of images in; masks in amg.py's layout, or any other, out."""
 
     options: EverythingOptions
@@ -56,7 +56,7 @@ class Everything(Job):
     folder = "masks"
 
     def __post_init__(self) -> None:
-        options = check_family(self.options.sam, self.options, self.format_names, _ONLY_SAM)
+        options = check_family(self.options.segmenter.sam, self.options, self.format_names, _ONLY_SAM)
         if options.point_grid is not None:
             options = refuse(options, _OF_THE_GRID, "to --point-grid, whose points are clicked as they are")
         object.__setattr__(self, "options", options)
@@ -64,12 +64,12 @@ class Everything(Job):
     @property
     def checkpoints(self) -> dict[str, str]:
         """SAM's, or FastSAM's."""
-        return {"sam": self.options.sam}
+        return {"sam": self.options.segmenter.sam}
 
     @property
     def computes_as_exported(self) -> bool:
         """FastSAM can have been exported."""
-        return is_exported(self.options.sam)
+        return is_exported(self.options.segmenter.sam)
 
     @property
     def format_names(self) -> tuple[str, ...]:
@@ -81,7 +81,11 @@ class Everything(Job):
 
     def recipe(self) -> dict[str, Any]:
         """The grid's file counts by its content."""
-        recipe = {**super().recipe(), "format": list(self.format_names), **store_facts(self.options.embeddings)}
+        recipe = {
+            **super().recipe(),
+            "format": list(self.format_names),
+            **store_facts(self.options.store.embeddings),
+        }
         for switch in ("convert_to_rle", "edges", "proposals"):  # they are among the formats
             del recipe[switch]
         if self.options.point_grid is not None:
@@ -94,23 +98,25 @@ class Everything(Job):
         notes: Callable[[], list[str]] = list
         size_of: SizeOf = no_size
         annotator: Annotator
-        if found := find_fastsam(plan, models, options, options):
+        if found := find_fastsam(plan, models, options, options.fastsam):
             fastsam, device = found
-            annotator = FastSamAnnotator(fastsam, options, clock, on_cpu=device.type == "cpu")
+            annotator = FastSamAnnotator(fastsam, options.masks, clock, on_cpu=device.type == "cpu")
         else:
-            grids = read_grids(options.point_grid, options.crop_n_layers) if options.point_grid else None
+            grids = read_grids(options.point_grid, options.masks.crop_n_layers) if options.point_grid else None
             engine = load_engine(plan, models, options)
-            encoder = open_encoder(engine, options.embeddings, clock)
+            encoder = open_encoder(engine, options.store.embeddings, clock)
             notes = encoder.notes
-            if not options.crop_n_layers:  # crops are cut out of the pixels
+            if not options.masks.crop_n_layers:  # crops are cut out of the pixels
                 size_of = encoder.size_of
-            annotator = GridAnnotator(engine, encoder, options, grids, clock, edges="edges" in self.format_names)
+            annotator = GridAnnotator(
+                engine, encoder, options.masks, grids, clock, edges="edges" in self.format_names
+            )
         return Worker(
             annotator,
             plan.labels,
             self.formats,
-            options,
-            limits=options,
+            options.labels,
+            limits=options.input,
             clock=clock,
             notes=notes,
             size_of=size_of,
@@ -126,7 +132,7 @@ class GridAnnotator:
         self,
         engine: Engine,
         encoder: Encoder,
-        options: EverythingOptions,
+        options: MaskGeneratorOptions,
         grids: Grids | None,
         clock: StageClock,
         *,

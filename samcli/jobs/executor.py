@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from samcli.errors import (
     ImageError,
@@ -30,19 +30,21 @@ from samcli.errors import (
     is_worth_retrying,
     one_line,
 )
-from samcli.types import Annotation, Image, ImageRef, Outcome, Status
+from samcli.types import Image, ImageRef, Outcome, Status
+
+R = TypeVar("R")
 
 log = logging.getLogger("samcli")
 
 T = TypeVar("T")
 
 
-class Stages(Protocol):
-    """What a runner needs of a worker."""
+class Stages(Protocol[R]):
+    """What a runner needs of a worker; `R`: what its networks make of an image."""
 
     def read(self, ref: ImageRef) -> Image: ...
-    def annotate(self, images: Sequence[Image]) -> list[Annotation]: ...
-    def publish(self, ref: ImageRef, annotation: Annotation) -> Outcome: ...
+    def annotate(self, images: Sequence[Image]) -> list[R]: ...
+    def publish(self, ref: ImageRef, result: R) -> Outcome: ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class _Timed:
 
 
 def run_local(
-    stages: Stages,
+    stages: Stages[R],
     refs: Iterable[ImageRef],
     *,
     batch: int,
@@ -86,7 +88,7 @@ def run_local(
 
 
 def _overlapping(
-    stages: Stages,
+    stages: Stages[R],
     refs: Iterable[ImageRef],
     postponed: list[ImageRef],
     *,
@@ -109,11 +111,11 @@ def _overlapping(
                 read = [reading.popleft().result() for _ in range(min(batch, len(reading)))]
                 postponed += [item.ref for item in read if item.outcome is None and item.image is None]
                 yield from _settled([item.outcome for item in read if item.outcome is not None], settle)
-                for item, annotation in _annotate(stages, [item for item in read if item.image is not None]):
-                    if isinstance(annotation, Outcome):
-                        yield from _settled([annotation], settle)
+                for item, result in _annotate(stages, [item for item in read if item.image is not None]):
+                    if isinstance(result, Outcome):
+                        yield from _settled([result], settle)
                     else:
-                        writing.append(writers.submit(_publish, stages, item, annotation, settle))
+                        writing.append(writers.submit(_publish, stages, item, result, settle))
                 del read  # and the pixels with it
                 while writing and (writing[0].done() or len(writing) > 2 * batch + workers):
                     yield writing.popleft().result()
@@ -124,20 +126,20 @@ def _overlapping(
                 future.cancel()
 
 
-def _alone(stages: Stages, ref: ImageRef, settle: Callable[[Outcome], None]) -> Iterator[Outcome]:
+def _alone(stages: Stages[R], ref: ImageRef, settle: Callable[[Outcome], None]) -> Iterator[Outcome]:
     """The outcome of one image, while nothing else is at work."""
     read = _read(stages, ref, last=True)
     if read.outcome is not None:
         yield from _settled([read.outcome], settle)
         return
-    for item, annotation in _annotate(stages, [read]):
-        if isinstance(annotation, Outcome):
-            yield from _settled([annotation], settle)
+    for item, result in _annotate(stages, [read]):
+        if isinstance(result, Outcome):
+            yield from _settled([result], settle)
         else:
-            yield _publish(stages, item, annotation, settle)
+            yield _publish(stages, item, result, settle)
 
 
-def _read(stages: Stages, ref: ImageRef, *, last: bool = False) -> _Timed:
+def _read(stages: Stages[R], ref: ImageRef, *, last: bool = False) -> _Timed:
     """The image; or why there is none; or neither, where memory is short and this is not the last try."""
     start = time.perf_counter()
     try:
@@ -151,13 +153,16 @@ def _read(stages: Stages, ref: ImageRef, *, last: bool = False) -> _Timed:
     return _Timed(ref, time.perf_counter() - start, image)
 
 
-def _annotate(stages: Stages, items: list[_Timed]) -> Iterator[tuple[_Timed, Annotation | Outcome]]:
-    """Each item with its annotation. Where a batch fails, its images are tried alone: one may be to blame."""
+def _annotate(stages: Stages[R], items: list[_Timed]) -> Iterator[tuple[_Timed, R | Outcome]]:
+    """Each item with its result, or the outcome that it has failed.
+
+    Where a batch fails, its images are tried alone: one may be to blame.
+    """
     if not items:
         return
     start = time.perf_counter()
     try:
-        annotations = stages.annotate([item.image for item in items if item.image is not None])
+        results = stages.annotate([item.image for item in items if item.image is not None])
     except StorageError:
         raise  # the images' folder is gone: no verdict on the images
     except Exception as error:
@@ -171,14 +176,14 @@ def _annotate(stages: Stages, items: list[_Timed]) -> Iterator[tuple[_Timed, Ann
         yield item, _failed(item.ref, error, item.seconds + time.perf_counter() - start)
         return
     share = (time.perf_counter() - start) / len(items)
-    for item, annotation in zip(items, annotations, strict=True):
-        yield replace(item, seconds=item.seconds + share, image=None), annotation
+    for item, result in zip(items, results, strict=True):
+        yield replace(item, seconds=item.seconds + share, image=None), result
 
 
-def _publish(stages: Stages, item: _Timed, annotation: Annotation, settle: Callable[[Outcome], None]) -> Outcome:
+def _publish(stages: Stages[R], item: _Timed, result: R, settle: Callable[[Outcome], None]) -> Outcome:
     start = time.perf_counter()
     try:
-        outcome = stages.publish(item.ref, annotation)
+        outcome = stages.publish(item.ref, result)
     except SamcliError:
         raise  # no other image could be written either
     except Exception as error:
@@ -213,13 +218,13 @@ class Patience:
     most_in_a_row: int = 10
 
 
-class _Patient:
+class _Patient(Generic[R]):
     """Stages that try again what may pass by itself: no descriptors, no memory, a mount that does not answer.
 
     Where that is the reason for one image after the other, it is no verdict on any of them: the run stops.
     """
 
-    def __init__(self, stages: Stages, patience: Patience) -> None:
+    def __init__(self, stages: Stages[R], patience: Patience) -> None:
         self._stages = stages
         self._patience = patience
         self._in_a_row = 0
@@ -228,11 +233,11 @@ class _Patient:
     def read(self, ref: ImageRef) -> Image:
         return self._try(lambda: self._stages.read(ref))
 
-    def annotate(self, images: Sequence[Image]) -> list[Annotation]:
+    def annotate(self, images: Sequence[Image]) -> list[R]:
         return self._stages.annotate(images)
 
-    def publish(self, ref: ImageRef, annotation: Annotation) -> Outcome:
-        return self._try(lambda: self._stages.publish(ref, annotation))
+    def publish(self, ref: ImageRef, result: R) -> Outcome:
+        return self._try(lambda: self._stages.publish(ref, result))
 
     def _try(self, work: Callable[[], T]) -> T:
         for pause in (*self._patience.pauses, None):

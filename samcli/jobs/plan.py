@@ -10,22 +10,24 @@ import contextlib
 import gc
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 import samcli
-from samcli.config import JobOptions, fingerprint
+from samcli.config import JobOptions
 from samcli.errors import ImageError, UsageError
 from samcli.images import Probe, find_images, probe_image
 from samcli.jobs.base import Job, Models
 from samcli.labels.formats import check_formats
 from samcli.output.journal import Entry, read_journal
 from samcli.output.layout import Labels, Layout, Listing, Presence, assign_labels, make_layout, stem_of
-from samcli.output.manifest import Manifest, check_same_run, read_manifest
+from samcli.output.manifest import Manifest, Recipe, check_same_run, read_manifest, short
 from samcli.types import ImageRef
+
+R = TypeVar("R")
 
 _PICTURES = (".png", ".jpg", ".cutouts")
 """Ends of label files that are, or hold, pictures."""
@@ -50,6 +52,14 @@ class Plan:
     """Of what else the outcome of an image to do depends on, where there is something."""
 
     @property
+    def precision(self) -> str:
+        """Of the networks, by its real name."""
+        precision = self.manifest.recipe.precision
+        if precision is None:
+            raise UsageError(f"{self.layout.manifest} does not say the precision; --overwrite begins anew")
+        return precision
+
+    @property
     def total(self) -> int:
         """Images found."""
         return len(self.todo) + len(self.done) + len(self.failed) + len(self.collisions)
@@ -67,60 +77,140 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-@_without_garbage_collection()
-def make_plan(data: Path, output: Path | None, job: Job, models: Models | None) -> Plan:
-    """Find the images and hold them against what the output folder already has.
+@dataclass(frozen=True)
+class Scope(Generic[R]):
+    """What a run is about, whatever its output folder holds."""
 
-    `models`: None for a dry run whose checkpoints are not here yet; then earlier recipes are not compared.
+    job: Job[R]
+    """Held against these images."""
+    layout: Layout
+    refs: Sequence[ImageRef]
+    unasked: int
+    """Images that were found and that the job is not about."""
+    one_image: Path | None
+    """The input, where it is an image, not a folder."""
+
+
+@_without_garbage_collection()
+def find_scope(data: Path, output: Path | None, job: Job[R]) -> Scope[R]:
+    """Find the images, and hold the job against them.
 
     Raises:
-        UsageError: no images, another recipe or input in the output folder, or labels there that are not ours.
+        UsageError: no images, or something that the job cannot do with them.
     """
-    options = job.options
     check_formats(job.format_names)
     _check_provided(job)
     layout = make_layout(data, output, job.folder)
     _check_apart(layout, job)
-    source = data if data.is_file() else layout.input_root
-    refs = find_images(source, exclude=[layout.output] if layout.output != layout.input_root else [])
-    found_images = len(refs)
-    selected = job.select([ref.key for ref in refs])
-    if selected is not None:
-        refs = [ref for ref in refs if ref.key in selected]
-    if options.overwrite and data.is_file():
-        _spare_other_images(layout, data)
-    found = None if options.overwrite else read_manifest(layout.manifest)
-    manifest = _manifest(layout, job, models, found)
-    if found is not None:
-        if models is None:
-            manifest = replace(manifest, recipe=found.recipe, fingerprint=found.fingerprint)
-        check_same_run(found, manifest, layout.output)
-        if not options.resume:
+    one_image = data if data.is_file() else None
+    refs = find_images(
+        one_image or layout.input_root, exclude=[layout.output] if layout.output != layout.input_root else []
+    )
+    job = job.matched([ref.key for ref in refs])
+    asked = job.asked()
+    wanted = refs if asked is None else [ref for ref in refs if ref.key in asked]
+    return Scope(job, layout, wanted, len(refs) - len(wanted), one_image)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier run has left in the output folder; nothing where it is to be overwritten."""
+
+    manifest: Manifest | None = None
+    journal: Mapping[str, Entry] = field(default_factory=dict)
+
+    def owned(self, run: str) -> dict[str, bool]:
+        """Images that are done in a run, by key, and whether their labels bear the image's whole name."""
+        return {key: entry.whole_name for key, entry in self.journal.items() if entry.done and entry.run == run}
+
+
+def read_earlier(layout: Layout, options: JobOptions) -> Earlier:
+    """Read what an earlier run has left.
+
+    Raises:
+        SamcliError: it is damaged.
+    """
+    if options.run.overwrite:
+        return Earlier()
+    return Earlier(read_manifest(layout.manifest), read_journal(layout.journal))
+
+
+@_without_garbage_collection()
+def make_plan(scope: Scope[R], models: Models | None) -> Plan:
+    """Hold the images against what the output folder already has.
+
+    `models`: None for a dry run whose checkpoints are not here yet; then earlier recipes are not compared.
+
+    Raises:
+        UsageError: another recipe or input in the output folder, or labels there that are not ours.
+    """
+    job, layout, options = scope.job, scope.layout, scope.job.options
+    if options.run.overwrite and scope.one_image is not None:
+        _spare_other_images(layout, scope.one_image)
+    earlier = read_earlier(layout, options)
+    recipe, fingerprint = identify(job, models, earlier.manifest)
+    files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
+    labels = name_labels(scope, earlier, earlier.owned(short(fingerprint)), files)
+    manifest = build_manifest(scope, recipe, fingerprint, labels, earlier.manifest)
+    if earlier.manifest is not None:
+        check_same_run(earlier.manifest, manifest, layout.output)
+        if not options.run.resume:
             raise UsageError(
                 f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite"
             )
-        manifest = replace(manifest, names=found.names)
-    journal = {} if options.overwrite else read_journal(layout.journal)
-    owned = {key: e.whole_name for key, e in journal.items() if e.done and e.run == manifest.run}
-    labels = assign_labels(layout, refs, job.suffixes, options.on_collision, owned)
-    files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
+    changed = manifest != earlier.manifest or _lacks_files(layout, job, files)
+    return sort_images(scope, labels, manifest, earlier.journal, changed=changed)
+
+
+def identify(job: Job[R], models: Models | None, found: Manifest | None) -> tuple[Recipe, str]:
+    """The run's recipe and its fingerprint; without models those of the earlier run, if there is one."""
+    if models is None and found is not None:
+        return found.recipe, found.fingerprint
+    recipe = recipe_of(job, models, found)
+    return recipe, recipe.fingerprint
+
+
+def name_labels(scope: Scope[R], earlier: Earlier, owned: dict[str, bool], files: Sequence[str]) -> Labels:
+    """Give each image its label files, without taking those of another image, of all images, or of somebody else.
+
+    `owned`: see `assign_labels`. `files`: those for the whole data set.
+
+    Raises:
+        UsageError: a new run would overwrite somebody's files.
+    """
+    options, refs = scope.job.options, scope.refs
+    labels = assign_labels(scope.layout, refs, scope.job.suffixes, options.naming.on_collision, owned)
     labels = _spare_own_files(labels, refs, files)
-    if not options.overwrite:
-        labels = _spare_foreign_files(labels, refs, owned, files, begun=found is not None)
-    unasked = found_images - len(refs)
-    manifest = replace(manifest, total=len(refs), collisions=labels.collisions, unasked=unasked)
-    if found is not None and data.is_file():  # one image of a folder whose run was begun
-        manifest = replace(
-            manifest,
-            total=max(found.total, len(refs)),
-            collisions={**found.collisions, **labels.collisions},
-            unasked=found.unasked,
-        )
-    folds = any(fmt.folded_name for fmt in job.formats)
-    changed = (
-        manifest != found or not all(Path(file).exists() for file in files) or (folds and layout.unfolded.exists())
+    if options.run.overwrite:
+        return labels
+    return _spare_foreign_files(labels, refs, owned, files, begun=earlier.manifest is not None)
+
+
+def build_manifest(
+    scope: Scope[R], recipe: Recipe, fingerprint: str, labels: Labels, found: Manifest | None
+) -> Manifest:
+    """The manifest of the run; `found`: that of the run which it goes on with.
+
+    One image of a folder whose run was begun changes what is known of that image alone.
+    """
+    layout, total = scope.layout, len(scope.refs)
+    whole = found if scope.one_image is not None else None
+    return Manifest(
+        recipe=recipe,
+        fingerprint=fingerprint,
+        input_root=layout.images_from_output,
+        versions={"samcli": samcli.__version__},
+        names=found.names if found else {},
+        total=max(whole.total, total) if whole else total,
+        collisions={**whole.collisions, **labels.collisions} if whole else labels.collisions,
+        unasked=whole.unasked if whole else scope.unasked,
     )
-    return _sort(refs, labels, manifest, journal, job, changed=changed)
+
+
+def _lacks_files(layout: Layout, job: Job[R], files: Iterable[str]) -> bool:
+    """Whether a file for the whole data set is missing, or may not hold what the records do."""
+    folds = any(fmt.folded_name for fmt in job.formats)
+    return not all(Path(file).exists() for file in files) or (folds and layout.unfolded.exists())
 
 
 def _spare_other_images(layout: Layout, data: Path) -> None:
@@ -137,7 +227,7 @@ def _spare_other_images(layout: Layout, data: Path) -> None:
         )
 
 
-def _check_provided(job: Job) -> None:
+def _check_provided(job: Job[R]) -> None:
     for name, fmt in zip(job.format_names, job.formats, strict=True):
         if missing := fmt.needs - job.provides:
             raise UsageError(
@@ -145,7 +235,7 @@ def _check_provided(job: Job) -> None:
             )
 
 
-def _check_apart(layout: Layout, job: Job) -> None:
+def _check_apart(layout: Layout, job: Job[R]) -> None:
     """Pictures and folders among the images would be taken for images, or take an image's place."""
     pictures = [
         suffix or "a folder for each image" for suffix in job.suffixes if not suffix or suffix.endswith(_PICTURES)
@@ -154,17 +244,7 @@ def _check_apart(layout: Layout, job: Job) -> None:
         raise UsageError(f"--output is the input folder, and what is written ({pictures[0]}) does not belong there")
 
 
-def _manifest(layout: Layout, job: Job, models: Models | None, found: Manifest | None) -> Manifest:
-    recipe = recipe_of(job, models, found)
-    return Manifest(
-        recipe=recipe,
-        fingerprint=recipe_fingerprint(recipe),
-        input_root=Path(os.path.relpath(layout.input_root, layout.output)).as_posix(),
-        versions={"samcli": samcli.__version__},
-    )
-
-
-def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[str, Any]:
+def recipe_of(job: Job[R], models: Models | None, found: Manifest | None) -> Recipe:
     """Every option that changes what is written, models by their hash, the precision by its real name.
 
     `--precision auto` means: as the run began, else what this device does best. So a run that moves to
@@ -175,25 +255,20 @@ def recipe_of(job: Job, models: Models | None, found: Manifest | None) -> dict[s
         recipe["format"] = sorted(recipe["format"])
     for role, weights in (models or {}).items():
         recipe[role] = {"name": job.checkpoints[role], "sha256": weights.sha256}
-    if options.precision == "auto" and found is not None:
-        recipe["precision"] = found.recipe.get("precision")
-    elif options.precision == "auto" and recipe.get("embeddings"):
+    begun_in = found.recipe.precision if found else None
+    if options.segmenter.precision == "auto" and found is not None:
+        recipe["precision"] = begun_in
+    elif options.segmenter.precision == "auto" and recipe.get("embeddings"):
         recipe["precision"] = recipe["embeddings"]["precision"]  # what is missing there is made alike
     elif job.computes_as_exported:
         recipe["precision"] = "as exported"
-    elif found is not None and found.recipe.get("precision") == options.precision:
-        recipe["precision"] = options.precision  # a finished run ends without PyTorch
+    elif begun_in == options.segmenter.precision:
+        recipe["precision"] = options.segmenter.precision  # a finished run ends without PyTorch
     else:
         from samcli.sam.devices import choose_device, choose_precision
 
-        recipe["precision"] = choose_precision(options.precision, choose_device(options.device))
-    plain: dict[str, Any] = json.loads(json.dumps(recipe))  # as the manifest will hold it: to be compared with that
-    return plain
-
-
-def recipe_fingerprint(recipe: dict[str, Any]) -> str:
-    """The fingerprint of a recipe: a model counts by its content, not by its name."""
-    return fingerprint({k: v.get("sha256", v) if isinstance(v, dict) else v for k, v in recipe.items()})
+        recipe["precision"] = choose_precision(options.segmenter.precision, choose_device(options.segmenter.device))
+    return Recipe(json.loads(json.dumps(recipe)))  # as the manifest will hold it: to be compared with that
 
 
 def _spare_own_files(labels: Labels, refs: Iterable[ImageRef], files: Iterable[str]) -> Labels:
@@ -257,19 +332,15 @@ def _is_released(path: str, labels: Labels) -> bool:
     return any(path in labels.paths(key) for key in labels.released)
 
 
-def _sort(
-    refs: Sequence[ImageRef],
-    labels: Labels,
-    manifest: Manifest,
-    journal: dict[str, Entry],
-    job: Job,
-    *,
-    changed: bool,
+def sort_images(
+    scope: Scope[R], labels: Labels, manifest: Manifest, journal: Mapping[str, Entry], *, changed: bool
 ) -> Plan:
+    """The plan: each image where it belongs, by what the journal says of it and whether its files are there."""
+    job = scope.job
     present, run = Presence(labels), manifest.run
     todo, done, failed, collisions = [], {}, {}, {}
     digests = {}
-    for ref in refs:
+    for ref in scope.refs:
         key = ref.key
         entry, digest = journal.get(key), job.digest(key)
         if digest:
@@ -279,7 +350,7 @@ def _sort(
         elif entry is None or not entry.is_about(ref, run) or entry.digest != digest:
             todo.append(ref)
         elif not entry.done:
-            if job.options.retry_failed or entry.passing:
+            if job.options.run.retry_failed or entry.passing:
                 todo.append(ref)
             else:
                 failed[key] = entry
@@ -306,12 +377,12 @@ def survey(refs: Iterable[ImageRef], options: JobOptions) -> Survey:
 
     def look(ref: ImageRef) -> Probe | str:
         try:
-            return probe_image(ref, options.max_pixels)
+            return probe_image(ref, options.input.max_pixels)
         except ImageError as error:
             return str(error)
 
     refs = list(refs)
-    with ThreadPoolExecutor(options.workers) as pool:
+    with ThreadPoolExecutor(options.run.workers) as pool:
         seen = dict(zip((ref.key for ref in refs), pool.map(look, refs), strict=True))
     probes = {key: probe for key, probe in seen.items() if isinstance(probe, Probe)}
     return Survey(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ _ONLY_SAM = ("mask_input", "multimask", "refine", "min_stability", "embeddings",
 """Options that FastSAM has no use for."""
 
 
-class Prompt(Job):
+class Prompt(Job[Finding]):
     """Images and prompts in; labels, records and a journal out."""
 
     options: PromptOptions
@@ -51,24 +52,21 @@ class Prompt(Job):
     provides = frozenset({"pixels", "logits"})
 
     def __init__(self, options: PromptOptions) -> None:
-        if options.multimask and (options.refine or options.best_mask):
+        if options.multimask and (options.answers.refine or options.answers.best_mask):
             raise UsageError("--multimask keeps all three masks, --best-mask and --refine one: give either")
         self.options = options
         if options.prompts is None or Path(options.prompts).expanduser().is_file():
             self.options = refuse(options, ("names",), "to these prompts, only to a folder of YOLO labels")
-        self.options = check_family(options.sam, self.options, self.format_names, _ONLY_SAM)
-        self._class_map = open_class_map(options)
-        self._source = self._open_source()
-        self._keys: list[str] | None = None
-
-    def _open_source(self) -> PromptSource:
+        self.options = check_family(options.segmenter.sam, self.options, self.format_names, _ONLY_SAM)
+        self._class_map = open_class_map(options.class_mapping)
         source = open_source(self.options)
-        return source if self._class_map is None else MappedSource(source, self._class_map)
+        self._source = source if self._class_map is None else MappedSource(source, self._class_map)
+        self._images = 0
 
     @property
     def checkpoints(self) -> dict[str, str]:
         """SAM's, or FastSAM's."""
-        return {"sam": self.options.sam}
+        return {"sam": self.options.segmenter.sam}
 
     @property
     def remedy(self) -> str:
@@ -81,7 +79,7 @@ class Prompt(Job):
     @property
     def computes_as_exported(self) -> bool:
         """FastSAM can have been exported."""
-        return is_exported(self.options.sam)
+        return is_exported(self.options.segmenter.sam)
 
     @property
     def format_names(self) -> tuple[str, ...]:
@@ -89,18 +87,23 @@ class Prompt(Job):
         switched = [name for switch, name in _SWITCHES.items() if getattr(self.options, switch)]
         return tuple(dict.fromkeys([*self.options.format, *switched]))
 
-    def select(self, keys: Sequence[str]) -> Collection[str] | None:
+    def matched(self, keys: Sequence[str]) -> Prompt:
+        """With the prompts held against these images; this job stays as it is."""
+        job = copy.copy(self)
+        job._source, job._images = self._source.matched(keys), len(keys)
+        return job
+
+    def asked(self) -> Collection[str] | None:
         """Only images that the prompts speak of."""
-        if self._keys != keys:
-            if self._keys is not None:  # images have come or gone since
-                self._source = self._open_source()
-            self._source = self._source.matched(keys)
-            self._keys = list(keys)
         return self._source.keys()
 
     def recipe(self) -> dict[str, Any]:
         """What the prompts say about every image belongs to it; what they say about one is in its `digest`."""
-        recipe = {**super().recipe(), "format": list(self.format_names), **store_facts(self.options.embeddings)}
+        recipe = {
+            **super().recipe(),
+            "format": list(self.format_names),
+            **store_facts(self.options.store.embeddings),
+        }
         for name in (*_SWITCHES, "point", "box", "mask_input", "prompts", "class_map"):
             recipe.pop(name, None)
         return {**recipe, **self._source.recipe()}
@@ -119,13 +122,13 @@ class Prompt(Job):
         size_of: SizeOf = no_size
         logits = "logits" in self.format_names
         segmenter: Segmenter
-        if found := find_fastsam(plan, models, options, options):
+        if found := find_fastsam(plan, models, options, options.fastsam):
             fastsam, device = found
             segmenter = FastSamSegmenter(fastsam, options, clock)
         else:
             engine = load_engine(plan, models, options)
             device = engine.device
-            encoder = open_encoder(engine, options.embeddings, clock)
+            encoder = open_encoder(engine, options.store.embeddings, clock)
             notes, size_of = encoder.notes, encoder.size_of
             segmenter = SamSegmenter(engine, encoder, options, clock, logits=logits)
         on_cpu = device.type == "cpu"
@@ -134,8 +137,8 @@ class Prompt(Job):
             annotator,
             plan.labels,
             self.formats,
-            options,
-            limits=options,
+            options.labels,
+            limits=options.input,
             clock=clock,
             notes=notes,
             size_of=size_of,
@@ -144,8 +147,8 @@ class Prompt(Job):
     def notes(self, output: Path) -> list[str]:
         """What the prompts leave out, too."""
         alike = []
-        if self.options.prompts is None and len(self._keys or ()) > 1:
-            alike = [f"The same prompts for each of {len(self._keys or ())} images; --prompts gives each its own."]
+        if self.options.prompts is None and self._images > 1:
+            alike = [f"The same prompts for each of {self._images} images; --prompts gives each its own."]
         return [*super().notes(output), *self._source.notes, *alike]
 
 
@@ -214,7 +217,7 @@ class SamSegmenter:
                         self._engine,
                         embedding,
                         prompts,
-                        self._options,
+                        self._options.answers,
                         multimask=self._options.multimask,
                         return_logits=self._logits,
                     )
@@ -250,7 +253,7 @@ class FastSamSegmenter:
 
     def _answers(self, found: Detections, objects: Objects) -> Answers:
         masks = found.masks or ()
-        most = 1 if self._options.best_mask else len(masks)
+        most = 1 if self._options.answers.best_mask else len(masks)
         asking = [index for index, prompt in enumerate(objects) if not prompt.rings]
         answers: Answers = [[] for _ in objects]
         for index, chosen in zip(asking, choose(masks, [objects[index] for index in asking]), strict=True):
@@ -304,7 +307,7 @@ class PromptAnnotator:
 
     def _answer(self, segment: Segment, prompt: ObjectPrompt) -> _Answer:
         instance = to_instance(segment, prompt.class_id, score=prompt.score, box=prompt.box, points=_points(prompt))
-        reason = reason_to_drop(instance, self._options)
+        reason = reason_to_drop(instance, self._options.filters)
         if reason is not None:
             return _Answer(dropped=_dropped(reason, prompt))
         return _Answer(instance, logits=segment.low_res_logits)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from samcli.checkpoints.registry import find_all_weights, is_here
 from samcli.config import LabelOptions
@@ -15,20 +16,21 @@ from samcli.errors import UsageError
 from samcli.files import write_atomic
 from samcli.jobs.base import Job, Models
 from samcli.jobs.executor import StopSignals, run_local
-from samcli.jobs.plan import Plan, make_plan
+from samcli.jobs.plan import Plan, find_scope, make_plan
 from samcli.jobs.summary import Summary
 from samcli.jobs.worker import BaseWorker
-from samcli.labels.formats import FORMATS, check_formats
+from samcli.labels.formats import FORMATS
 from samcli.labels.formats.base import polygon_options
 from samcli.labels.writing import folds
 from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
 from samcli.output.journal import Journal, read_journal
-from samcli.output.layout import Layout, check_output, locked, make_layout
+from samcli.output.layout import Layout, check_output, locked
 from samcli.output.manifest import Product, read_manifest, write_manifest
 from samcli.output.marks import LargeMarks
 from samcli.output.run_folder import RunFolder
-from samcli.polygons import PolygonOptions
 from samcli.types import ImageRef, Outcome, Status
+
+R = TypeVar("R")
 
 log = logging.getLogger("samcli")
 
@@ -40,7 +42,7 @@ _KILLED = (
 )
 
 
-def find_models(job: Job) -> Models:
+def find_models(job: Job[R]) -> Models:
     """The job's checkpoints, downloaded if need be.
 
     Raises:
@@ -49,7 +51,7 @@ def find_models(job: Job) -> Models:
     return find_all_weights(job.checkpoints, log.info)
 
 
-def present_models(job: Job) -> tuple[Models | None, list[str]]:
+def present_models(job: Job[R]) -> tuple[Models | None, list[str]]:
     """The checkpoints if all are here, and the names of those that would have to be downloaded.
 
     Raises:
@@ -59,15 +61,16 @@ def present_models(job: Job) -> tuple[Models | None, list[str]]:
     return (None if missing else find_models(job)), missing
 
 
-def check_models(layout: Layout, job: Job) -> None:
+def check_models(layout: Layout, job: Job[R]) -> None:
     """Before anything is downloaded: a run under way with another model is most likely what was forgotten.
 
     Raises:
         UsageError: it names the model that the folder was begun with.
     """
-    found = None if job.options.overwrite else read_manifest(layout.manifest)
+    found = None if job.options.run.overwrite else read_manifest(layout.manifest)
     for role, name in job.checkpoints.items():
-        begun_with = found.recipe.get(role, {}).get("name", name) if found else name
+        model = found.recipe.model(role) if found else None
+        begun_with = model.name if model else name
         if begun_with != name and not is_here(name):
             raise UsageError(
                 f"{layout.output} was begun with --{role} {begun_with}, and {name} is not here. "
@@ -76,7 +79,7 @@ def check_models(layout: Layout, job: Job) -> None:
 
 
 def run_job(
-    job: Job,
+    job: Job[R],
     data: Path,
     output: Path | None,
     *,
@@ -84,42 +87,57 @@ def run_job(
 ) -> Summary:
     """Do the job for every image in `data` for which it is not done yet.
 
-    `starting` is called once the models are loaded, with the plan; what it returns is told of each outcome.
+    The output folder is locked before anything in it is looked at; then the run is planned, once, the models are
+    loaded, and only then labels are touched. `starting` is called once the models are loaded, with the plan; what
+    it returns is told of each outcome.
 
     Raises:
         SamcliError: it could not be begun, or the output cannot be written any more.
     """
-    check_formats(job.format_names)
     if not data.exists():
         raise UsageError(f"{data} does not exist; expected an image or a folder of images")
-    check_models(make_layout(data, output, job.folder), job)
-    models = find_models(job)
-    plan = make_plan(data, output, job, models)
-    if not plan.todo and not plan.changed:
-        return _summary(plan, job)
-    check_output(plan.layout)
-    worker = job.load(plan, models) if plan.todo else None  # before anything is written
-    with locked(plan.layout):
-        labels, todo = plan.labels, frozenset(plan.todo)
-        del plan  # a million images need not be known twice
-        plan = make_plan(data, output, job, models)  # what another run did before we had the lock counts
-        if worker is not None and (plan.labels != labels or not todo.issuperset(plan.todo)):
-            worker = job.load(plan, models)  # images have come that the first plan did not know
-        if worker is None or not plan.todo:
-            write_manifest(plan.layout.manifest, plan.manifest)
-            summary = _summary(plan, job)
-            if plan.manifest.names:
-                _write_data_set_files(plan, job)
-                _fold(plan, job, summary)
-            return summary
-        return _run(replace(plan, manifest=replace(plan.manifest, names=dict(worker.names))), job, worker, starting)
+    scope = find_scope(data, output, job)
+    with contextlib.ExitStack() as stack:
+        refused = _lock(stack, scope.layout)
+        check_models(scope.layout, scope.job)
+        models = find_models(scope.job)
+        plan = make_plan(scope, models)
+        if not plan.todo and not plan.changed:
+            return _summary(plan, scope.job)
+        if refused is not None:
+            raise refused
+        if not plan.todo:
+            return _bring_up_to_date(plan, scope.job)
+        worker = scope.job.load(plan, models)  # before anything is written
+        manifest = replace(plan.manifest, names=dict(worker.names))
+        return _run(replace(plan, manifest=manifest), scope.job, worker, starting)
 
 
-def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Watch]) -> Summary:
+def _lock(stack: contextlib.ExitStack, layout: Layout) -> UsageError | None:
+    """Lock the output folder until the stack ends. Return why it cannot be written: there may be nothing to do."""
+    try:
+        check_output(layout)
+        stack.enter_context(locked(layout))
+    except UsageError as error:
+        return error
+    return None
+
+
+def _bring_up_to_date(plan: Plan, job: Job[R]) -> Summary:
+    """All images are done; the manifest, or a file for the whole data set, is not."""
+    write_manifest(plan.layout.manifest, plan.manifest)
+    summary = _summary(plan, job)
+    if plan.manifest.names:
+        _write_data_set_files(plan, job)
+        _fold(plan, job, summary)
+    return summary
+
+
+def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Plan], Watch]) -> Summary:
     options, run = job.options, RunFolder(plan.layout, plan.manifest)
     if any(fmt.folded_name for fmt in job.formats):
         run.mark_unfinished()  # before any record changes, until all is folded
-    if options.overwrite:
+    if options.run.overwrite:
         _remove_earlier_run(plan)
     write_manifest(plan.layout.manifest, plan.manifest)
     _write_data_set_files(plan, job)
@@ -138,10 +156,10 @@ def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Wa
                 watch(outcome)  # now, not when the next image has been through the networks
 
         def too_many_failures() -> bool:
-            return options.max_failures is not None and summary.new_failures >= options.max_failures
+            return options.run.max_failures is not None and summary.new_failures >= options.run.max_failures
 
         worker.on_large = lambda ref: marks.begin(ref.key)
-        if options.retry_failed:
+        if options.run.retry_failed:
             marks.tries = {}
         todo, alone = _apart(plan.todo, marks, summary, settle)
         for key in plan.labels.released:
@@ -151,8 +169,8 @@ def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Wa
             worker,
             todo,
             alone=alone,
-            batch=options.batch or worker.default_batch,
-            workers=options.workers,
+            batch=options.run.batch or worker.default_batch,
+            workers=options.run.workers,
             settle=settle,
             stopping=lambda: signals() or too_many_failures(),
         )
@@ -162,8 +180,9 @@ def _run(plan: Plan, job: Job, worker: BaseWorker, starting: Callable[[Plan], Wa
         if signals.received is not None:
             summary.stopped_by = signals.received.name
         elif too_many_failures() and summary.remaining:
-            summary.stopped_by = f"--max-failures {options.max_failures}"
+            summary.stopped_by = f"--max-failures {options.run.max_failures}"
         if summary.stopped_by is None:
+            journal.check_in_place()  # else nothing would be found to fold
             with worker.clock.measure("fold"):
                 _fold(plan, job, summary)
     summary.notes += worker.notes()
@@ -189,7 +208,7 @@ def _apart(
     return [ref for ref in todo if ref.key not in apart], [ref for ref in suspects if ref.key in marks.tries]
 
 
-def _write_data_set_files(plan: Plan, job: Job) -> None:
+def _write_data_set_files(plan: Plan, job: Job[R]) -> None:
     """Write what describes the whole data set, e.g. `data.yaml`, where it is not there already.
 
     People edit these: a run that goes on leaves them alone.
@@ -197,16 +216,16 @@ def _write_data_set_files(plan: Plan, job: Job) -> None:
     layout = plan.layout
     for fmt in job.formats:
         for file, data in fmt.data_set_files(plan.manifest.names, layout.splits_from_output()).items():
-            if job.options.overwrite or not (layout.output / file).exists():
+            if job.options.run.overwrite or not (layout.output / file).exists():
                 write_atomic(layout.output / file, data)
 
 
-def _fold(plan: Plan, job: Job, summary: Summary) -> None:
+def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
     """Write the files that hold all images, from the records of all that are done, in the order of keys.
 
     Images whose record cannot be read count as failed: these files are not written without them.
     """
-    shapes = polygon_options(job.options) if isinstance(job.options, LabelOptions) else PolygonOptions()
+    shapes = polygon_options(getattr(job.options, "labels", LabelOptions()))
     run = RunFolder(plan.layout, plan.manifest)
     missing = run.finish(folds(job.formats, plan.manifest.names, shapes, plan.layout.images_from_output))
     if missing:
@@ -218,7 +237,7 @@ def _remove_earlier_run(plan: Plan) -> None:
     earlier = {key: entry for key, entry in read_journal(plan.layout.journal).items() if entry.done}
     whole_names = frozenset(key for key, entry in earlier.items() if entry.whole_name)
     found = read_manifest(plan.layout.manifest)
-    formats = [FORMATS[name] for name in (found.recipe.get("format", ()) if found else ()) if name in FORMATS]
+    formats = [FORMATS[name] for name in (found.recipe.formats if found else ()) if name in FORMATS]
     suffixes = {*plan.labels.suffixes, *(suffix for fmt in formats for suffix in fmt.suffixes)}
     if found is not None and found.product is Product.EMBEDDINGS:
         suffixes |= {SUFFIX, NPY_SUFFIX}
@@ -231,9 +250,9 @@ def _remove_earlier_run(plan: Plan) -> None:
     plan.layout.journal.unlink(missing_ok=True)
 
 
-def _summary(plan: Plan, job: Job) -> Summary:
+def _summary(plan: Plan, job: Job[R]) -> Summary:
     """Counts before the first image of this run."""
-    summary = Summary(plan.layout.output, plan.manifest.names, plan.total, command=job.command)
+    summary = Summary(plan.layout.output, plan.manifest.names, plan.total, product=job.product)
     summary.unasked = plan.manifest.unasked
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)

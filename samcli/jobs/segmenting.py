@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +13,10 @@ from samcli.checkpoints.registry import WeightsFile
 from samcli.config import (
     COMPILED_FROM,
     AnswerOptions,
+    C,
     FastSamOptions,
     FilterOptions,
     JobOptions,
-    O,
     SamOptions,
 )
 from samcli.detectors.fastsam import DEFAULTS, FastSam, is_fastsam, load_fastsam
@@ -33,7 +33,6 @@ if TYPE_CHECKING:  # a finished run ends without PyTorch
 
     from samcli.sam.engine import Engine
 
-F = TypeVar("F", bound=FastSamOptions)
 log = logging.getLogger("samcli")
 
 
@@ -45,7 +44,7 @@ def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
         UsageError: no such device, or the checkpoint is FastSAM.
     """
     compiled = is_compiled(options, len(plan.todo))
-    return open_engine(models["sam"], options, plan.manifest.recipe["precision"], compiled=compiled)
+    return open_engine(models["sam"], options.segmenter, plan.precision, compiled=compiled)
 
 
 def is_compiled(options: JobOptions, images: int) -> bool:
@@ -54,16 +53,16 @@ def is_compiled(options: JobOptions, images: int) -> bool:
     Raises:
         UsageError: no such device.
     """
-    if options.compile == "off":
+    if options.run.compile == "off":
         return False
     from samcli.sam.devices import choose_device
     from samcli.sam.networks.compiled import why_not_compile
 
-    device = choose_device(options.device).type
-    if options.compile == "auto" and (device != "cuda" or images < COMPILED_FROM):
+    device = choose_device(options.segmenter.device).type
+    if options.run.compile == "auto" and (device != "cuda" or images < COMPILED_FROM):
         return False
     reason = why_not_compile(device)
-    if reason and options.compile == "on":
+    if reason and options.run.compile == "on":
         log.warning("--compile on: %s here; going on without", reason)
     return reason is None
 
@@ -97,8 +96,7 @@ def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, st
     Raises:
         UsageError: no such device.
     """
-    precision = plan.manifest.recipe["precision"]
-    return device_for(options, precision), precision
+    return device_for(options.segmenter, plan.precision), plan.precision
 
 
 def device_for(options: SamOptions, precision: str) -> torch.device:
@@ -110,7 +108,7 @@ def device_for(options: SamOptions, precision: str) -> torch.device:
     return choose_device(options.device)
 
 
-def refuse(options: O, names: Collection[str], why: str) -> O:
+def refuse(options: C, names: Collection[str], why: str) -> C:
     """The options without those that do not apply, as far as only the environment or a config file set them.
 
     Raises:
@@ -124,7 +122,7 @@ def refuse(options: O, names: Collection[str], why: str) -> O:
     return options
 
 
-def check_family(sam: str, options: F, formats: Iterable[str], only_sam: Collection[str]) -> F:
+def check_family(sam: str, options: C, formats: Iterable[str], only_sam: Collection[str]) -> C:
     """Refuse what the segmenter named `sam` cannot do; `only_sam`: the options that FastSAM has no use for.
 
     Gives the options that apply; see `refuse`.

@@ -91,7 +91,7 @@ def read_status(output: Path) -> Summary:
     manifest, entries = run.manifest, run.entries()
     done = {key: entry for key, entry in entries.items() if entry.done}
     summary = Summary(run.output, manifest.names, max(manifest.total, len(entries) + len(manifest.collisions)))
-    summary.command = manifest.recipe.get("command", summary.command)
+    summary.product = manifest.product
     summary.unasked = manifest.unasked
     summary.add_earlier(done, {key: entry for key, entry in entries.items() if not entry.done})
     summary.failures.update(manifest.collisions)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from samcli.output.journal import Entry
+from samcli.output.manifest import Product
 from samcli.types import Outcome, Status
 
 _SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
@@ -44,7 +45,7 @@ class Summary:
     train_command: str | None = None
     notes: list[str] = field(default_factory=list)
     """What the user should bear in mind."""
-    command: str = "auto-annotate"
+    product: Product = Product.LABELS
     remedy: str = ""
     """What can be done about failed images."""
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ from samcli.labels.formats.base import polygon_options
 from samcli.labels.writing import write_annotation
 from samcli.output.layout import Labels
 from samcli.types import Annotation, Image, ImageRef, Outcome, Size, Status, UndecodedImage
+
+R = TypeVar("R")
 
 
 @dataclass
@@ -46,8 +48,11 @@ class StageClock:
                 self.seconds[stage] += time.perf_counter() - start
 
 
-class BaseWorker(ABC):
-    """What the workers of all commands share. `read` and `publish` may be called from many threads."""
+class BaseWorker(ABC, Generic[R]):
+    """What the workers of all commands share; `R` goes from `annotate` to `publish`.
+
+    `read` and `publish` may be called from many threads.
+    """
 
     def __init__(self, limits: InputOptions, *, on_cpu: bool, clock: StageClock | None = None) -> None:
         self.clock = clock or StageClock()
@@ -87,11 +92,11 @@ class BaseWorker(ABC):
         return []
 
     @abstractmethod
-    def annotate(self, images: Sequence[Image]) -> list[Any]:
+    def annotate(self, images: Sequence[Image]) -> list[R]:
         """What the networks make of each image; `publish` gets it."""
 
     @abstractmethod
-    def publish(self, ref: ImageRef, result: Any) -> Outcome:
+    def publish(self, ref: ImageRef, result: R) -> Outcome:
         """Write one image's files; each whole or not at all.
 
         Raises:
@@ -136,7 +141,7 @@ def no_size(ref: ImageRef) -> None:
     """See SizeOf: all images are to be decoded."""
 
 
-class Worker(BaseWorker):
+class Worker(BaseWorker[Finding]):
     """An annotator and the writers of one recipe."""
 
     def __init__(

@@ -73,7 +73,7 @@ def convert(
         UsageError: nothing that can be read, nothing said to write, or files are in the way.
     """
     formats = _targets(options)
-    class_map = read_class_map(Path(options.class_map).expanduser()) if options.class_map else None
+    class_map = read_class_map(Path(name).expanduser()) if (name := options.class_mapping.class_map) else None
     path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
     run = _find_run(path, options)
     name = "records" if run else options.source_format or detect_format(path)
@@ -81,7 +81,7 @@ def convert(
     _check_output(output, options)
     conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
     for format_name, fmt in formats.items():
-        source = Source(path, _image_folder(path, options, run, name), options.max_pixels)
+        source = Source(path, _image_folder(path, options, run, name), options.input.max_pixels)
         labels = Labels(_read_run(source, run), source) if run else read_labels(name, source)
         classes = class_map.apply(labels.names) if class_map else None
         names = classes.names if classes else labels.names
@@ -191,7 +191,7 @@ class _Writer:
         self.written: set[str] = set()
         self.lost: Counter[str] = Counter()
         self._format, self._options, self._source, self._names = fmt, options, source, names
-        self._shapes = polygon_options(options)
+        self._shapes = polygon_options(options.labels)
         self._layout = Layout(source.images or output, output)
         self._watch, self._dry_run = watch, dry_run
         own = (name for target in options.format for name in FORMATS[target].own_files)
@@ -245,7 +245,7 @@ class _Writer:
                 raise ImageError(
                     f"no such image in {self._source.images or 'sight: give its folder with --images'}"
                 )
-            pixels = read_image(self._source.refs[annotation.key], max_pixels=self._options.max_pixels).pixels
+            pixels = read_image(self._source.refs[annotation.key], max_pixels=self._options.input.max_pixels).pixels
         images = self._layout.images_from_output if self._source.images else ""
         return Rendering(annotation, self._names, self._shapes, pixels, images=images)
 
@@ -270,7 +270,7 @@ class _Writer:
         """Whether the image's files bear its whole name: it has no suffix, or another image has the plain one."""
         by_stem = bool(self._format.suffixes) or self._format.one_per_stem
         name = _without_suffix(key) if by_stem else key
-        if self._options.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
+        if self._options.naming.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
             name = key
         owner = self._taken.get(name.casefold())
         if owner == key:

@@ -2,7 +2,8 @@
 
 1. The name as it is, then with `\\` as `/`, then the path of an address (`https://host/a%20b.jpg?x=1`), decoded
    and without its query; each equal to a key, in Unicode's composed form.
-2. The same, by the longest common tail: `/data/train/a/1.jpg` is `a/1.jpg` rather than `b/1.jpg`.
+2. The same, by the longest common tail: `/data/train/a/1.jpg` is `a/1.jpg` rather than `b/1.jpg`. Where other
+   names are keys as they are, one of the two must be the tail of the other: `x/1.jpg` is not `y/1.jpg` then.
 3. The same, without the eight digits that Label Studio puts before the names of uploaded files.
 
 Two images that fit equally well, and two names that fit one image, are never guessed between. `#`, `?` and `%`
@@ -11,6 +12,7 @@ are parts of a name wherever an image has them.
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 import unicodedata
@@ -41,15 +43,23 @@ class ImageNames:
                 return found
         return []
 
-    def alike(self, name: str) -> list[str]:
-        """The images that have the longest tail in common with the name; several are equally near."""
+    def alike(self, name: str, *, whole: bool = False) -> list[str]:
+        """The images that have the longest tail in common with the name; several are equally near.
+
+        `whole`: the name, or the image's key, is that tail.
+        """
         for form in (*forms(name), *_without_upload(name)):
             parts = _composed(form).split("/")
             near = self._by_base_name.get(parts[-1], [])
             if not near:
                 continue
-            common = [_common_tail(parts, _composed(key).split("/")) for key in near]
-            return [key for key, length in zip(near, common, strict=True) if length == max(common)]
+            others = [_composed(key).split("/") for key in near]
+            common = [_common_tail(parts, other) for other in others]
+            return [
+                key
+                for key, other, length in zip(near, others, common, strict=True)
+                if length == max(common) and (not whole or length == min(len(parts), len(other)))
+            ]
         return []
 
     def of_stem(self, stem: str) -> list[str]:
@@ -77,28 +87,32 @@ def matching_keys(ours: Sequence[str], theirs: Sequence[str], stem: Callable[[st
     What fits two of a side equally well is left out rather than guessed.
     """
     found: dict[str, str] = {}
-    for rule in (_exactly, _nearly):
-        for short in (str, stem):
-            mine, others = (
-                _by_short(keys, short) for keys in (set(ours) - found.keys(), set(theirs) - {*found.values()})
-            )
-            names = ImageNames(others)
-            pairs = [(key, rule(names, name)) for name, keys in mine.items() if len(keys) == 1 for key in keys]
-            wanted = Counter(name for _, near in pairs if len(near) == 1 for name in near)
-            found |= {
-                key: others[near[0]][0]
-                for key, near in pairs
-                if len(near) == 1 and wanted[near[0]] == 1 and len(others[near[0]]) == 1
-            }
+    for short in (str, stem):
+        found |= _pairs(ours, theirs, found, short, ImageNames.exact)
+    near = functools.partial(ImageNames.alike, whole=bool(found))
+    for short in (str, stem):
+        found |= _pairs(ours, theirs, found, short, near)
     return found
 
 
-def _exactly(names: ImageNames, name: str) -> list[str]:
-    return names.exact(name)
-
-
-def _nearly(names: ImageNames, name: str) -> list[str]:
-    return names.alike(name)
+def _pairs(
+    ours: Sequence[str],
+    theirs: Sequence[str],
+    found: Mapping[str, str],
+    short: Callable[[str], str],
+    rule: Callable[[ImageNames, str], list[str]],
+) -> dict[str, str]:
+    """What of the keys that are left fits one of the other side alone, and it alone."""
+    mine = _by_short(set(ours) - found.keys(), short)
+    others = _by_short(set(theirs) - {*found.values()}, short)
+    names = ImageNames(others)
+    single = {keys[0]: rule(names, name) for name, keys in mine.items() if len(keys) == 1}
+    wanted = Counter(near[0] for near in single.values() if len(near) == 1)
+    return {
+        key: others[near[0]][0]
+        for key, near in single.items()
+        if len(near) == 1 and wanted[near[0]] == 1 and len(others[near[0]]) == 1
+    }
 
 
 def _by_short(keys: Iterable[str], short: Callable[[str], str]) -> dict[str, list[str]]:

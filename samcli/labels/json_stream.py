@@ -6,6 +6,7 @@ no reader takes for a number, so that they cost one object and not the file. Nes
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import mmap
@@ -27,6 +28,7 @@ DEEPEST = 64
 """Levels of nesting; label formats have at most eight, and Python ends at a thousand."""
 
 _BLOCK = 1 << 16
+_BEGINNING = 1 << 20
 _SPOOL = 1 << 24
 """Bytes that a `Shelf` holds in memory before it goes to a temporary file."""
 
@@ -50,10 +52,7 @@ def walk(path: Path, *, levels: int | None = None, pieces: Iterable[bytes] | Non
     Raises:
         UsageError: it cannot be read, is no JSON, has a name twice in one object, or is nested too deeply.
     """
-    if pieces is not None:
-        yield from _Walk(path, levels).items(pieces, repaired=False)
-        return
-    data = _mapped(path)
+    data = _mapped(path) if pieces is None else b"".join(pieces)
     repaired = _MAYBE_ODD.search(data) is not None
     yield from _Walk(path, levels).items(_repaired(data) if repaired else _blocks(data), repaired=repaired)
 
@@ -75,13 +74,13 @@ class Item:
 
 
 def beginning(path: Path, count: int = 4) -> list[Item]:
-    """The first items of a JSON file; those before the first fault of a file that is no JSON."""
+    """The first items of a JSON file, as far as its first megabyte holds them; none of what is no JSON."""
     found: list[Item] = []
-    try:
-        for place, _, value in itertools.islice(walk(path, levels=1), count):
+    with contextlib.suppress(UsageError, OSError):
+        with path.open("rb") as file:
+            start = file.read(_BEGINNING)
+        for place, _, value in itertools.islice(walk(path, levels=1, pieces=[start]), count):
             found.append(Item(place[0] if place and isinstance(place[0], str) else "", value))
-    except UsageError:
-        pass
     return found
 
 
@@ -120,7 +119,7 @@ def _mapped(path: Path) -> bytes | mmap.mmap:
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:
-                raise UsageError(f"cannot read {path}: it is empty; expected JSON")
+                raise UsageError(f"{path}:1: not JSON: it is empty")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
@@ -312,7 +311,7 @@ def _events(pieces: Iterable[bytes]) -> Iterator[tuple[int, list[tuple[str, Any]
     parser = ijson.basic_parse_coro(events, use_float=True)
     line = 1
     try:
-        for piece in pieces:
+        for piece in filter(None, pieces):  # nothing would mean the end
             for part in piece.splitlines(keepends=True) if b"\n" in piece else (piece,):
                 parser.send(part)
                 if events:

@@ -319,6 +319,10 @@ def lack_of(error: Exception) -> str:
         return "a value is of another kind than expected"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    if isinstance(error, OSError):
+        return f"it cannot be read: {error.strerror or one_line(error)}"
     return one_line(error)
 
 

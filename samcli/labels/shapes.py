@@ -41,7 +41,7 @@ def numbers(values: Any, what: str = "value") -> list[float]:
         ValueError: one is no number, or is not finite; says which, calling it `what`.
     """
     if not isinstance(values, (list, tuple)):
-        raise ValueError(f"{_shown(values)} where a list of numbers is expected")
+        raise ValueError(f"{shown(values)} where a list of numbers is expected")
     return [number(value, what) for value in values]
 
 
@@ -52,14 +52,35 @@ def number(value: Any, what: str = "value") -> float:
         ValueError: it is no number, or not finite.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, str, np.number)):
-        raise ValueError(f"{what} is {_shown(value)}; expected a number")
+        raise ValueError(f"{what} is {shown(value)}; expected a number")
     try:
         found = float(value)
     except (ValueError, OverflowError):
-        raise ValueError(f"{what} is {_shown(value)}; expected a number") from None
+        raise ValueError(f"{what} is {shown(value)}; expected a number") from None
     if not math.isfinite(found):
         raise ValueError(f"{what} is {found}; expected a finite number")
     return found
+
+
+def whole_number(value: Any, what: str = "value") -> int:
+    """The value as a whole number; 2.0 and "2" are some.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = number(value, what)
+    if found != int(found):
+        raise ValueError(f"{what} is {found:g}; expected a whole number")
+    return int(found)
+
+
+def side(value: Any) -> int:
+    """A stated width or height of an image in pixels; 0 where it is not usable, as where nothing is stated."""
+    try:
+        found = whole_number(value)
+    except ValueError:
+        return 0
+    return found if 0 < found < _LONGEST else 0
 
 
 def ring_of(points: Any, what: str = "polygon") -> Floats:
@@ -81,16 +102,16 @@ def points_of(points: Any, what: str) -> Floats:
         ValueError: it is no list, or one of them is no pair of finite numbers.
     """
     if not isinstance(points, (list, tuple)):
-        raise ValueError(f"a {what} whose points are {_shown(points)}; expected a list of x, y pairs")
+        raise ValueError(f"a {what} whose points are {shown(points)}; expected a list of x, y pairs")
     found = []
     for point in points:
         if not isinstance(point, (list, tuple)) or len(point) != 2:
-            raise ValueError(f"a {what} with a point {_shown(point)}; expected x, y")
+            raise ValueError(f"a {what} with a point {shown(point)}; expected x, y")
         found.append([number(value, f"a coordinate of a {what}") for value in point])
     return np.array(found, np.float64).reshape(-1, 2)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A short form of a value out of a file, in JSON's words."""
     words = {None: "null", True: "true", False: "false"}
     if value is None or isinstance(value, bool):
@@ -297,17 +318,18 @@ def _rows_mask(shape: Placed, low: Floats, high: Floats, image_size: Size) -> Ma
     return Mask.from_pixels(pixels, (left, top), image_size)
 
 
-def crop_mask(pixels: NDArray[np.bool_], corner: tuple[float, float], image_size: Size) -> Mask:
-    """The mask of pixels whose upper left corner lies at `corner` (x, y).
+def crop_mask(pixels: NDArray[np.bool_], corner: tuple[int, int], image_size: Size) -> Mask:
+    """The mask of pixels (h, w) whose upper left corner lies at `corner` (x, y); cut at the image.
 
     Raises:
-        ValueError: they reach out of the image.
+        ValueError: they lie outside the image.
     """
-    left, top = (int(number(value, "the corner of a mask")) for value in corner)
-    height, width = pixels.shape
-    if left < 0 or top < 0 or top + height > image_size[0] or left + width > image_size[1]:
-        raise ValueError(f"a mask of {width} x {height} pixels at {left:.6g}, {top:.6g}: outside the image")
-    return Mask.from_pixels(pixels, (left, top), image_size)
+    (left, top), (height, width) = corner, image_size
+    inside = pixels[max(-top, 0) : max(height - top, 0), max(-left, 0) : max(width - left, 0)]
+    if not inside.size:
+        own = f"{pixels.shape[1]} x {pixels.shape[0]}"
+        raise ValueError(f"a mask of {own} pixels at {left:.6g}, {top:.6g}: outside the image")
+    return Mask.from_pixels(inside, (max(left, 0), max(top, 0)), image_size)
 
 
 def runs_mask(runs: Sequence[int], box: tuple[int, int, int, int], image_size: Size) -> Mask:
@@ -334,7 +356,7 @@ def coco_mask(rle: Any, image_size: Size) -> Mask:
         ValueError: they are of another size than the image, torn, or no run lengths.
     """
     if not isinstance(rle, Mapping) or "counts" not in rle or "size" not in rle:
-        raise ValueError(f"a mask that is {_shown(rle)}; expected run lengths with size and counts")
+        raise ValueError(f"a mask that is {shown(rle)}; expected run lengths with size and counts")
     stated = numbers(rle["size"], "the size of a mask")
     if stated != list(image_size):
         own = " x ".join(f"{value:g}" for value in reversed(stated))
@@ -346,5 +368,5 @@ def coco_mask(rle: Any, image_size: Size) -> Mask:
             raise ValueError(f"the run lengths of a mask cover {sum(lengths):.6g} pixels; expected {stated}")
         counts = [int(length) for length in lengths]
     elif not isinstance(counts, str) or not counts.isascii():
-        raise ValueError(f"the run lengths of a mask are {_shown(counts)}; expected text or a list")
+        raise ValueError(f"the run lengths of a mask are {shown(counts)}; expected text or a list")
     return Mask.from_coco({"size": image_size, "counts": counts})

@@ -34,7 +34,7 @@ def write_annotation(
         for fmt in formats
         for suffix, files in zip(fmt.suffixes, fmt.render_all(rendering), strict=True)
     ]
-    if "polygons" in vars(rendering):  # a format has made them
+    if any(fmt.makes_polygons for fmt in formats):
         annotation = replace(annotation, instances=_with_polygon_iou(annotation.instances, rendering.polygons))
     write_atomic(Path(layout.record(annotation.key)), write_record(annotation, rendering.names))
     for suffix, files in rendered:

@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samcli.errors import UsageError
-from samcli.output.manifest import Product
+from samcli.errors import SamcliError, UsageError
+from samcli.output.manifest import Model, Product
+from samcli.output.reading import parse_object
 from samcli.output.run_folder import RunFolder
 from samcli.types import Embedding, ImageRef, Size
 
@@ -83,13 +84,30 @@ def _torch_dtype(name: str) -> torch.dtype:
     return {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[name]
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """What a run's recipe says of its embeddings."""
+
+    model: Model
+    precision: str
+    dtype: str
+
+
+def _facts_of(run: RunFolder) -> _Stored:
+    recipe = run.manifest.recipe
+    model, precision, dtype = recipe.model("sam"), recipe.precision, recipe.dtype
+    if model is None or precision is None or dtype not in DTYPES:
+        raise SamcliError(f"{run.layout.manifest} is damaged: it does not say how its embeddings were made")
+    return _Stored(model, precision, dtype)
+
+
 class EmbeddingStore:
     """The folder that an `encode` run has written. `counts`: how many were read, missing, stale or damaged."""
 
     def __init__(self, run: RunFolder) -> None:
         self._layout = run.layout
-        self._dtype = _torch_dtype(run.manifest.recipe["dtype"])
-        self._model: str = run.manifest.recipe["sam"]["sha256"]
+        self._dtype = _torch_dtype(_facts_of(run).dtype)
+        self._model = _facts_of(run).model.sha256
         self.counts: Counter[str] = Counter()
 
     def size_of(self, ref: ImageRef) -> Size | None:
@@ -148,7 +166,7 @@ def _opened(path: Path) -> Any:
 
 
 def _facts(file: Any) -> _Facts:
-    facts = _Facts(**json.loads(file.metadata()["samcli"]))
+    facts = _Facts(**parse_object(file.metadata()["samcli"].encode()))
     (height, width), (inner_height, inner_width) = facts.image_size, facts.input_size
     return replace(facts, image_size=(height, width), input_size=(inner_height, inner_width))
 
@@ -186,8 +204,8 @@ def store_facts(folder: str | None) -> dict[str, Any]:
     """
     if folder is None:
         return {}
-    recipe = _open_run(Path(folder)).manifest.recipe
-    return {"embeddings": {"dtype": recipe["dtype"], "precision": recipe["precision"]}}
+    stored = _facts_of(_open_run(Path(folder)))
+    return {"embeddings": {"dtype": stored.dtype, "precision": stored.precision}}
 
 
 def open_store(folder: str, model: str, precision: str) -> EmbeddingStore:
@@ -200,10 +218,10 @@ def open_store(folder: str, model: str, precision: str) -> EmbeddingStore:
             would have to be made anew, and the two must not be mixed.
     """
     run = _open_run(Path(folder))
-    made_by, made_in = run.manifest.recipe["sam"], run.manifest.recipe["precision"]
-    if made_by["sha256"] != model:
+    made_by, made_in = _facts_of(run).model, _facts_of(run).precision
+    if made_by.sha256 != model:
         raise UsageError(
-            f"--embeddings {folder} were made by {made_by['name']} ({made_by['sha256'][:12]}), "
+            f"--embeddings {folder} were made by {made_by.name} ({made_by.sha256[:12]}), "
             f"this is another model ({model[:12]}): give that one with --sam, or encode anew"
         )
     if made_in != precision:

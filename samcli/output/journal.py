@@ -7,15 +7,19 @@ speaks of are on disk. A torn last line is ignored; the last line about a key co
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
 import re
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from samcli.errors import SamcliError, StorageError, one_line
 from samcli.files import storage_errors
+from samcli.output.reading import check_key, open_own, parse_object, typed
 from samcli.types import ImageRef, Outcome, Status
 
 _USUAL_LINE = re.compile(
@@ -25,6 +29,14 @@ _USUAL_LINE = re.compile(
 )
 """A line as `Journal` writes it, where the key needs no escapes. Its groups: key, size, time stamp, run and status,
 instances, flags, seconds, error and digest."""
+
+_LONGEST_LINE = 1 << 20
+"""Bytes; a line has some hundred."""
+
+_ODD_KEY = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
+"""In keys that leave their root; quicker than `check_key` for a million lines."""
+
+log = logging.getLogger("samcli")
 
 _Form = tuple[Any, ...]
 """An entry but for what a line has of its own: its run, whether it is done, and its error, flags and digest."""
@@ -62,22 +74,36 @@ class Entry(NamedTuple):
 
 
 def read_journal(path: Path) -> dict[str, Entry]:
-    """The last entry about each key. Lines that cannot be read (torn by a crash) are passed over.
+    """Return the last entry about each key. Lines that cannot be read (torn by a crash) are passed over.
 
     Made for a million lines: what many of them share is parsed and held once.
+
+    Raises:
+        SamcliError: the journal is a symbolic link, or cannot be read.
     """
     entries: dict[str, Entry] = {}
     parse = _Parser().parse
-    for line in _lines(path):
+    wrong: list[str] = []
+    for number, line in enumerate(journal_lines(path), 1):
         try:
             key, entry = parse(line)
-            if entry is None:
-                entries.pop(key, None)
-            else:
-                entries[key] = entry
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except _WrongLineError as error:
+            wrong.append(f"line {number}: {error}")
             continue
+        except ValueError:
+            continue
+        if entry is None:
+            entries.pop(key, None)
+        else:
+            entries[key] = entry
+    if wrong:
+        what = "passed over lines that are not as samcli writes them"
+        log.warning("%s: %s: %d, the first is %s", path, what, len(wrong), wrong[0])
     return entries
+
+
+class _WrongLineError(ValueError):
+    """A line is whole, and not as `Journal` writes it."""
 
 
 class _Parser:
@@ -96,7 +122,7 @@ class _Parser:
         """The key, and the entry about it; None for an image that is gone.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError: it is no line of a journal.
+            ValueError: it is no line of a journal.
         """
         found = _USUAL_LINE.fullmatch(line)
         if found is None:
@@ -111,34 +137,65 @@ class _Parser:
             return name, entry
         of_run, done, *others = form
         values = (int(size), int(mtime_ns), of_run, done, shared, float(seconds), *others)
-        return key.decode("ascii"), Entry._make(values)
+        name = key.decode("ascii")
+        if _ODD_KEY.search(name):
+            return self._parse_json(line)  # which says what is wrong
+        return name, Entry._make(values)
 
     def _parse_json(self, line: bytes) -> tuple[str, Entry | None]:
-        row = json.loads(line)
-        if row["status"] == Status.GONE.value:
-            return row["key"], None
-        counts = tuple((int(key), count) for key, count in row["instances"].items())
-        return row["key"], Entry(
-            row["size"],
-            row["mtime_ns"],
-            sys.intern(row["run"]),
-            row["status"] == Status.DONE.value,
+        row = parse_object(line)
+        try:
+            return self._checked(row)
+        except ValueError as error:
+            raise _WrongLineError(one_line(error)) from error
+
+    def _checked(self, row: dict[str, Any]) -> tuple[str, Entry | None]:
+        key, status = check_key(row.get("key")), typed(row, "status", str)
+        if status == Status.GONE.value:
+            return key, None
+        counts = tuple((int(name), count) for name, count in typed(row, "instances", dict).items())
+        if not all(type(count) is int and count >= 0 for _, count in counts):
+            raise ValueError("instances is not what it should be")
+        seconds = float(typed(row, "seconds", (int, float)))
+        if not math.isfinite(seconds):
+            raise ValueError("seconds is not what it should be")
+        return key, Entry(
+            typed(row, "size", int),
+            typed(row, "mtime_ns", int),
+            sys.intern(typed(row, "run", str)),
+            status == Status.DONE.value,
             self._shared.setdefault(counts, counts),
-            row["seconds"],
-            row["error"],
-            row.get("whole_name", False),
-            row.get("dropped", 0),
-            row.get("digest", ""),
-            row.get("passing", False) is True,
+            seconds,
+            typed(row, "error", (str, type(None))),
+            typed(row, "whole_name", bool, False),
+            typed(row, "dropped", int, 0),
+            typed(row, "digest", str, ""),
+            typed(row, "passing", bool, False),
         )
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def journal_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a journal; what is too long for one is passed over.
+
+    Raises:
+        SamcliError: the journal is a symbolic link, or cannot be read.
+    """
     try:
-        with path.open("rb") as file:
-            yield from file
-    except FileNotFoundError:
+        with open_own(path) as file:
+            whole = True
+            for line in iter(lambda: file.readline(_LONGEST_LINE), b""):
+                if whole and (line.endswith(b"\n") or len(line) < _LONGEST_LINE):
+                    yield line
+                whole = line.endswith(b"\n")
+    except (FileNotFoundError, NotADirectoryError):
         return
+    except (ValueError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> SamcliError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+    return SamcliError(f"the journal {path} cannot be read ({reason}): mend that, or --overwrite begins anew")
 
 
 class Journal:
@@ -151,17 +208,21 @@ class Journal:
         self._path = path
         self._run = run
         self._lock = threading.Lock()
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = path.open("ab")
-            if not _ends_whole(path):
-                self._file.write(b"\n")  # a torn line must not swallow the next one
+        try:
+            with storage_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = open_own(path, "ab")
+                self._identity = _identity(os.fstat(self._file.fileno()))
+                if not _ends_whole(path):
+                    self._file.write(b"\n")  # a torn line must not swallow the next one
+        except ValueError as error:
+            raise _unreadable(path, error) from error
 
     def append(self, outcome: Outcome) -> None:
         """Write one line.
 
         Raises:
-            StorageError: the disk is full.
+            StorageError: the disk is full, or the output folder was removed, renamed or unmounted.
         """
         row = {
             "key": outcome.ref.key,
@@ -181,8 +242,26 @@ class Journal:
             row["passing"] = True
         line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
         with self._lock, storage_errors(self._path):
+            self.check_in_place()
             self._file.write(line)
             self._file.flush()
+
+    def check_in_place(self) -> None:
+        """Refuse to go on where the open file is no longer the one at its path: its lines would be lost.
+
+        Raises:
+            StorageError: the output folder was removed, renamed or unmounted.
+        """
+        try:
+            if _identity(os.lstat(self._path)) == self._identity:
+                return
+            reason = "another file has taken its place"
+        except OSError as error:
+            reason = error.strerror or one_line(error)
+        raise StorageError(
+            f"the journal {self._path} is gone ({reason}): was the output folder moved, removed or unmounted? "
+            "Put it back and run the same command again"
+        )
 
     def close(self) -> None:
         """Flush to disk."""
@@ -194,12 +273,18 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self.close()
+        if kind is None:
+            self.check_in_place()
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _ends_whole(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_own(path) as file:
         if not file.seek(0, os.SEEK_END):
             return True
         file.seek(-1, os.SEEK_END)

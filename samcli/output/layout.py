@@ -13,6 +13,7 @@ from pathlib import Path
 
 from samcli.errors import SamcliError, UsageError, WriteError
 from samcli.files import check_writable, fit_name, remove_temporary_files
+from samcli.output.reading import check_no_link
 from samcli.types import ImageRef
 
 RUN_FOLDER = ".samcli"
@@ -321,15 +322,34 @@ def _cannot_write(layout: Layout, error: OSError, remedy: str) -> UsageError:
     return UsageError(f"cannot write in {layout.output}: {error.strerror}. {remedy}")
 
 
+def check_own_folders(layout: Layout) -> None:
+    """Refuse folders and files of ours that are symbolic links: they may lead to somebody's files.
+
+    Raises:
+        SamcliError: one is.
+    """
+    own = ("", "records", "lock", "running", "unfolded")
+    for path in (layout.run_folder / name for name in own):
+        try:
+            check_no_link(path)
+        except ValueError as error:
+            raise SamcliError(f"{path} cannot be used: {error}. Remove the link") from error
+
+
 @contextlib.contextmanager
 def locked(layout: Layout, remedy: str = _OTHER_OUTPUT) -> Iterator[None]:
     """Keep any other run out of the output folder. `remedy`: what to do where it cannot be written.
 
+    Where no run was begun when the lock is given back, nothing stays behind that was not there before.
+
     Raises:
-        SamcliError: another run is at work there, or the folder cannot be written.
+        UsageError: the folder cannot be written.
+        SamcliError: another run is at work there.
     """
     import filelock
 
+    check_own_folders(layout)
+    created = [folder for folder in (layout.run_folder, *layout.run_folder.parents) if not folder.exists()]
     try:
         layout.run_folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(layout.run_folder / "lock")
@@ -348,4 +368,14 @@ def locked(layout: Layout, remedy: str = _OTHER_OUTPUT) -> Iterator[None]:
         yield
     finally:
         running.unlink(missing_ok=True)
+        if created and not layout.manifest.exists():
+            _remove_empty(layout.run_folder / "lock", created)
         lock.release()
+
+
+def _remove_empty(lock: Path, folders: Iterable[Path]) -> None:
+    """Remove the lock and, the innermost first, the folders that were made for it; not what others put there."""
+    with contextlib.suppress(OSError):
+        lock.unlink()
+        for folder in folders:
+            folder.rmdir()

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from samcli.errors import SamcliError, UsageError
+from samcli.config import fingerprint
+from samcli.errors import SamcliError, UsageError, one_line
 from samcli.files import write_atomic
+from samcli.output.reading import check_key, parse_object, read_own, typed
+
+_LARGEST = 1 << 30
+"""Bytes: of the reasons of a million images that have no label of their own."""
 
 _SHORT = 16
 """Digits of the fingerprint that a line carries."""
@@ -25,10 +31,94 @@ class Product(Enum):
 
 
 @dataclass(frozen=True)
+class Model:
+    """A checkpoint as a recipe knows it: it counts by its content, not by its name."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every option that changes what a run writes. `values`: plain JSON values by name, as on disk.
+
+    Raises:
+        ValueError: an entry that has a property here is of another kind.
+    """
+
+    values: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        for name, kinds in _KINDS.items():
+            if self.values.get(name) is not None and not isinstance(self.values[name], kinds):
+                raise ValueError(f"{name} is not what it should be")
+        if not all(isinstance(name, str) for name in self.formats):
+            raise ValueError("format is not what it should be")
+        for value in self.values.values():
+            is_model = isinstance(value, dict) and "sha256" in value
+            if is_model and not (isinstance(value["sha256"], str) and isinstance(value.get("name"), str)):
+                raise ValueError("a model is not what it should be")
+
+    @property
+    def command(self) -> str | None:
+        """The command whose recipe it is."""
+        return self.values.get("command")
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Names of the label formats."""
+        return tuple(self.values.get("format") or ())
+
+    @property
+    def precision(self) -> str | None:
+        """Of the networks, by its real name."""
+        return self.values.get("precision")
+
+    @property
+    def dtype(self) -> str | None:
+        """Number format of stored embeddings; None: the run makes none."""
+        return self.values.get("dtype")
+
+    @property
+    def polygons(self) -> tuple[str, str, float]:
+        """What is done with holes and parts, and the least polygon IoU.
+
+        Raises:
+            UsageError: the recipe does not say: it is of no run that makes labels.
+        """
+        try:
+            return self.values["holes"], self.values["parts"], self.values["min_polygon_iou"]
+        except KeyError as error:
+            raise UsageError(f"the recipe of this run lacks {error}: it makes no labels") from error
+
+    def model(self, role: str) -> Model | None:
+        """The checkpoint in that role (`det`, `sam`); None: there is none."""
+        value = self.values.get(role)
+        return Model(value["name"], value["sha256"]) if isinstance(value, dict) and "sha256" in value else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256: equal if and only if the same images give the same labels."""
+        return fingerprint({k: v.get("sha256", v) if isinstance(v, dict) else v for k, v in self.values.items()})
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "command": str,
+    "format": list,
+    "precision": str,
+    "dtype": str,
+    "holes": str,
+    "parts": str,
+    "min_polygon_iou": (int, float),
+    "embeddings": dict,
+}
+
+
+@dataclass(frozen=True)
 class Manifest:
     """`run.json`: the recipe of the run, whose fingerprint its journal lines carry, and what it began from."""
 
-    recipe: dict[str, Any]
+    recipe: Recipe
     fingerprint: str
     input_root: str
     """Relative to the output folder, so that a data set can be moved as a whole."""
@@ -46,12 +136,17 @@ class Manifest:
     @property
     def product(self) -> Product:
         """What the run makes: only a recipe of embeddings says in which number format they are stored."""
-        return Product.EMBEDDINGS if "dtype" in self.recipe else Product.LABELS
+        return Product.EMBEDDINGS if self.recipe.dtype is not None else Product.LABELS
 
     @property
     def run(self) -> str:
         """The short fingerprint in journal lines."""
-        return self.fingerprint[:_SHORT]
+        return short(self.fingerprint)
+
+
+def short(fingerprint: str) -> str:
+    """The part of a fingerprint that journal lines carry."""
+    return fingerprint[:_SHORT]
 
 
 def read_manifest(path: Path) -> Manifest | None:
@@ -61,18 +156,48 @@ def read_manifest(path: Path) -> Manifest | None:
         SamcliError: it is damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content["names"] = {int(key): name for key, name in content["names"].items()}
-        return Manifest(**content)
-    except FileNotFoundError:
+        return _checked(parse_object(read_own(path, _LARGEST)))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SamcliError(f"{path} is damaged ({error}); --overwrite begins anew") from error
+    except ValueError as error:
+        raise SamcliError(f"{path} is damaged ({one_line(error)}); --overwrite begins anew") from error
+    except OSError as error:
+        raise SamcliError(f"{path} cannot be read: {error.strerror or one_line(error)}") from error
+
+
+def _checked(content: dict[str, Any]) -> Manifest:
+    """The manifest that a JSON object holds.
+
+    Raises:
+        ValueError: it is none, or of a later version.
+    """
+    if unknown := sorted(content.keys() - {entry.name for entry in fields(Manifest)}):
+        raise ValueError(f"it has an unknown entry {unknown[0][:100]!r}")
+    root = typed(content, "input_root", str)
+    if "\0" in root:
+        raise ValueError("input_root is no path")
+    return Manifest(
+        recipe=Recipe(typed(content, "recipe", dict)),
+        fingerprint=typed(content, "fingerprint", str),
+        input_root=root,
+        versions=_texts(typed(content, "versions", dict, {})),
+        names={int(key): name for key, name in _texts(typed(content, "names", dict)).items()},
+        total=typed(content, "total", int, 0),
+        collisions={check_key(key): why for key, why in _texts(typed(content, "collisions", dict, {})).items()},
+        unasked=typed(content, "unasked", int, 0),
+    )
+
+
+def _texts(content: dict[str, Any]) -> dict[str, str]:
+    if not all(isinstance(value, str) for value in content.values()):
+        raise ValueError("names, versions or reasons are no text")
+    return content
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Atomically; nothing is written where nothing changed."""
-    data = json.dumps(asdict(manifest), indent=1, sort_keys=True).encode() + b"\n"
+    content = {**vars(manifest), "recipe": dict(manifest.recipe.values)}
+    data = json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
     if not path.is_file() or path.read_bytes() != data:
         write_atomic(path, data)
 
@@ -88,10 +213,10 @@ def check_same_run(found: Manifest, wanted: Manifest, output: Path) -> None:
         apart = shlex.quote(str(output.with_name(f"{output.name}-{Path(other).name}")))
         raise UsageError(f"{output} holds what was made of {own}, not of {other}: give this one --output {apart}")
     if found.fingerprint != wanted.fingerprint:
-        raise UsageError(f"{output} {_difference(found.recipe, wanted.recipe)}")
+        raise UsageError(f"{output} {_difference(found.recipe.values, wanted.recipe.values)}")
 
 
-def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """What keeps the one recipe from going on with what the other has begun, and what to do."""
     commands = found.get("command"), wanted.get("command")
     if commands[0] != commands[1]:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from samcli.masks import Mask
-from samcli.types import Annotation, Dropped, Instance, PromptPoint, Quality
+from samcli.output.reading import check_key, parse_object, typed
+from samcli.types import Annotation, Dropped, Instance, PromptPoint, Quality, Size
+
+T = TypeVar("T")
 
 _VERSION = 1
+LARGEST = 1 << 30
+"""Bytes that a record may have."""
+
+_LONGEST_SIDE = 1 << 20
+"""Pixels of an image; the largest that are decoded have some 30,000."""
+
 _DIGITS = 9
 """Significant ones: enough to tell any two float32 apart."""
 
@@ -69,54 +79,85 @@ def read_record(data: bytes) -> Annotation:
     """The annotation that a record holds.
 
     Raises:
-        ValueError: it is no record, or of a later version.
+        ValueError: it is no record, or of a later version, or its masks are not of the image's size.
     """
-    record = json.loads(data)
-    if not isinstance(record, dict) or record.get("version") != _VERSION:
+    record = parse_object(data)
+    if record.get("version") != _VERSION:
         raise ValueError(f"not a record of version {_VERSION}")
     try:
         return _annotation(record)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"the record is damaged: {type(error).__name__} {error}") from error
 
 
-def _annotation(record: Mapping[str, Any]) -> Annotation:
+def _annotation(record: dict[str, Any]) -> Annotation:
+    size = typed(record, "height", int), typed(record, "width", int)
+    if not (0 < size[0] <= _LONGEST_SIDE and 0 < size[1] <= _LONGEST_SIDE):
+        raise ValueError("the image's size is not what it should be")
     return Annotation(
-        key=record["key"],
-        image_size=(record["height"], record["width"]),
-        instances=tuple(_instance(item) for item in record["instances"]),
-        dropped=tuple(
-            Dropped(
-                reason=item["reason"],
-                class_id=item["class_id"],
-                prompt_box=_box(item),
-                detector_score=item["detector_score"],
-                prompt_points=_points(item),
-                instance=_instance(item["instance"]) if "instance" in item else None,
-                index=item.get("index"),
-            )
-            for item in record["dropped"]
-        ),
+        key=check_key(record.get("key")),
+        image_size=size,
+        instances=tuple(_instance(item, size) for item in typed(record, "instances", list)),
+        dropped=tuple(_dropped(item, size) for item in typed(record, "dropped", list)),
     )
 
 
-def _instance(item: Mapping[str, Any]) -> Instance:
+def _dropped(item: dict[str, Any], size: Size) -> Dropped:
+    return Dropped(
+        reason=typed(item, "reason", str),
+        class_id=typed(item, "class_id", int),
+        prompt_box=_box(item),
+        detector_score=_number(item["detector_score"]),
+        prompt_points=_points(item),
+        instance=_instance(item["instance"], size) if "instance" in item else None,
+        index=typed(item, "index", int) if item.get("index") is not None else None,
+    )
+
+
+def _instance(item: dict[str, Any], size: Size) -> Instance:
+    if list(size) != item["mask"]["size"]:  # before its pixels are counted
+        raise ValueError(f"a mask of {item['mask']['size']} pixels in an image of {list(size)} (height, width)")
+    if not isinstance(item["mask"]["counts"], str):
+        raise ValueError("the run lengths of a mask are no text")
+    crop = item.get("crop_box")
     return Instance(
         mask=Mask.from_coco(item["mask"]),
-        class_id=item["class_id"],
-        quality=Quality(**item["quality"]),
+        class_id=typed(item, "class_id", int),
+        quality=Quality(**{name: _number(value) for name, value in typed(item, "quality", dict).items()}),
         prompt_box=_box(item),
         prompt_points=_points(item),
-        crop_box=tuple(item["crop_box"]) if "crop_box" in item else None,
+        crop_box=None if crop is None else _four([int(value) for value in crop]),
     )
 
 
-def _box(item: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
-    return tuple(item["prompt_box"]) if item["prompt_box"] else None
+def _four(values: list[T]) -> tuple[T, T, T, T]:
+    if len(values) != 4:
+        raise ValueError(f"a box of {len(values)} numbers")
+    return values[0], values[1], values[2], values[3]
 
 
-def _points(item: Mapping[str, Any]) -> tuple[PromptPoint, ...]:
-    return tuple((float(x), float(y), int(label)) for x, y, label in item.get("prompt_points", ()))
+def _box(item: dict[str, Any]) -> tuple[float, float, float, float] | None:
+    return _four([_finite(value) for value in item["prompt_box"]]) if item["prompt_box"] else None
+
+
+def _points(item: dict[str, Any]) -> tuple[PromptPoint, ...]:
+    return tuple((_finite(x), _finite(y), int(label)) for x, y, label in item.get("prompt_points", ()))
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else _real(value)
+
+
+def _finite(value: Any) -> float:
+    if not math.isfinite(_real(value)):
+        raise ValueError("a coordinate is not finite")
+    return _real(value)
+
+
+def _real(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise ValueError("a number is not what it should be")
+    return value  # type: ignore[no-any-return]
 
 
 def _rounded(value: Any) -> Any:
@@ -132,10 +173,8 @@ def read_areas(data: bytes) -> list[tuple[tuple[float, ...] | None, int]]:
     Raises:
         ValueError: it is no record.
     """
+    record = parse_object(data)
     try:
-        return [
-            (tuple(item["prompt_box"]) if item["prompt_box"] else None, int(item["area"]))
-            for item in json.loads(data)["instances"]
-        ]
-    except (KeyError, TypeError) as error:
+        return [(_box(item), typed(item, "area", int)) for item in typed(record, "instances", list)]
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the record is damaged: {type(error).__name__} {error}") from error

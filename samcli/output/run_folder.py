@@ -9,10 +9,11 @@ from pathlib import Path
 
 from samcli.errors import RecordError, UsageError, one_line
 from samcli.files import remove, storage_errors, write_atomic, write_atomic_pieces
-from samcli.output.journal import Entry, read_journal
-from samcli.output.layout import RUN_FOLDER, Layout
+from samcli.output.journal import Entry, journal_lines, read_journal
+from samcli.output.layout import RUN_FOLDER, Layout, check_own_folders
 from samcli.output.manifest import Manifest, Product, read_manifest
-from samcli.output.records import read_record
+from samcli.output.reading import read_own
+from samcli.output.records import LARGEST, read_record
 from samcli.types import Annotation
 
 
@@ -39,9 +40,11 @@ class RunFolder:
             SamcliError: its manifest is damaged.
         """
         output = Path(os.path.abspath(output))  # noqa: PTH100 - resolve() would follow links
-        manifest = read_manifest(Layout(output, output).manifest)
+        plain = Layout(output, output)
+        manifest = read_manifest(plain.manifest)
         if manifest is None:
             return None
+        check_own_folders(plain)
         return cls(Layout(Path(os.path.normpath(output / manifest.input_root)), output), manifest)
 
     @classmethod
@@ -81,6 +84,10 @@ class RunFolder:
         run = self.manifest.run
         return {key: entry for key, entry in read_journal(self.layout.journal).items() if entry.run == run}
 
+    def first_line(self) -> bytes:
+        """Return the journal's first line: with its times it tells this run from others of the same recipe."""
+        return next(journal_lines(self.layout.journal), b"")
+
     def done(self) -> list[str]:
         """Return the keys of the images that are done, in order."""
         return sorted(key for key, entry in self.entries().items() if entry.done)
@@ -93,7 +100,10 @@ class RunFolder:
         """
         path = self.layout.record(key)
         try:
-            return read_record(Path(path).read_bytes())
+            annotation = read_record(read_own(path, LARGEST))
+            if annotation.key == key:
+                return annotation
+            reason, remedy = f"it is that of {annotation.key!r}", "delete it"
         except ValueError as error:
             reason, remedy = one_line(error), "delete it"
         except OSError as error:

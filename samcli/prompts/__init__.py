@@ -10,13 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from samcli.errors import UsageError
-from samcli.prompts.coco import is_coco, read_coco
 from samcli.prompts.command_line import command_line_prompts
 from samcli.prompts.csv_files import read_csv
-from samcli.prompts.json_files import read_json, read_jsonl
-from samcli.prompts.json_text import read_text
+from samcli.prompts.json_files import is_own_json, read_json, read_jsonl
+from samcli.prompts.labels import open_label_prompts
 from samcli.prompts.objects import ObjectPrompt, PromptSource, fit_to_image, group, kept_mask
-from samcli.prompts.yolo import open_yolo_labels
 
 __all__ = [
     "ObjectPrompt",
@@ -39,17 +37,16 @@ def open_prompts(path: Path, names: Path | None = None) -> PromptSource:
     Raises:
         UsageError: it cannot be read, or something in it is not as it should be; names file and line.
     """
-    if path.is_dir():
-        return open_yolo_labels(path, names)
-    if not path.exists():
-        raise UsageError(f"{path} does not exist; expected a prompts file or a folder of YOLO labels")
     suffix = path.suffix.lower()
-    if suffix == ".csv":
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; expected a prompts file or labels")
+    if path.is_file() and suffix == ".csv":
         return read_csv(path)
-    if suffix in (".jsonl", ".ndjson"):
+    if path.is_file() and suffix in (".jsonl", ".ndjson"):
         return read_jsonl(path)
-    if suffix == ".json":
-        text = read_text(path)
-        return read_coco(path, text) if is_coco(path, text) else read_json(path, text)
-    hint = "; for YOLO labels give the folder" if suffix == ".txt" else ""
-    raise UsageError(f"{path}: expected .json, .jsonl, .csv, or a folder of YOLO labels{hint}")
+    if path.is_file() and suffix == ".json" and is_own_json(path):
+        return read_json(path)
+    if path.is_file() and suffix not in (".json", ".zip", ".xml"):
+        hint = "; for YOLO labels give the folder" if suffix == ".txt" else ""
+        raise UsageError(f"{path}: expected .json, .jsonl, .csv, or a file or folder of labels{hint}")
+    return open_label_prompts(path, names)

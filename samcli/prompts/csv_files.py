@@ -121,7 +121,10 @@ def _row(builder: TableBuilder, given: dict[str, str], line: int) -> Row:
 
 
 def _class(text: str | None) -> int | str | None:
-    return int(text) if text is not None and re.fullmatch("[0-9]{1,9}", text) else text
+    """An id or a name; spreadsheets write ids as `2.0`."""
+    if text is None or not (found := re.fullmatch(r"([0-9]{1,9})(\.0*)?", text)):
+        return text
+    return int(found[1])
 
 
 def _numbers(

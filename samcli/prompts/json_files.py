@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from samcli.errors import UsageError, nearest, one_line
 from samcli.labels.class_names import parse_names
+from samcli.labels.json_stream import Place, walk
 from samcli.prompts.classes import resolve_classes
-from samcli.prompts.json_text import Place, walk
 from samcli.prompts.objects import XYXY
 from samcli.prompts.table import PromptTable, Row, TableBuilder
 
@@ -20,14 +20,32 @@ _FAR = 1e12
 _EXAMPLE = '{"images": {"a/1.jpg": [{"box": [10, 20, 110, 220]}]}}'
 
 
-def read_json(path: Path, text: str) -> PromptTable:
+def is_own_json(path: Path) -> bool:
+    """Whether a JSON file is to be read as prompts, and not as labels of another format."""
+    try:
+        for place, _, value in walk(path):
+            match place:
+                case ("images", int()) | ("annotations" | "categories", *_):
+                    return False
+                case ("images",) if value == []:
+                    return False
+                case ("images", *_):
+                    return True
+                case (int(), *_):
+                    return not isinstance(value, dict) or "data" not in value
+    except UsageError:
+        pass  # read_json says what is wrong
+    return True
+
+
+def read_json(path: Path) -> PromptTable:
     """Prompts from `{"names": ..., "images": {key: [object, ...]}}`, or a list of objects with `image`.
 
     Raises:
         UsageError: something in it is not as it should be; names file and line.
     """
     builder, names = TableBuilder(path, "json"), cast("dict[str, Any]", {})
-    for place, line, value in walk(path, text):
+    for place, line, value in walk(path):
         if place and place[0] == "names":
             names.update(_names_in(place, value))
         else:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from samcli.errors import UsageError, nearest
+from samcli.labels.image_names import ImageNames
 
 
 def check_known(path: Path, images: Mapping[str, int], ordered: list[str]) -> None:
@@ -25,45 +26,20 @@ def check_known(path: Path, images: Mapping[str, int], ordered: list[str]) -> No
         )
 
 
-def match_file_names(
-    path: Path, images: Mapping[str, int], ordered: list[str]
-) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Key -> number for the images of the run; by base name where no `file_name` is a key.
-
-    A COCO file mostly speaks of a whole data set: images that are not in the run are left out and counted.
+def by_key(path: Path, images: Mapping[str, int], ordered: list[str]) -> dict[str, int]:
+    """The images under their keys, where a file writes them with `\\`, `./` or in another form of Unicode.
 
     Raises:
-        UsageError: none of the images is in it, or two have the same base name.
+        UsageError: two names are one image.
     """
-    found = {key: images[key] for key in ordered if key in images}
-    if not found:
-        found = _match_base_names(path, images, ordered)
-    if not found:
-        first = next(iter(images), None)
-        raise UsageError(f"{path} speaks of none of the images" + (f"; its first is '{first}'" if first else ""))
-    left = len(images) - len(found)
-    return found, (f"{left} images of {path} are not in the input",) if left else ()
-
-
-def _match_base_names(path: Path, images: Mapping[str, int], ordered: list[str]) -> dict[str, int]:
-    by_name: dict[str, list[str]] = {}
-    for file_name in images:
-        by_name.setdefault(_base_name(file_name), []).append(file_name)
+    names = ImageNames(ordered)
     found: dict[str, int] = {}
-    owner: dict[str, str] = {}
-    for key in ordered:
-        candidates = by_name.get(_base_name(key), [])
-        if not candidates:
-            continue
-        name = candidates[0]
-        if len(candidates) > 1 or name in owner:
-            several = candidates[:2] if len(candidates) > 1 else [owner[name], key]
-            raise UsageError(
-                f"{path} cannot be matched by file name alone: '{several[0]}' and '{several[1]}' "
-                "have the same. Make its file_name the path below the input folder"
-            )
-        owner[name] = key
-        found[key] = images[name]
+    for name, number in images.items():
+        near = names.exact(name)
+        key = near[0] if len(near) == 1 else name
+        if key in found:
+            raise UsageError(f"{path} speaks of the image {key} under two names, one of them '{name}'")
+        found[key] = number
     return found
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.errors import ImageError, UsageError
-from samcli.prompts.matching import check_known, match_file_names
+from samcli.prompts.matching import by_key, check_known
 from samcli.prompts.objects import XY, XYXY, ObjectPrompt, fit_to_image, mask_identity, shown
 from samcli.types import Size
 
@@ -144,13 +144,9 @@ class PromptTable:
 
     def matched(self, keys: Iterable[str]) -> PromptTable:
         ordered = sorted(keys)
-        images: Mapping[str, int]
-        notes: tuple[str, ...]
-        if self.kind == "coco":
-            images, notes = match_file_names(self.path, self._images, ordered)
-        else:
-            images, notes = self._images, ()
-            check_known(self.path, images, ordered)
+        images = by_key(self.path, self._images, ordered)
+        notes: tuple[str, ...] = ()
+        check_known(self.path, images, ordered)
         if silent := len(ordered) - len(images):
             notes = (*notes, f"{silent} of {len(ordered)} images are not in {self.path}")
         return replace(self, _images=images, notes=(*self.notes, *notes))

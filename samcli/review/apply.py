@@ -21,7 +21,7 @@ from samcli.labels.formats import FORMATS, LabelFormat, Rendering
 from samcli.labels.writing import folds, write_annotation
 from samcli.output.journal import Entry, Journal
 from samcli.output.layout import locked
-from samcli.output.manifest import Product
+from samcli.output.manifest import Product, Recipe
 from samcli.output.run_folder import RunFolder
 from samcli.polygons import PolygonOptions
 from samcli.types import Annotation, Dropped, ImageRef, Instance, Outcome, Quality, Status
@@ -30,6 +30,8 @@ REVIEW_FORMAT = "samcli-review"
 REVIEW_VERSION = 1
 REASON = "rejected in review"
 _HASH_DIGITS = 16
+_LARGEST = 1 << 28
+"""Bytes of a review."""
 
 DOUBT_FORMULA = "1 − predicted IoU × stability × box IoU"
 """What `doubt` computes, for people."""
@@ -99,7 +101,8 @@ def read_review(path: Path) -> Review:
         raise UsageError(f"{path} {why}; expected the JSON file that the review page downloads")
 
     try:
-        content = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            content = json.loads(file.read(_LARGEST))
     except OSError as error:
         raise UsageError(f"cannot read the review {path}: {error.strerror}") from error
     except (ValueError, RecursionError):
@@ -240,20 +243,32 @@ def _rejected(instance: Instance, index: int) -> Dropped:
     )
 
 
+def formats_of(recipe: Recipe) -> list[LabelFormat]:
+    """The formats of a run.
+
+    Raises:
+        UsageError: this version does not know one of them.
+    """
+    for name in recipe.formats:
+        if name not in FORMATS:
+            raise UsageError(f"this run has --format {name}, which this version of samcli does not know")
+    return [FORMATS[name] for name in recipe.formats]
+
+
 class _Publisher:
     """Writes annotations that a review has changed as the run's own worker wrote them."""
 
     def __init__(self, run: RunFolder) -> None:
         recipe = run.manifest.recipe
         self._run = run
-        self._formats = [FORMATS[name] for name in recipe.get("format", ())]
-        for name, fmt in zip(recipe.get("format", ()), self._formats, strict=True):
+        self._formats = formats_of(recipe)
+        for name, fmt in zip(recipe.formats, self._formats, strict=True):
             if "logits" in fmt.needs:
                 raise UsageError(
                     f"this run has --format {name}, which records do not hold: it cannot be made again without "
                     "the networks. Nothing was changed"
                 )
-        self._polygon_options = PolygonOptions(recipe["holes"], recipe["parts"], recipe["min_polygon_iou"])
+        self._polygon_options = PolygonOptions(*recipe.polygons)  # type: ignore[arg-type]
 
     def publish(self, verdicts: Sequence[_Verdict]) -> None:
         """Write record, labels and journal line of each; then the files that hold all images."""

@@ -110,7 +110,7 @@ class Engine:
         embeddings: list[Embedding] = []
         while len(embeddings) < len(images):
             part = images[len(embeddings) : len(embeddings) + limit]
-            done = self._within_memory(self._encode_together, part)
+            done = self._within_memory(functools.partial(self._encode_together, part), len(part))
             if done is None:
                 limit = self._batch = max(1, len(part) // 2)
                 log.warning("the GPU's memory is full: encoding %d images at once from here on", limit)
@@ -170,7 +170,7 @@ class Engine:
         start = 0
         while start < len(prompts):
             part = prompts[start : start + min(self._chunk, at_once or self._chunk)]
-            found = self._within_memory(functools.partial(self._segment_chunk, embedding, part, wanted))
+            found = self._within_memory(functools.partial(self._segment_chunk, embedding, part, wanted), len(part))
             if found is None:
                 self._chunk = max(1, len(part) // 2)
                 log.warning("the GPU's memory is full: %d prompts at once from here on", self._chunk)
@@ -280,13 +280,16 @@ class Engine:
         strips = resized(low, *self._axes(embedding, low))
         return torch.cat([strip[0].sigmoid() for strip in strips]).cpu().numpy()
 
-    def _within_memory(self, work: Callable[..., T], *arguments: object) -> T | None:
-        """What `work` returns, or None when the device ran out of memory and less at once may still do."""
+    def _within_memory(self, work: Callable[[], T], at_once: int) -> T | None:
+        """Return what `work` on so many at once returns; None where the device's memory is too small for so many.
+
+        Raises:
+            torch.OutOfMemoryError: it is too small for a single one.
+        """
         try:
-            return work(*arguments)
+            return work()
         except torch.OutOfMemoryError:
-            smallest = len(arguments[0]) <= 1 if arguments else self._chunk <= 1  # type: ignore[arg-type]
-            if smallest:
+            if at_once <= 1:
                 raise
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()

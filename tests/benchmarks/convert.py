@@ -21,7 +21,7 @@ import numpy as np
 from samcli.masks import Mask
 from samcli.output.journal import Journal
 from samcli.output.layout import Layout
-from samcli.output.manifest import Manifest, write_manifest
+from samcli.output.manifest import Manifest, Recipe, write_manifest
 from samcli.output.records import write_record
 from samcli.types import Annotation, ImageRef, Instance, Outcome, Quality, Status
 
@@ -60,7 +60,7 @@ def main() -> None:
 def make_run(folder: Path, count: int, objects: int) -> Path:
     """A run's output folder with `count` records of `objects` masks each."""
     layout, random = Layout(folder / "images", folder / "labels"), np.random.default_rng(0)
-    manifest = Manifest({"command": "auto-annotate"}, "f" * 64, "../images", names=NAMES)
+    manifest = Manifest(Recipe({"command": "auto-annotate"}), "f" * 64, "../images", names=NAMES)
     write_manifest(layout.manifest, manifest)
     variants = [tuple(instance(random) for _ in range(objects)) for _ in range(VARIANTS)]
     with Journal(layout.journal, manifest.run) as journal:

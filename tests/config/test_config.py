@@ -9,17 +9,22 @@ from typing import Any
 import pytest
 
 from samcli.config import (
+    COMMANDS,
     FORMAT_NAMES,
     AutoAnnotateOptions,
+    CommandOptions,
     ConvertOptions,
     LabelOptions,
     Options,
     check_environment,
+    declared,
     default_of,
     fingerprint,
     flag_of,
+    group,
     option,
     resolve,
+    types_of,
     variable_of,
 )
 from samcli.errors import UsageError
@@ -46,17 +51,17 @@ def from_yaml(tmp_path: Path, text: str, **given: object) -> AutoAnnotateOptions
 
 def test_resolve__given_goes_before_the_file_and_the_file_before_the_default(tmp_path: Path) -> None:
     options = from_yaml(tmp_path, "conf: 0.5\niou: 0.6\n", conf=0.7, max_det=None)
-    assert (options.conf, options.iou, options.max_det) == (0.7, 0.6, 300)
+    assert (options.detector.conf, options.detector.iou, options.detector.max_det) == (0.7, 0.6, 300)
 
 
 def test_resolve__what_was_not_given_leaves_the_file_its_say(tmp_path: Path) -> None:
     options = from_yaml(tmp_path, "resume: false\nformat: [yolo]\nconf: 0.5", resume=None, format=[], conf=None)
-    assert (options.resume, options.format, options.conf) == (False, ("yolo",), 0.5)
+    assert (options.run.resume, options.format, options.detector.conf) == (False, ("yolo",), 0.5)
 
 
 def test_resolve__a_given_zero_or_false_counts_as_given(tmp_path: Path) -> None:
     options = from_yaml(tmp_path, "conf: 0.5\nresume: true\nbatch: 4", conf=0.0, resume=False, batch=0)
-    assert (options.conf, options.resume, options.batch) == (0.0, False, 0)
+    assert (options.detector.conf, options.run.resume, options.run.batch) == (0.0, False, 0)
 
 
 def test_resolve__nothing_given_is_the_defaults(tmp_path: Path) -> None:
@@ -72,7 +77,8 @@ def test_resolve__knows_what_the_command_line_did_not_say(tmp_path: Path) -> Non
     assert options.implied == {"conf", "iou"}
     assert options == resolve(AutoAnnotateOptions, {**given, "iou": 0.5})
     back = options.without_implied(["conf", "max_det"])
-    assert (back.conf, back.iou, back.max_det, back.implied) == (0.25, 0.5, 9, {"iou"})
+    kept = back.detector
+    assert (kept.conf, kept.iou, kept.max_det, back.implied) == (0.25, 0.5, 9, {"iou"})
 
 
 def test_resolve__repeatable_options_become_tuples() -> None:
@@ -103,7 +109,7 @@ def test_resolve__repeatable_options_become_tuples() -> None:
     ],
 )
 def test_yaml__values_take_the_type_of_their_option(tmp_path: Path, text: str, name: str, value: object) -> None:
-    found = getattr(from_yaml(tmp_path, text), name)
+    found = from_yaml(tmp_path, text).values()[name]
     assert found == value
     assert type(found) is type(value)
 
@@ -163,7 +169,7 @@ def test_yaml__keys_are_flags_or_the_names_of_variables(tmp_path: Path) -> None:
     path = tmp_path / "convert.yaml"
     path.write_text("to: [yolo]\nfrom: coco\non-collision: suffix\n")
     options = resolve(ConvertOptions, {}, path)
-    assert (options.format, options.source_format, options.on_collision) == (("yolo",), "coco", "suffix")
+    assert (options.format, options.source_format, options.naming.on_collision) == (("yolo",), "coco", "suffix")
     path.write_text("format: yolo\nsource_format: coco\n")
     options = resolve(ConvertOptions, {}, path)
     assert (options.format, options.source_format) == (("yolo",), "coco")
@@ -201,14 +207,14 @@ def test_yaml__values_are_held_to_the_same_limits(tmp_path: Path) -> None:
 )
 def test_limits__are_checked_and_named(name: str, value: float, expected: str) -> None:
     with pytest.raises(UsageError) as caught:
-        AutoAnnotateOptions(**{name: value})
+        AutoAnnotateOptions.of(**{name: value})
     assert str(caught.value) == expected
 
 
 @pytest.mark.parametrize(("name", "values"), [("conf", (0.0, 1.0)), ("workers", (1, 64)), ("imgsz", (32,))])
 def test_limits__include_their_ends(name: str, values: tuple[Any, ...]) -> None:
     for value in values:
-        assert getattr(AutoAnnotateOptions(**{name: value}), name) == value
+        assert AutoAnnotateOptions.of(**{name: value}).values()[name] == value
 
 
 @pytest.mark.parametrize(
@@ -231,31 +237,92 @@ def test_limits__include_their_ends(name: str, values: tuple[Any, ...]) -> None:
 )
 def test_choices__are_listed_with_the_nearest(name: str, value: object, expected: str) -> None:
     with pytest.raises(UsageError) as caught:
-        AutoAnnotateOptions(**{name: value})
+        AutoAnnotateOptions.of(**{name: value})
     assert str(caught.value) == expected
 
 
 def test_options__have_a_flag_a_variable_and_help() -> None:
-    entries = {entry.name: entry for entry in dataclasses.fields(AutoAnnotateOptions)}
+    entries = {entry.name: entry for entry in declared(AutoAnnotateOptions)}
     assert flag_of(entries["max_det"]) == "--max-det"
     assert variable_of(entries["max_det"]) == "SAMCLI_MAX_DET"
-    assert {variable_of(entry) for entry in dataclasses.fields(ConvertOptions)} >= {"SAMCLI_TO", "SAMCLI_FROM"}
+    assert {variable_of(entry) for entry in declared(ConvertOptions)} >= {"SAMCLI_TO", "SAMCLI_FROM"}
     assert all(entry.metadata["help"].endswith(".") for entry in entries.values())
 
 
 def test_default_of__is_what_people_would_write() -> None:
-    entries = {entry.name: entry for entry in dataclasses.fields(AutoAnnotateOptions)}
+    entries = {entry.name: entry for entry in declared(AutoAnnotateOptions)}
     wanted = {"conf": "0.25", "det": "yolov8x.pt", "format": "yolo", "classes": None, "resume": None, "batch": "0"}
     assert {name: default_of(entries[name]) for name in wanted} == wanted
 
 
 def test_option__may_have_a_flag_of_another_name() -> None:
     @dataclasses.dataclass(frozen=True)
-    class Some(Options):
+    class Sizes(Options):
         min_size: int = option(1, "Least size.", low=1, flag="--min-mask-region-area")
 
     with pytest.raises(UsageError, match="--min-mask-region-area is 0"):
-        Some(min_size=0)
+        Sizes(min_size=0)
+
+
+# Groups
+
+
+@dataclasses.dataclass(frozen=True)
+class Boxes(Options):
+    conf: float = option(0.25, "Threshold.", recipe=True, low=0, high=1)
+    count: int = option(3, "Number.", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Names(Options):
+    suffix: str | None = option(None, "Suffix.", recipe=True, only_given=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Some(CommandOptions):
+    boxes: Boxes = group(Boxes, without=("count",))
+    loud: bool = option(False, "Loud.", recipe=True)
+    names: Names = group(Names)
+
+
+def test_groups__are_flat_and_in_order_for_people() -> None:
+    assert [entry.name for entry in declared(Some)] == ["conf", "loud", "suffix"]
+    assert types_of(Some) == {"conf": float, "loud": bool, "suffix": str | None}
+    assert Some().values() == {"conf": 0.25, "loud": False, "suffix": None}
+
+
+def test_groups__hold_what_is_given_by_name() -> None:
+    options = Some.of(conf=0.5, suffix=".txt")
+    assert (options.boxes, options.names, options.loud) == (Boxes(conf=0.5), Names(".txt"), False)
+    with pytest.raises(UsageError, match="--conf is 3; expected 0 to 1"):
+        Some.of(conf=3)
+
+
+@pytest.mark.parametrize("name", ["count", "boxes", "implied", "cnof"])
+def test_groups__what_a_command_does_not_offer_cannot_be_given(name: str) -> None:
+    with pytest.raises(TypeError, match=f"Some has no option '{name}'"):
+        Some.of(**{name: 1})
+
+
+def test_groups__a_recipe_is_that_of_all_groups_without_what_was_left_open() -> None:
+    assert Some().recipe() == {"conf": 0.25, "loud": False}
+    assert list(Some.of(suffix=".txt").recipe().items()) == [("conf", 0.25), ("loud", False), ("suffix", ".txt")]
+
+
+def test_with_values__keeps_the_rest_and_what_is_implied() -> None:
+    options = Some.of(conf=0.5).imply(["conf"]).with_values(suffix=".txt")
+    assert (options.values(), options.implied) == ({"conf": 0.5, "loud": False, "suffix": ".txt"}, {"conf"})
+
+
+def test_changed__names_flags_of_groups_too() -> None:
+    assert Some.of(conf=0.5, loud=True).changed(["loud", "conf", "suffix", "unknown"]) == ["--loud", "--conf"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands__have_each_option_once(command: str) -> None:
+    flags = [flag_of(entry) for entry in declared(COMMANDS[command])]
+    names = [entry.name for entry in declared(COMMANDS[command])]
+    assert len(set(flags)) == len(flags) and len(set(names)) == len(names)
 
 
 # Environment
@@ -282,7 +349,7 @@ CHANGED = {
     "conf": 0.3, "iou": 0.5, "imgsz": 320, "max_det": 10, "classes": "person", "min_predicted_iou": 0.1,
     "min_stability": 0.1, "min_mask_area": 2, "format": ("yolo", "yolo"), "holes": "fill",
     "parts": "separate", "min_polygon_iou": 0.9, "class_map": "map.yaml",
-    "best_mask": True, "refine": 1, "box_padding": 0.1,
+    "best_mask": True, "refine": 1, "box_padding": 0.1, "text": "person", "text_threshold": 0.3,
 }  # fmt: skip
 """Another value of each option that changes what is written."""
 
@@ -295,19 +362,19 @@ UNCHANGED = {
 
 
 def test_recipe__every_option_is_on_one_side_or_the_other() -> None:
-    assert {*CHANGED, *UNCHANGED} == {entry.name for entry in dataclasses.fields(AutoAnnotateOptions)}
+    assert {*CHANGED, *UNCHANGED} == {entry.name for entry in declared(AutoAnnotateOptions)}
     assert set(AutoAnnotateOptions().recipe()) == set(CHANGED)
 
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_fingerprint__changes_with_an_option_that_changes_labels(name: str) -> None:
-    options = AutoAnnotateOptions(**{name: CHANGED[name]})
+    options = AutoAnnotateOptions.of(**{name: CHANGED[name]})
     assert fingerprint(options.recipe()) != fingerprint(AutoAnnotateOptions().recipe())
 
 
 @pytest.mark.parametrize("name", UNCHANGED)
 def test_fingerprint__does_not_change_with_how_the_work_is_done(name: str) -> None:
-    options = AutoAnnotateOptions(**{name: UNCHANGED[name]})
+    options = AutoAnnotateOptions.of(**{name: UNCHANGED[name]})
     assert fingerprint(options.recipe()) == fingerprint(AutoAnnotateOptions().recipe())
 
 
@@ -315,7 +382,7 @@ def test_fingerprint__does_not_depend_on_the_order_of_options_or_their_source(tm
     recipe = AutoAnnotateOptions().recipe()
     assert fingerprint(recipe) == fingerprint(dict(reversed(recipe.items())))
     assert fingerprint(from_yaml(tmp_path, "conf: 1").recipe()) == fingerprint(
-        AutoAnnotateOptions(conf=1.0).recipe()
+        AutoAnnotateOptions.of(conf=1.0).recipe()
     )
 
 

@@ -11,7 +11,7 @@ from helpers import same
 from references import fastsam_reference, masks_of, resized
 
 from samcli.checkpoints.registry import WeightsFile
-from samcli.config import EverythingOptions
+from samcli.config import FastSamOptions
 from samcli.detectors.fastsam import FastSam, choose, is_fastsam, load_fastsam, to_border
 from samcli.errors import WeightsError
 from samcli.files import sha256_of
@@ -21,7 +21,7 @@ from samcli.types import Detections, Image
 
 
 def load(path: Path, **options: object) -> FastSam:
-    given = WeightsFile(path, sha256_of(path)), EverythingOptions(**options)
+    given = WeightsFile(path, sha256_of(path)), FastSamOptions(**options)
     return load_fastsam(*given, device="cpu", precision="fp32")
 
 

@@ -72,7 +72,7 @@ def truth(shapes: Path) -> Path:
 def options(**values: object) -> TuneOptions:
     """Few values: what is not said is at its default."""
     few = {"conf": "0.25,0.6", "box_padding": "0", "best_mask": "no", "refine": "0", "min_polygon_iou": "0.9,0.98"}
-    return TuneOptions(**{**TINY, **few, **values})
+    return TuneOptions.of(**{**TINY, **few, **values})
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +131,11 @@ def test_recipe__is_a_config_of_auto_annotate(tuned, tmp_path) -> None:
     result, _ = tuned
     (tmp_path / "recipe.yaml").write_text(result.yaml())
     read = resolve(AutoAnnotateOptions, {}, tmp_path / "recipe.yaml")
-    assert (read.det, read.sam, read.precision) == ("tiny", "tiny", "fp32")
+    values = read.values()
+    assert (values["det"], values["sam"], values["precision"]) == ("tiny", "tiny", "fp32")
     for name, value in result.best.values.items():
-        assert getattr(read, name) == value
-    assert read.min_polygon_iou == result.recipe["min_polygon_iou"]
+        assert values[name] == value
+    assert read.labels.min_polygon_iou == result.recipe["min_polygon_iou"]
 
 
 def test_recipe__keeps_what_was_given_and_changes_labels(shapes, truth, tmp_path) -> None:
@@ -210,13 +211,13 @@ def test_image_that_cannot_be_read__is_left_out(shapes, truth, tmp_path) -> None
 def test_values__of_a_config_file_may_be_a_lone_yes_or_no(tmp_path) -> None:
     """YAML takes these for a truth value; auto-annotate's switch and the words to try are given alike."""
     (tmp_path / "tune.yaml").write_text("best_mask: no\n")
-    assert resolve(TuneOptions, {}, tmp_path / "tune.yaml").best_mask == "no"
-    assert resolve(AutoAnnotateOptions, {}, tmp_path / "tune.yaml").best_mask is False
+    assert resolve(TuneOptions, {}, tmp_path / "tune.yaml").search.best_mask == "no"
+    assert resolve(AutoAnnotateOptions, {}, tmp_path / "tune.yaml").prompting.best_mask is False
 
 
 def test_values__may_be_lists_in_a_config_file(tmp_path) -> None:
     (tmp_path / "tune.yaml").write_text("conf: [0.1, 0.3]\nrefine: 2\nbest_mask: [no, yes]\n")
-    read = resolve(TuneOptions, {}, tmp_path / "tune.yaml")
+    read = resolve(TuneOptions, {}, tmp_path / "tune.yaml").search
     assert (read.conf, read.refine) == ("0.1,0.3", "2")
     assert _values(read, "best_mask") == [False, True]
 
@@ -286,7 +287,7 @@ def test_command__prints_yaml_on_stdout_alone_and_writes_it(samcli_run, shapes, 
     assert result.exit_code == 0, result.output
     assert (tmp_path / "best.yaml").read_text() == result.stdout
     assert result.stdout.startswith("# samcli tune: quality 0.")
-    assert resolve(AutoAnnotateOptions, {}, tmp_path / "best.yaml").det == "tiny"
+    assert resolve(AutoAnnotateOptions, {}, tmp_path / "best.yaml").detector.det == "tiny"
     for row in ("conf 0.6", "min-polygon-iou 0.98", "defaults", "3 images, 20 objects, 2 combinations"):
         assert row in result.stderr
     document = json.loads(samcli_run(*arguments, "--json").stdout)

@@ -141,12 +141,12 @@ def test_detector_alone__computes_in_the_precision_that_its_recipe_says(
 @pytest.mark.parametrize(
     "job",
     [
-        AutoAnnotate(AutoAnnotateOptions(det="exported.onnx", sam="none", precision="bf16")),
-        Everything(EverythingOptions(sam="exported.torchscript")),
+        AutoAnnotate(AutoAnnotateOptions.of(det="exported.onnx", sam="none", precision="bf16")),
+        Everything(EverythingOptions.of(sam="exported.torchscript")),
     ],
 )
 def test_exported_model_alone__has_the_precision_that_it_was_exported_in(job) -> None:
-    assert recipe_of(job, None, None)["precision"] == "as exported"
+    assert recipe_of(job, None, None).precision == "as exported"
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,13 @@ from PIL import Image as PillowImage
 
 import samcli.images
 import samcli.jobs.run as running
-from samcli.errors import ImageError
+from samcli.errors import ImageError, UsageError
 from samcli.jobs.auto_annotate import AutoAnnotate
+from samcli.jobs.prompt import Prompt
+from samcli.jobs.worker import Finding, Worker
+from samcli.output import run_folder
+from samcli.output.layout import Layout, locked
+from samcli.types import ImageRef, Outcome
 
 SHAPES = Path(__file__).parents[2] / "examples" / "shapes"
 TINY = ("--sam", "tiny", "--precision", "fp32")
@@ -108,13 +113,27 @@ def test_fold_that_was_cut_short__is_made_up_for(prompt, data, tmp_path, monkeyp
 def test_finished_run__ends_before_anything_is_opened_for_writing(prompt, data, tmp_path, monkeypatch) -> None:
     out = tmp_path / "out"
     prompt(data, "-o", out, "--format", "coco")
+    before = written(out)
 
     def called(*_: object, **__: object) -> None:
         raise AssertionError("there was nothing to do")
 
-    for name in ("_fold", "locked"):
+    for name in ("_fold", "write_manifest", "Journal"):
         monkeypatch.setattr(running, name, called)
     assert prompt(data, "-o", out, "--format", "coco")["done"] == 0
+    assert written(out) == before
+
+
+def test_finished_run__in_a_folder_that_cannot_be_written_ends_well(prompt, data, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "out"
+    prompt(data, "-o", out)
+
+    def refuse(layout: Layout) -> None:
+        raise UsageError(f"cannot write in {layout.output}: Read-only file system")
+
+    monkeypatch.setattr(running, "check_output", refuse)
+    monkeypatch.setattr(running, "locked", None)
+    assert prompt(data, "-o", out)["skipped"] == 2
 
 
 def test_images_that_are_gone__leave_the_file_for_all(prompt, data, tmp_path) -> None:
@@ -144,20 +163,20 @@ def test_record_that_cannot_be_read__is_reported_and_done_again(samcli_run, prom
 def test_record_that_cannot_be_read_for_a_while__keeps_the_file_for_all_and_the_mark(
     samcli_run, prompt, data, tmp_path, monkeypatch
 ) -> None:
-    out, read_bytes = tmp_path / "out", Path.read_bytes
+    out, read_own = tmp_path / "out", run_folder.read_own
     (data / "images" / "b.png").rename(tmp_path / "b.png")
     prompt(data, "-o", out, "--format", "coco")
     old = (out / "annotations.json").read_bytes()
     (tmp_path / "b.png").rename(data / "images" / "b.png")
 
-    def failing(path: Path) -> bytes:
-        if path.name == "a.png.json":
-            raise OSError(errno.EIO, "Input/output error", str(path))
-        return read_bytes(path)
+    def failing(path: str, limit: int) -> bytes:
+        if path.endswith("a.png.json"):
+            raise OSError(errno.EIO, "Input/output error", path)
+        return read_own(path, limit)
 
     arguments = ("prompt", data, "-o", out, *BOX, *TINY, "--format", "coco", "--json")
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "read_bytes", failing)
+        patched.setattr(run_folder, "read_own", failing)
         results = [samcli_run(*arguments) for _ in range(2)]
     for result, done in zip(results, (1, 0), strict=True):
         told = json.loads(result.stdout)
@@ -183,26 +202,23 @@ def test_overwrite__leaves_nothing_of_the_earlier_format(prompt, data, tmp_path,
     assert written(out) == written(fresh)
 
 
-def test_image_that_comes_while_models_load__is_asked_its_own_prompts(
+def test_image_that_comes_while_models_load__is_left_to_the_next_run(
     samcli_run, data, tmp_path, monkeypatch
 ) -> None:
-    boxes = tmp_path / "boxes"
+    boxes, late, load = tmp_path / "boxes", tmp_path / "late.png", Prompt.load
     boxes.mkdir()
     for name in ("a", "late"):
         (boxes / f"{name}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
-    late = tmp_path / "late.png"
     (data / "images" / "b.png").rename(late)
-    make_plan, calls = running.make_plan, []
 
-    def plan(*arguments: object) -> object:
-        if calls:  # the second plan, under the lock
-            late.exists() and late.rename(data / "images" / "late.png")
-        calls.append(1)
-        return make_plan(*arguments)
+    def loading(*arguments: object) -> object:
+        late.exists() and late.rename(data / "images" / "late.png")
+        return load(*arguments)
 
-    monkeypatch.setattr(running, "make_plan", plan)
-    result = samcli_run("prompt", data, "--prompts", boxes, "-o", tmp_path / "out", *TINY, "--json")
-    assert json.loads(result.stdout)["instances"] == 2
+    monkeypatch.setattr(Prompt, "load", loading)
+    arguments = ("prompt", data, "--prompts", boxes, "-o", tmp_path / "out", *TINY, "--json")
+    first, second = (json.loads(samcli_run(*arguments).stdout) for _ in range(2))
+    assert (first["done"], second["done"], second["skipped"], second["instances"]) == (1, 1, 1, 2)
     assert (tmp_path / "out" / "late.txt").read_text()
 
 
@@ -286,3 +302,57 @@ def test_failure_that_may_pass__is_tried_again_by_the_next_run(annotate, photo_f
     again = annotate(photo_folder, "--json")
     assert again.exit_code == 0
     assert json.loads(again.stdout)["done"] == 1
+
+
+def test_runs_begun_together__say_that_another_one_is_at_work(samcli_run, data, tmp_path) -> None:
+    out = tmp_path / "out"
+    with locked(Layout(data / "images", out)):
+        (out / "a.txt").touch()  # written by the other run, which has no manifest yet
+        result = samcli_run("prompt", data, "-o", out, *BOX, *TINY)
+    assert result.exit_code == 1
+    assert "another samcli is at work" in result.stderr
+
+
+def test_output_that_is_moved_while_a_run_works__ends_it_with_a_storage_error(
+    samcli_run, data, tmp_path, monkeypatch
+) -> None:
+    out, publish = tmp_path / "out", Worker.publish
+
+    def moving(worker: Worker, ref: ImageRef, result: Finding) -> Outcome:
+        outcome = publish(worker, ref, result)
+        if ref.key == "b.png":
+            out.rename(tmp_path / "moved")
+        return outcome
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Worker, "publish", moving)
+        result = samcli_run("prompt", data, "-o", out, *BOX, *TINY)
+    assert result.exit_code == 1
+    assert "was the output folder moved, removed or unmounted?" in result.stderr
+    (tmp_path / "moved").rename(out)
+    assert '"b.png"' not in (out / ".samcli" / "journal.jsonl").read_text()
+    assert json.loads(samcli_run("prompt", data, "-o", out, *BOX, *TINY, "--json").stdout)["remaining"] == 0
+
+
+def test_refused_run__leaves_no_folder_behind(samcli_run, data, tmp_path) -> None:
+    out = tmp_path / "deep" / "out"
+    result = samcli_run("prompt", data, "-o", out, *BOX, "--sam", tmp_path / "nowhere.pt")
+    assert result.exit_code != 0
+    assert not (tmp_path / "deep").exists()
+
+
+def test_forged_journal__has_nothing_outside_the_output_removed(samcli_run, prompt, data, tmp_path) -> None:
+    out, victim = tmp_path / "out", tmp_path / "victim.txt"
+    prompt(data, "-o", out)
+    victim.write_text("years of work")
+    records = out / ".samcli" / "records"
+    (records.parent.parent.parent / "victim.png.json").write_text("{}")  # where `../../../victim.png` would lead
+    journal = out / ".samcli" / "journal.jsonl"
+    forged = {**json.loads(journal.read_text().splitlines()[0]), "key": "../victim.png"}
+    with journal.open("a") as file:
+        file.write(json.dumps({**forged, "key": "../../../victim.png"}) + "\n" + json.dumps(forged) + "\n")
+    result = samcli_run("prompt", data, "-o", out, *BOX, *TINY, "--overwrite")
+    assert result.exit_code == 0
+    assert victim.read_text() == "years of work"
+    assert (tmp_path / "victim.png.json").exists()
+    assert "lines that are not as samcli writes them: 2" in result.stderr

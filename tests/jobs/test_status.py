@@ -10,7 +10,7 @@ import pytest
 from samcli.jobs.status import common_part, read_reasons
 from samcli.output.journal import Journal
 from samcli.output.layout import Layout
-from samcli.output.manifest import Manifest, write_manifest
+from samcli.output.manifest import Manifest, Recipe, write_manifest
 from samcli.output.records import write_record
 from samcli.types import Annotation, Dropped, ImageRef, Outcome, Status
 
@@ -20,7 +20,7 @@ def run_folder(tmp_path: Path) -> Path:
     """Five images that failed for two reasons, one without a name of its own, and four with dropped objects."""
     layout = Layout(tmp_path / "images", tmp_path / "labels")
     taken = {"z.png": "its label file would be that of z.jpg: rename one, or use --on-collision suffix"}
-    manifest = Manifest({"command": "prompt"}, "f" * 64, "../images", names={0: "cat"}, collisions=taken)
+    manifest = Manifest(Recipe({"command": "prompt"}), "f" * 64, "../images", names={0: "cat"}, collisions=taken)
     write_manifest(layout.manifest, manifest)
     reasons = {
         "a/1.jpg": ["predicted IoU 0.412 below --min-predicted-iou 0.5", "empty mask"],
@@ -91,6 +91,6 @@ def test_command__lists_reasons_with_counts_and_examples(run_folder: Path, samcl
 
 def test_command__of_a_run_without_trouble_says_zero(tmp_path: Path, samcli_run) -> None:
     layout = Layout(tmp_path / "images", tmp_path / "labels")
-    write_manifest(layout.manifest, Manifest({"command": "prompt"}, "f" * 64, "../images"))
+    write_manifest(layout.manifest, Manifest(Recipe({"command": "prompt"}), "f" * 64, "../images"))
     told = samcli_run("status", layout.output, "--reasons")
     assert (told.exit_code, told.stdout) == (0, "failed: 0 images\ndropped: 0 objects\n")

@@ -13,7 +13,7 @@ from samcli.jobs.status import read_status
 from samcli.jobs.summary import Summary
 from samcli.output.journal import Entry, Journal
 from samcli.output.layout import Layout
-from samcli.output.manifest import Manifest, write_manifest
+from samcli.output.manifest import Manifest, Recipe, write_manifest
 from samcli.types import ImageRef, Outcome, Status
 
 NAMES = {0: "person", 5: "bus"}
@@ -115,7 +115,7 @@ def test_as_json__is_one_document_with_class_names() -> None:
 
 
 def begin(output: Path, fingerprint: str = "f" * 64, total: int = 5) -> Manifest:
-    manifest = Manifest({"conf": 0.25}, fingerprint, "../images", names=NAMES, total=total)
+    manifest = Manifest(Recipe({"conf": 0.25}), fingerprint, "../images", names=NAMES, total=total)
     write_manifest(Layout(output, output).manifest, manifest)
     return manifest
 

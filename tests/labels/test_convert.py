@@ -14,13 +14,13 @@ from samcli.labels.convert import Conversion, convert
 from samcli.labels.formats.reading import readable_formats
 from samcli.output.journal import Journal
 from samcli.output.layout import Layout
-from samcli.output.manifest import Manifest, write_manifest
+from samcli.output.manifest import Manifest, Recipe, write_manifest
 from samcli.output.records import write_record
 from samcli.types import Annotation, ImageRef, Instance, Outcome, Status
 
 
 def to(*formats: str, **options) -> ConvertOptions:
-    return ConvertOptions(format=formats, **options)
+    return ConvertOptions.of(format=formats, **options)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def images(tmp_path: Path) -> Path:
 def run_folder(tmp_path: Path, images: Path) -> Path:
     """The output folder of a run over `images`, in which one more image failed."""
     layout = Layout(images, tmp_path / "labels")
-    manifest = Manifest({"command": "auto-annotate"}, "f" * 64, "../images", names=NAMES)
+    manifest = Manifest(Recipe({"command": "auto-annotate"}), "f" * 64, "../images", names=NAMES)
     write_manifest(layout.manifest, manifest)
     with Journal(layout.journal, manifest.run) as journal:
         for annotation in ANNOTATIONS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from samcli.errors import SamcliError, StorageError, UsageError
 from samcli.output.journal import Entry, Journal, read_journal
-from samcli.output.manifest import Manifest, check_same_run, read_manifest, write_manifest
+from samcli.output.manifest import Manifest, Model, Recipe, check_same_run, read_manifest, write_manifest
 from samcli.types import ImageRef, Outcome, Status
 
 
@@ -215,7 +216,7 @@ def manifest(**changes: Any) -> Manifest:
         **changes.pop("recipe", {}),
     }  # fmt: skip
     values = {
-        "recipe": recipe, "fingerprint": "f" * 64, "input_root": "../images", "versions": {"samcli": "1"},
+        "recipe": Recipe(recipe), "fingerprint": "f" * 64, "input_root": "../images", "versions": {"samcli": "1"},
         "names": {0: "person", 5: "bus"}, "total": 3, **changes,
     }  # fmt: skip
     return Manifest(**values)
@@ -322,8 +323,9 @@ def test_same_run__the_same_options_of_an_earlier_version_are_named_as_such(tmp_
 
 
 def test_same_run__what_differs_in_its_python_type_alone_is_not_named(tmp_path) -> None:
-    wanted = manifest(fingerprint="e" * 64, recipe={**manifest().recipe, "conf": 0.5, "objects": ((1.0, 2.0),)})
-    found = manifest(recipe={**manifest().recipe, "objects": [[1.0, 2.0]]})
+    values = manifest().recipe.values
+    wanted = manifest(fingerprint="e" * 64, recipe={**values, "conf": 0.5, "objects": ((1.0, 2.0),)})
+    found = manifest(recipe={**values, "objects": [[1.0, 2.0]]})
     with pytest.raises(UsageError) as caught:
         check_same_run(found, wanted, tmp_path)
     assert "conf" in str(caught.value)
@@ -335,3 +337,108 @@ def test_same_run__another_input_is_refused_with_both_folders(tmp_path: Path) ->
         check_same_run(manifest(), manifest(input_root="../photos"), tmp_path / "labels")
     assert f"holds what was made of {tmp_path / 'images'}, not of {tmp_path / 'photos'}" in str(caught.value)
     assert str(caught.value).endswith(f"give this one --output {tmp_path / 'labels-photos'}")
+
+
+# A journal and a manifest that somebody has edited, exchanged or moved
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": "../../x.jpg"}, {"key": "/etc/x.jpg"}, {"key": "a/../b.jpg"}, {"key": ""}, {"key": None},
+        {"key": ["a"]}, {"size": "1"}, {"size": True}, {"run": 5}, {"instances": []}, {"instances": {"0": "many"}},
+        {"instances": {"person": 1}}, {"seconds": "long"}, {"seconds": 1e999}, {"error": 5}, {"dropped": "one"},
+        {"digest": None}, {"whole_name": 1}, {"status": {}},
+    ],
+)  # fmt: skip
+def test_line__that_is_not_as_samcli_writes_it_is_passed_over_and_said(tmp_path: Path, caplog, change) -> None:
+    path = write(tmp_path / "journal.jsonl", done("1.jpg"), done("2.jpg"))
+    lines = path.read_text().splitlines()
+    lines[0] = json.dumps({**json.loads(lines[0]), **change}, separators=(",", ":"))
+    path.write_text("\n".join(lines) + "\n")
+    assert set(read_journal(path)) == {"2.jpg"}
+    assert "passed over lines that are not as samcli writes them: 1, the first is line 1" in caplog.text
+
+
+@pytest.mark.parametrize("line", [b"x" * (3 << 20), b"[" * 100_000, b'{"key":' * 50_000, b"\xff\x00", b"1" * 5000])
+def test_line__that_is_too_long_or_nested_too_deeply_is_passed_over(tmp_path: Path, line: bytes) -> None:
+    path = write(tmp_path / "journal.jsonl", done("1.jpg"), done("2.jpg"))
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + line + b"\n" + second)
+    assert set(read_journal(path)) == {"1.jpg", "2.jpg"}
+
+
+def test_journal__that_is_a_link_is_neither_read_nor_appended_to(tmp_path: Path) -> None:
+    elsewhere, path = write(tmp_path / "elsewhere", done("1.jpg")), tmp_path / "journal.jsonl"
+    path.symlink_to(elsewhere)
+    before = elsewhere.read_bytes()
+    for use in (lambda: read_journal(path), lambda: Journal(path, "run")):
+        with pytest.raises(SamcliError, match=r"journal\.jsonl cannot be read .*symbolic link"):
+            use()
+    assert elsewhere.read_bytes() == before
+
+
+@pytest.mark.parametrize("fault", ["removed", "renamed", "exchanged", "only the file"])
+def test_journal__that_is_no_longer_at_its_path_takes_no_more_lines(tmp_path: Path, fault: str) -> None:
+    folder = tmp_path / "labels" / ".samcli"
+    path = folder / "journal.jsonl"
+    noticed = pytest.raises(StorageError, match=r"was the output folder moved, removed or unmounted\?")
+    with noticed, Journal(path, "r") as j:
+        j.append(done("1.jpg"))
+        if fault == "removed":
+            shutil.rmtree(folder.parent)
+        elif fault == "only the file":
+            path.unlink()
+        else:
+            folder.parent.rename(tmp_path / "moved")
+        if fault == "exchanged":
+            folder.mkdir(parents=True)
+            path.touch()
+        j.append(done("2.jpg"))
+    if fault in ("renamed", "exchanged"):
+        assert set(read_journal(tmp_path / "moved" / ".samcli" / "journal.jsonl")) == {"1.jpg"}
+
+
+def test_journal__that_has_gone_after_the_last_line_is_noticed_when_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with pytest.raises(StorageError, match="is gone"), Journal(path, "run") as journal:
+        journal.append(done("1.jpg"))
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe": []}, {"recipe": {"format": "yolo"}}, {"recipe": {"format": [1]}}, {"recipe": {"dtype": 5}},
+        {"recipe": {"sam": {"sha256": 5}}}, {"recipe": {"precision": {}}}, {"fingerprint": None}, {"input_root": 5},
+        {"input_root": "a\0b"}, {"versions": []}, {"names": {"0": 5}}, {"total": "3"}, {"total": True},
+        {"collisions": {"../x": "why"}}, {"collisions": {"x": 5}}, {"unasked": None},
+    ],
+)  # fmt: skip
+def test_manifest__with_an_entry_of_another_kind_is_damaged(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "run.json"
+    write_manifest(path, manifest())
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(SamcliError, match=f"{path} is damaged .*--overwrite begins anew"):
+        read_manifest(path)
+
+
+def test_manifest__nested_deeply_or_a_link_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_bytes(b'{"recipe":' * 100_000)
+    with pytest.raises(SamcliError, match="nested too deeply"):
+        read_manifest(path)
+    path.unlink()
+    write_manifest(tmp_path / "other.json", manifest())
+    path.symlink_to(tmp_path / "other.json")
+    with pytest.raises(SamcliError, match="symbolic link"):
+        read_manifest(path)
+
+
+def test_recipe__has_its_entries_by_name_and_a_fingerprint_of_the_models_content() -> None:
+    recipe = manifest().recipe
+    assert (recipe.formats, recipe.precision, recipe.dtype, recipe.model("det")) == (("yolo",), None, None, None)
+    assert recipe.model("sam") == Model("sam_b.pt", "ab" * 32)
+    renamed = Recipe({**recipe.values, "sam": {"name": "other.pt", "sha256": "ab" * 32}})
+    assert renamed.fingerprint == recipe.fingerprint
+    assert Recipe({**recipe.values, "conf": 0.5}).fingerprint != recipe.fingerprint

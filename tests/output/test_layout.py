@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from samcli.errors import SamcliError, UsageError
-from samcli.output.layout import Labels, Layout, Listing, assign_labels, default_output, locked, make_layout
+from samcli.output.layout import (
+    Labels,
+    Layout,
+    Listing,
+    assign_labels,
+    default_output,
+    images_of,
+    locked,
+    make_layout,
+)
 from samcli.types import ImageRef
 
 
@@ -255,3 +264,40 @@ def test_lock__where_nothing_can_be_written_names_the_folder_and_the_option(tmp_
     layout = Layout(Path("/in"), tmp_path / "file" / "out")
     with pytest.raises(UsageError, match=f"cannot write in {layout.output}: .*--output"), locked(layout):
         pass
+
+
+def test_lock__leaves_nothing_behind_where_no_run_was_begun(tmp_path: Path) -> None:
+    layout = Layout(Path("/in"), tmp_path / "deep" / "out")
+    with locked(layout):
+        assert layout.run_folder.is_dir()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "deep" / "out").mkdir(parents=True)
+    (layout.output / "somebody.txt").touch()
+    with locked(layout):
+        pass
+    assert [path.name for path in layout.output.iterdir()] == ["somebody.txt"]
+
+
+def test_lock__stays_where_a_run_was_begun(tmp_path: Path) -> None:
+    layout = Layout(Path("/in"), tmp_path / "out")
+    with locked(layout):
+        layout.manifest.touch()
+    assert sorted(path.name for path in layout.run_folder.iterdir()) == ["lock", "run.json"]
+
+
+@pytest.mark.parametrize("name", ["", "records", "lock", "running", "unfolded"])
+def test_lock__follows_no_link(tmp_path: Path, name: str) -> None:
+    layout, elsewhere = Layout(Path("/in"), tmp_path / "out"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = layout.run_folder / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(SamcliError, match=r"symbolic link.* Remove the link"), locked(layout):
+        pass
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_images_of__is_the_inverse_of_the_default_output() -> None:
+    for images in (Path("/data/images"), Path("/labels/images/train")):
+        assert images_of(default_output(images)) == images
+    assert images_of(Path("/data/masks")) is None

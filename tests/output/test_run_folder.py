@@ -11,7 +11,7 @@ import pytest
 from samcli.errors import RecordError, StorageError, UsageError
 from samcli.output.journal import Journal
 from samcli.output.layout import Layout
-from samcli.output.manifest import Manifest, Product, write_manifest
+from samcli.output.manifest import Manifest, Product, Recipe, write_manifest
 from samcli.output.records import write_record
 from samcli.output.run_folder import Fold, RunFolder
 from samcli.types import Annotation, ImageRef, Outcome, Status
@@ -23,7 +23,7 @@ KEYS = ["a.png", "b/c.png", "d.png"]
 def run(tmp_path: Path) -> RunFolder:
     """Three images that are done, one that failed, and one of another recipe."""
     layout = Layout(tmp_path / "images", tmp_path / "labels")
-    manifest = Manifest({"command": "prompt", "format": ["coco"]}, "f" * 64, "../images", total=4)
+    manifest = Manifest(Recipe({"command": "prompt", "format": ["coco"]}), "f" * 64, "../images", total=4)
     write_manifest(layout.manifest, manifest)
     for key in (*KEYS, "failed.png"):
         image, record = layout.input_root / key, Path(layout.record(key))
@@ -72,7 +72,9 @@ def test_open__where_no_run_was_begun_says_what_was_expected(tmp_path: Path, pro
 def test_open__refuses_labels_for_embeddings_and_the_other_way_round(run: RunFolder) -> None:
     with pytest.raises(UsageError, match="holds no embeddings: give the output folder of samcli encode"):
         RunFolder.open(run.output, Product.EMBEDDINGS)
-    write_manifest(run.layout.manifest, Manifest({"command": "encode", "dtype": "fp16"}, "e" * 64, "../images"))
+    write_manifest(
+        run.layout.manifest, Manifest(Recipe({"command": "encode", "dtype": "fp16"}), "e" * 64, "../images")
+    )
     with pytest.raises(UsageError, match="holds embeddings and no labels"):
         RunFolder.open(run.output, Product.LABELS)
     assert RunFolder.open(run.output, Product.EMBEDDINGS).manifest.product is Product.EMBEDDINGS

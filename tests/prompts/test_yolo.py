@@ -75,13 +75,14 @@ def test_values__just_outside_are_rounding_and_cut(tmp_path) -> None:
         ("3 0.5 0.5 0.5 0.5", "class 3 has no name; names has 3, 0 to 2"),
     ],
 )
-def test_bad_row__fails_its_image_alone_with_the_line(tmp_path, row, reason) -> None:
-    root = labels(tmp_path, {"a.txt": f"0 .5 .5 .5 .5\n\n{row}\n", "b.txt": "0 .5 .5 .5 .5\n"})
+def test_bad_row__is_left_out_alone_and_said_with_its_line(tmp_path, row, reason) -> None:
+    root = labels(tmp_path, {"a.txt": f"0 .5 .5 .5 .5\n\n{row}\n", "b.txt": f"{row}\n"})
     source = open_prompts(root).matched(["a.jpg", "b.jpg"])
-    with pytest.raises(ImageError, match=r"labels/a\.txt:3: ") as caught:
-        source.for_image("a.jpg", SIZE)
-    assert reason in str(caught.value)
-    assert len(source.for_image("b.jpg", SIZE)) == 1
+    assert len(source.for_image("a.jpg", SIZE)) == 1
+    (note,) = [note for note in source.notes if "left out" in note]
+    assert "1 object was left out" in note and reason in note and "labels/a.txt:3" in note
+    with pytest.raises(ImageError, match=r"labels/b\.txt:1"):  # nothing known is not nothing there
+        source.for_image("b.jpg", SIZE)
 
 
 def test_file__that_cannot_be_read_fails_its_image_alone(tmp_path) -> None:
@@ -90,7 +91,7 @@ def test_file__that_cannot_be_read_fails_its_image_alone(tmp_path) -> None:
     (root / "b.txt").unlink()
     (root / "b.txt").mkdir()
     source = open_prompts(root).matched(["a.jpg", "b.jpg", "c.jpg"])
-    with pytest.raises(ImageError, match=r"a\.txt is not text"):
+    with pytest.raises(ImageError, match=r"a\.txt: it is not UTF-8 text"):
         source.for_image("a.jpg", SIZE)
     with pytest.raises(ImageError, match=r"b.txt cannot be read: Is a directory"):
         source.for_image("b.jpg", SIZE)

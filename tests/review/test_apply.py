@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from samcli.labels.formats import FORMATS
 from samcli.masks import Mask
 from samcli.output.journal import read_journal
 from samcli.output.layout import Layout
-from samcli.output.manifest import write_manifest
+from samcli.output.manifest import Recipe, write_manifest
 from samcli.review.apply import DOUBT_FORMULA, REASON, apply_review, as_labelled, doubt, instance_hash
 from samcli.types import Annotation, Dropped, Instance, Quality
 
@@ -26,6 +27,13 @@ def files(folder: Path) -> dict[str, bytes]:
     """Everything of the run but its journal, which only grows."""
     found = (path for path in (folder / "labels").rglob("*") if path.is_file() and path.name != "lock")
     return {str(path): path.read_bytes() for path in found if path.name != "journal.jsonl"}
+
+
+def set_formats(folder: Path, *names: str) -> None:
+    """Let the run's recipe have these formats; the fingerprint stays as it is."""
+    manifest = manifest_of(folder)
+    recipe = Recipe({**manifest.recipe.values, "format": list(names)})
+    write_manifest(layout_of(folder).manifest, replace(manifest, recipe=recipe))
 
 
 @pytest.fixture
@@ -260,9 +268,7 @@ def test_interrupted_exchange_of_two_of_a_class__is_completed_too(run_folder, ap
 @pytest.fixture
 def with_coco(run_folder, samcli_run) -> Path:
     """`annotations.json` of the run, which has COCO among its formats."""
-    manifest = manifest_of(run_folder)
-    manifest.recipe["format"].append("coco")
-    write_manifest(layout_of(run_folder).manifest, manifest)
+    set_formats(run_folder, *manifest_of(run_folder).recipe.formats, "coco")
     layout_of(run_folder).unfolded.touch()  # the file is not there yet
     review = write_review(run_folder, marks(run_folder, {0: "accept"}))
     assert samcli_run("apply-review", run_folder / "labels", review).exit_code == 0
@@ -310,9 +316,7 @@ def test_review__with_a_record_that_cannot_be_read_keeps_the_file_of_all_images(
 
 @pytest.mark.parametrize("name", [name for name, fmt in FORMATS.items() if fmt.needs <= {"pixels"}])
 def test_every_format__is_what_the_reviewed_records_convert_to(apply, run_folder, name) -> None:
-    manifest = manifest_of(run_folder)
-    manifest.recipe["format"] = [name]
-    write_manifest(layout_of(run_folder).manifest, manifest)
+    set_formats(run_folder, name)
     apply({0: "reject"})
     convert(run_folder / "labels", run_folder / "expected", ConvertOptions(format=(name,)))
     expected = Layout(run_folder / "images", run_folder / "expected")
@@ -343,9 +347,7 @@ def test_format_of_all_images__is_made_again(apply, run_folder, monkeypatch) -> 
             yield from (f"{len(rendering.annotation.instances)} ".encode() for rendering in renderings)
 
     monkeypatch.setitem(FORMATS, "counts", Counts())
-    manifest = manifest_of(run_folder)
-    manifest.recipe["format"].append("counts")
-    write_manifest(layout_of(run_folder).manifest, manifest)
+    set_formats(run_folder, *manifest_of(run_folder).recipe.formats, "counts")
     apply({0: "reject"})
     journal = read_journal(layout_of(run_folder).journal)
     expected = [sum(dict(journal[key].instances).values()) for key in sorted(journal) if journal[key].done]
@@ -450,7 +452,5 @@ def test_run_at_work__is_left_alone(run_folder, samcli_run) -> None:
 
 
 def test_format_that_needs_the_networks__is_refused(refused, run_folder) -> None:
-    manifest = manifest_of(run_folder)
-    manifest.recipe["format"].append("logits")
-    write_manifest(layout_of(run_folder).manifest, manifest)
+    set_formats(run_folder, *manifest_of(run_folder).recipe.formats, "logits")
     assert "--format logits" in refused(marks(run_folder, {0: "reject"}))

@@ -500,12 +500,12 @@ def test_browser__shows_embedded_pictures_without_the_images(tab, run_folder, tm
 def test_browser__of_thousands_of_images_holds_only_those_in_sight(tab, tmp_path) -> None:
     from samcli.output.journal import Journal
     from samcli.output.layout import Layout
-    from samcli.output.manifest import Manifest, write_manifest
+    from samcli.output.manifest import Manifest, Recipe, write_manifest
     from samcli.output.records import write_record
     from samcli.types import Annotation, ImageRef, Instance, Outcome, Quality, Status
 
     layout = Layout(tmp_path / "images", tmp_path / "labels")
-    manifest = Manifest({"format": ["yolo"]}, "f" * 64, "../images", names={0: "disc"}, total=3000)
+    manifest = Manifest(Recipe({"format": ["yolo"]}), "f" * 64, "../images", names={0: "disc"}, total=3000)
     write_manifest(layout.manifest, manifest)
     instance = Instance(Mask.from_pixels(disc_with_hole_and_parts()), 0, Quality(0.9, 0.9, 0.9, 0.9))
     Path(layout.record("0")).parent.mkdir(parents=True)

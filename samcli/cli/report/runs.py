@@ -13,6 +13,7 @@ from samcli.cli.terminal import open_console
 from samcli.jobs.base import Job
 from samcli.jobs.status import Reasons
 from samcli.jobs.summary import Summary
+from samcli.output.manifest import Product
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,7 +46,7 @@ def print_summary(summary: Summary) -> None:
             highlight=False,
         )
     if summary.done or summary.skipped:
-        what = "Embeddings" if summary.command == "encode" else "Labels"
+        what = summary.product.value.capitalize()
         console.print(f"{what} are in [bold]{escape(str(summary.output))}[/]", highlight=False)
     if summary.instances:
         console.print(f"Look at them:   samcli preview {escape(str(summary.output))}", highlight=False)
@@ -65,12 +66,12 @@ def _summary_table(summary: Summary) -> Table:
     speed = f"{summary.done / summary.seconds:.2f} a second" if summary.seconds and summary.done else ""
     table.add_row("images done", f"{summary.done}", speed)
     table.add_row("already done", f"{summary.skipped}", "skipped")
-    if summary.command != "encode":
+    if summary.product is Product.LABELS:
         table.add_row("without objects", f"{summary.empty}", "empty label files")
     table.add_row("failed", f"{len(summary.failures)}", "")
     if summary.remaining:
         table.add_row("not begun", f"{summary.remaining}", "")
-    if summary.command != "encode":
+    if summary.product is Product.LABELS:
         table.add_row("instances", f"{sum(summary.instances.values())}", "")
     if summary.dropped:
         table.add_row(
@@ -97,7 +98,7 @@ def print_status(summary: Summary, *, failures: bool, reasons: Reasons | None, a
     else:
         known = summary.done + len(summary.failures)
         share = f"{known / summary.total:.0%}" if summary.total else ""
-        of_labels = summary.command != "encode"
+        of_labels = summary.product is Product.LABELS
         rows: dict[str, Any] = {"images": f"{known} of {summary.total} {share}"}
         if summary.unasked:
             rows["not asked for"] = f"{summary.unasked} more, about which the prompts say nothing"
@@ -124,14 +125,14 @@ def _print_reasons(reasons: Reasons) -> None:
             print(f"         in {', '.join(map(printable, reason.examples))}{more}")
 
 
-def show_dry_run(job: Job, data: Path, output: Path | None, *, as_json: bool) -> None:
+def show_dry_run(job: Job[Any], data: Path, output: Path | None, *, as_json: bool) -> None:
     """What a run would do, and what is in its way; nothing is written."""
-    from samcli.jobs.plan import make_plan, survey
+    from samcli.jobs.plan import find_scope, make_plan, survey
     from samcli.jobs.run import present_models
     from samcli.output.layout import check_output
 
     models, missing = present_models(job)
-    plan = make_plan(data, output, job, models)
+    plan = make_plan(find_scope(data, output, job), models)
     if plan.todo or plan.changed:
         check_output(plan.layout)
     seen = survey(plan.todo, job.options)

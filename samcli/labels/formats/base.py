@@ -129,6 +129,9 @@ class LabelFormat:
     has_pictures = False
     """Whether its labels are pictures themselves, which must not be taken for the images."""
 
+    makes_polygons = False
+    """Whether its labels are a rendering's `polygons`: their IoU with the mask is a figure of the record then."""
+
     is_read = False
     """Whether `read` is there."""
 

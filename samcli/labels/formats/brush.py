@@ -7,7 +7,7 @@ values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,15 +56,16 @@ def _runs(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return lengths[lengths > 0], values[lengths > 0]
 
 
-def decode_brush(data: Sequence[int], height: int, width: int) -> Mask:
+def decode_brush(data: Any, height: int, width: int) -> Mask:
     """The mask of a brush stroke: where it is more opaque than not.
 
     Raises:
         ValueError: it is torn, or of an image of another size.
     """
     total = height * width * _CHANNELS
-    raw = np.array(data, np.uint8)
-    bits = _Bits(raw)
+    if not isinstance(data, list) or not all(type(value) is int and 0 <= value <= 255 for value in data):
+        raise ValueError("the brush's run lengths are no list of bytes")
+    bits = _Bits(np.array(data, np.uint8))
     if bits.read(32) != total:
         raise ValueError(f"the brush's run lengths are not of {width} x {height} pixels")
     word = bits.read(5) + 1

@@ -1,4 +1,7 @@
-"""CVAT: a zip in its format "Ultralytics YOLO Segmentation 1.0", to be uploaded as annotations of a task."""
+"""CVAT: a zip in its format "Ultralytics YOLO Segmentation 1.0", to be uploaded as annotations of a task.
+
+Read as well: its XML ("CVAT for images 1.1"), and its zips of YOLO 1.1 and COCO 1.0.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import contextlib
 import functools
 import io
 import posixpath
+import re
+import shutil
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import yaml
 
@@ -18,9 +25,17 @@ from samcli.errors import UsageError, one_line
 from samcli.files import parse_yaml
 from samcli.labels.class_names import DATA_YAML, complete, parse_names
 from samcli.labels.formats.base import LabelFormat, Rendering, plain_text
-from samcli.labels.formats.sources import LabelSet, Source
+from samcli.labels.formats.coco import Coco
+from samcli.labels.formats.cvat_xml import XML, is_cvat_xml, read_cvat_xml
+from samcli.labels.formats.sources import LabelSet, Source, label_files
 from samcli.labels.formats.yolo import image_lists, lists_images_elsewhere, read_rows, yolo_rows
 from samcli.labels.objects import Entry, ReadImage
+
+_NAMES = "obj.names"
+"""Class names of YOLO 1.1, a line each."""
+
+_OBJ_DATA = re.compile("obj_.*_data")
+"""The folder of a subset of YOLO 1.1."""
 
 _ZIP = "cvat.zip"
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
@@ -51,68 +66,142 @@ class Cvat(LabelFormat):
         yield sink.taken()
 
     def finds(self, path: Path) -> bool:
-        """A zip with `data.yaml`, a folder with our `cvat.zip`, or such a zip's content."""
+        """An export of CVAT (XML, or a zip of XML, YOLO or COCO), our `cvat.zip`, or what was in such a zip."""
         if path.is_dir():
-            return (path / _ZIP).is_file() or lists_images_elsewhere(path)
+            alone = (path / _ZIP).is_file() or is_cvat_xml(path / XML)
+            return alone or lists_images_elsewhere(path)
         if path.suffix.lower() != ".zip":
-            return False
+            return is_cvat_xml(path)
         try:
             with contextlib.closing(_Zip(path)) as package:
-                return package.find(DATA_YAML) is not None
+                return any(package.find(name) for name in (DATA_YAML, XML, _NAMES)) or bool(_coco_files(package))
         except UsageError:
             return False
 
     def read(self, source: Source) -> LabelSet:
-        """The images that the lists name, with the rows of their label files; see `YoloFormat.read`.
+        """What an export of CVAT holds: its XML, or YOLO's rows (see `YoloFormat.read`), or COCO's file.
 
-        A subset's own folder (`images/train/...`) is no part of a key, unless the images lie in such folders.
+        Of YOLO, every list of images counts, whatever its subset is called; label files that no list names are
+        counted. A subset's own folder (`images/train/...`) is no part of a key, unless images lie in such folders.
+
+        Raises:
+            UsageError: it holds none of these.
         """
+        if is_cvat_xml(source.path):
+            return _xml(source.path, source)
         path = source.path / _ZIP if (source.path / _ZIP).is_file() else source.path
         package = _Folder(path) if path.is_dir() else _Zip(path)
-        data_yaml = package.find(DATA_YAML)
-        if data_yaml is None:
-            raise UsageError(f"{path} has no {DATA_YAML}; expected CVAT's 'Ultralytics YOLO Segmentation 1.0'")
-        if source.images is None:
-            raise UsageError(f"{path}: these labels do not say the images' sizes; give their folder with --images")
-        content = parse_yaml(package.read(data_yaml), f"{path}: {data_yaml}")
-        top = data_yaml.removesuffix(DATA_YAML)
+        if (file := package.find(XML)) is not None:
+            with package.open(file) as opened:
+                return read_cvat_xml(opened, f"{path}: {file}", source)
+        if files := _coco_files(package):
+            return _coco(package, files, source)
+        return _yolo(package, path, source)
+
+
+def _xml(file: Path, source: Source) -> LabelSet:
+    with file.open("rb") as opened:
+        return read_cvat_xml(opened, str(file), source)
+
+
+def _coco_files(package: _Package) -> list[str]:
+    """The files of COCO's format, one a subset."""
+    return [name for name in package.names(".json") if f"/{name}".rpartition("/")[0].endswith("/annotations")]
+
+
+def _coco(package: _Package, files: Sequence[str], source: Source) -> LabelSet:
+    """The labels of all subsets, whose classes must be the same.
+
+    Raises:
+        UsageError: they are not, or a file cannot be read.
+    """
+    found = []
+    with tempfile.TemporaryDirectory(prefix="samcli-") as folder:
+        for name in files:
+            file = Path(folder) / source.path.name / name.replace("/", "-")  # seen in messages
+            file.parent.mkdir(exist_ok=True)
+            with package.open(name) as packed, file.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+            found.append(Coco().read(replace(source, path=file)))
+    first = found[0]
+    if any(labels.names != first.names for labels in found):
+        raise UsageError(
+            f"{source.path}: its subsets have different classes ({', '.join(files)}); unpack it, give one"
+        )
+    entries = [entry for labels in found for entry in labels.entries]
+    failures = [failure for labels in found for failure in labels.failures]
+    return replace(first, entries=entries, failures=failures)
+
+
+def _yolo(package: _Package, path: Path, source: Source) -> LabelSet:
+    data_yaml, obj_names = package.find(DATA_YAML), package.find(_NAMES)
+    if data_yaml is None and obj_names is None:
+        raise UsageError(f"{path} has no {DATA_YAML}, {_NAMES} or {XML}; expected an export of CVAT")
+    if source.images is None and not source.sizes_elsewhere:
+        raise UsageError(f"{path}: these labels do not say the images' sizes; give their folder with --images")
+    if data_yaml is not None:
+        top, where = data_yaml.removesuffix(DATA_YAML), f"{path}: {data_yaml}"
+        content = parse_yaml(package.read(data_yaml), where)
         lists = [top + posixpath.normpath(file) for file in image_lists(content)]
-        if missing := [file for file in lists if not package.has(file)] or ([] if lists else ["train.txt"]):
-            raise UsageError(f"{path} has no {missing[0]}, which lists the images")
-        said = content.get("names")
-        names = parse_names(said, f"{path}: {data_yaml}", unique=False) if said else {}
-        listed: dict[str, str] = {}
-        for key, label in (pair for file in lists for pair in _listed(package, file, top, source)):
-            if listed.setdefault(key, label) != label:
-                raise UsageError(f"{path} has two label files for the image {key}: {listed[key]} and {label}")
-        return LabelSet(names, entries=_entries(package, listed, names, source), declared=bool(names))
+        said = content.get("names") if isinstance(content, dict) else None
+    else:
+        top, where = str(obj_names).removesuffix(_NAMES), f"{path}: {obj_names}"
+        lists = [name for name in package.names(".txt") if name.startswith(top) and "/" not in name[len(top) :]]
+        said = package.read(str(obj_names)).decode("utf-8-sig", "replace").split("\n")
+        said = [name.strip() for name in said if name.strip()]
+    if missing := [file for file in lists if not package.has(file)] or ([] if lists else ["train.txt"]):
+        raise UsageError(f"{path} has no {missing[0]}, which lists the images")
+    names = parse_names(said, where, unique=False) if said else {}
+    listed = [image for file in lists for image in _listed(package, file, top, source)]
+    entries = _entries(package, dict.fromkeys(listed), names, source)
+    known = {image.label for image in listed} | set(lists)
+    if unlisted := sum(name not in known for name in package.names(".txt")):
+        source.remarks["label files are named by no list of images and were left out"] += unlisted
+    return LabelSet(names, entries=entries, declared=bool(names))
 
 
-def _listed(package: _Package, file: str, top: str, source: Source) -> Iterator[tuple[str, str]]:
-    """Key and label file of each image in a list."""
+@dataclass(frozen=True)
+class _Listed:
+    """An image in a list."""
+
+    path: str
+    """Below `images` or the folder of its subset."""
+    inner: str
+    """Below the folder of its subset."""
+    label: str
+    """Its label file in the package."""
+
+
+def _listed(package: _Package, file: str, top: str, source: Source) -> Iterator[_Listed]:
+    """The images in a list."""
     subset = file.rpartition("/")[2].removesuffix(".txt") + "/"
     try:
         lines = package.read(file).decode("utf-8-sig").splitlines()
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"cannot read {source.path}: {file}: {one_line(error)}") from error
     for line in lines:
-        if not (name := line.strip().replace("\\", "/")):
+        if not (name := line.strip().replace("\\", "/").removeprefix("./")):
             continue
         parts = name.split("/")
-        below = "/".join(parts[parts.index("images") + 1 :]) if "images" in parts else name
-        inner = below.removeprefix(subset)
-        key = next((key for key in (inner, below) if key in source.refs), None) or source.key_of(inner)
-        yield key, f"{top}labels/{posixpath.splitext(below)[0]}.txt"
+        if "images" in parts:
+            below = "/".join(parts[parts.index("images") + 1 :])
+            yield _Listed(below, below.removeprefix(subset), f"{top}labels/{posixpath.splitext(below)[0]}.txt")
+        elif (own := next((part for part in parts if _OBJ_DATA.fullmatch(part)), None)) is not None:
+            below = "/".join(parts[parts.index(own) :])
+            yield _Listed(below, below.removeprefix(own + "/"), f"{top}{posixpath.splitext(below)[0]}.txt")
+        else:
+            yield _Listed(name, name.removeprefix(subset), f"{top}labels/{posixpath.splitext(name)[0]}.txt")
 
 
-def _entries(package: _Package, listed: Mapping[str, str], names: Mapping[int, str], source: Source) -> list[Entry]:
+def _entries(package: _Package, listed: Iterable[_Listed], names: Mapping[int, str], source: Source) -> list[Entry]:
     def parse(key: str, file: str) -> ReadImage:
         return read_rows(key, package.read(file), names, file)
 
     found = []
-    for key in sorted(listed):
-        if package.has(listed[key]):
-            found.append(Entry(key, functools.partial(parse, file=listed[key]), listed[key]))
+    for image in listed:
+        if package.has(image.label):
+            read = functools.partial(parse, file=image.label)
+            found.append(Entry(image.inner, read, image.label, keys=(image.inner, image.path)))
         else:
             source.remarks["images have no labels and were left out"] += 1
     return found
@@ -124,6 +213,12 @@ class _Package(Protocol):
     def has(self, name: str) -> bool: ...
 
     def read(self, name: str) -> bytes: ...
+
+    def open(self, name: str) -> IO[bytes]: ...
+
+    def names(self, suffix: str) -> list[str]:
+        """The files whose names end so, in order."""
+        ...
 
     def find(self, name: str) -> str | None:
         """Where the file lies: at the top, or in the one folder that everything lies in."""
@@ -143,6 +238,12 @@ class _Folder:
 
     def read(self, name: str) -> bytes:
         return (self._path / name).read_bytes()
+
+    def open(self, name: str) -> IO[bytes]:
+        return (self._path / name).open("rb")
+
+    def names(self, suffix: str) -> list[str]:
+        return sorted(name for name, _ in label_files(self._path, suffix))
 
     def find(self, name: str) -> str | None:
         return name if self.has(name) else None
@@ -166,6 +267,12 @@ class _Zip:
 
     def read(self, name: str) -> bytes:
         return self._archive.read(name)
+
+    def open(self, name: str) -> IO[bytes]:
+        return self._archive.open(name)
+
+    def names(self, suffix: str) -> list[str]:
+        return sorted(name for name in self._names if name.endswith(suffix))
 
     def find(self, name: str) -> str | None:
         found = (own for own in self._names if own == name or (own.endswith("/" + name) and own.count("/") == 1))

@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samcli.labels.formats.base import Rendering
 from samcli.masks import Mask
+from samcli.types import Size
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PngImage
 
 Map = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -40,15 +45,27 @@ def map_png(labels: Map) -> bytes:
     return file.getvalue()
 
 
-def read_map(path: Path | str) -> NDArray[np.int64]:
+def read_map(path: Path | str, size: Size | None = None) -> NDArray[np.int64]:
     """(H, W) numbers in a PNG with palette, or grey of 8 or 16 bits.
 
-    Raises:
-        ValueError: it is neither.
-    """
-    from PIL import Image
+    `size`: (height, width) that it must have, if that is known.
 
-    with Image.open(path) as image:
+    Raises:
+        ValueError: it is neither, of another size, or damaged.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return _numbers_in(Image.open(path), size)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{Path(path).name} cannot be decoded as a PNG") from error
+
+
+def _numbers_in(opened: PngImage, size: Size | None) -> NDArray[np.int64]:
+    with opened as image:
+        if size is not None and size != (image.height, image.width):
+            own = f"{image.width} x {image.height}"
+            raise ValueError(f"a map of {own} pixels in an image of {size[1]} x {size[0]}")
         if image.mode not in ("P", "L", "I;16", "I", "1"):
             raise ValueError(f"pixels are {image.mode}; expected numbers: a palette, or grey")
         return np.asarray(image).astype(np.int64)

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import base64
+import binascii
+import contextlib
+import functools
 import io
 import json
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from samcli.errors import one_line
 from samcli.labels.class_names import names_beside, write_class_names
 from samcli.labels.formats.base import LabelFormat, Rendering
 from samcli.labels.formats.coco import figures, quality_of
-from samcli.labels.formats.json_items import beginning
-from samcli.labels.formats.sources import LabelSet, Source, box_mask, first_file, label_files
+from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file, label_files
+from samcli.labels.json_stream import beginning
+from samcli.labels.label_texts import by_name, class_ids, label_of
+from samcli.labels.objects import Box, Entry, LabelledObject, NotUsedError, ReadImage, Shape, gather
+from samcli.labels.placed_shapes import Ellipse, Encoded, PixelRings, quadrilateral, union_of
+from samcli.labels.shapes import Placed, crop_mask, points_of, ring_of, shown, side
 from samcli.masks import Mask
-from samcli.polygons import PolygonOptions, draw, mask_to_polygons
-from samcli.types import Annotation, Instance, Size
+from samcli.polygons import PolygonOptions, mask_to_polygons
+from samcli.types import Instance, Quality, Size
 
 _NAMES = "labels.txt"
 _VERSION = "5.5.0"
@@ -67,33 +76,24 @@ class Labelme(LabelFormat):
         return file is not None and any(item.name in ("shapes", "imagePath") for item in beginning(file))
 
     def read(self, source: Source) -> LabelSet:
-        """Polygons, rectangles and masks; shapes of one group and label are one object.
+        """Shapes that have an area; those of one group and label are one object. Others are counted by their type.
 
         Classes are numbered as in `labels.txt`, and further ones by name.
         """
-        names = names_beside(source.folder, (_NAMES,))
-        known = set(names.values())
-        new = sorted({label for label in _labels(source.folder) if label not in known})
-        names |= dict(enumerate(new, max(names, default=-1) + 1))
-        ids = {name: class_id for class_id, name in names.items()}
-
-        def parse(relative: str, file: str) -> Annotation:
-            content = json.loads(Path(file).read_bytes())
-            key = _key(relative, content["imagePath"], source)
-            size = int(content["imageHeight"]), int(content["imageWidth"])
-            objects: dict[Any, list[Any]] = {}
-            for number, shape in enumerate(content["shapes"]):
-                group = shape.get("group_id")
-                own = ("shape", number) if group is None else (shape["label"], group)
-                objects.setdefault(own, []).append(shape)
-            instances = []
-            for shapes in objects.values():
-                masks = [mask for shape in shapes if (mask := _mask(shape, size, source)) is not None]
-                if masks:
-                    instances.append(Instance(_union(masks), ids[str(shapes[0]["label"])], quality_of(shapes[0])))
-            return Annotation(key, size, tuple(instances))
-
-        return LabelSet(names, source.of_files(".json", parse))
+        names, labels = names_beside(source.folder, (_NAMES,)), set[str]()
+        entries: list[Entry] = []
+        failures: list[Failure] = []
+        for relative, file in sorted(label_files(source.folder, ".json")):
+            try:
+                content = _content(file)
+            except ValueError as error:
+                failures.append(Failure(relative, f"{file}: {error}"))
+                continue
+            labels |= _labels(content)
+            read = functools.partial(_read, file=file, source=source, names=names)
+            entries.append(_entry(relative, file, content.get("imagePath"), source, read))
+        class_ids(names, labels, source.remarks)
+        return LabelSet(names, entries=entries, failures=failures)
 
 
 def _shapes(instance: Instance, number: int, rendering: Rendering) -> Iterator[dict[str, Any]]:
@@ -129,62 +129,143 @@ def _bits_png(mask: Mask) -> bytes:
     return file.getvalue()
 
 
-def _mask(shape: Mapping[str, Any], size: Size, source: Source) -> Mask | None:
-    """Of one shape; None for what is no area, such as a point."""
-    from PIL import Image
+def _content(file: str) -> dict[str, Any]:
+    """The content of a file.
 
-    kind, points = shape.get("shape_type") or "polygon", np.asarray(shape["points"], np.float64)
-    if kind == "polygon":
-        if points.ndim != 2 or len(points) < 3 or points.shape[1] != 2:
-            raise ValueError(f"a polygon of {len(points)} points; expected three or more")
-        return draw([(points + 0.5) / (size[1], size[0])], size)
-    if kind == "mask":
-        left, top = (int(value) for value in points[0])
-        with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as image:
-            pixels = np.asarray(image.convert("L")) > 0
-        if left < 0 or top < 0 or top + pixels.shape[0] > size[0] or left + pixels.shape[1] > size[1]:
-            raise ValueError(f"a mask of {pixels.shape[1]} x {pixels.shape[0]} at {left}, {top}: outside the image")
-        return Mask.from_pixels(pixels, (left, top), size)
-    if kind == "rectangle":
-        (x1, y1), (x2, y2) = points.min(0), points.max(0)
-        source.remarks["objects have no mask: their boxes were filled"] += 1
-        return box_mask((x1, y1, x2, y2), size)
-    source.remarks[f"shapes are of the type {kind}, and were left out"] += 1
-    return None
-
-
-def _union(masks: list[Mask]) -> Mask:
-    if len(masks) == 1:
-        return masks[0]
-    from pycocotools import mask as coco
-
-    return Mask.from_coco(coco.merge([mask.to_coco() for mask in masks]))
-
-
-def _key(relative: str, image_path: str, source: Source) -> str:
-    """The image that lies as `imagePath` says, seen from the JSON file; else one of that name beside the labels."""
-    image_path = image_path.replace("\\", "/")
-    if source.images is not None:
-        place = posixpath.normpath(posixpath.join(str(source.folder), posixpath.dirname(relative), image_path))
-        root = str(source.images) + "/"
-        if place.startswith(root) and place.removeprefix(root) in source.refs:
-            return place.removeprefix(root)
-    return source.key_for(relative, image_path)
-
-
-def _labels(folder: Path) -> Iterator[str]:
-    """All labels in all files; a damaged one fails when its turn comes."""
-    for _, file in label_files(folder, ".json"):
-        shapes = _members(Path(file)).get("shapes")
-        for shape in shapes if isinstance(shapes, list) else ():
-            if isinstance(shape, dict) and "label" in shape:
-                yield str(shape["label"])
-
-
-def _members(file: Path) -> dict[str, Any]:
-    """The members of a JSON file's object; none of what is no such file."""
+    Raises:
+        ValueError: it is no file of labelme's.
+    """
     try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        content = json.loads(Path(file).read_bytes())
+    except OSError as error:
+        raise ValueError(error.strerror or one_line(error)) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"not JSON: {one_line(error)}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        raise ValueError("it has no list of shapes; expected a file that labelme saved")
+    return content
+
+
+def _labels(content: Mapping[str, Any]) -> set[str]:
+    """All labels in a file; those that are no labels are told when their shape's turn comes."""
+    found = set()
+    for shape in content["shapes"]:
+        with contextlib.suppress(ValueError):
+            if isinstance(shape, dict):
+                found.add(label_of(shape.get("label")))
+    return found
+
+
+def _entry(relative: str, file: str, image_path: Any, source: Source, read: Callable[[str], ReadImage]) -> Entry:
+    """The image lies as `imagePath` says, seen from the JSON file; else one of that name, or of the file's."""
+    name = image_path.replace("\\", "/") if isinstance(image_path, str) else ""
+    folder, stem = posixpath.dirname(relative), posixpath.splitext(relative)[0]
+    beside = posixpath.join(folder, posixpath.basename(name)) if name else ""
+    if source.images is None:
+        return Entry(beside, read, file, stem=stem)
+    place = posixpath.normpath(posixpath.join(str(source.folder), folder, name))
+    below = place.removeprefix(f"{source.images}/")
+    return Entry(name or stem, read, file, keys=(below, beside) if name else (), stem=stem)
+
+
+def _read(key: str, *, file: str, source: Source, names: Mapping[int, str]) -> ReadImage:
+    """What a file says of its image."""
+    content, ids = _content(file), by_name(names)
+    size = side(content.get("imageHeight")), side(content.get("imageWidth"))
+    stated = size if all(size) else None
+    numbered = ((_where(number, shape), (number, shape)) for number, shape in enumerate(content["shapes"], 1))
+    parts, omitted = gather(numbered, lambda item: _part(*item, stated))
+    objects: dict[Any, list[_Part]] = {}
+    for part in parts:
+        objects.setdefault(part.group, []).append(part)
+    found = (
+        LabelledObject(
+            union_of([part.shape for part in group]), ids[group[0].label], group[0].quality, where=group[0].where
+        )
+        for group in objects.values()
+    )
+    return ReadImage(key, tuple(found), stated, omitted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A shape of a file: an object, or one of several of its group."""
+
+    group: Any
+    label: str
+    shape: Shape
+    quality: Quality
+    where: str
+
+
+def _where(number: int, shape: Any) -> str:
+    label = shape.get("label") if isinstance(shape, dict) else None
+    return f"shape {number} '{label:.40}'" if isinstance(label, str) and label else f"shape {number}"
+
+
+def _part(number: int, shape: Any, stated: Size | None) -> _Part:
+    """One shape.
+
+    Raises:
+        NotUsedError: it has no area, such as a point.
+        ValueError: it is damaged.
+    """
+    if not isinstance(shape, dict):
+        raise ValueError(f"it is {shown(shape)}; expected a shape with label and points")
+    label, group = label_of(shape.get("label")), shape.get("group_id")
+    own = ("shape", number) if group is None else (label, str(group))
+    return _Part(own, label, _shape(shape, stated), quality_of(shape), _where(number, shape))
+
+
+def _shape(shape: Mapping[str, Any], stated: Size | None) -> Shape:
+    kind = shape.get("shape_type") or "polygon"
+    if not isinstance(kind, str) or kind in _WITHOUT_AREA:
+        raise NotUsedError(f"a shape of the type {kind} has no area")
+    if kind in ("polygon", "quadrilateral"):
+        return PixelRings((ring_of(shape.get("points")) + 0.5,))
+    if kind not in ("mask", "rectangle", "circle", *_TURNED):
+        raise NotUsedError(f"a shape of the type {kind!s:.40} is not read")
+    points = points_of(shape.get("points"), str(kind))
+    if kind in _TURNED and len(points) == 4:
+        return quadrilateral(points)
+    if kind == "circle" and len(points) == 2:
+        radius = float(np.hypot(*np.clip(points[1] - points[0], -_FAR, _FAR)))
+        x, y = points[0].tolist()
+        return Ellipse(Placed(x, y, radius, radius))
+    if kind == "rectangle" and len(points) in (2, 4):
+        (x1, y1), (x2, y2) = points.min(0).tolist(), points.max(0).tolist()
+        return Box((x1, y1, x2, y2))
+    if kind == "mask" and len(points):
+        return _encoded(shape, points[0].tolist(), stated)
+    raise ValueError(f"a {kind} of {len(points)} points")
+
+
+def _encoded(shape: Mapping[str, Any], corner: Sequence[float], stated: Size | None) -> Encoded:
+    text = shape.get("mask")
+    if not isinstance(text, str):
+        raise ValueError(f"a mask whose pixels are {shown(text)}; expected a PNG as base64")
+    if max(map(abs, corner)) > _FAR:
+        raise ValueError("a mask outside the image")
+    left, top = (int(value) for value in corner)
+    return Encoded(functools.partial(_decoded, text, (left, top)), stated)
+
+
+def _decoded(text: str, corner: tuple[int, int], image_size: Size) -> Mask:
+    """The mask in a PNG as base64."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text))) as image:
+            if image.width > 2 * image_size[1] + 2 or image.height > 2 * image_size[0] + 2:
+                raise ValueError(f"a mask of {image.width} x {image.height} pixels: larger than the image")
+            pixels = np.asarray(image.convert("L")) > 0
+    except (UnidentifiedImageError, OSError, binascii.Error) as error:
+        raise ValueError("a mask whose pixels are no PNG as base64") from error
+    return crop_mask(pixels, corner, image_size)
+
+
+_WITHOUT_AREA = ("point", "points", "line", "linestrip")
+_TURNED = ("rotation", "oriented_rectangle", "rotated_rectangle")
+_FAR = 1e8

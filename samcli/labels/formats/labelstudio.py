@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,11 +20,15 @@ from samcli.labels.class_names import complete
 from samcli.labels.formats.base import LabelFormat, Rendering, plain_text
 from samcli.labels.formats.brush import decode_brush, encode_brush
 from samcli.labels.formats.coco import figures, quality_of
-from samcli.labels.formats.json_items import JsonFile, beginning
-from samcli.labels.formats.sources import Failure, LabelSet, Source, box_mask, guarded
+from samcli.labels.formats.sources import Failure, LabelSet, Source
+from samcli.labels.json_stream import Shelf, beginning, walk
+from samcli.labels.label_texts import by_name, class_ids, label_of
+from samcli.labels.objects import XYXY, Entry, LabelledObject, NotUsedError, ReadImage, Rings, Shape, gather
+from samcli.labels.placed_shapes import Ellipse, Encoded, turned_box
+from samcli.labels.shapes import Floats, Placed, number, ring_of, rotated_box, shown, side
+from samcli.labels.xml_files import read_xml
 from samcli.masks import Mask
-from samcli.polygons import draw
-from samcli.types import Annotation, Instance, Quality, Size
+from samcli.types import Quality, Size
 
 _FILE, _CONFIG = "labelstudio.json", "label_config.xml"
 _LOCAL = "/data/local-files/?d="
@@ -65,43 +72,44 @@ class LabelStudio(LabelFormat):
         return bool(items) and not items[0].name and isinstance(items[0].rough, dict) and "data" in items[0].rough
 
     def read(self, source: Source) -> LabelSet:
-        """What people have made (`annotations`), else `predictions`: brush regions, polygons, boxes.
+        """What people have made (`annotations`), else `predictions`: brush regions, polygons, rectangles, ellipses.
 
-        Classes are numbered as in `label_config.xml` beside the file, and further ones by name.
+        Classes are numbered as in `label_config.xml` beside the file, and further ones by name. A task that nobody
+        has labelled, or that was skipped, is no image without objects: it is listed.
 
         Raises:
             UsageError: it is no list of tasks.
         """
         file = source.path / _FILE if source.path.is_dir() else source.path
-        tasks, places, found = JsonFile(file), [], set()
-        for item in tasks.items():
-            task = tasks.value(item)
-            if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
-                raise UsageError(f"{file} has an entry that is no task; expected Label Studio's JSON, not JSON-MIN")
-            places.append((source.key_of(_file_name(task["data"])), item.start, item.end))
-            found |= {name for region in _regions(task) for name in _labels(region)}
+        shelf, labels = Shelf(), set[str]()
         names = _names_of(file.parent / _CONFIG)
-        names |= dict(enumerate(sorted(found - set(names.values())), max(names, default=-1) + 1))
-        ids = {name: class_id for class_id, name in names.items()}
-
-        def annotations() -> Iterator[Annotation | Failure]:
-            for key, start, end in sorted(places):
-                parse = functools.partial(_annotation, task=tasks.value_at(start, end), ids=ids, source=source)
-                yield guarded(key, str(file), parse)
-
-        return LabelSet(names, annotations())
+        entries: list[Entry] = []
+        failures: list[Failure] = []
+        for place, line, task in walk(file, levels=1):
+            if len(place) != 1 or not isinstance(task, dict) or not isinstance(task.get("data"), dict):
+                raise UsageError(f"{file}:{line}: this is no task; expected Label Studio's JSON, not JSON-MIN")
+            name, where = _file_name(task["data"]), f"{file}: task {task.get('id', line)}"
+            regions = _regions(task, source.remarks)
+            if regions is None:
+                failures.append(Failure(name or where, f"{where}: {_silence(task)}", expected=True))
+                continue
+            labels |= _labels_in(regions)
+            read = functools.partial(_read, shelf=shelf, place=shelf.put((task["data"], regions)), names=names)
+            entries.append(Entry(name, read, where))
+        class_ids(names, labels, source.remarks)
+        return LabelSet(names, entries=entries, failures=failures)
 
 
 def _task(rendering: Rendering) -> dict[str, Any]:
     annotation = rendering.annotation
     height, width = annotation.image_size
     regions, scores = [], []
-    for number, instance in enumerate(annotation.instances, 1):
+    for place, instance in enumerate(annotation.instances, 1):
         score = _score(instance.quality)
         scores += [score] if score is not None else []
         regions.append(
             {
-                "id": f"m{number}",
+                "id": f"m{place}",
                 "type": "brushlabels",
                 "from_name": "label",
                 "to_name": "image",
@@ -131,81 +139,237 @@ def _score(quality: Quality) -> float | None:
 
 
 def _file_name(data: Mapping[str, Any]) -> str:
-    """The image of a task: below the local storage's folder, or the last part of an address."""
-    url = next((str(data[name]) for name in ("image", "img", "photo", "url") if name in data), None)
-    if url is None:
-        url = next((value for value in data.values() if isinstance(value, str)), "")
-    parts = urlsplit(url)
-    if "local-files" in parts.path:
-        return parse_qs(parts.query, errors="surrogateescape")["d"][0]
-    return unquote(parts.path, errors="surrogateescape").rpartition("/")[2]
+    """What a task calls its image: a path or an address."""
+    named = [data[name] for name in ("image", "img", "photo", "url") if isinstance(data.get(name), str)]
+    return str(next(iter([*named, *(value for value in data.values() if isinstance(value, str))]), ""))
 
 
-def _regions(task: Mapping[str, Any]) -> list[Any]:
-    """Of the first annotation that was not cancelled, else of the first prediction."""
-    answers = [a for a in task.get("annotations") or [] if isinstance(a, dict) and not a.get("was_cancelled")]
-    answers += [p for p in task.get("predictions") or [] if isinstance(p, dict)]
-    return [region for region in (answers[0].get("result") or [] if answers else []) if isinstance(region, dict)]
+def _regions(task: Mapping[str, Any], remarks: Counter[str]) -> list[Any] | None:
+    """Of the first annotation that was not cancelled, else of the first prediction; None where there is none."""
+    made, guessed = (_answers(task.get(name)) for name in ("annotations", "predictions"))
+    answers = [answer for answer in made if not answer.get("was_cancelled")]
+    if len(answers) > 1:
+        remarks["tasks have several annotations, of which the first is read"] += 1
+    if not (answers := answers or guessed):
+        return None
+    result = answers[0].get("result")
+    return result if isinstance(result, list) else []
 
 
-def _labels(region: Mapping[str, Any]) -> list[str]:
-    value = region.get("value")
-    labels = value.get(region.get("type", "")) if isinstance(value, dict) else None
-    return [str(label) for label in labels] if isinstance(labels, list) else []
+def _answers(value: Any) -> list[dict[str, Any]]:
+    return [answer for answer in value if isinstance(answer, dict)] if isinstance(value, list) else []
 
 
-def _annotation(
-    key: str, file: str, *, task: Mapping[str, Any], ids: Mapping[str, int], source: Source
-) -> Annotation:
-    regions, data = _regions(task), task["data"]
-    sizes = [(int(r["original_height"]), int(r["original_width"])) for r in regions if "original_width" in r]
-    if sizes:
-        size = sizes[0]
-    elif isinstance(data.get("width"), int) and isinstance(data.get("height"), int):
-        size = data["height"], data["width"]
-    else:
-        size = source.size(key)
-    if size[0] * size[1] > source.max_pixels:
-        raise ValueError(f"{size[1]} x {size[0]} pixels are more than --max-pixels {source.max_pixels}")
-    instances = []
-    for region in regions:
-        mask, labels = _mask(region, size, source), _labels(region)
-        if mask is None:
-            continue
-        if len(labels) != 1:
-            raise ValueError(f"region {region.get('id')} has {len(labels)} labels; expected one")
-        meta = region.get("meta") or {}
-        score = region.get("score")
-        quality = quality_of(meta) if meta else Quality(detector_score=None if score is None else float(score))
-        instances.append(Instance(mask, ids[labels[0]], quality))
-    return Annotation(key, size, tuple(instances))
+def _silence(task: Mapping[str, Any]) -> str:
+    """Why nothing is known of a task's image."""
+    return "it was skipped" if _answers(task.get("annotations")) else "nobody has labelled it"
 
 
-def _mask(region: Mapping[str, Any], size: Size, source: Source) -> Mask | None:
-    """None for what is no area, such as a key point or a choice."""
-    kind, value = region.get("type"), region.get("value") or {}
-    if kind == "brushlabels":
-        return decode_brush(value["rle"], *size)
-    if kind == "polygonlabels":
-        points = np.array(value["points"], np.float64)
-        if points.ndim != 2 or len(points) < 3:
-            raise ValueError(f"a polygon of {len(points)} points; expected three or more")
-        return draw([points / 100], size)
-    if kind == "rectanglelabels" and not value.get("rotation"):
-        height, width = size
-        x, y = value["x"] / 100 * width, value["y"] / 100 * height
-        source.remarks["objects have no mask: their boxes were filled"] += 1
-        return box_mask((x, y, x + value["width"] / 100 * width, y + value["height"] / 100 * height), size)
-    source.remarks[f"regions are of the type {kind}, and were left out"] += 1
-    return None
+@dataclass
+class _Region:
+    """A shape with its labels, which may lie in results of their own under the same id."""
+
+    number: int
+    shape: Mapping[str, Any] | None = None
+    kind: str = ""
+    labels: list[Any] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    """Types of results that are no shape."""
+
+    def takes(self, result: Mapping[str, Any]) -> bool:
+        """Whether a shape with the same id is this region's."""
+        return self.shape is None or _geometry(self.shape) == _geometry(result)
+
+    def add_labels(self, kind: str, value: Any) -> None:
+        """The labels in the value of a result of that type."""
+        for name in dict.fromkeys((kind, "labels")) if isinstance(value, dict) else ():
+            if name.endswith("labels") and isinstance(value.get(name), list):
+                self.labels += [label for label in value[name] if label not in self.labels]
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        own = (self.shape or {}).get("id")
+        return f"region '{own:.40}'" if isinstance(own, str) else f"region {self.number}"
+
+
+def _geometry(result: Mapping[str, Any]) -> Any:
+    value = result.get("value")
+    return (
+        {name: own for name, own in value.items() if not name.endswith("labels")}
+        if isinstance(value, dict)
+        else value
+    )
+
+
+def _grouped(results: Sequence[Any]) -> list[_Region]:
+    """The regions of an annotation: results of one id are one, unless they have different shapes."""
+    regions: list[_Region] = []
+    latest: dict[str, _Region] = {}
+    for place, result in enumerate(results, 1):
+        members = result if isinstance(result, dict) else {}
+        kind, own, value = str(members.get("type") or "no type"), members.get("id"), members.get("value")
+        base = kind.removesuffix("labels")
+        has_shape = base in _SHAPES or base in _WITHOUT_AREA
+        region = latest.get(own) if isinstance(own, str) else None
+        if region is None or (has_shape and not region.takes(members)):
+            region = _Region(place)
+            regions.append(region)
+            if isinstance(own, str):
+                latest[own] = region
+        if has_shape:
+            region.shape, region.kind = members, base
+        elif kind != "labels":
+            region.others.append(kind)
+        region.add_labels(kind, value)
+    return regions
+
+
+def _labels_in(results: Sequence[Any]) -> set[str]:
+    found = set()
+    for region in _grouped(results):
+        with contextlib.suppress(ValueError):
+            if region.shape is not None:
+                found.add(_label(region))
+    return found
+
+
+def _label(region: _Region) -> str:
+    if len(region.labels) > 1:
+        raise ValueError(f"it has {len(region.labels)} labels; expected one")
+    return label_of(region.labels[0] if region.labels else None)
+
+
+def _read(key: str, *, shelf: Shelf, place: int, names: Mapping[int, str]) -> ReadImage:
+    """What a task says of its image."""
+    (data, results), ids = shelf.take(place), by_name(names)
+    size = next((size for result in results if all(size := _size_of(result))), _size_of_task(data))
+
+    def parse(region: _Region) -> LabelledObject | None:
+        shape = _shape(region, size if all(size) else None)
+        return LabelledObject(shape, ids[_label(region)], _quality(region.shape or {}), where=region.where)
+
+    objects, omitted = gather(((region.where, region) for region in _grouped(results)), parse)
+    return ReadImage(key, objects, size if all(size) else None, omitted)
+
+
+def _size_of(result: Any) -> Size:
+    """(height, width) as a result states them, 0 where it does not; before any turn."""
+    if not isinstance(result, dict):
+        return 0, 0
+    return side(result.get("original_height")), side(result.get("original_width"))
+
+
+def _size_of_task(data: Mapping[str, Any]) -> Size:
+    return side(data.get("height")), side(data.get("width"))
+
+
+def _quality(region: Mapping[str, Any]) -> Quality:
+    meta, score = region.get("meta"), region.get("score")
+    if isinstance(meta, dict) and meta:
+        return quality_of(meta)
+    return Quality(detector_score=None if score is None else number(score, "score"))
+
+
+def _shape(region: _Region, stated: Size | None) -> Shape:
+    """The shape of a region.
+
+    Raises:
+        NotUsedError: it has none, or none with an area, such as a key point or a choice.
+        ValueError: it is damaged.
+    """
+    if region.shape is None:
+        kinds = ", ".join(dict.fromkeys(region.others)) or "labels"
+        raise NotUsedError(f"a result of the type {kinds:.60} has no shape")
+    if region.kind in _WITHOUT_AREA:
+        raise NotUsedError(f"a region of the type {region.kind} has no area")
+    value, turn = region.shape.get("value"), number(region.shape.get("image_rotation") or 0, "image_rotation")
+    if not isinstance(value, dict):
+        raise ValueError(f"its value is {shown(value)}; expected a shape")
+    if turn % 90:
+        raise ValueError(f"image_rotation is {turn:g}; expected a multiple of 90")
+    if region.kind == "brush":
+        if turn % 360:
+            raise ValueError("a brush stroke in an image that was turned in Label Studio: turn it back there")
+        return Encoded(lambda image_size: decode_brush(value.get("rle"), *image_size), stated)
+    if region.kind == "polygon":
+        return Rings((_turned_back(ring_of(value.get("points")) / 100, turn),))
+    return _percent(region.kind, value, turn)
+
+
+def _turned_back(shares: Floats, turn: float) -> Floats:
+    """(K, 2) shares of an image that was shown turned clockwise by so many degrees, in the image as it is."""
+    x, y = shares.T
+    sides = {0: (x, y), 90: (y, 1 - x), 180: (1 - x, 1 - y), 270: (1 - y, x)}
+    return np.stack(sides[int(turn % 360)], 1)
+
+
+def _percent(kind: str, value: Mapping[str, Any], turn: float) -> Percent:
+    """A rectangle or an ellipse.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    names = ("x", "y", "width", "height") if kind == "rectangle" else ("x", "y", "radiusX", "radiusY")
+    x, y, across, down = (number(value.get(name), name) / 100 for name in names)
+    return Percent(kind == "ellipse", (x, y), (across, down), number(value.get("rotation") or 0, "rotation"), turn)
+
+
+@dataclass(frozen=True, slots=True)
+class Percent:
+    """A rectangle or an ellipse in shares of the image's size, as the image was shown: turned clockwise by `turn`.
+
+    `place`: x, y of the upper left corner, or of the ellipse's centre. `extent`: width and height, or radii.
+    `degrees`: its own turn, a rectangle's about that corner; on pixels, which are square, not on shares.
+    """
+
+    is_ellipse: bool
+    place: tuple[float, float]
+    extent: tuple[float, float]
+    degrees: float
+    turn: float
+
+    @property
+    def is_box(self) -> bool:
+        """See Shape."""
+        return not self.is_ellipse and not self.degrees % 90
+
+    def box(self, image_size: Size) -> XYXY | None:
+        """See Shape."""
+        return self._placed(image_size).box(image_size)
+
+    def mask(self, image_size: Size) -> Mask:
+        """See Shape."""
+        return self._placed(image_size).mask(image_size)
+
+    def scaled(self, x: float, y: float) -> Percent:
+        """See Shape."""
+        return self
+
+    def _placed(self, image_size: Size) -> Shape:
+        """In pixels of the image."""
+        height, width = image_size if not self.turn % 180 else image_size[::-1]
+        place = self.place[0] * width, self.place[1] * height
+        extent = self.extent[0] * width, self.extent[1] * height
+        if self.is_ellipse:
+            shown = Placed(*place, *extent, self.degrees)
+        else:
+            shown = rotated_box(place, extent, self.degrees)
+        x, y = _turned_back(np.array([[shown.x / width, shown.y / height]]), self.turn)[0].tolist()
+        placed = replace(shown, x=x * image_size[1], y=y * image_size[0], degrees=(self.degrees - self.turn) % 360)
+        return Ellipse(placed) if self.is_ellipse else turned_box(placed)
+
+
+_SHAPES = ("rectangle", "polygon", "ellipse", "brush")
+_WITHOUT_AREA = ("keypoint", "vector", "line")
 
 
 def _names_of(config: Path) -> dict[int, str]:
     if not config.is_file():
         return {}
     try:
-        root = ElementTree.parse(config).getroot()
-    except (ElementTree.ParseError, ValueError) as error:
+        root = read_xml(config)
+    except ValueError as error:
         raise UsageError(f"{config} is no labeling config: {error}") from error
-    values = [label.get("value") or "" for label in root.iter("Label")]
+    values = [label_of(label.get("value")) for label in root.iter("Label")]
     return dict(enumerate(dict.fromkeys(values)))

@@ -130,9 +130,13 @@ class Labels:
         entry = self._entries.get(key)
         return Path(entry.where) if entry is not None and self._labels.reread is not None else None
 
+    @cached_property
+    def _keys(self) -> list[str]:
+        return sorted({*self._entries, *self._read_at_once})
+
     def keys(self) -> list[str]:
         """The images that are spoken of and can be told, in order."""
-        return sorted({*self._entries, *self._read_at_once})
+        return self._keys
 
     @staticmethod
     def stated_size(image: ReadImage) -> Size | None:
@@ -175,7 +179,9 @@ class Labels:
         self.omitted.add(image.key, omitted)
         if omitted and not annotation.instances:
             lines = "; ".join(lines_of([("", one) for one in omitted]))
-            return Failure(image.key, f"no label is written: {lines}", all(one.expected for one in omitted))
+            return Failure(
+                image.key, f"no label is written: {lines}", expected=all(one.expected for one in omitted)
+            )
         if filled := sum(one.is_box for one in annotation.instances):
             self.source.remarks[FILLED] += filled
         return annotation
@@ -313,10 +319,9 @@ def matched(entries: Sequence[Entry], source: Source) -> tuple[dict[str, Entry],
 
 
 def _places(entries: Sequence[Entry]) -> str:
-    places = [f"'{entry.name}'" if entry.name != entries[0].name else entry.where for entry in entries]
-    if len(set(places)) < len(places):
-        places = [f"{entry.where} ('{entry.name}')" for entry in entries]
-    return " and ".join(dict.fromkeys(places))
+    places = dict.fromkeys(entry.where for entry in entries)
+    names = dict.fromkeys(f"'{entry.name}'" for entry in entries)
+    return " and ".join(places if len(places) > 1 else names)
 
 
 def _claims(entries: Sequence[Entry], source: Source) -> tuple[list[tuple[str, Entry]], list[Failure]]:
@@ -337,12 +342,15 @@ def _claims(entries: Sequence[Entry], source: Source) -> tuple[list[tuple[str, E
         else:
             left.append(entry)
     taken = {key for key, _ in found}
+    whole = bool(found)
     for entry in left:
-        alike = [key for key in names.alike(entry.name) or names.of_stem(entry.stem) if key not in taken]
+        alike = [
+            key for key in names.alike(entry.name, whole=whole) or names.of_stem(entry.stem) if key not in taken
+        ]
         if len(alike) == 1:
             found.append((alike[0], entry))
         else:
-            failures.append(Failure(entry.name, _no_image(alike, source)))
+            failures.append(Failure(entry.name, _no_image(alike, source), images=tuple(alike)))
     return found, failures
 
 

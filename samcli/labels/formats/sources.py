@@ -32,6 +32,8 @@ class Failure:
 
     key: str
     reason: str
+    images: tuple[str, ...] = ()
+    """Keys of images that it may be about."""
     expected: bool = False
     """Nothing is wrong: its objects are all of kinds that are not asked for, or nobody has labelled it."""
 
@@ -69,6 +71,8 @@ class Source:
     crowds: str = "drop"
     sizes_elsewhere: bool = False
     """Whether images need not be at hand: who reads knows their sizes."""
+    names: Mapping[int, str] | None = None
+    """Class names that a user gives, instead of those beside label files."""
     known: Collection[str] | None = None
     """Keys of the images, where they are known without their folder."""
     remarks: Counter[str] = field(default_factory=Counter)
@@ -158,16 +162,20 @@ class Source:
             return [_entry(name[: len(name) - len(suffix)], file, parse) for name, file in sorted(files)], []
         layout, listing = Layout(Path(), top), Listing()
         entries: list[Entry] = []
-        seen: set[str] = set()
+        lost: list[Failure] = []
+        seen: dict[str, str] = {}
         for key in self.keys:
-            names = [layout.label(key, suffix, whole_name=whole) for whole in (True, False)]
-            file = next((name for name in names if name not in seen and listing.has(name)), None)
+            own, shared = (layout.label(key, suffix, whole_name=whole) for whole in (True, False))
+            file = next((name for name in (own, shared) if listing.has(name)), None)
             if file is None:
                 self.remarks["images have no labels and were left out"] += 1
-                continue
-            seen.add(file)
-            entries.append(_entry(key, file, parse))
-        lost = [
+            elif file in seen:  # their objects are surely not in the same places
+                remedy = f"name this one's {posixpath.basename(own)}"
+                lost.append(Failure(key, f"{file} is the label file of {seen[file]}; {remedy}"))
+            else:
+                seen[file] = key
+                entries.append(_entry(key, file, parse))
+        lost += [
             Failure(name, f"a label file without an image in {self.images or 'the input'}")
             for name, file in label_files(top, suffix)
             if file not in seen and Path(file).name not in _NO_LABELS

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,8 +13,12 @@ from xml.etree import ElementTree
 from samcli.labels.class_names import complete
 from samcli.labels.formats.base import LabelFormat, Rendering, plain_text
 from samcli.labels.formats.index_maps import class_map, map_png, masks_of, palette, read_map
-from samcli.labels.formats.sources import LabelSet, Source, box_mask, first_file, label_files
-from samcli.types import Annotation, Instance
+from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file, label_files
+from samcli.labels.label_texts import by_name, class_ids, label_of
+from samcli.labels.objects import Box, Entry, LabelledObject, Pixels, ReadImage, Shape, gather
+from samcli.labels.placed_shapes import PixelRings, turned_box
+from samcli.labels.shapes import Floats, Placed, number, ring_of, side
+from samcli.labels.xml_files import read_xml, text_of
 
 _BOXES, _CLASSES, _OBJECTS = "Annotations/.xml", "SegmentationClass/.png", "SegmentationObject/.png"
 _LABEL_MAP = "labelmap.txt"
@@ -71,34 +77,104 @@ class Voc(LabelFormat):
         return any(file is not None and _is_annotation(file) for file in files)
 
     def read(self, source: Source) -> LabelSet:
-        """Objects with their masks; without `SegmentationObject` of an image, its boxes are filled.
+        """Objects with their masks, polygons, rotated boxes (roLabelImg) or boxes, in this order.
 
         Classes are numbered as in `labelmap.txt`, and further ones by name.
         """
         suffix = _BOXES if (source.folder / "Annotations").is_dir() else ".xml"
-        names = _label_map(source.folder / _LABEL_MAP)
-        new = {name for _, file in label_files(source.folder, suffix) for name in _class_names(file)}
-        names |= dict(enumerate(sorted(new - set(names.values())), max(names, default=-1) + 1))
-        ids = {name: class_id for class_id, name in names.items()}
+        names, labels = _label_map(source.folder / _LABEL_MAP), set[str]()
+        entries: list[Entry] = []
+        failures: list[Failure] = []
+        for relative, file in sorted(label_files(source.folder, suffix)):
+            try:
+                root = _root(file)
+            except ValueError as error:
+                failures.append(Failure(relative, f"{file}: {error}"))
+                continue
+            labels |= {label_of(text_of(entry, "name")) for entry in root.findall("object")}
+            stem = posixpath.splitext(relative)[0]
+            drawing = source.folder / f"SegmentationObject/{stem}.png" if suffix == _BOXES else None
+            read = functools.partial(_read, file=file, drawing=drawing, names=names)
+            entries.append(_entry(root, stem, file, source, read))
+        class_ids(names, labels, source.remarks)
+        return LabelSet(names, entries=entries, failures=failures)
 
-        def parse(relative: str, file: str) -> Annotation:
-            root = ElementTree.parse(file).getroot()
-            key = source.key_for(relative, _text(root, "filename").replace("\\", "/"))
-            size = int(_text(root, "size/height")), int(_text(root, "size/width"))
-            drawing = source.folder / "SegmentationObject" / posixpath.splitext(relative)[0]
-            drawing = drawing.with_name(drawing.name + ".png")
-            masks = masks_of(read_map(drawing), void=_VOID) if suffix == _BOXES and drawing.is_file() else {}
-            instances = []
-            for number, entry in enumerate(root.iter("object"), 1):
-                mask = masks.get(number)
-                if mask is None:
-                    source.remarks["objects have no mask: their boxes were filled"] += 1
-                    x1, y1, x2, y2 = (float(_text(entry, f"bndbox/{side}")) for side in _SIDES)
-                    mask = box_mask((x1 - 1, y1 - 1, x2, y2), size)
-                instances.append(Instance(mask, ids[_text(entry, "name")]))
-            return Annotation(key, size, tuple(instances))
 
-        return LabelSet(names, source.of_files(suffix, parse))
+def _root(file: str) -> ElementTree.Element:
+    """The root of an annotation file.
+
+    Raises:
+        ValueError: it is none.
+    """
+    root = read_xml(file)
+    if root.tag != "annotation":
+        raise ValueError(f"its root is <{root.tag:.40}>; expected <annotation>")
+    return root
+
+
+def _entry(
+    root: ElementTree.Element, stem: str, file: str, source: Source, read: Callable[[str], ReadImage]
+) -> Entry:
+    """The image beside the file, or in the same folder below the images, by its name; else by the file's own."""
+    name = (text_of(root, "filename") or "").replace("\\", "/")
+    beside = posixpath.join(posixpath.dirname(stem), posixpath.basename(name)) if name else ""
+    if source.images is None:
+        return Entry(beside, read, file, stem=stem)
+    return Entry(name or stem, read, file, keys=(beside,) if name else (), stem=stem)
+
+
+def _read(key: str, *, file: str, drawing: Path | None, names: Mapping[int, str]) -> ReadImage:
+    """What a file says of its image."""
+    root, ids = _root(file), by_name(names)
+    size = side(text_of(root, "size/height")), side(text_of(root, "size/width"))
+    drawn = drawing is not None and drawing.is_file()
+    masks = masks_of(read_map(drawing, size if all(size) else None), void=_VOID) if drawing and drawn else {}
+
+    def parse(item: tuple[int, ElementTree.Element]) -> LabelledObject:
+        number, entry = item
+        shape: Shape = Pixels(masks[number]) if number in masks else _shape(entry)
+        return LabelledObject(shape, ids[label_of(text_of(entry, "name"))], where=_where(*item))
+
+    numbered = list(enumerate(root.findall("object"), 1))
+    objects, omitted = gather(((_where(*item), item) for item in numbered), parse)
+    return ReadImage(key, objects, size if all(size) else None, omitted)
+
+
+def _where(number: int, entry: ElementTree.Element) -> str:
+    name = text_of(entry, "name")
+    return f"object {number} '{name:.40}'" if name else f"object {number}"
+
+
+def _shape(entry: ElementTree.Element) -> Shape:
+    """Of an object without a mask.
+
+    Raises:
+        ValueError: it has none, or a damaged one.
+    """
+    rings = [ring for polygon in entry.findall("polygon") if (ring := _ring(polygon)) is not None]
+    if rings:
+        return PixelRings(tuple(rings))
+    if (turned := entry.find("robndbox")) is not None:
+        x, y, width, height, angle = (number(text_of(turned, tag), tag) for tag in ("cx", "cy", "w", "h", "angle"))
+        return turned_box(Placed(x, y, width / 2, height / 2, math.degrees(angle)))
+    if (box := entry.find("bndbox")) is None:
+        raise ValueError("it has neither bndbox nor polygon")
+    x1, y1, x2, y2 = (number(text_of(box, tag), tag) for tag in _SIDES)
+    return Box((x1 - 1, y1 - 1, x2, y2))
+
+
+def _ring(polygon: ElementTree.Element) -> Floats | None:
+    """(K, 2) of `x1 y1 x2 y2 ...` or of `pt` with x and y; None of an element without any of these.
+
+    Numbers count pixels from 1, as those of boxes.
+    """
+    values = {child.tag: (child.text or "").strip() for child in polygon}
+    count = sum(tag[:1] == "x" and tag[1:].isdecimal() for tag in values)
+    pairs: list[list[str | None]] = [
+        [values[f"x{i}"], values.get(f"y{i}")] for i in range(1, count + 1) if f"x{i}" in values
+    ]
+    pairs = pairs or [[text_of(point, "x"), text_of(point, "y")] for point in polygon.findall("pt")]
+    return ring_of(pairs) - 0.5 if pairs else None
 
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -129,26 +205,11 @@ def _add(parent: ElementTree.Element, **values: str | int) -> None:
         ElementTree.SubElement(parent, name).text = plain_text(str(value))
 
 
-def _text(element: ElementTree.Element, path: str) -> str:
-    found = element.findtext(path)
-    if found is None or not found.strip():
-        raise ValueError(f"<{element.tag}> has no {path}")
-    return found.strip()
-
-
 def _is_annotation(file: Path) -> bool:
     try:
-        return ElementTree.parse(file).getroot().tag == "annotation"
-    except (OSError, ElementTree.ParseError, ValueError):
+        return read_xml(file).tag == "annotation"
+    except ValueError:
         return False
-
-
-def _class_names(file: str) -> set[str]:
-    """Those in one file; none of a damaged one, which fails when its turn comes."""
-    try:
-        return {(entry.findtext("name") or "").strip() for entry in ElementTree.parse(file).iter("object")} - {""}
-    except (OSError, ElementTree.ParseError, ValueError):
-        return set()
 
 
 def _label_map(path: Path) -> dict[int, str]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any
 import yaml
 
 from samcli.errors import UsageError
-from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, load_yaml, names_beside
+from samcli.labels.class_names import DATA_YAML, load_yaml, names_beside
 from samcli.labels.formats.base import LabelFormat, Rendering, box_inside
 from samcli.labels.formats.sources import LabelSet, Source, text_labels
 from samcli.labels.objects import LabelledObject, ReadImage, gather
@@ -44,7 +43,7 @@ class _Yolo(LabelFormat):
         Each row is an object: parts that were written as rows of their own stay apart.
         """
         folder = _label_folder(source.path)
-        names = names_beside(folder)
+        names = dict(source.names) if source.names is not None else names_beside(folder)
         if not names:
             source.remarks["folder of labels has no data.yaml or classes.txt: numbers stand for class names"] += 1
         if source.keys is None and not source.sizes_elsewhere:
@@ -59,6 +58,8 @@ class _Yolo(LabelFormat):
 
 class YoloFormat(_Yolo):
     """Ultralytics' segmentation labels, and the `data.yaml` that its trainer is given."""
+
+    makes_polygons = True
 
     loses = frozenset({"borders", "empty", "repeated", "scores"})
 
@@ -118,7 +119,9 @@ def yolo_rows(rendering: Rendering) -> bytes:
 
 
 def lists_images_elsewhere(folder: Path) -> bool:
-    """Whether it is a data set in which text files list the images, as CVAT exports it, without the images."""
+    """Whether it is a data set in which text files list the images, as CVAT exports it."""
+    if (folder / "obj.names").is_file() and any(folder.glob("obj_*_data")):
+        return True
     if not (folder / "labels").is_dir() or (folder / "images").is_dir():
         return False
     try:
@@ -129,9 +132,10 @@ def lists_images_elsewhere(folder: Path) -> bool:
 
 
 def image_lists(data_yaml: Any) -> list[str]:
-    """The text files that a `data.yaml` says its images are listed in."""
-    said = [data_yaml.get(split) for split in SPLIT_FOLDERS] if isinstance(data_yaml, dict) else []
-    return [file for file in said if isinstance(file, str) and file.endswith(".txt")]
+    """The text files that a `data.yaml` says its images are listed in, whatever the subsets are called."""
+    said = data_yaml.values() if isinstance(data_yaml, dict) else []
+    files = [file for value in said for file in (value if isinstance(value, list) else [value])]
+    return [file for file in files if isinstance(file, str) and file.endswith(".txt")]
 
 
 def _are_numbers(words: list[str]) -> bool:
@@ -156,12 +160,12 @@ def read_rows(key: str, data: bytes, names: Mapping[int, str], file: str) -> Rea
         UnicodeDecodeError: it is no text.
     """
     rows = ((f"{file}:{number}", line) for number, line in numbered_rows(data))
-    objects, omitted = gather(rows, functools.partial(_object, names=names))
+    objects, omitted = gather(((where, (where, line)) for where, line in rows), lambda row: _object(*row, names))
     return ReadImage(key, objects, omitted=omitted)
 
 
-def _object(line: str, names: Mapping[int, str]) -> LabelledObject:
+def _object(where: str, line: str, names: Mapping[int, str]) -> LabelledObject:
     row = read_row(line)
     if names and row.class_id not in names:
         raise ValueError(f"class {row.class_id} has no name; names has {len(names)}, {min(names)} to {max(names)}")
-    return LabelledObject(row, row.class_id, Quality(detector_score=row.score))
+    return LabelledObject(row, row.class_id, Quality(detector_score=row.score), where=where)

@@ -213,8 +213,7 @@ def test_read__takes_the_base_name_of_a_path_elsewhere(tmp_path: Path) -> None:
     [
         ("", "it is empty"),
         ('{"images": [}', "instances.json:1: not JSON"),
-        ('{"images": ["a.jpg"]}', "images has 'a.jpg'; expected objects"),
-        ('{"images": [{"id": 1}]}', "an image has no file_name"),
+        ('{"images": ["a.jpg"]}', 'images has "a.jpg"; expected objects'),
         ('{"annotations": [{"image_id": 1}]}', "lists no images"),
     ],
 )
@@ -225,12 +224,19 @@ def test_read__says_what_is_wrong_with_a_file(text: str, problem: str, tmp_path:
         read_labels("coco", Source(file))
 
 
+def test_image_without_a_name__fails_and_the_others_are_read(tmp_path: Path) -> None:
+    file = write(tmp_path, images=[{"id": 1}, IMAGE], annotations=[annotated()], categories=[CAT])
+    good, bad = read_labels("coco", Source(file)).annotations
+    assert (good.key, len(good.instances)) == ("1.png", 1)
+    assert isinstance(bad, Failure) and "it has no file_name" in bad.reason
+
+
 def test_our_file__also_serves_as_prompts(tmp_path: Path) -> None:
-    from samcli.prompts.coco import is_coco, read_coco
+    from samcli.prompts import open_prompts
 
     path = write_labels("coco", tmp_path, ANNOTATIONS) / "annotations.json"
-    assert is_coco(path, path.read_text())
-    assert read_coco(path, path.read_text()).names == NAMES
+    source = open_prompts(path)
+    assert (source.recipe()["prompts"], source.names) == ("coco", NAMES)
 
 
 @given(st.integers(0, 3))

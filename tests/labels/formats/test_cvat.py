@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -81,13 +82,14 @@ def test_folder_called_images_in_a_key__is_part_of_it(tmp_path: Path) -> None:
     assert (conversion.images, conversion.notes) == (2, [])
 
 
-def test_image_with_two_label_files__is_refused(tmp_path: Path) -> None:
+def test_image_with_two_label_files__is_a_failure_that_names_both(tmp_path: Path) -> None:
     write_images(tmp_path / "images", [replace(NEAR[0], key="1.png")])
     lists = {"train.txt": "data/images/train/1.png\n", "val.txt": "data/images/val/1.png\n"}
     rows = {"labels/train/1.txt": ROW, "labels/val/1.txt": ROW}
     task = export(tmp_path / "task", {**lists, **rows}, names="names: {0: cat, 1: cat}\nval: val.txt\n")
-    with pytest.raises(UsageError, match=r"two label files for the image 1\.png"):
-        convert(task, tmp_path / "out", ConvertOptions(format=("coco",)))
+    conversion = convert(task, tmp_path / "out", ConvertOptions(format=("coco",)))
+    assert (conversion.images, conversion.exit_status) == (0, 3)
+    assert all(f"labels/{name}/1.txt" in conversion.failures["1.png"] for name in ("train", "val"))
 
 
 def test_damaged_row__is_left_out_alone(tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ def test_damaged_row__is_left_out_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "reason"),
     [
-        ("data.yaml", "has no data.yaml; expected CVAT's"),
+        ("data.yaml", "has no data.yaml, obj.names or annotations.xml"),
         ("train.txt", "has no train.txt, which lists the images"),
         ("images", "give their folder with --images"),
     ],
@@ -131,3 +133,70 @@ def test_zip__that_is_damaged_is_refused_in_a_line(tmp_path: Path) -> None:
         detect_format(tmp_path / "x.zip")
     with pytest.raises(UsageError, match=r"cannot read .*x\.zip"):
         convert(tmp_path / "x.zip", tmp_path / "out", ConvertOptions(format=("coco",), source_format="cvat"))
+
+
+def zipped(folder: Path) -> Path:
+    file = folder.with_suffix(".zip")
+    with zipfile.ZipFile(file, "w") as archive:
+        for path in sorted(folder.rglob("*.*")):
+            archive.write(path, path.relative_to(folder).as_posix())
+    return file
+
+
+def test_subsets_of_any_name__are_read_and_label_files_that_no_list_names_are_counted(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", [replace(NEAR[0], key=f"{name}.png") for name in "abc"])
+    files = {
+        "train.txt": "data/images/train/a.png\n",
+        "night shift.txt": "data/images/night shift/b.png\n",
+        "labels/train/a.txt": ROW,
+        "labels/night shift/b.txt": ROW,
+        "labels/lost/c.txt": ROW,
+    }
+    task = export(tmp_path / "task", files, names="names: [cat, dog]\nnight shift: night shift.txt\n")
+    conversion = convert(
+        zipped(task), tmp_path / "out", ConvertOptions(format=("coco",), images=str(tmp_path / "images"))
+    )
+    assert (conversion.images, conversion.failures) == (2, {})
+    assert "1 label files are named by no list of images and were left out" in conversion.notes
+
+
+@pytest.mark.parametrize("form", ["zip", "folder", "folder with its images"])
+def test_yolo_1_1__has_its_names_and_lists_in_files_of_its_own(form: str, tmp_path: Path) -> None:
+    task = tmp_path / "task"
+    (task / "obj_train_data" / "deep").mkdir(parents=True)
+    (task / "obj.data").write_text("classes = 2\ntrain = data/train.txt\nnames = data/obj.names\n")
+    (task / "obj.names").write_text("cat\ndog\n")
+    (task / "train.txt").write_text("data/obj_train_data/a.png\ndata/obj_train_data/deep/b.png\n")
+    (task / "obj_train_data" / "a.txt").write_text("1 0.5 0.5 0.2 0.2\n")
+    (task / "obj_train_data" / "deep" / "b.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    place = task / "obj_train_data" if form == "folder with its images" else tmp_path / "images"
+    images = write_images(place, [replace(NEAR[2], key=key) for key in ("a.png", "deep/b.png")])
+    labels = zipped(task) if form == "zip" else task
+    assert detect_format(labels) == "cvat"
+    names, found = read_all("cvat", labels, task if form == "folder with its images" else images)
+    assert names == {0: "cat", 1: "dog"}
+    assert [[i.class_id for i in one.instances] for one in found] == [[1], [0]]
+
+
+@pytest.mark.parametrize("different", [False, True])
+def test_coco_in_a_zip__is_read_with_all_its_subsets(different: bool, tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", [replace(NEAR[2], key=f"{name}.png") for name in "ab"])
+    (tmp_path / "task" / "annotations").mkdir(parents=True)
+    for name in "ab":
+        content = {
+            "images": [{"id": 1, "file_name": f"{name}.png", "height": 60, "width": 90}],
+            "categories": [{"id": 1, "name": "dog" if different and name == "b" else "cat"}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 30], "iscrowd": 0}],
+        }
+        (tmp_path / "task" / "annotations" / f"instances_{name}.json").write_text(json.dumps(content))
+    labels = zipped(tmp_path / "task")
+    assert detect_format(labels) == "cvat"
+    if different:
+        with pytest.raises(UsageError, match="different classes"):
+            read_all("cvat", labels, images)
+    else:
+        _, found = read_all("cvat", labels, images)
+        assert [(one.key, one.instances[0].mask.box) for one in found] == [
+            ("a.png", (10, 10, 30, 40)),
+            ("b.png", (10, 10, 30, 40)),
+        ]

@@ -131,9 +131,7 @@ def test_data_yaml__gives_back_any_name(name: str) -> None:
 
 
 def test_formats__are_known_by_the_names_of_the_option() -> None:
-    import dataclasses
 
-    from samcli.config import LabelOptions
+    from samcli.config import FORMAT_NAMES
 
-    (entry,) = (entry for entry in dataclasses.fields(LabelOptions) if entry.name == "format")
-    assert set(entry.metadata["choices"]) == set(FORMATS)
+    assert set(FORMAT_NAMES) == set(FORMATS)

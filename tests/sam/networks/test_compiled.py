@@ -117,7 +117,7 @@ def test_compile__is_decided_by_device_and_images_and_what_is_here(
 ) -> None:
     monkeypatch.setattr("samcli.sam.devices.choose_device", lambda _: torch.device(device))
     monkeypatch.setattr(compiled, "why_not_compile", lambda _: reason)
-    assert segmenting.is_compiled(AutoAnnotateOptions(compile=asked), images) == (wanted and reason is None)
+    assert segmenting.is_compiled(AutoAnnotateOptions.of(compile=asked), images) == (wanted and reason is None)
     told = [f"--compile on: {reason} here; going on without"] if reason and asked == "on" else []
     assert [record.message for record in caplog.records] == told
 

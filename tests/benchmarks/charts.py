@@ -1,4 +1,4 @@
-"""Charts of what was measured: bars for the table, curves for growth, bars against a line for the targets."""
+"""Draw what was measured: bars for the race, curves for growth, bars against a line for the targets."""
 
 from __future__ import annotations
 
@@ -7,24 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samcli.bench.comparison import Comparison
-from samcli.bench.growth import Curve, Growth
 from samcli.bench.rotation import Spread
 from samcli.bench.setup import TASKS
-from samcli.bench.targets import Target, Targets
 from samcli.plots import save_figure
 
 if TYPE_CHECKING:
+    from growth import Curve
     from matplotlib.axes import Axes
-
-
-def draw(result: Comparison | Growth | Targets, target: Path) -> None:
-    """The chart that suits the result, as PNG, SVG or PDF."""
-    if isinstance(result, Comparison):
-        draw_comparison(result, target)
-    elif isinstance(result, Growth):
-        draw_growth(result.curves, target)
-    else:
-        draw_targets(result, target)
+    from targets import Target, Targets
 
 
 def draw_comparison(result: Comparison, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""segment-anything, Ultralytics and transformers as their makers say that they are to be used, in fp32.
+"""Run segment-anything, Ultralytics and transformers as their makers document it, in fp32.
 
 Each gets the same weights and the same decoded pixels as samcli, and the options at which it does the same work.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ import torch
 from samcli.bench.base import Contender, pickled_network
 from samcli.bench.pictures import draw_boxes
 from samcli.bench.random_weights import transformers_config
-from samcli.bench.setup import Setup, UnsupportedError, check_peer
+from samcli.bench.setup import Setup, UnsupportedError
 from samcli.checkpoints.pickles import PickledNetwork
+from samcli.errors import UsageError
 from samcli.sam.networks import read_checkpoint
 from samcli.sam.networks.base import count
 from samcli.sam.networks.hugging_face import is_hugging_face_sam, meta_name, to_meta_names
@@ -29,6 +32,28 @@ from samcli.types import Image
 Tensors = Mapping[str, torch.Tensor]
 
 _TASKS = ("encode", "box", "everything")
+
+PEERS = {
+    "segment-anything": "segment_anything",
+    "ultralytics": "ultralytics",
+    "transformers": "transformers",
+}
+"""The tools that samcli is compared with, and the module of each."""
+
+
+def check_peer(tool: str) -> None:
+    """Refuse a peer that is not installed.
+
+    Raises:
+        UsageError: it names the extra.
+    """
+    if find_spec(PEERS[tool]) is None:
+        raise UsageError(f"{tool} is not installed: pip install 'samcli[bench]'")
+
+
+def peer_setup(setup: Setup, tool: str) -> Setup:
+    """Return the setup for a peer: this file serves it in a process of its own."""
+    return replace(setup, tool=tool, program=(__file__,))
 
 
 def load_peer(setup: Setup) -> Contender:
@@ -333,3 +358,9 @@ class UltralyticsFinder:
 def _bgr(image: Image) -> np.ndarray[Any, Any]:
     """Pixels as Ultralytics takes arrays."""
     return np.ascontiguousarray(image.pixels[..., ::-1])
+
+
+if __name__ == "__main__":
+    from samcli.bench.worker import main
+
+    main(load_peer)

@@ -1,4 +1,4 @@
-"""The peers' whole commands, as a process that samcli's are timed against: `python -m samcli.bench.peer_commands`.
+"""Run a whole command of a peer, for `targets.py` to time: `python tests/benchmarks/peer_commands.py`.
 
     amg PHOTOS SAM OUT POINTS_PER_SIDE DEVICE
     auto-annotate PHOTOS DET SAM OUT MAX_DET DEVICE
@@ -18,9 +18,8 @@ def amg(photos: str, sam: str, out: str, points: str, device: str) -> None:
     """Masks of everything in a folder of images, a JSON file each."""
     import cv2
     import torch
+    from peers import segment_anything_sam
     from segment_anything import SamAutomaticMaskGenerator
-
-    from samcli.bench.peers import segment_anything_sam
 
     network = segment_anything_sam(torch.load(sam, map_location="cpu", weights_only=True)).to(device)
     generator = SamAutomaticMaskGenerator(network, points_per_side=int(points), output_mode="coco_rle")

@@ -1,4 +1,10 @@
-"""Curves: seconds and peak memory as one thing grows and all else stays. Tiny models: the rest shows the more."""
+"""Measure seconds and peak memory as one thing grows and all else stays the same; tiny models.
+
+    python tests/benchmarks/growth.py [--only images,prompts] [--extent 0.1] [--chart growth.svg]
+
+A curve is linear or better where from each point to the next neither time nor peak memory grows faster than size to
+the power of 1.1.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +19,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import charts
+from settings import Call, Settings, read_call
+
 from samcli.bench.commands import Finished, run_command, samcli_command
-from samcli.bench.comparison import machine
+from samcli.bench.comparison import machine, words
 from samcli.bench.pictures import write_picture, write_pictures
 from samcli.bench.rotation import Watch, run_rotation, started
 from samcli.bench.setup import OWN, Setup
-from samcli.config import BenchOptions
+from samcli.cli.report.benchmark import new_console, new_table, print_legend
 from samcli.errors import SamcliError
 from samcli.sam.devices import choose_device
 
@@ -90,7 +99,7 @@ class Axis:
     unit: str
     what: str
     sizes: tuple[float, ...]
-    measure: Callable[[float, Path, BenchOptions], Point]
+    measure: Callable[[float, Path, Settings], Point]
 
     def within(self, extent: float) -> list[float]:
         """The sizes up to that share of the longest, that one included."""
@@ -103,18 +112,18 @@ class Growth:
     """Curves, and on what they were measured."""
 
     machine: dict[str, Any]
-    options: BenchOptions
+    options: Settings
     curves: list[Curve]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         curves = [curve.as_dict() for curve in self.curves]
-        return {"machine": self.machine, "options": asdict(self.options), "growth": curves}
+        return {"machine": self.machine, "options": self.options.values(), "growth": curves}
 
 
 def measure_growth(
     names: Sequence[str],
-    options: BenchOptions,
+    options: Settings,
     watch: Watch = lambda line: None,
     keep: Callable[[Growth], None] = lambda result: None,
 ) -> Growth:
@@ -140,13 +149,13 @@ def _point(size: float, done: Finished) -> Point:
     return Point(size, done.seconds, done.cpu_seconds, done.peak_mb)
 
 
-def _images(size: float, folder: Path, options: BenchOptions) -> Point:
+def _images(size: float, folder: Path, options: Settings) -> Point:
     """A whole run over that many images."""
     images = many_pictures(folder / "images", int(size))
     return _point(size, run_command(annotate_command(images, options), threads=options.threads))
 
 
-def annotate_command(images: Path, options: BenchOptions) -> list[str]:
+def annotate_command(images: Path, options: Settings) -> list[str]:
     """auto-annotate with the tiny models."""
     return samcli_command(
         "auto-annotate", images, *_TINY, "--imgsz", 320, "--device", options.device, "--precision",
@@ -172,7 +181,7 @@ def link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _prompts(size: float, folder: Path, options: BenchOptions) -> Point:
+def _prompts(size: float, folder: Path, options: Settings) -> Point:
     """That many boxes of one image that is encoded."""
     paths = write_pictures(folder, 1)
     setup = _setup(paths, options, int(size))
@@ -183,14 +192,14 @@ def _prompts(size: float, folder: Path, options: BenchOptions) -> Point:
     return Point(size, min(box.seconds), min(box.cpu_seconds), box.peak_mb)
 
 
-def _setup(paths: Sequence[Path], options: BenchOptions, boxes: int) -> Setup:
+def _setup(paths: Sequence[Path], options: Settings, boxes: int) -> Setup:
     return Setup(
         OWN, "tiny", "tiny", tuple(map(str, paths)), device=str(choose_device(options.device)),
         precision=options.precision, threads=options.threads, boxes=boxes,
     )  # fmt: skip
 
 
-def _pixels(size: float, folder: Path, options: BenchOptions) -> Point:
+def _pixels(size: float, folder: Path, options: Settings) -> Point:
     """Decode one image of that many megapixels, ten boxes, polygons, write."""
     height = int((size * 1e6 / 1.5) ** 0.5)
     path = write_picture(folder / "image.jpg", 0, (height, int(height * 1.5)))
@@ -208,7 +217,7 @@ def _pixels(size: float, folder: Path, options: BenchOptions) -> Point:
     return Point(size, min(seconds), min(cpu_seconds), peak)
 
 
-def _journal(size: float, folder: Path, options: BenchOptions) -> Point:
+def _journal(size: float, folder: Path, options: Settings) -> Point:
     """`samcli status` of a run with that many lines; the images need not be there."""
     labels = _begun_run(folder, options)
     journal = labels / ".samcli" / "journal.jsonl"
@@ -218,7 +227,7 @@ def _journal(size: float, folder: Path, options: BenchOptions) -> Point:
     return _point(size, run_command(samcli_command("status", labels, "--json")))
 
 
-def _begun_run(folder: Path, options: BenchOptions) -> Path:
+def _begun_run(folder: Path, options: Settings) -> Path:
     """The output folder of a finished run over one picture, `000/0.jpg`."""
     write_picture(folder / "images" / "000" / "0.jpg", 0, _SMALL)
     run_command(annotate_command(folder / "images", options))
@@ -234,7 +243,7 @@ def _line(line: dict[str, Any], key: str) -> str:
     return json.dumps({**line, "key": key}, separators=(",", ":")) + "\n"
 
 
-def measure_resume(size: float, folder: Path, options: BenchOptions) -> Point:
+def measure_resume(size: float, folder: Path, options: Settings) -> Point:
     """A run that finds all of that many images done. They, their labels and records are links to one of each."""
     labels = _begun_run(folder, options)
     images, records = folder / "images", labels / ".samcli" / "records"
@@ -269,3 +278,38 @@ AXES = {
     ),
 }  # fmt: skip
 """What grows."""
+
+
+def print_growth(result: Growth) -> None:
+    """Print each curve's points, its steepest step, and whether it is linear or better."""
+    console = new_console()
+    for curve in result.curves:
+        table = new_table(curve.unit, "seconds", "CPU seconds", "peak MB", "ms each")
+        for point in curve.points:
+            each = 1000 * point.seconds / point.size
+            figures = (f"{point.seconds:.2f}", f"{point.cpu_seconds:.2f}", f"{point.peak_mb:,.0f}", f"{each:.3g}")
+            table.add_row(f"{point.size:,g}", *figures)
+        console.print(f"{curve.name}: {curve.what}", style="bold")
+        console.print(table)
+        if len(curve.points) > 1:
+            verdict = "[green]linear or better[/]" if curve.is_linear else "[red]steeper than linear[/]"
+            console.print(
+                f"{verdict}: in the steepest step time grows as size to the power of {curve.slope:.2f}, memory as "
+                f"size to the power of {curve.memory_slope:.2f} (limit {LINEAR:g})",
+                soft_wrap=True,
+            )
+        console.print()
+    print_legend(console, "ms each: all seconds divided by size, start included.", result.machine)
+
+
+def main(call: Call) -> None:
+    """Measure the curves that were asked for and print them."""
+    names = words(call.settings.only, AXES, "--only") or list(AXES)
+    result = measure_growth(names, call.settings, call.watch, lambda so_far: call.keep(so_far.as_dict()))
+    if call.chart:
+        charts.draw_growth(result.curves, call.chart)
+    print_growth(result)
+
+
+if __name__ == "__main__":
+    main(read_call(__doc__))

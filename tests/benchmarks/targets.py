@@ -1,4 +1,6 @@
-"""The project's targets: each with how it is measured here, and what it has to reach.
+"""Measure the project's targets: each row with how it is measured, and the limit that it has to reach.
+
+    python tests/benchmarks/targets.py PHOTOS [--only encode,exact-box] [--extent 0.1] [--output targets.json]
 
 Rows share what they can: one group of measurements serves all rows that are about it. Groups hold the same photos,
 the same weights (random ones where a file is not here: speed does not depend on them), and take turns.
@@ -17,16 +19,20 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import charts
+from growth import AXES, Point, annotate_command, many_pictures, measure_resume
+from peers import check_peer, peer_setup
+from settings import Call, Settings, read_call
+
 from samcli.bench.commands import Finished, run_command, samcli_command
-from samcli.bench.comparison import bench_images, machine, profile
-from samcli.bench.growth import AXES, Point, annotate_command, many_pictures, measure_resume
+from samcli.bench.comparison import bench_images, machine, profile, words
 from samcli.bench.models import random_file
 from samcli.bench.pictures import draw_boxes
 from samcli.bench.rotation import ContenderFigures, Spread, Watch, run_rotation
-from samcli.bench.setup import OWN, Setup, check_peer
+from samcli.bench.setup import OWN, Setup
 from samcli.bench.stages import NETWORK_STAGES
 from samcli.checkpoints.registry import is_here, known_checkpoint
-from samcli.config import BenchOptions
+from samcli.cli.report.benchmark import new_console, new_table, print_legend, print_stages
 from samcli.errors import SamcliError
 from samcli.images import find_images, probe_image
 
@@ -95,19 +101,19 @@ class Targets:
     """All rows that were asked for, and on what they were measured."""
 
     machine: dict[str, Any]
-    options: BenchOptions
+    options: Settings
     rows: list[Reached]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         rows = [row.as_dict() for row in self.rows]
-        return {"machine": self.machine, "options": asdict(self.options), "targets": rows}
+        return {"machine": self.machine, "options": self.options.values(), "targets": rows}
 
 
 def measure_targets(
     images: Path | None,
     names: Sequence[str],
-    options: BenchOptions,
+    options: Settings,
     watch: Watch = lambda line: None,
     models: Mapping[str, str] = MODELS,
     keep: Callable[[Targets], None] = lambda result: None,
@@ -154,7 +160,7 @@ class Bench:
         self,
         images: Path | None,
         names: Sequence[str],
-        options: BenchOptions,
+        options: Settings,
         folder: Path,
         watch: Watch,
         models: Mapping[str, str],
@@ -227,11 +233,12 @@ class Bench:
         """A tool with ViT-B and some photos."""
         paths = sorted(self.photos(count).iterdir())
         weights = str(self.weights("vit-b"))
-        return Setup(
+        setup = Setup(
             tool, Path(weights).name, weights, tuple(map(str, paths)), device=self.options.device,
             precision=precision or self.options.precision, threads=self.options.threads,
             boxes=self.options.boxes, points_per_side=_POINTS,
         )  # fmt: skip
+        return setup if tool == OWN else peer_setup(setup, tool)
 
     @functools.cache  # noqa: B019
     def encoders(self) -> list[ContenderFigures]:
@@ -291,7 +298,7 @@ class Bench:
 
 
 def _peer(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "samcli.bench.peer_commands", *map(str, arguments)]
+    return [sys.executable, str(Path(__file__).with_name("peer_commands.py")), *map(str, arguments)]
 
 
 def _times(slow: Sequence[float], fast: Sequence[float]) -> list[float]:
@@ -451,3 +458,45 @@ _ROWS = (
 )  # fmt: skip
 TARGETS = {row.name: row for row in _ROWS}
 """By name, in the order of the table."""
+
+
+def print_targets(result: Targets) -> None:
+    """Print each target beside what is reached; for those not met, where the time goes."""
+    from rich.markup import escape
+
+    console = new_console()
+    table = new_table("name", "target", "min", "median", "max", "")
+    for row in result.rows:
+        target = row.target
+        limit = f"{'<=' if target.most else '>='} {target.limit:g} {target.unit}"
+        spread = row.spread
+        cells = [f"{value:.2f}" for value in (spread.min, spread.median, spread.max)] if spread else ["-"] * 3
+        met = {True: "[green]met[/]", False: "[red]not met[/]", None: ""}[row.met]
+        table.add_row(target.name, limit, *cells, met)
+    console.print(table)
+    console.print()
+    for row in result.rows:
+        against = f", against {row.target.against}" if row.target.against else ""
+        note = f" [yellow]{escape(row.note)}[/]" if row.note else ""
+        console.print(f"{row.target.name}: {row.target.work}{against}{note}", soft_wrap=True)
+    for row in result.rows:
+        if row.stages:
+            console.print()
+            print_stages(console, f"not met: {row.target.name}", row.stages)
+    console.print()
+    print_legend(console, f"{result.options.rounds} rounds; met by the median.", result.machine)
+
+
+def main(call: Call) -> None:
+    """Measure the rows that were asked for and print them."""
+    names = words(call.settings.only, TARGETS, "--only") or list(TARGETS)
+    result = measure_targets(
+        call.images, names, call.settings, call.watch, keep=lambda so_far: call.keep(so_far.as_dict())
+    )
+    if call.chart:
+        charts.draw_targets(result, call.chart)
+    print_targets(result)
+
+
+if __name__ == "__main__":
+    main(read_call(__doc__))

@@ -1,0 +1,114 @@
+"""Help screens: their layout in narrow terminals, and their vocabulary."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from test_architecture import COMMANDS
+from typer.testing import CliRunner
+
+from samcli.cli import app
+from samcli.config import COMMANDS as OPTIONS
+from samcli.config import declared, flag_of
+
+VAGUE = (
+    "so many", "the same, the same", "least ", "most ", "surer", "surest", "hold ", "held ", "shares", "clicks",
+    "anew", "mend", "stumble", "go before", "speak", "what is right", "are one", "of those", "doubtful", "peers",
+)  # fmt: skip
+"""Words that are not the field's terms. `least` and `most` alone stood for minimum and maximum."""
+
+ALLOWED = ("at least ", "at most ", "threshold ")
+
+TERMS = {
+    "--conf": "Confidence threshold",
+    "--iou": "NMS IoU threshold",
+    "--max-det": "Maximum number of",
+    "--imgsz": "Input size in pixels|Detector input size in pixels",
+    "--batch": "Batch size",
+    "--precision": "Inference precision",
+    "--box-nms-thresh": "NMS IoU threshold",
+    "--crop-nms-thresh": "NMS IoU threshold",
+    "--class-agnostic": "Ignore class labels",
+    "--seed": "Random seed",
+    "--points-per-side": "Points per side",
+    "--truth": "Ground-truth annotations",
+}
+"""How the help text of an option begins, wherever a command has one of this name."""
+
+
+def help_of(command: str, columns: int = 100) -> str:
+    result = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": str(columns)})
+    assert result.exit_code == 0
+    return result.output
+
+
+def texts_of(command: str) -> dict[str, str]:
+    """Help texts by flag, each in one line."""
+    found: dict[str, str] = {}
+    for line in help_of(command).splitlines():
+        if match := re.match(r"  (?:-\w, )?(--[a-z-]+)[^ ]*(?: [^ ]+)?(?: +(.*))?$", line):
+            found[flag := match[1]] = (match[2] or "").strip()
+        elif line.startswith("    ") and found:
+            found[flag] = f"{found[flag]} {line.strip()}".strip()
+    return found
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help__fits_the_terminal_and_breaks_no_word(command: str, columns: int) -> None:
+    lines = help_of(command, columns).splitlines()
+    assert max(map(len, lines)) <= columns
+    words = set(help_of(command, 100).split())
+    broken = {word for line in lines for word in line.split()} - words
+    assert not {word for word in broken if "," not in word}, "only lists of numbers may be cut"
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help__shows_no_type_of_a_switch_and_no_braces(command: str) -> None:
+    text = help_of(command)
+    assert not re.search(r"<\w+>|VALUE|\{\w+\}", text)
+
+
+def test_usage__has_arguments_in_capitals() -> None:
+    assert help_of("status").splitlines()[0].endswith("status [OPTIONS] OUTPUT")
+    assert help_of("auto-annotate").splitlines()[0].endswith("auto-annotate [OPTIONS] [DATA]")
+    error = CliRunner().invoke(app, ["status"])
+    assert "status [OPTIONS] OUTPUT" in error.output
+    assert error.exit_code == 2
+
+
+def test_help__shows_the_name_that_turns_off_what_is_on() -> None:
+    text = help_of("auto-annotate")
+    assert "--resume, --no-resume" in text
+    assert "--no-overwrite" not in text
+
+
+def test_many_choices__are_listed_in_the_text() -> None:
+    assert texts_of("convert")["--to"].startswith("Format to write; may be repeated. One of yolo, yolo-box, coco,")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_words__are_those_of_the_field(command: str) -> None:
+    text = " ".join(help_of(command).split()).lower()
+    for allowed in ALLOWED:
+        text = text.replace(allowed, "")
+    assert [word for word in VAGUE if word in text] == []
+    assert not re.search(r"[^\w.]\.\d", text), "numbers are written 0.95"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_terms__begin_the_help_of_their_options(command: str) -> None:
+    for flag, text in texts_of(command).items():
+        if flag in TERMS and "to try" not in text:
+            assert re.match(TERMS[flag], text), f"{command} {flag}: {text}"
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_options__are_sentences(command: str) -> None:
+    entry: Any
+    for entry in declared(OPTIONS[command]):
+        text = entry.metadata["help"]
+        assert text[0].isupper() or text.startswith(("data.yaml", "amg.py")), flag_of(entry)
+        assert text.endswith("."), flag_of(entry)
