@@ -300,7 +300,7 @@ def parse_yaml(data: bytes, where: str) -> Any:
     except RecursionError as error:
         raise UsageError(f"cannot read {where}: its values lie too deep in one another") from error
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
-        raise UsageError(f"cannot read {where}: {one_line(error)[:300]}") from error
+        raise UsageError(f"cannot read {where}: it is not YAML ({one_line(error)[:300]})") from error
 
 
 def _nodes(node: Any, known: dict[int, int]) -> int:
