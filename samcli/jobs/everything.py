@@ -115,7 +115,7 @@ class Everything(Job[Finding]):
             annotator,
             plan.labels,
             self.formats,
-            options.labels,
+            self.shapes,
             limits=options.input,
             clock=clock,
             notes=notes,
