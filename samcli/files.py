@@ -170,6 +170,23 @@ def move_atomic(source: Path, target: Path) -> None:
         sync_folder(target.parent)
 
 
+def move(source: Path, target: Path) -> None:
+    """Rename a label file, or a folder of them, over what `target` holds; in the same file system.
+
+    Raises:
+        StorageError: the file system is full, read-only or broken.
+        WriteError: nothing can be written there.
+        OSError: anything else that concerns this one file, e.g. `target` holds somebody's files.
+    """
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(target) and (source.is_dir() or target.is_dir()):
+            remove(target)  # no folder is renamed over another
+        source.replace(target)
+        sync_folder(target.parent)
+        sync_folder(source.parent)
+
+
 def remove(path: Path) -> None:
     """Remove a label file, or a folder of label files; what is in it and not ours stays."""
     if path.is_symlink() or not path.is_dir():

@@ -200,4 +200,7 @@ class Worker(BaseWorker[Finding]):
             whole_name = ref.key in self._labels.whole_names
             write_annotation(rendering, self._formats, self._labels.layout, whole_name=whole_name)
         counts = Counter(i.class_id for i in annotation.instances)
-        return Outcome(ref, Status.DONE, counts, dropped=len(annotation.dropped), whole_name=whole_name)
+        return Outcome(
+            ref, Status.DONE, counts, dropped=len(annotation.dropped), whole_name=whole_name,
+            withheld=annotation.withheld,
+        )  # fmt: skip
