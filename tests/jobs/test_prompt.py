@@ -278,3 +278,18 @@ def test_summary__of_a_point_outside_promises_neither_labels_nor_that_trying_aga
     said = samcli_run(*asked, "--point", "40,5", "--overwrite").stdout
     assert "Labels are in" in said
     assert "The image was done before" in samcli_run(*asked, "--point", "40,5").stdout
+
+
+def test_image_with_an_object_that_was_left_out__is_incomplete_and_kept_from_trainers(
+    samcli_run, photo_folder, tmp_path
+) -> None:
+    labels, out = tmp_path / "boxes", tmp_path / "out"
+    labels.mkdir()
+    (labels / "bus.txt").write_text("0 0.5 0.5 0.4 0.4\n0 0.5 0.5 nan 0.4\n")
+    words = ["--prompts", labels, "-o", out, "--sam", "tiny", "--precision", "fp32", "--json"]
+    said = json.loads(samcli_run("prompt", photo_folder, *words).stdout)
+    assert said["incomplete"] == ["bus.jpg"]
+    assert not (out / "bus.txt").exists()
+    assert (out / ".samcli" / "incomplete" / "bus.txt").read_text().startswith("0 ")
+    assert record(out, "bus.jpg").omitted == 1
+    assert json.loads(samcli_run("prompt", photo_folder, *words).stdout)["skipped"] == 1

@@ -73,6 +73,7 @@ def test_crowds_and_boxes_without_area__are_left_out_and_counted(tmp_path) -> No
     notes = "\n".join(source.notes)
     assert "1 object was left out: a region of a crowd" in notes
     assert "1 object was left out: box (5, 5, 5, 15) has no area" in notes
+    assert source.omitted("a.jpg") == 2
 
 
 def test_file_names__that_are_keys_match_and_the_rest_is_counted(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from dataclasses import replace
@@ -24,6 +25,8 @@ from samcli.output.manifest import Recipe, write_manifest
 from samcli.output.records import rejection
 from samcli.review.apply import DOUBT_FORMULA, apply_review, as_labelled, doubt, instance_hash
 from samcli.types import Annotation, Dropped, ImageMark, Instance, Quality, Verdict, Withheld
+
+OTHER = ODD_NAMES[1]
 
 NOTHING = dict.fromkeys(
     ("images", "rejected", "bad_masks", "restored", "accepted", "incomplete", "excluded", "complete"), 0
@@ -519,6 +522,69 @@ def test_page__says_what_apply_review_did(apply, run_folder, samcli_run) -> None
     assert "1 taken out of the labels, 1 of them bad masks" in said
     assert "incomplete" in said
     assert "excluded" in said
+
+
+# Who gets the images then.
+
+
+@pytest.fixture
+def reviewed(run_folder, samcli_run) -> Path:
+    """A run with one image incomplete, `stones.tif` excluded, and all objects of another rejected as none."""
+    rows = marks(run_folder, {0: "bad_mask"})
+    rows += marks(
+        run_folder, dict.fromkeys(range(len(annotation_of(run_folder, OTHER).instances)), "no_object"), OTHER
+    )
+    review = write_review(run_folder, rows, images=[{"key": "stones.tif", "mark": "exclude"}])
+    assert samcli_run("apply-review", run_folder / "labels", review).exit_code == 0
+    return run_folder
+
+
+def in_splits(folder: Path) -> set[str]:
+    with (folder / "splits.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return {row["key"] for row in csv.DictReader(file)}
+
+
+def test_dataset__has_no_incomplete_and_no_excluded_image(reviewed, tmp_path, samcli_run) -> None:
+    words = ["--images", reviewed / "images", "--labels", reviewed / "labels", "--split", "0.5/0.5", "--json"]
+    said = json.loads(samcli_run("dataset", tmp_path / "skip", *words).stdout)
+    assert (said["incomplete"], said["excluded"]) == ([KEY], ["stones.tif"])
+    assert in_splits(tmp_path / "skip") == {OTHER, ODD_NAMES[2], "nothing.jpg"}
+    said = json.loads(samcli_run("dataset", tmp_path / "keep", *words, "--incomplete", "keep").stdout)
+    assert in_splits(tmp_path / "keep") == {OTHER, ODD_NAMES[2], "nothing.jpg", KEY}
+    assert (said["incomplete"], said["excluded"]) == ([KEY], ["stones.tif"])
+
+
+def test_dataset__with_unlabelled_as_background_takes_no_incomplete_image(reviewed, tmp_path, samcli_run) -> None:
+    words = ["--images", reviewed / "images", "--labels", reviewed / "labels", "--unlabelled", "background"]
+    assert samcli_run("dataset", tmp_path / "out", *words).exit_code == 0
+    assert not {KEY, "stones.tif"} & in_splits(tmp_path / "out")
+
+
+def test_verify__counts_and_lists_them(reviewed, samcli_run) -> None:
+    found = json.loads(samcli_run("verify", reviewed / "labels", "--json").stdout)["findings"]
+    assert (found["image-incomplete"]["count"], found["image-excluded"]["examples"]) == (1, ["stones.tif"])
+    assert "image-without-label" not in {kind for kind, one in found.items() if KEY in one["examples"]}
+
+
+def test_status__counts_and_lists_them(reviewed, samcli_run) -> None:
+    said = json.loads(samcli_run("status", reviewed / "labels", "--json").stdout)
+    assert (said["incomplete"], said["excluded"]) == ([KEY], ["stones.tif"])
+    assert "1 incomplete, 1 excluded" in samcli_run("status", reviewed / "labels").stdout
+    assert "stones.tif: excluded" in samcli_run("status", reviewed / "labels", "--incomplete").stdout
+
+
+def test_convert__of_a_run_leaves_them_out_and_says_so(reviewed, tmp_path, samcli_run) -> None:
+    def converted(*words: str) -> set[str]:
+        target = tmp_path / "-".join(["coco", *words])
+        said = json.loads(
+            samcli_run("convert", reviewed / "labels", "--to", "coco", "-o", target, *words, "--json").stdout
+        )
+        assert said["withheld"]["stones.tif"] == "excluded"
+        assert any("excluded images were left out" in note for note in said["notes"])
+        return {image["file_name"] for image in json.loads((target / "annotations.json").read_bytes())["images"]}
+
+    assert converted() == {OTHER, ODD_NAMES[2], "nothing.jpg"}
+    assert converted("--incomplete", "keep") == {OTHER, ODD_NAMES[2], "nothing.jpg", KEY}
 
 
 # Refusals.
