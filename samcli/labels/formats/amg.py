@@ -17,8 +17,8 @@ import numpy as np
 
 from samcli.labels.formats.base import LabelFormat, Rendering
 from samcli.labels.formats.index_maps import read_map
-from samcli.labels.formats.json_items import beginning
 from samcli.labels.formats.sources import LabelSet, Source, first_file, label_files
+from samcli.labels.json_stream import beginning
 from samcli.masks import Mask
 from samcli.types import UNNAMED, Annotation, Instance, Quality
 
@@ -100,7 +100,7 @@ class AmgRle(LabelFormat):
         """A folder of JSON files with lists of masks; those of images without masks tell nothing."""
         files = itertools.islice(label_files(path, self.suffix), 100) if path.is_dir() else ()
         first = next((items[0] for _, file in files if (items := beginning(Path(file), 1))), None)
-        return first is not None and not first.name and "segmentation" in (first.rough or ())
+        return first is not None and not first.name and "segmentation" in (first.value or ())
 
     def read(self, source: Source) -> LabelSet:
         """All objects are of one class."""

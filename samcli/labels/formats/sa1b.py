@@ -9,8 +9,8 @@ from pathlib import Path
 
 from samcli.labels.formats.amg import amg_facts, amg_instance
 from samcli.labels.formats.base import LabelFormat, Rendering
-from samcli.labels.formats.json_items import beginning
 from samcli.labels.formats.sources import LabelSet, Source, first_file
+from samcli.labels.json_stream import beginning
 from samcli.masks import Mask
 from samcli.types import UNNAMED, Annotation
 
@@ -45,7 +45,7 @@ class Sa1b(LabelFormat):
         """A folder of JSON files with an image and its annotations."""
         file = first_file(path, ".json") if path.is_dir() else None
         items = beginning(file, 1) if file is not None else []
-        return bool(items) and items[0].name == "image" and "file_name" in items[0].rough
+        return bool(items) and items[0].name == "image" and "file_name" in items[0].value
 
     def read(self, source: Source) -> LabelSet:
         """All objects are of one class."""
