@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from samcli.checkpoints.hub import HUB_MODELS, HubModel, fetch_from_hub, hub_folder, is_hub_name
+from samcli.checkpoints.model_folder import is_model_folder, read_model_folder
 from samcli.checkpoints.registry import (
     CHECKPOINTS,
     EMBEDDED,
@@ -43,6 +45,11 @@ class KnownModel:
     path: str
     """Where the file lies, or would lie."""
 
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is a repository of the Hugging Face hub."""
+        return self.name in HUB_MODELS
+
 
 def known_models() -> list[KnownModel]:
     """All known checkpoints and the two embedded ones, those that prompts are given to first."""
@@ -61,8 +68,25 @@ def known_models() -> list[KnownModel]:
         )
         for checkpoint in CHECKPOINTS.values()
     ]
-    order = ("sam", "fastsam", "det")
-    return sorted([*embedded, *rest], key=lambda model: order.index(model.role))
+    order = ("sam", "fastsam", "det", "text")
+    hub = map(_hub_model, HUB_MODELS.values())
+    return sorted([*embedded, *rest, *hub], key=lambda model: order.index(model.role))
+
+
+def _hub_model(model: HubModel) -> KnownModel:
+    folder = hub_folder(model.name)
+    licence = f"{model.licence} (gated)" if model.gated else model.licence
+    return KnownModel(
+        model.name,
+        model.role,
+        model.megabytes,
+        model.parameters,
+        licence,
+        model.publisher,
+        model.url,
+        folder is not None,
+        str(folder or model.url),
+    )
 
 
 def _embedded_model(role: str) -> KnownModel:
@@ -185,10 +209,15 @@ def fetch_models(
     Raises:
         WeightsError: an unknown name, no network, or a file that is not what its name promises.
     """
-    wanted = [None if name == "tiny" else known_checkpoint(name) for name in names]  # before the first download
+    known = [name for name in names if name != "tiny" and (name in CHECKPOINTS or not is_hub_name(name))]
+    wanted = {name: known_checkpoint(name) for name in known}  # before the first download
     paths: list[Path] = []
-    for checkpoint in wanted:
-        if checkpoint is None:
+    for name in names:
+        checkpoint = wanted.get(name)
+        if name != "tiny" and checkpoint is None:
+            report(f"looking for {name} on the Hugging Face hub")
+            paths.append(hub_folder(name) or fetch_from_hub(name))
+        elif checkpoint is None:
             paths += [embedded_weights(role).path for role in EMBEDDED]
         else:
             paths.append(fetch_weights(checkpoint, report, watcher(checkpoint.name)).path)
@@ -228,6 +257,13 @@ def describe_model(target: str) -> list[ModelFacts]:
     if target == "tiny":
         return [_describe_file(embedded_weights(role).path) for role in EMBEDDED]
     path = Path(target).expanduser()
+    if target not in CHECKPOINTS and not path.exists() and is_hub_name(target):
+        folder = hub_folder(target)
+        if folder is None:
+            raise WeightsError(f"{target} is not in the hub's cache: samcli models fetch {target}")
+        return [_describe_folder(folder)]
+    if path.is_dir() and is_model_folder(path):
+        return [_describe_folder(path)]
     if not (path.is_file() or path.is_dir()):
         checkpoint = known_checkpoint(target)
         path = checkpoint.stored
@@ -238,6 +274,24 @@ def describe_model(target: str) -> list[ModelFacts]:
                 f"samcli models fetch {target}"
             )
     return [_describe_file(path)]
+
+
+def _describe_folder(path: Path) -> ModelFacts:
+    """A folder of the transformers library: SAM's by its tensors, others by their configuration."""
+    folder = read_model_folder(path)
+    facts = _describe_file(path)
+    if facts.family is not None:
+        return facts
+    labels = folder.config.get("id2label")
+    names = {int(key): str(name) for key, name in labels.items()} if isinstance(labels, dict) else {}
+    details = {"model type": folder.model_type, "licence": "as its page on the hub says"}
+    return replace(
+        facts,
+        family=folder.architecture or folder.model_type,
+        classes=names,
+        details={**facts.details, **details},
+        notes=("a model of the transformers library: its configuration was read, it was not loaded",),
+    )
 
 
 def _describe_file(path: Path) -> ModelFacts:

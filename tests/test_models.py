@@ -12,6 +12,7 @@ import pytest
 import torch
 import weights
 
+from samcli.checkpoints.hub import HUB_MODELS
 from samcli.checkpoints.registry import CHECKPOINTS, EMBEDDED, Checkpoint, find_weights
 from samcli.errors import WeightsError
 from samcli.models import describe_model, fetch_models, known_models, verify_models
@@ -48,9 +49,9 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_list__holds_every_known_name_and_the_two_tiny_models() -> None:
     models = known_models()
-    assert sorted(model.name for model in models) == sorted([*CHECKPOINTS, "tiny", "tiny"])
+    assert sorted(model.name for model in models) == sorted([*CHECKPOINTS, *HUB_MODELS, "tiny", "tiny"])
     assert [role for role, _ in groupby(model.role for model in models)] == [
-        "sam", "fastsam", "det",
+        "sam", "fastsam", "det", "text",
     ]  # fmt: skip
     tiny = {model.role: model for model in models if model.name == "tiny"}
     assert all(model.here for model in tiny.values())
@@ -77,7 +78,10 @@ def test_list__has_a_name_of_its_own_too(samcli_run) -> None:
 def test_list__is_grouped_with_a_dash_for_what_is_not_known(samcli_run) -> None:
     lines = samcli_run("models").stdout.splitlines()
     groups = [line for line in lines if line.endswith(")")]
-    assert [line.split(":")[0].split(" (")[0] for line in groups] == ["SAM", "FastSAM", "Detectors"]
+    assert [line.split(":")[0].split(" (")[0] for line in groups] == [
+        "SAM", "FastSAM", "Detectors", "Detectors of torchvision", "Detectors that read text",
+        "Folders of the Hugging Face hub",
+    ]  # fmt: skip
     rows = {line.split()[0]: line.split() for line in lines if line.strip()}
     assert rows["yolov8x.pt"] == ["yolov8x.pt", "137", "68.2", "AGPL-3.0", "Ultralytics"]
     assert rows["yolo26x.pt"] == ["yolo26x.pt", "-", "59.0", "AGPL-3.0", "Ultralytics"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,23 @@ from samcli.checkpoints.damage import check_undamaged
 from samcli.errors import WeightsError, one_line
 from samcli.files import sha256_of
 
+INSTALL = "pip install 'samcli[transformers]'"
+
 CONFIG = "config.json"
 
 READ_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 """Of the files that the library reads: configurations, tensors and the vocabularies of tokenizers."""
+
+PROMPTABLE = {
+    "sam_hq": "SamHQModel",
+    "edgetam": "EdgeTamModel",
+    "edgetam_video": "EdgeTamModel",
+    "sam3_tracker": "Sam3TrackerModel",
+    "sam3_tracker_video": "Sam3TrackerModel",
+    "sam3_video": "Sam3TrackerModel",
+}
+"""Families that points and boxes prompt and that run on the library's own forward: its class by the type that
+config.json gives. A model for videos contains one for images."""
 
 _SAYS_CODE = (CONFIG, "preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
 """Configurations that may name classes of the folder's own, to be imported from it."""
@@ -98,11 +111,11 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def folder_identity(path: Path) -> str:
+def folder_identity(path: Path, hash_of: Callable[[Path], str] = sha256_of) -> str:
     """SHA-256 of the list of the files that the library reads: their names, and the SHA-256 of each.
 
     The configurations count too: another input size or another tokenizer is another model.
     """
     files = sorted(entry for entry in path.iterdir() if entry.suffix in READ_SUFFIXES and entry.is_file())
-    listing = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
+    listing = "".join(f"{hash_of(file)}  {file.name}\n" for file in files)
     return hashlib.sha256(listing.encode()).hexdigest()

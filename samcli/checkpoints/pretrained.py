@@ -8,10 +8,8 @@ from typing import Any
 
 import torch
 
-from samcli.checkpoints.model_folder import ModelFolder
+from samcli.checkpoints.model_folder import INSTALL, ModelFolder
 from samcli.errors import WeightsError, one_line
-
-INSTALL = "pip install 'samcli[transformers]'"
 
 
 def import_transformers(what: str) -> Any:

@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from samcli.checkpoints.hashes import remembered_sha256
+from samcli.checkpoints.hub import fetch_from_hub, hub_folder, is_hub_name
 from samcli.checkpoints.model_folder import CONFIG, folder_identity, is_model_folder, read_json_object
 from samcli.errors import DownloadError, UnknownModelError, WeightsError, nearest, one_line
 from samcli.files import make_ordinary, sha256_of, storage_errors, write_atomic
 
 _ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
+_PYTORCH = "https://download.pytorch.org/models/"
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 _META_2 = "https://dl.fbaipublicfiles.com/segment_anything_2/"
 
@@ -39,7 +41,8 @@ Watch = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A known checkpoint. `sha256` or `md5_start` may be unknown; then it is pinned at its first download.
+    """A known checkpoint. `sha256`, `md5_start` and `sha256_start` may be unknown; a file without any
+    is pinned at its first download.
 
     `role`: `sam`, `det`, or `fastsam` (a detector of everything, in one class). `parameters`: in millions, of the
     network in the file. `megabytes`: of the file, in millions of bytes as its makers round it; `bytes` is exact
@@ -55,6 +58,7 @@ class Checkpoint:
     parameters: float | None = None
     megabytes: float | None = None
     licence: str = "Apache-2.0"
+    sha256_start: str | None = None
 
     @property
     def size(self) -> float | None:
@@ -64,6 +68,8 @@ class Checkpoint:
     @property
     def publisher(self) -> str:
         """Who offers the file."""
+        if self.url.startswith(_PYTORCH):
+            return "PyTorch"
         return "Ultralytics" if self.url.startswith(_ULTRALYTICS) else "Meta"
 
     @property
@@ -74,7 +80,7 @@ class Checkpoint:
     @property
     def stored(self) -> Path:
         """Where the file lies in the cache, once it is there."""
-        return cache_folder() / "weights" / self.name
+        return cache_folder() / "weights" / self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def _ultralytics(name: str, **known: str | float) -> Checkpoint:
 
 def _meta(name: str, sha256: str, size: int, parameters: float) -> Checkpoint:
     md5_start = name.rpartition("_")[2].partition(".")[0]  # Meta's file names end with it
-    return Checkpoint(name, _META + name, sha256, md5_start, size, parameters=parameters)
+    return Checkpoint(name, _META + name, sha256, md5_start, bytes=size, parameters=parameters)
 
 
 def _meta_2(release: str, name: str, sha256: str, size: int, parameters: float) -> Checkpoint:
@@ -106,6 +112,14 @@ def _detectors(family: str, **facts: tuple[float, float | None]) -> Iterator[Che
     for size, (parameters, megabytes) in facts.items():
         known = {"parameters": parameters, **({"megabytes": megabytes} if megabytes else {})}
         yield _ultralytics(family.format(size), role="det", licence="AGPL-3.0", **known)
+
+
+def _torchvision(name: str, file: str, parameters: float, megabytes: float) -> Checkpoint:
+    sha256_start = file.rpartition("-")[2].partition(".")[0]  # PyTorch's file names end with it
+    return Checkpoint(
+        name, _PYTORCH + file, sha256_start=sha256_start, role="det", parameters=parameters, megabytes=megabytes,
+        licence="BSD-3-Clause",
+    )  # fmt: skip
 
 
 _SAM = (
@@ -198,7 +212,21 @@ _DETECTORS = (
     *_detectors("rtdetr-{}.pt", l=(33.0, None), x=(67.5, None)),
 )
 # fmt: on
-CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in (*_SAM, *_SAM_2, *_FASTSAM, *_DETECTORS)}
+_TORCHVISION = (
+    _torchvision("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", 41.8, 167.5),
+    _torchvision("fasterrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth", 43.7, 175.2),
+    _torchvision("fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7.pth", 19.4, 77.8),
+    _torchvision("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", 44.4, 178.1),
+    _torchvision("maskrcnn_resnet50_fpn_v2", "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth", 46.4, 185.8),
+    _torchvision("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_coco-eeacb38b.pth", 34.0, 136.6),
+    _torchvision("retinanet_resnet50_fpn_v2", "retinanet_resnet50_fpn_v2_coco-5905b1c5.pth", 38.2, 153.1),
+    _torchvision("fcos_resnet50_fpn", "fcos_resnet50_fpn_coco-99b0c9b7.pth", 32.3, 129.6),
+    _torchvision("ssd300_vgg16", "ssd300_vgg16_coco-b556d3b4.pth", 35.6, 142.6),
+    _torchvision("ssdlite320_mobilenet_v3_large", "ssdlite320_mobilenet_v3_large_coco-a79551df.pth", 3.4, 14.1),
+)
+CHECKPOINTS = {
+    checkpoint.name: checkpoint for checkpoint in (*_SAM, *_SAM_2, *_FASTSAM, *_DETECTORS, *_TORCHVISION)
+}
 """By name. Parameters are those of the published architectures, counted before layers are fused for inference (a
 YOLOv10 or YOLO26 file holds a second head for training: Ultralytics' own tables count without it)."""
 
@@ -229,7 +257,8 @@ def cache_folder() -> Path:
 
 
 def find_weights(name: str, role: str, report: Report = lambda line: None) -> WeightsFile:
-    """The verified file of a checkpoint: `tiny`, a path, or a known name (downloaded at first use).
+    """The verified file of a checkpoint: `tiny`, a path, a known name or a repository of the hub (downloaded at
+    first use).
 
     `role`: `sam` or `det`, which tells the two tiny models apart.
 
@@ -240,6 +269,10 @@ def find_weights(name: str, role: str, report: Report = lambda line: None) -> We
         return embedded_weights(role)
     path = Path(name).expanduser()
     if path.is_file() or path.is_dir():
+        return WeightsFile(path, identity_of(path))
+    if name not in CHECKPOINTS and is_hub_name(name):
+        report(f"looking for {name} on the Hugging Face hub")
+        path = hub_folder(name) or fetch_from_hub(name)
         return WeightsFile(path, identity_of(path))
     checkpoint = known_checkpoint(name)
     if {role, checkpoint.role} == {"sam", "det"}:
@@ -314,7 +347,7 @@ def identity_of(path: Path) -> str:
         and is_model_folder(path)
         and read_json_object(path / CONFIG).get("model_type") not in _BY_TENSORS
     ):
-        return folder_identity(path)
+        return folder_identity(path, _sha256)
     files = checkpoint_files(path)
     if len(files) == 1:
         return _sha256(files[0])
@@ -336,6 +369,8 @@ def is_here(name: str) -> bool:
     path = Path(name).expanduser()
     if name == "tiny" or path.is_file() or path.is_dir():
         return True
+    if name not in CHECKPOINTS and is_hub_name(name):
+        return hub_folder(name) is not None
     return known_checkpoint(name).stored.is_file()
 
 
@@ -347,8 +382,6 @@ def known_checkpoint(name: str) -> Checkpoint:
     """
     if name not in CHECKPOINTS:
         remedy = "`samcli models` lists the known names."
-        if re.fullmatch(r"[\w-]+/[\w-]+", name):
-            remedy += " A Hugging Face repository: download its files, and give their folder."
         meant = nearest(name, [*CHECKPOINTS, "tiny"])
         raise UnknownModelError(f"no file {name}, and no checkpoint of that name is known.{meant} {remedy}")
     return CHECKPOINTS[name]
@@ -436,6 +469,9 @@ def _download(checkpoint: Checkpoint, target: Path, report: Report, watch: Watch
             raise WeightsError(f"{checkpoint.name}: {size} bytes arrived, expected {checkpoint.bytes}. Try again.")
         if checkpoint.md5_start and not md5.startswith(checkpoint.md5_start):
             raise WeightsError(f"{checkpoint.name}: MD5 {md5[:6]}, expected {checkpoint.md5_start}. Try again.")
+        start = checkpoint.sha256_start
+        if start and not (found := sha256_of(Path(temporary))).startswith(start):
+            raise WeightsError(f"{checkpoint.name}: SHA-256 {found[: len(start)]}, expected {start}. Try again.")
         if checkpoint.sha256 and (found := sha256_of(Path(temporary))) != checkpoint.sha256:
             raise WeightsError(
                 f"{checkpoint.name}: SHA-256 {found[:12]}, expected {checkpoint.sha256[:12]}. Try again."

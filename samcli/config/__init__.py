@@ -29,6 +29,7 @@ from samcli.config.groups import (
     BoxPromptOptions,
     ClassMapOptions,
     DetectorOptions,
+    DuplicateOptions,
     EmbeddingOptions,
     FastSamOptions,
     FilterOptions,
@@ -39,6 +40,7 @@ from samcli.config.groups import (
     ReadingOptions,
     RunOptions,
     SamOptions,
+    SpeckOptions,
     TextOptions,
 )
 from samcli.config.loading import (
@@ -79,6 +81,7 @@ __all__ = [
     "ConvertOptions",
     "DatasetOptions",
     "DetectorOptions",
+    "DuplicateOptions",
     "EmbeddingOptions",
     "EncodeOptions",
     "EvalOptions",
@@ -97,6 +100,7 @@ __all__ = [
     "RunOptions",
     "SamOptions",
     "SearchOptions",
+    "SpeckOptions",
     "TextOptions",
     "TuneOptions",
     "VerifyOptions",

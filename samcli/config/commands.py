@@ -10,6 +10,7 @@ from samcli.config.groups import (
     BoxPromptOptions,
     ClassMapOptions,
     DetectorOptions,
+    DuplicateOptions,
     EmbeddingOptions,
     FastSamOptions,
     FilterOptions,
@@ -20,6 +21,7 @@ from samcli.config.groups import (
     ReadingOptions,
     RunOptions,
     SamOptions,
+    SpeckOptions,
     TextOptions,
 )
 from samcli.config.options import YES_NO, CommandOptions, Options, group, option
@@ -59,6 +61,8 @@ class AutoAnnotateOptions(CommandOptions):
     segmenter: SamOptions = group(SamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
     prompting: BoxPromptOptions = group(BoxPromptOptions)
+    duplicates: DuplicateOptions = group(DuplicateOptions)
+    specks: SpeckOptions = group(SpeckOptions)
     filters: FilterOptions = group(FilterOptions)
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     format: tuple[str, ...] = _formats(("yolo",), "Label format; may be repeated.")
@@ -109,6 +113,7 @@ class PromptOptions(CommandOptions):
     fastsam: FastSamOptions = group(FastSamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
     answers: AnswerOptions = group(AnswerOptions)
+    specks: SpeckOptions = group(SpeckOptions)
     filters: FilterOptions = group(FilterOptions)
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     format: tuple[str, ...] = _formats(("yolo",), "Label format; may be repeated.")

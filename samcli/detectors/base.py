@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samcli.errors import UsageError, nearest
-from samcli.masks import Mask
+from samcli.masks import Mask, box_iou
 from samcli.types import Detections, Image, Size
 
 if TYPE_CHECKING:
@@ -113,9 +113,14 @@ class Selection:
         class_ids: ArrayLike,
         scores: ArrayLike,
         size: Size,
+        *,
         masks: Sequence[Mask] | None = None,
+        prompts: NDArray[np.int64] | None = None,
     ) -> Detections:
-        """Boxes (N, 4) xyxy in pixels of an image of `size`, cut to it, best score first; those without area go."""
+        """Boxes (N, 4) xyxy in pixels of an image of `size`, cut to it, best score first; those without area go.
+
+        `prompts` (N,): boxes that one prompt found are different objects, however much they overlap.
+        """
         table, ids, sure = np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(class_ids), np.asarray(scores)
         height, width = size
         with np.errstate(invalid="ignore"):
@@ -123,7 +128,10 @@ class Selection:
         order = np.argsort(-sure, kind="stable")
         keep = order[self._usable(table, ids, sure)[order]]
         if self.nms_iou is not None and self.nms_iou < 1:
-            keep = keep[_without_overlaps(table[keep], ids[keep], sure[keep], self.nms_iou)]
+            if prompts is None:
+                keep = keep[_without_overlaps(table[keep], ids[keep], sure[keep], self.nms_iou)]
+            else:
+                keep = keep[_without_rivals(table[keep], ids[keep], prompts[keep], self.nms_iou)]
         keep = keep[: self.max_det]
         kept_masks = None if masks is None else tuple(masks[index] for index in keep.tolist())
         return Detections(table[keep], ids[keep], sure[keep], kept_masks)
@@ -150,3 +158,16 @@ def _without_overlaps(
     )
     kept_in_order: NDArray[np.int64] = np.sort(kept.numpy())
     return kept_in_order
+
+
+def _without_rivals(
+    boxes: NDArray[np.float32], ids: NDArray[np.integer], prompts: NDArray[np.int64], iou: float
+) -> list[int]:
+    """Positions without those of which another prompt of the same class found a better one at the same place."""
+    corners = boxes.tolist()
+    kept: list[int] = []
+    for place in range(len(boxes)):
+        rivals = (other for other in kept if ids[other] == ids[place] and prompts[other] != prompts[place])
+        if all(box_iou(corners[other], corners[place]) <= iou for other in rivals):
+            kept.append(place)
+    return kept

@@ -6,6 +6,7 @@ import importlib
 import logging
 from collections.abc import Callable
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from samcli.checkpoints.model_folder import ModelFolder, read_model_folder
@@ -23,6 +24,9 @@ _READS_NO_TEXT = (
     "--text needs a detector that reads text; {} knows only the classes that it was trained on. "
     f"Give e.g. --det {TEXT_DETECTOR}, or leave out --text"
 )
+
+_TABLES = (".pth", ".safetensors")
+"""Suffixes of files that hold tensors and nothing else."""
 
 _SEGMENTERS = (
     "Mask2FormerForUniversalSegmentation",
@@ -61,8 +65,23 @@ def _from_file(weights: WeightsFile, settings: DetectorSettings) -> Detector:
 
     if settings.vocabulary is not None:
         raise UsageError(_READS_NO_TEXT.format(weights.path.name))
+    if weights.path.suffix in _TABLES:
+        return _from_tensors(weights.path, settings)
     own = {entry.name for entry in fields(settings)} - {"vocabulary", "text_threshold"}
     return ultralytics.load_detector(weights, **{name: getattr(settings, name) for name in own})
+
+
+def _from_tensors(path: Path, settings: DetectorSettings) -> Detector:
+    from samcli.detectors.torchvision import is_torchvision, load_torchvision
+    from samcli.sam.networks import read_checkpoint
+
+    tensors = read_checkpoint(path).tensors
+    if not is_torchvision(tensors):
+        raise WeightsError(
+            f"{path} holds no detector that samcli knows; expected one of torchvision's, a file of Ultralytics, or "
+            "the folder that transformers saved a detector in"
+        )
+    return load_torchvision(tensors, path, settings)
 
 
 def _from_folder(folder: ModelFolder, settings: DetectorSettings) -> Detector:
@@ -85,7 +104,8 @@ def _from_folder(folder: ModelFolder, settings: DetectorSettings) -> Detector:
 def _reader_of_text(folder: ModelFolder, settings: DetectorSettings) -> Detector:
     if settings.vocabulary is None:
         raise UsageError(f"{folder.path.name} finds what words name: give --text, e.g. --text 'person, red car'")
-    _refuse_masks(folder, settings)
+    if folder.model_type not in _CONCEPTS:
+        _refuse_masks(folder, settings)
     return _OPEN[folder.model_type](folder, settings)
 
 
@@ -110,15 +130,15 @@ def _segmenter(folder: ModelFolder, settings: DetectorSettings) -> Detector:
     return InstanceSegmenter(Pretrained.load(folder, folder.architecture, settings.device), settings)
 
 
-def _open(adapter: str) -> Adapter:
-    """`adapter`: module and class of a detector that reads text."""
+def _open(adapter: str, class_name: str = "AutoModelForZeroShotObjectDetection") -> Adapter:
+    """`adapter`: module and class of a detector that reads text; `class_name`: of its network in the library."""
 
     def load(folder: ModelFolder, settings: DetectorSettings) -> Detector:
         from samcli.detectors.pretrained import Pretrained
 
         module, _, name = adapter.partition(":")
         kind = getattr(importlib.import_module(f"samcli.detectors.{module}"), name)
-        model = Pretrained.load(folder, "AutoModelForZeroShotObjectDetection", settings.device)
+        model = Pretrained.load(folder, class_name, settings.device)
         detector: Detector = kind(model, settings, settings.vocabulary)
         return detector
 
@@ -131,5 +151,11 @@ _OPEN: dict[str, Adapter] = {
     "omdet-turbo": _open("omdet:OmDetDetector"),
     "owlv2": _open("owl:OwlDetector"),
     "owlvit": _open("owl:OwlDetector"),
+    "sam3": _open("concepts:ConceptDetector", "Sam3Model"),
+    "sam3_lite_text": _open("concepts:ConceptDetector", "Sam3LiteTextModel"),
+    "sam3_video": _open("concepts:ConceptDetector", "Sam3Model"),
 }
 """By the library's name of the family: adapters of detectors that find what words name."""
+
+_CONCEPTS = ("sam3", "sam3_lite_text", "sam3_video")
+"""Families that make masks too. Meta publishes SAM 3 as its model for videos, which contains that for images."""

@@ -62,6 +62,8 @@ class Answer:
     class_ids: NDArray[np.int64]
     scores: NDArray[np.float32]
     masks: tuple[Mask, ...] | None = None
+    prompts: NDArray[np.int64] | None = None
+    """(N,): which prompt found each, from a model that finds each object once for each prompt."""
 
     @classmethod
     def of(cls, found: Mapping[str, Any], class_ids: NDArray[np.int64]) -> Answer:
@@ -73,11 +75,13 @@ class Answer:
     def joined(cls, parts: Sequence[Answer]) -> Answer:
         """Several answers about one image as one."""
         masks = None if parts[0].masks is None else tuple(mask for part in parts for mask in part.masks or ())
+        prompts = [part.prompts for part in parts if part.prompts is not None]
         return cls(
             np.concatenate([part.boxes for part in parts]),
             np.concatenate([part.class_ids for part in parts]),
             np.concatenate([part.scores for part in parts]),
             masks,
+            np.concatenate(prompts) if prompts else None,
         )
 
 
@@ -122,5 +126,10 @@ class PretrainedDetector(ABC):
         if not np.isfinite(answer.scores).all():
             raise ImageError("the detector's scores are not finite")
         return self._selection.detections(
-            answer.boxes, answer.class_ids, answer.scores, image.image_size, answer.masks
+            answer.boxes,
+            answer.class_ids,
+            answer.scores,
+            image.image_size,
+            masks=answer.masks,
+            prompts=answer.prompts,
         )

@@ -137,7 +137,7 @@ class Prompt(Job[Finding]):
             annotator,
             plan.labels,
             self.formats,
-            options.labels,
+            self.shapes,
             max_pixels=options.input.max_pixels,
             clock=clock,
             notes=notes,

@@ -24,7 +24,7 @@ from samcli.errors import ImageError, UsageError
 from samcli.masks import Mask
 from samcli.sam.devices import DTYPES, choose_device, choose_precision, compute_exactly
 from samcli.sam.networks import load_network
-from samcli.sam.networks.base import PIXEL_MEAN, PIXEL_STD, Frame, PromptTensors, SamNetwork
+from samcli.sam.networks.base import Frame, PromptTensors, SamNetwork
 from samcli.sam.resampling import Axis, resized
 from samcli.types import Embedding, Image, Prompts, Segment, Size
 
@@ -88,7 +88,8 @@ class Engine:
         network.prompt_encoder.to(self.device)
         self._position: Tensor = network.prompt_encoder.get_dense_pe().to(self._dtype)  # type: ignore[operator]
         self._mean, self._std, padding = (
-            torch.tensor(rgb, device=self.device).view(3, 1, 1) for rgb in (PIXEL_MEAN, PIXEL_STD, network.padding)
+            torch.tensor(rgb, device=self.device).view(3, 1, 1)
+            for rgb in (network.mean, network.std, network.padding)
         )
         self._padding = (padding - self._mean) / self._std
         self._chunk = self._first_chunk()

@@ -269,14 +269,21 @@ def test_unknown_name__suggests_the_nearest(name: str, known: str, own_cache: Pa
     assert not own_cache.exists()
 
 
-def test_name_of_a_repository__says_to_give_a_folder() -> None:
-    with pytest.raises(WeightsError, match="Hugging Face repository: download its files"):
+def test_name_of_a_repository__without_a_network_says_to_copy_a_folder(monkeypatch) -> None:
+    from samcli.checkpoints import hub
+
+    def offline(name: str, *, offline: bool) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(hub, "_snapshot", offline)
+    with pytest.raises(WeightsError, match="hf download facebook/sam-vit-base --local-dir FOLDER"):
         find_weights("facebook/sam-vit-base", "sam")
 
 
 def test_known_names__agree_with_what_is_published_about_them() -> None:
     assert all(checkpoint.url.startswith("https://") for checkpoint in CHECKPOINTS.values())
-    assert all(checkpoint.url.endswith("/" + name) for name, checkpoint in CHECKPOINTS.items())
+    named_as_files = [one for one in CHECKPOINTS.values() if one.publisher != "PyTorch"]
+    assert all(checkpoint.url.endswith("/" + checkpoint.name) for checkpoint in named_as_files)
     assert {"yolov8x.pt", "sam_b.pt", "sam_l.pt", "mobile_sam.pt"} <= CHECKPOINTS.keys()
     assert {f"{version}_{size}.pt" for version in ("sam2", "sam2.1") for size in "tsbl"} <= CHECKPOINTS.keys()
     for version, date in (("sam2", "072824"), ("sam2.1", "092824")):
@@ -297,7 +304,21 @@ def test_known_names__are_files_that_ultralytics_publishes_or_metas() -> None:
 
     theirs = {name for name, checkpoint in CHECKPOINTS.items() if checkpoint.publisher == "Ultralytics"}
     assert theirs <= GITHUB_ASSETS_NAMES
-    assert all("dl.fbaipublicfiles.com" in CHECKPOINTS[name].url for name in CHECKPOINTS.keys() - theirs)
+    torchvisions = {name for name, checkpoint in CHECKPOINTS.items() if checkpoint.publisher == "PyTorch"}
+    rest = CHECKPOINTS.keys() - theirs - torchvisions
+    assert all("dl.fbaipublicfiles.com" in CHECKPOINTS[name].url for name in rest)
+
+
+def test_torchvisions_names__are_those_of_its_functions_and_files() -> None:
+    from torchvision.models import get_model_weights
+
+    for name, checkpoint in CHECKPOINTS.items():
+        if checkpoint.publisher == "PyTorch":
+            (published,) = get_model_weights(name)
+            assert checkpoint.url == published.url
+            assert checkpoint.parameters == pytest.approx(published.meta["num_params"] / 1e6, abs=0.06)
+            assert checkpoint.stored.name == checkpoint.url.rpartition("/")[2]
+            assert checkpoint.stored.stem.endswith(checkpoint.sha256_start or "?")
 
 
 def parameters_of(name: str) -> int:

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from samcli.sam.onnx_export import ExportedFile
 
 
-_GROUPS = {
-    "sam": "SAM: masks from boxes, points or everything (--sam)",
-    "fastsam": "FastSAM: a detector of everything, in one class (--sam, --det)",
-    "det": "Detectors (--det)",
+_GROUPS: dict[str, Callable[[KnownModel], bool]] = {
+    "SAM: masks from boxes, points or everything (--sam)": lambda model: model.role == "sam" and not model.on_hub,
+    "FastSAM: a detector of everything, in one class (--sam, --det)": lambda model: model.role == "fastsam",
+    "Detectors (--det)": lambda model: model.role == "det" and not (model.on_hub or model.publisher == "PyTorch"),
+    "Detectors of torchvision (--det)": lambda model: model.publisher == "PyTorch",
+    "Detectors that read text (--det with --text)": lambda model: model.role == "text",
+    "Folders of the Hugging Face hub (--det, --sam)": lambda model: model.role != "text" and model.on_hub,
 }
+"""Titles, and which models stand below each."""
 
 
 _Column = tuple[int, int, Literal["left", "right"], Callable[[KnownModel], str]]
@@ -36,6 +40,9 @@ _COLUMNS: dict[str, _Column] = {
 }
 """Of the list of models: the narrowest terminal that has room for it, its width, its side, its text."""
 
+_NAME_WIDTH = 26
+"""Characters of a name beside which the columns have that room."""
+
 
 def print_models(models: Sequence[KnownModel], *, as_json: bool) -> None:
     """The known checkpoints in groups; on a narrow terminal without the columns that matter least."""
@@ -45,17 +52,20 @@ def print_models(models: Sequence[KnownModel], *, as_json: bool) -> None:
     from rich.table import Table
 
     console = open_console(highlight=False)
-    shown = {name: column for name, column in _COLUMNS.items() if console.width >= column[0]}
-    for role, title in _GROUPS.items():
+    for title, belongs in _GROUPS.items():
+        members = [model for model in models if belongs(model)]
+        longest = max((len(model.name) for model in members), default=0)
+        room = console.width - max(0, longest - _NAME_WIDTH)
+        shown = {name: column for name, column in _COLUMNS.items() if room >= column[0]}
         console.print(title, style="bold")
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("name", no_wrap=True, min_width=max(len(model.name) for model in models))
+        fits = longest <= console.width
+        table.add_column("name", no_wrap=fits, min_width=longest if fits else None, overflow="fold")
         for name, (_, width, justify, _) in shown.items():
             table.add_column(name, no_wrap=True, justify=justify, min_width=width)
-        for model in models:
-            if model.role == role:
-                style = "green" if model.here else ""
-                table.add_row(model.name, *(show(model) for *_, show in shown.values()), style=style)
+        for model in members:
+            style = "green" if model.here else ""
+            table.add_row(model.name, *(show(model) for *_, show in shown.values()), style=style)
         console.print(table)
         console.print()
     console.print("M params: millions, of the whole file. -: not known for sure.", soft_wrap=True)

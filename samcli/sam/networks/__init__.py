@@ -14,10 +14,12 @@ from pathlib import Path
 import torch
 
 from samcli.checkpoints.damage import check_undamaged
+from samcli.checkpoints.model_folder import PROMPTABLE
 from samcli.checkpoints.registry import checkpoint_files
 from samcli.errors import WeightsError, one_line
 from samcli.sam.networks.base import SamNetwork
 from samcli.sam.networks.hugging_face import check_config, is_hugging_face_sam, to_meta_names
+from samcli.sam.networks.hugging_face_sam2 import is_hugging_face_sam2, sam2_metadata, sam2_to_meta_names
 from samcli.sam.networks.sam import build_sam, is_sam
 from samcli.sam.networks.sam2 import build_sam2, is_sam2
 
@@ -39,6 +41,10 @@ def load_network(path: Path) -> SamNetwork:
     Raises:
         WeightsError: it would run code, is damaged, is of an unknown family, or does not fit exactly.
     """
+    if path.is_dir() and _config_of(path).get("model_type") in PROMPTABLE:
+        from samcli.sam.networks.pretrained import load_promptable
+
+        return load_promptable(path)
     return build_network(read_checkpoint(path), path)
 
 
@@ -51,6 +57,9 @@ def build_network(raw: RawCheckpoint, path: Path) -> SamNetwork:
     if is_hugging_face_sam(raw.tensors):
         check_config(_config_of(path), path.name)
         return build_sam(to_meta_names(raw.tensors, path.name), raw.metadata, path.name)
+    if is_hugging_face_sam2(raw.tensors):
+        metadata = sam2_metadata(_config_of(path), path.name) or raw.metadata
+        return build_sam2(sam2_to_meta_names(raw.tensors, path.name), metadata, path.name)
     if is_sam(raw.tensors):
         return build_sam(raw.tensors, raw.metadata, path.name)
     if is_sam2(raw.tensors):

@@ -28,7 +28,7 @@ Tensors = Mapping[str, Tensor]
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
-"""ImageNet's, RGB: every family here was trained with them."""
+"""ImageNet's, RGB: most families were trained with them."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,10 @@ class SamNetwork(abc.ABC):
     """Thresholds of everything mode that suit these weights, where their file names any."""
     compiled: bool = False
     """Its image encoder and mask decoder are to be compiled at first use."""
+
+    mean: tuple[float, ...] = PIXEL_MEAN
+    std: tuple[float, ...] = PIXEL_STD
+    """Of the pixels that it was trained with, RGB in 0..255."""
 
     padding: ClassVar[tuple[float, float, float]]
     """RGB of the square's pixels that are not the image."""
