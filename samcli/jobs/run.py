@@ -25,6 +25,7 @@ from samcli.output.journal import Journal, read_journal
 from samcli.output.layout import Layout, check_output, locked
 from samcli.output.manifest import Product, read_manifest, write_manifest
 from samcli.output.run_folder import RunFolder
+from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome, Status
 
 R = TypeVar("R")
@@ -171,6 +172,7 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
             with worker.clock.measure("fold"):
                 _fold(plan, job, summary)
     summary.notes += worker.notes()
+    summary.precision, summary.threads = plan.precision, torch_threads()
     summary.seconds = time.perf_counter() - begun
     summary.stages = {name: seconds for name, seconds in worker.clock.seconds.items() if seconds >= 0.001}
     return summary
