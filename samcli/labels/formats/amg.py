@@ -21,12 +21,9 @@ from samcli.labels.formats.coco import Runs
 from samcli.labels.formats.index_maps import read_map
 from samcli.labels.formats.sources import LabelSet, Source, first_file, label_files
 from samcli.labels.json_stream import beginning
-<<<<<<< HEAD
-=======
 from samcli.labels.objects import LabelledObject, ReadImage, Shape, gather
 from samcli.labels.placed_shapes import Encoded
 from samcli.labels.shapes import number, points_of, shown, whole_number
->>>>>>> main
 from samcli.masks import Mask
 from samcli.types import UNNAMED, Annotation, Instance, Quality, Size
 
@@ -123,15 +120,10 @@ class AmgRle(LabelFormat):
     def finds(self, path: Path) -> bool:
         """A folder of JSON files with lists of masks; those of images without masks tell nothing."""
         files = itertools.islice(label_files(path, self.suffix), 100) if path.is_dir() else ()
-<<<<<<< HEAD
-        first = next((items[0] for _, file in files if (items := beginning(Path(file), 1))), None)
-        return first is not None and not first.name and "segmentation" in (first.value or ())
-=======
         first = next(
             (items[0] for _, file in files if (items := beginning(Path(file), 1)) and items[0].value), None
         )
         return first is not None and not first.name and "segmentation" in (first.value or ())
->>>>>>> main
 
     def read(self, source: Source) -> LabelSet:
         """All objects are of one class."""
