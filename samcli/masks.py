@@ -6,6 +6,8 @@ the columns (Fortran order), background first, as in the COCO format.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from samcli.errors import UsageError
 
 Box = tuple[int, int, int, int]
 """x1, y1, x2, y2 in whole pixels, x2 and y2 exclusive."""
@@ -190,6 +194,72 @@ def decompress_counts(counts: bytes) -> NDArray[np.int64]:
     values[1::2].cumsum(out=values[1::2])
     values[2::2].cumsum(out=values[2::2])
     return values
+
+
+_FORMS = re.compile(r"\s*(?:(?P<pixels>\d+)|(?P<share>\d+(?:\.\d+)?)\s*%)\s*")
+
+
+@dataclass(frozen=True)
+class PartLimit:
+    """Parts and holes of fewer pixels than `pixels`, and of less than `share` of the object, are specks."""
+
+    pixels: float = math.inf
+    share: float = math.inf
+
+    def least_area(self, area: int) -> float:
+        """Return the pixels that a part or hole of an object of `area` pixels must have; 0 keeps all."""
+        least = min(self.pixels, self.share * area)
+        return 0.0 if math.isinf(least) else least
+
+
+KEEP_ALL = PartLimit(pixels=0)
+
+
+def parse_part_limit(text: str) -> PartLimit:
+    """Return the limit that `16` (pixels), `1%` (of the object) or `1%,16` (below both) stands for.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    found = [_FORMS.fullmatch(word) for word in text.split(",")]
+    pixels = [float(match["pixels"]) for match in found if match and match["pixels"]]
+    shares = [float(match["share"]) / 100 for match in found if match and match["share"]]
+    if not all(found) or len(pixels) > 1 or len(shares) > 1 or max(shares, default=0) > 1:
+        raise UsageError(
+            f"--min-part-area is '{text}'; expected pixels (16), a share of the object (1%), both (1%,16), or 0"
+        )
+    return PartLimit(*pixels, **({"share": shares[0]} if shares else {}))
+
+
+def without_specks(mask: Mask, limit: PartLimit) -> Mask:
+    """Return the mask without its specks and with its pinholes filled; the mask itself where there are none.
+
+    Parts are 8-connected, holes 4-connected. The largest part always stays.
+    """
+    least = limit.least_area(mask.area)
+    if least <= 1 or not mask.area:  # nothing has fewer pixels than one
+        return mask
+    pixels, (left, top, _, _) = mask.crop()
+    padded = np.pad(pixels, 1)
+    small = _small(padded, least, connectivity=8)
+    padded &= ~small
+    padded |= _small(~padded, least, connectivity=4)
+    cleaned = padded[1:-1, 1:-1]
+    if np.array_equal(cleaned, pixels):
+        return mask
+    return Mask.from_pixels(cleaned, (left, top), (mask.height, mask.width))
+
+
+def _small(pixels: NDArray[np.bool_], least: float, *, connectivity: int) -> NDArray[np.bool_]:
+    """Return the pixels of all components with fewer than `least` pixels, but never those of the largest one."""
+    import cv2
+
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(pixels.view(np.uint8), connectivity=connectivity)
+    areas = stats[:, cv2.CC_STAT_AREA].astype(float)
+    areas[0] = least  # what is no component
+    areas[1 + areas[1:].argmax()] = least
+    small: NDArray[np.bool_] = (areas < least)[labels]
+    return small
 
 
 def mask_iou(first: Mask, second: Mask) -> float:

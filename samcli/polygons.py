@@ -19,13 +19,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.masks import Box, Mask
+from samcli.masks import KEEP_ALL, Box, Mask, PartLimit
 from samcli.types import Size
 
 T = TypeVar("T", bound=np.generic)
 
 Ring = NDArray[np.float64]
 """(K, 2) x, y: positions of pixels in the image."""
+
+POLYGONS_VERSION = 2
+"""Part of the recipes of runs that write polygons: raised when the same mask gives other ones than before."""
 
 _TRAINER_POINTS = 1000
 """Ultralytics resamples a label's polygon to so many points, keeping its own (`resample_segments`)."""
@@ -39,8 +42,11 @@ _RESAMPLED_AT_ONCE = 16
 _SEARCH_POINTS = 1500
 """Border points looked at for the shortest bridges: the search is quadratic, its result not critical."""
 
-_MAX_BRIDGED_PARTS = 128
-"""Of a mask in more parts than this, the smaller ones become rings of their own."""
+_LEAST_POINTS_OF_CONTOUR = 6
+"""Points that a contour takes of `max_points` at the least: four corners, and one at each end of its bridge."""
+
+_SWINGS = 24
+"""Diagonals of a bridge are at most this share of the image's longer side: 27 pixels of 640."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,12 @@ class PolygonOptions:
     holes: Literal["bridge", "fill"] = "bridge"
     parts: Literal["bridge", "separate", "largest"] = "bridge"
     min_iou: float = 0.98
+    max_points: int = 8000
+    """Of all rings of an object; the bound on fidelity yields to it."""
+    at_centres: bool = False
+    """Judge rings at the centres of pixels, where labelme's files have them; else where YOLO's rows have them."""
+    part_limit: PartLimit = KEEP_ALL
+    """Parts and holes that labels leave out: `Rendering` does so, for all formats, before they see the mask."""
 
 
 @dataclass(frozen=True)
@@ -61,28 +73,41 @@ class Polygons:
 
 
 def mask_to_polygons(mask: Mask, options: PolygonOptions | None = None) -> Polygons:
-    """Rings for one mask, with as few points as `options.min_iou` allows; none for an empty mask.
+    """Return the rings of one mask, with as few points as `options.min_iou` allows; none for an empty mask.
 
-    Bridges between parts run over background and cost pixels: parts too far apart for the bound become rings
-    of their own. Specks and pinholes worth less than a quarter of the bound are left out.
+    With `parts="bridge"` it is always one ring. Bridges between parts run over background: where they cost more
+    than the bound, the borders alone are held to it. Parts and holes worth less than a quarter of the bound are
+    left out, and so is what does not fit `options.max_points`; then the bound yields, and `iou` says by how much.
     """
     options = options or PolygonOptions()
     pixels, box = mask.crop()
     if not pixels.size:
         return Polygons((), 0.0)
-    parts = _chosen(_trace(pixels), options)
+    most = max(options.max_points // _LEAST_POINTS_OF_CONTOUR, 1)
+    parts = _chosen(_trace(pixels, most), options)
     whole = options.holes == options.parts == "bridge"
     target = pixels if whole else _draw(parts, pixels.shape)
     budget = (1 - options.min_iou) * float(np.count_nonzero(target))
-    groups = _join(_without_specks(parts, budget / 4), options, budget / 2)
-    outline = _Outline(groups, box, (mask.height, mask.width))
-    rings, drawn = outline.simplest(target, options.min_iou)
+    groups = _join(_without_specks(parts, budget / 4), options, max(mask.height, mask.width) // _SWINGS)
+    outline = _Outline(groups, box, (mask.height, mask.width), options)
+    rings, drawn = outline.simplest(target)
     return Polygons(tuple(rings), _iou(drawn, pixels))
 
 
 def normalise(ring: Ring, height: int, width: int) -> NDArray[np.float64]:
-    """(K, 2) in 0..1 as a label file holds them: centres of pixels, rounded."""
+    """(K, 2) in 0..1: centres of pixels, rounded."""
     return np.round((ring + 0.5) / (width, height), _DECIMALS)
+
+
+def label_points(ring: Ring, height: int, width: int) -> NDArray[np.float64]:
+    """(K, 2) in 0..1 as a label file holds them: a trifle to the left of and above the centres of pixels.
+
+    A trainer truncates positions, other readers round them: just below the centre both find the pixel. A step of
+    the last decimal is enough for that, in float32 too. Other places do worse, see `docs/formats.md`.
+    """
+    unit = 10.0**_DECIMALS
+    shares: NDArray[np.float64] = np.maximum(np.floor((ring + 0.5) * unit / (width, height)) - 1, 0) / unit
+    return shares
 
 
 def rasterise(
@@ -183,16 +208,25 @@ class _Contour:
     """Index of a point -> the bridges that end there."""
 
 
+_End = tuple[_Contour, int]
+"""Where a bridge ends: a contour, and the index of one of its points."""
+
+
 @dataclass(eq=False, slots=True)
 class _Bridge:
     """A line between two contours, which the joined ring runs along in both directions."""
 
-    ends: tuple[tuple[_Contour, int], tuple[_Contour, int]]
-    length: float
+    ends: tuple[_End, _End]
+    way: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 2), np.int32))
+    """(K, 2): its turning points between the two ends."""
 
-    def other_end(self, contour: _Contour) -> tuple[_Contour, int]:
+    def other_end(self, contour: _Contour) -> _End:
         """The contour across the bridge, and the index of the point it ends at."""
         return self.ends[1] if self.ends[0][0] is contour else self.ends[0]
+
+    def way_from(self, contour: _Contour) -> NDArray[np.int32]:
+        """Its turning points in the order in which one meets them who comes from there."""
+        return self.way if self.ends[0][0] is contour else self.way[::-1]
 
     def build(self) -> None:
         for contour, index in self.ends:
@@ -215,9 +249,15 @@ class _Part:
         return self.outer.area - sum(hole.area for hole in self.holes)
 
 
-def _trace(pixels: NDArray[np.bool_]) -> list[_Part]:
-    """The connected parts of the pixels (8-connected), with their holes, largest first."""
+def _trace(pixels: NDArray[np.bool_], most: int) -> list[_Part]:
+    """The connected parts of the pixels (8-connected), with their holes, largest first.
+
+    Where there are more contours than `most`, only the largest parts and holes.
+    """
     contours, hierarchy = cv2.findContours(pixels.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    if len(contours) > most:
+        pixels = _largest(pixels, (most + 1) // 2)
+        contours, hierarchy = cv2.findContours(pixels.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     parents = hierarchy[0, :, 3].tolist()
     parts = {
         index: _Part(_contour(points, hole=False), [])
@@ -228,6 +268,27 @@ def _trace(pixels: NDArray[np.bool_]) -> list[_Part]:
         if parent >= 0:
             parts[parent].holes.append(_contour(points, hole=True))
     return sorted(parts.values(), key=lambda part: -part.area)
+
+
+def _largest(pixels: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
+    """The pixels of the largest parts, with all but the largest holes filled: so many of each."""
+    padded = np.pad(pixels, 1)
+    padded = _components(padded, most, 8)
+    outside_and_holes = _components(~padded, most + 1, 4)
+    return np.ascontiguousarray(~outside_and_holes[1:-1, 1:-1])
+
+
+def _components(pixels: NDArray[np.bool_], most: int, connectivity: int) -> NDArray[np.bool_]:
+    """The pixels of the largest components; the outermost, which the first pixel is of, counts as the largest."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(pixels.view(np.uint8), connectivity=connectivity)
+    areas = stats[:, cv2.CC_STAT_AREA]
+    areas[labels[0, 0]] = np.iinfo(areas.dtype).max
+    areas[0] = 0
+    kept = np.zeros(len(areas), bool)
+    kept[np.argsort(-areas, kind="stable")[:most]] = True
+    kept[0] = False
+    components: NDArray[np.bool_] = kept[labels]
+    return components
 
 
 def _contour(points: NDArray[np.int32], *, hole: bool) -> _Contour:
@@ -273,29 +334,19 @@ def _without_specks(parts: list[_Part], allowance: float) -> list[_Part]:
     ]
 
 
-def _join(parts: list[_Part], options: PolygonOptions, allowance: float) -> list[_Contour]:
+def _join(parts: list[_Part], options: PolygonOptions, swing: int) -> list[_Contour]:
     """Build the bridges; one contour of each group that is now connected, from which its ring is walked.
 
-    Bridges to holes run inside the mask and cost nothing. Of those between parts, the longest are given up
-    until the rest fit the allowance (in pixels of background painted).
+    Bridges to holes run inside the mask and cost nothing.
     """
     for part in parts:
         for bridge in _hole_bridges(part):
             bridge.build()
-    outers = [part.outer for part in parts]
     if options.parts != "bridge":
-        return outers
-    outers, apart = outers[:_MAX_BRIDGED_PARTS], outers[_MAX_BRIDGED_PARTS:]
-    bridges = sorted(_shortest_bridges(outers), key=lambda bridge: bridge.length)
-    roots = {id(outer): outer for outer in outers}
-    for bridge in bridges:
-        allowance -= bridge.length
-        if allowance < 0:
-            break
+        return [part.outer for part in parts]
+    for bridge in _shortest_bridges(parts, swing):
         bridge.build()
-        kept, merged = (roots[id(contour)] for contour, _ in bridge.ends)
-        roots = {key: kept if root is merged else root for key, root in roots.items()}
-    return [*{id(root): root for root in roots.values()}.values(), *apart]
+    return [parts[0].outer]
 
 
 def _hole_bridges(part: _Part) -> Iterator[_Bridge]:
@@ -321,35 +372,81 @@ def _hole_bridges(part: _Part) -> Iterator[_Bridge]:
         column, line = (hole.points[start] - (left, top)).tolist()
         row = owner[line, : column + 1]
         met = int(np.flatnonzero((row >= 0) & (row < number))[-1])
-        yield _Bridge(((borders[row[met]], int(place[line, met])), (hole, start)), float(column - met))
+        yield _Bridge(((borders[row[met]], int(place[line, met])), (hole, start)))
 
 
-def _shortest_bridges(contours: list[_Contour]) -> list[_Bridge]:
-    """A minimum spanning tree over contours, by the distance between their points (Prim)."""
-    if len(contours) < 2:
-        return []
+def _shortest_bridges(parts: list[_Part], swing: int) -> Iterator[_Bridge]:
+    """A minimum spanning tree over parts, by the distance between their borders along the longer axis (Prim).
+
+    The search looks at some points only; of each bridge that it finds, the ends are then moved to the nearest ones.
+    """
+    extent = np.max([part.outer.points.max(0) for part in parts], 0)
+    contours = [contour for part in parts for contour in part.contours]
     stride = max(1, sum(len(contour.points) for contour in contours) // _SEARCH_POINTS)
     sampled = [contour.points[::stride] for contour in contours]
     x, y = np.concatenate(sampled).astype(np.float32).T
     lengths = [len(points) for points in sampled]
-    owner = np.repeat(np.arange(len(contours)), lengths)
+    contour_of = np.repeat(np.arange(len(contours)), lengths)
     place = stride * np.concatenate([np.arange(length) for length in lengths])
-    nearest = np.full(len(owner), np.inf, np.float32)  # squared distance to what is joined
+    owner = np.repeat(np.arange(len(parts)), [len(part.contours) for part in parts])[contour_of]
+    nearest = np.full(len(owner), np.inf, np.float32)  # distance to what is joined
     source = np.zeros(len(owner), np.int64)
-    bridges, newest, apart = [], np.flatnonzero(owner == 0), np.flatnonzero(owner != 0)
+    newest, apart = np.flatnonzero(owner == 0), np.flatnonzero(owner != 0)
     while len(apart):
-        dx, dy = x[apart, None] - x[newest], y[apart, None] - y[newest]
-        distances = dx * dx + dy * dy
+        distances = np.maximum(np.abs(x[apart, None] - x[newest]), np.abs(y[apart, None] - y[newest]))
         closest = distances.argmin(1)
         shorter = distances[np.arange(len(apart)), closest]
         better = shorter < nearest[apart]
         nearest[apart[better]], source[apart[better]] = shorter[better], newest[closest[better]]
         reached = int(apart[nearest[apart].argmin()])
-        ends = [(contours[owner[end]], int(place[end])) for end in (source[reached], reached)]
-        bridges.append(_Bridge((ends[0], ends[1]), float(np.sqrt(nearest[reached]))))
+        here, there = ((contours[contour_of[end]], int(place[end])) for end in (source[reached], reached))
+        if stride > 1:
+            here, there = _nearest_ends(here, there)
+        start, end = (contour.points[index] for contour, index in (here, there))
+        yield _Bridge((here, there), _way(start, end, extent, swing))
         joined = owner == owner[reached]
         newest, apart = np.flatnonzero(joined), apart[~joined[apart]]
-    return bridges
+
+
+def _way(
+    start: NDArray[np.int32], end: NDArray[np.int32], extent: NDArray[np.int32], swing: int
+) -> NDArray[np.int32]:
+    """The turning points of a way in diagonals of at most `swing` pixels, within the extent.
+
+    A trainer reduces its masks by 4: of level and upright lines one pixel wide half survive that, of diagonal ones
+    a quarter. The way is no longer than the straight one: along the longer axis it never turns back.
+    """
+    step = end - start
+    long = int(np.abs(step).argmax())
+    length, ahead = abs(int(step[long])), 1 if step[long] >= 0 else -1
+    most, target, place = int(extent[1 - long]), int(end[1 - long]), int(start[1 - long])
+    done, side, turns = 0, 1 if place < most - place else -1, []
+    stuck = 0
+    while stuck < 2:
+        within_reach = (length - done - side * (place - target)) // 2
+        leg = min(swing, within_reach, most - place if side > 0 else place)
+        stuck = 0 if leg > 0 else stuck + 1
+        if leg > 0:
+            done, place = done + leg, place + side * leg
+            turns.append((done, place))
+        side = -side
+    turns = [(along, across) for along, across in turns if along < length]
+    way = np.array(turns, np.int32).reshape(-1, 2)
+    way[:, 0] = start[long] + ahead * way[:, 0]
+    return way[:, ::-1] if long else way
+
+
+def _nearest_ends(here: _End, there: _End) -> tuple[_End, _End]:
+    """Move the ends of a bridge along their contours, in turn, for as long as it gets shorter."""
+    length = np.inf
+    while True:
+        offsets = np.abs(there[0].points - here[0].points[here[1]])
+        there = there[0], int(offsets.max(1).argmin())
+        distances = np.abs(here[0].points - there[0].points[there[1]]).max(1)
+        here = here[0], int(distances.argmin())
+        if distances[here[1]] >= length:
+            return here, there
+        length = distances[here[1]]
 
 
 @dataclass(frozen=True)
@@ -359,24 +456,54 @@ class _Outline:
     groups: list[_Contour]
     box: Box
     size: tuple[int, int]
+    options: PolygonOptions
 
-    def simplest(self, target: NDArray[np.bool_], min_iou: float) -> tuple[list[Ring], NDArray[np.bool_]]:
+    def simplest(self, target: NDArray[np.bool_]) -> tuple[list[Ring], NDArray[np.bool_]]:
         """Rings at a coarse tolerance (in pixels, halved step by step) that meets the bound; what they draw.
 
         A simplified border is off by a fraction of the tolerance along its length: that tells where to begin.
         """
-        border = sum(len(contour.points) for group in self.groups for contour in _connected(group))
+        contours = [contour for group in self.groups for contour in _connected(group)]
+        target, min_iou = _with_bridges(target, contours, self.options.min_iou)
+        border = sum(len(contour.points) for contour in contours)
         tolerance = 8 * (1 - min_iou) * float(np.count_nonzero(target)) / border
-        while True:
-            if tolerance < 0.5:
-                tolerance = 0.0
-            rings = _solid([_walk(root, tolerance) for root in self.groups])
-            points = np.concatenate(rings, dtype=np.float64) + np.array(self.box[:2], np.float64)
-            lengths = [len(ring) for ring in rings]
-            drawn = rasterise(_cut(normalise(points, *self.size), lengths), *self.size, self.box)
-            if tolerance == 0 or _iou(drawn, target) >= min_iou:
-                return _cut(points, lengths), drawn
-            tolerance /= 2
+        rings, drawn = self._at(tolerance)
+        while _count(rings) > self.options.max_points:
+            tolerance = max(2 * tolerance, 1.0)
+            rings, drawn = self._at(tolerance)
+        while tolerance and _iou(drawn, target) < min_iou:
+            tolerance = tolerance / 2 if tolerance >= 1 else 0.0
+            finer, drawn_finer = self._at(tolerance)
+            if _count(finer) > self.options.max_points:
+                break
+            rings, drawn = finer, drawn_finer
+        return rings, drawn
+
+    def _at(self, tolerance: float) -> tuple[list[Ring], NDArray[np.bool_]]:
+        """The rings at a tolerance, and what they draw."""
+        rings = _solid([_walk(root, tolerance) for root in self.groups])
+        points = np.concatenate(rings, dtype=np.float64) + np.array(self.box[:2], np.float64)
+        lengths = [len(ring) for ring in rings]
+        place = normalise if self.options.at_centres else label_points
+        drawn = rasterise(_cut(place(points, *self.size), lengths), *self.size, self.box)
+        return _cut(points, lengths), drawn
+
+
+def _count(rings: Sequence[Ring]) -> int:
+    return sum(map(len, rings))
+
+
+def _with_bridges(
+    target: NDArray[np.bool_], contours: Sequence[_Contour], min_iou: float
+) -> tuple[NDArray[np.bool_], float]:
+    """What rings are held against: the target, or, where bridges cost most of the bound, the target with them."""
+    canvas = target.astype(np.uint8)
+    for contour in contours:
+        for bridge in (bridge for bridges in contour.bridges.values() for bridge in bridges):
+            here, there = (end.points[index] for end, index in bridge.ends)
+            cv2.polylines(canvas, [np.stack([here, *bridge.way, there])], False, 1)
+    bridged = canvas.astype(bool)
+    return (target if _iou(bridged, target) >= 1 - (1 - min_iou) * 3 / 4 else bridged), min_iou
 
 
 def _connected(root: _Contour) -> Iterator[_Contour]:
@@ -424,7 +551,9 @@ def _round(
         yield contour.points[here : here + 1]
         for bridge in contour.bridges.get(here, ()):
             if bridge is not arrived:
+                yield bridge.way_from(contour)
                 yield contour, bridge
+                yield bridge.way_from(contour)[::-1]
                 yield contour.points[here : here + 1]
         yield _simplify(_between(contour.points, here, after), tolerance)
     if arrived is not None:

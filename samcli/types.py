@@ -248,7 +248,9 @@ class Quality:
     box_iou: float | None = None
     """IoU of the mask's own box with the box that prompted it."""
     polygon_iou: float | None = None
-    """IoU of the written polygon, rasterised as a trainer does, with the mask."""
+    """IoU of the written polygon, rasterised as a trainer does, with the mask that labels are made of."""
+    label_iou: float | None = None
+    """IoU of the mask that labels are made of, without specks, with the mask as found; None where they are one."""
 
 
 @dataclass(frozen=True)

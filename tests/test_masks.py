@@ -10,7 +10,18 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from samcli.masks import Mask, box_iou, compress_counts, decompress_counts, mask_iou
+from samcli.errors import UsageError
+from samcli.masks import (
+    KEEP_ALL,
+    Mask,
+    PartLimit,
+    box_iou,
+    compress_counts,
+    decompress_counts,
+    mask_iou,
+    parse_part_limit,
+    without_specks,
+)
 
 
 def pixels_of(*rows: str) -> NDArray[np.bool_]:
@@ -190,3 +201,94 @@ def test_box_iou__is_shared_area_over_whole_area() -> None:
     assert box_iou((0.5, 0.5, 1.5, 1.5), (0, 0, 2, 2)) == pytest.approx(1 / 4)
     assert box_iou((0, 0, 1, 1), (1, 0, 2, 1)) == 0  # they touch
     assert box_iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0
+
+
+# Specks
+
+
+def plate() -> NDArray[np.bool_]:
+    """A square of 40 x 40 in an image of 60 x 80."""
+    pixels = np.zeros((60, 80), bool)
+    pixels[10:50, 10:50] = True
+    return pixels
+
+
+def cleaned(pixels: NDArray[np.bool_], text: str) -> NDArray[np.bool_]:
+    return without_specks(Mask.from_pixels(pixels), parse_part_limit(text)).pixels()
+
+
+def test_specks__go_and_pinholes_are_filled() -> None:
+    pixels = plate()
+    pixels[5:8, 70:73] = pixels[0, 0] = True
+    pixels[20:23, 20:23] = False
+    np.testing.assert_array_equal(cleaned(pixels, "16"), plate())
+
+
+def test_specks__are_below_both_limits_where_both_are_given() -> None:
+    """20 pixels are above 16, though below 2 % of 1,620; 9 of 209 are above 2 %, though below 16."""
+    large = plate()
+    large[0:4, 70:75] = True
+    np.testing.assert_array_equal(cleaned(large, "2%,16"), large)
+    small = np.zeros((60, 80), bool)
+    small[0:10, 0:20] = small[40:43, 40:43] = True
+    np.testing.assert_array_equal(cleaned(small, "2%,16"), small)
+    assert cleaned(large, "2%").sum() == 1600
+    assert cleaned(small, "10").sum() == 200
+
+
+def test_specks__a_part_of_exactly_the_limit_stays() -> None:
+    pixels = plate()
+    pixels[0:4, 60:64] = True
+    np.testing.assert_array_equal(cleaned(pixels, "16"), pixels)
+    assert cleaned(pixels, "17").sum() == 1600
+
+
+def test_specks__a_bay_is_no_hole() -> None:
+    pixels = plate()
+    pixels[10:14, 30] = False
+    np.testing.assert_array_equal(cleaned(pixels, "16"), pixels)
+
+
+def test_specks__within_a_hole_leave_the_hole_empty() -> None:
+    pixels = plate()
+    pixels[20:30, 20:30] = False
+    wanted = pixels.copy()
+    pixels[24:26, 24:26] = True
+    np.testing.assert_array_equal(cleaned(pixels, "16"), wanted)
+
+
+def test_specks__the_largest_part_stays_however_small() -> None:
+    pixels = np.zeros((20, 20), bool)
+    pixels[3, 3:6] = pixels[10, 10:12] = True
+    assert np.flatnonzero(cleaned(pixels, "100").any(1)).tolist() == [3]
+
+
+@pytest.mark.parametrize("text", ["0", "1", "0%"])
+def test_specks__limits_that_nothing_undercuts_give_the_very_mask_back(text: str) -> None:
+    mask = Mask.from_pixels(np.random.default_rng(0).random((30, 30)) < 0.5)
+    assert without_specks(mask, parse_part_limit(text)) is mask
+
+
+def test_specks__clean_and_empty_masks_are_given_back() -> None:
+    for mask in (Mask.from_pixels(plate()), Mask.from_pixels(np.zeros((5, 5), bool))):
+        assert without_specks(mask, PartLimit(16, 0.01)) is mask
+
+
+@given(seed=st.integers(0, 1000), limit=st.sampled_from(["4", "9", "40"]))
+def test_specks__none_is_left(seed: int, limit: str) -> None:
+    mask = Mask.from_pixels(np.random.default_rng(seed).random((24, 31)) < 0.6)
+    once = without_specks(mask, parse_part_limit(limit))
+    assert without_specks(once, parse_part_limit(limit)) == once
+
+
+def test_part_limit__is_pixels_a_share_or_both_in_any_order() -> None:
+    assert parse_part_limit("16") == PartLimit(pixels=16)
+    assert parse_part_limit("1.5%") == PartLimit(share=0.015)
+    assert parse_part_limit("1%,16") == parse_part_limit(" 16 , 1 % ") == PartLimit(16, 0.01)
+    assert parse_part_limit("0") == KEEP_ALL
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "1%,2%", "3,4", "101%", "1%,", "nan", "1e3"])
+def test_part_limit__refuses_the_rest(text: str) -> None:
+    with pytest.raises(UsageError, match="--min-part-area is"):
+        parse_part_limit(text)

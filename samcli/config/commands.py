@@ -10,6 +10,7 @@ from samcli.config.groups import (
     BoxPromptOptions,
     ClassMapOptions,
     DetectorOptions,
+    DuplicateOptions,
     EmbeddingOptions,
     FastSamOptions,
     FilterOptions,
@@ -17,8 +18,10 @@ from samcli.config.groups import (
     LabelOptions,
     MaskGeneratorOptions,
     NamingOptions,
+    ReadingOptions,
     RunOptions,
     SamOptions,
+    SpeckOptions,
     TextOptions,
 )
 from samcli.config.options import YES_NO, CommandOptions, Options, group, option
@@ -58,6 +61,8 @@ class AutoAnnotateOptions(CommandOptions):
     segmenter: SamOptions = group(SamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
     prompting: BoxPromptOptions = group(BoxPromptOptions)
+    duplicates: DuplicateOptions = group(DuplicateOptions)
+    specks: SpeckOptions = group(SpeckOptions)
     filters: FilterOptions = group(FilterOptions)
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     format: tuple[str, ...] = _formats(("yolo",), "Label format; may be repeated.")
@@ -103,10 +108,12 @@ class PromptOptions(CommandOptions):
     """All options of `samcli prompt`."""
 
     input: InputOptions = group(InputOptions)
+    reading: ReadingOptions = group(ReadingOptions)
     segmenter: SamOptions = group(SamOptions)
     fastsam: FastSamOptions = group(FastSamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
     answers: AnswerOptions = group(AnswerOptions)
+    specks: SpeckOptions = group(SpeckOptions)
     filters: FilterOptions = group(FilterOptions)
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     format: tuple[str, ...] = _formats(("yolo",), "Label format; may be repeated.")
@@ -139,7 +146,7 @@ class PromptOptions(CommandOptions):
     )
     prompts: str | None = option(
         None,
-        "Prompts for many images: .json, .jsonl, .csv, a COCO file, or a folder of YOLO labels.",
+        "Prompts for many images: .json, .jsonl, .csv, or labels in any format that convert reads.",
         recipe=True,
         panel="Prompts",
         metavar="FILE|DIR",
@@ -223,6 +230,7 @@ class ConvertOptions(CommandOptions):
     """All options of `samcli convert`."""
 
     input: InputOptions = group(InputOptions)
+    reading: ReadingOptions = group(ReadingOptions)
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     format: tuple[str, ...] = option(
         (), "Format to write; may be repeated.", choices=FORMAT_NAMES, panel="Labels", many=True, flag="--to"

@@ -65,6 +65,12 @@ class DetectorOptions(Options):
         panel="Detector",
     )
     max_det: int = option(300, "Maximum number of detections per image.", recipe=True, low=1, panel="Detector")
+    agnostic_nms: bool = option(
+        False,
+        "Class-agnostic NMS: boxes that overlap more than --iou are one object, whatever their classes.",
+        recipe=True,
+        panel="Detector",
+    )
     classes: str | None = option(
         None,
         "Keep only these classes: names or ids, separated by commas.",
@@ -192,6 +198,41 @@ class FilterOptions(Options):
 
 
 @dataclass(frozen=True)
+class SpeckOptions(Options):
+    """Which parts and holes of a mask its labels leave out."""
+
+    min_part_area: str = option(
+        "1%,16",
+        "Remove parts and fill holes of fewer pixels than N, of less than P % of the object's area, or of both. "
+        "0: keep the masks of the network to the pixel. Records always do.",
+        recipe=True,
+        panel="Masks",
+        metavar="N|P%|P%,N",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the limit as well."""
+        from samcli.masks import parse_part_limit  # brings numpy, without which the help comes up faster
+
+        super().__post_init__()
+        parse_part_limit(self.min_part_area)
+
+
+@dataclass(frozen=True)
+class DuplicateOptions(Options):
+    """Which masks are taken for the same object."""
+
+    cross_class_iou: float = option(
+        0.9,
+        "Of two masks of different classes with an IoU above this, discard the one with the lower score. 1: off.",
+        recipe=True,
+        low=0,
+        high=1,
+        panel="Masks",
+    )
+
+
+@dataclass(frozen=True)
 class AnswerOptions(Options):
     """Which of SAM's answers to a prompt is taken, and whether it is asked again."""
 
@@ -254,6 +295,13 @@ class LabelOptions(Options):
         high=1,
         panel="Labels",
     )
+    max_points: int = option(
+        8000,
+        "Maximum number of vertices of an object's polygons; --min-polygon-iou yields to it.",
+        recipe=True,
+        low=100,
+        panel="Labels",
+    )
 
 
 @dataclass(frozen=True)
@@ -268,6 +316,19 @@ class ClassMapOptions(Options):
         panel="Labels",
         metavar="FILE",
     )
+
+
+@dataclass(frozen=True)
+class ReadingOptions(Options):
+    """How labels of other tools are read."""
+
+    crowds: str = option(
+        "drop",
+        "Regions with COCO's iscrowd. drop: leave them out. keep: read each as one object.",
+        choices=("drop", "keep"),
+        panel="Input",
+    )
+    rescale: bool = option(False, "Scale labels to the image where they state another image size.", panel="Input")
 
 
 @dataclass(frozen=True)

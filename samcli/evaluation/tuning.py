@@ -31,7 +31,7 @@ from samcli.jobs.class_mapping import open_class_map
 from samcli.jobs.segmenting import Encoder, device_for, open_engine
 from samcli.jobs.worker import StageClock
 from samcli.labels.formats.base import polygon_options
-from samcli.polygons import draw_rings, mask_to_polygons
+from samcli.polygons import draw, label_points, mask_to_polygons
 from samcli.sam.devices import choose_device, choose_precision
 from samcli.sam.engine import Engine
 from samcli.types import Annotation, Embedding, Image, ImageRef, Size
@@ -381,7 +381,7 @@ def _try_polygons(
             points.append(sum(map(len, polygons.rings)))
             ious.append(polygons.iou)
             if polygons.rings:
-                mask = draw_rings(polygons.rings, image.image_size)
+                mask = draw([label_points(ring, *image.image_size) for ring in polygons.rings], image.image_size)
                 x1, y1, x2, y2 = mask.box or (0, 0, 0, 0)
                 objects.append(replace(one, mask=mask, box=(float(x1), float(y1), float(x2), float(y2))))
         drawn.append(replace(image, predicted=objects))

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from samcli.checkpoints.registry import WeightsFile
 from samcli.config import AutoAnnotateOptions, BoxPromptOptions, TextOptions
+from samcli.detectors.agnostic import AgnosticDetector
 from samcli.detectors.base import Detector, DetectorSettings
 from samcli.detectors.loading import detector_name, load_detector
 from samcli.detectors.ultralytics import is_exported
-from samcli.jobs.base import Job, Models
+from samcli.jobs.base import Job, Models, without_idle
 from samcli.jobs.class_mapping import MappedDetector, class_map_facts, open_class_map
 from samcli.jobs.plan import Plan
 from samcli.jobs.segmenting import (
@@ -28,6 +29,7 @@ from samcli.jobs.segmenting import (
     reason_to_drop,
     refuse,
     to_instance,
+    without_duplicates,
 )
 from samcli.jobs.worker import Finding, StageClock, Worker
 from samcli.labels.class_map import ClassMap
@@ -93,9 +95,7 @@ class AutoAnnotate(Job[Finding]):
             recipe |= {"text": self._vocabulary.recipe(), "text_threshold": self.options.text_prompt.text_threshold}
         if not self._with_sam:
             del recipe["sam"]
-        for entry in fields(BoxPromptOptions):
-            if recipe[entry.name] == entry.default:  # so that runs begun before there were these options go on
-                del recipe[entry.name]
+        recipe = without_idle(recipe, {entry.name: entry.default for entry in fields(BoxPromptOptions)})
         if self.options.detector.classes is not None:
             recipe["classes"] = sorted(
                 {word.strip().lower() for word in self.options.detector.classes.split(",")} - {""}
@@ -121,7 +121,7 @@ class AutoAnnotate(Job[Finding]):
             annotator,
             plan.labels,
             self.formats,
-            options.labels,
+            self.shapes,
             max_pixels=options.input.max_pixels,
             clock=clock,
             notes=notes,
@@ -166,7 +166,9 @@ def open_detector(
         text_threshold=options.text_prompt.text_threshold,
     )
     detector = load_detector(weights, settings)
-    return detector if class_map is None else MappedDetector(detector, class_map, options.detector.iou)
+    if class_map is not None:
+        detector = MappedDetector(detector, class_map, options.detector.iou)
+    return AgnosticDetector(detector, options.detector.iou) if options.detector.agnostic_nms else detector
 
 
 class Segmenter(Protocol):
@@ -289,4 +291,5 @@ class BoxAnnotator:
                 continue
             seen.add(identity)
             kept.append(instance)
-        return Annotation(image.ref.key, image.image_size, tuple(kept), tuple(dropped))
+        kept, doubles = without_duplicates(kept, self._options.duplicates.cross_class_iou, self.names)
+        return Annotation(image.ref.key, image.image_size, tuple(kept), (*dropped, *doubles))

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from samcli.checkpoints.registry import WeightsFile
-from samcli.config import JobOptions
+from samcli.config import JobOptions, LabelOptions
 from samcli.labels.formats import FORMATS, LabelFormat
+from samcli.labels.formats.base import polygon_options
 from samcli.output.manifest import Product
+from samcli.polygons import POLYGONS_VERSION, PolygonOptions
 
 if TYPE_CHECKING:
     from samcli.jobs.plan import Plan
@@ -24,6 +26,20 @@ R = TypeVar("R")
 
 Models = Mapping[str, WeightsFile]
 """The checkpoints of a job by role (`det`, `sam`), found and verified."""
+
+
+_IDLE = {
+    "agnostic_nms": False,
+    "cross_class_iou": 1.0,
+    "min_part_area": "0",
+    "max_points": LabelOptions.max_points,
+}
+"""Options that there were not always, with the values at which labels are as they were without them."""
+
+
+def without_idle(recipe: Mapping[str, Any], idle: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe without the options that have these values: runs begun before there were these go on."""
+    return {name: value for name, value in recipe.items() if name not in idle or value != idle[name]}
 
 
 class Job(ABC, Generic[R]):
@@ -73,9 +89,18 @@ class Job(ABC, Generic[R]):
         """Of the files that each image gets."""
         return [suffix for fmt in self.formats for suffix in fmt.suffixes]
 
+    @property
+    def shapes(self) -> PolygonOptions:
+        """How its masks become labels."""
+        labels, specks = (getattr(self.options, name, None) for name in ("labels", "specks"))
+        return polygon_options(labels or LabelOptions(), specks)
+
     def recipe(self) -> dict[str, Any]:
         """Every option that changes what is written, but for models and precision, as plain values by name."""
-        return {"command": self.command, **self.options.recipe()}
+        recipe = without_idle({"command": self.command, **self.options.recipe()}, _IDLE)
+        if any(fmt.has_rings for fmt in self.formats):
+            recipe["polygons"] = POLYGONS_VERSION
+        return recipe
 
     def digest(self, key: str) -> str:
         """What else the outcome of this one image depends on, as a short hash: its own prompts, say."""

@@ -115,7 +115,7 @@ class Everything(Job[Finding]):
             annotator,
             plan.labels,
             self.formats,
-            options.labels,
+            self.shapes,
             max_pixels=options.input.max_pixels,
             clock=clock,
             notes=notes,

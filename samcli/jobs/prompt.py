@@ -137,7 +137,7 @@ class Prompt(Job[Finding]):
             annotator,
             plan.labels,
             self.formats,
-            options.labels,
+            self.shapes,
             max_pixels=options.input.max_pixels,
             clock=clock,
             notes=notes,
@@ -166,7 +166,7 @@ def open_source(options: PromptOptions) -> PromptSource:
     if on_line:
         raise UsageError("--prompts and --point, --box or --mask-input: give one or the other")
     names = Path(options.names).expanduser() if options.names else None
-    return open_prompts(Path(options.prompts).expanduser(), names)
+    return open_prompts(Path(options.prompts).expanduser(), names, options.reading)
 
 
 @dataclass(frozen=True)

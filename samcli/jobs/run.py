@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from samcli.checkpoints.registry import find_all_weights, is_here
-from samcli.config import LabelOptions
 from samcli.errors import UsageError
 from samcli.files import write_atomic
 from samcli.jobs.base import Job, Models
@@ -20,7 +19,6 @@ from samcli.jobs.plan import Plan, find_scope, make_plan
 from samcli.jobs.summary import Summary
 from samcli.jobs.worker import BaseWorker
 from samcli.labels.formats import FORMATS
-from samcli.labels.formats.base import polygon_options
 from samcli.labels.writing import folds
 from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
 from samcli.output.journal import Journal, read_journal
@@ -195,7 +193,7 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
 
     Images whose record cannot be read count as failed: these files are not written without them.
     """
-    shapes = polygon_options(getattr(job.options, "labels", LabelOptions()))
+    shapes = job.shapes
     run = RunFolder(plan.layout, plan.manifest)
     missing = run.finish(folds(job.formats, plan.manifest.names, shapes, plan.layout.images_from_output))
     if missing:

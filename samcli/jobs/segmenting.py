@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,9 +24,20 @@ from samcli.errors import UsageError
 from samcli.jobs.base import Models
 from samcli.jobs.plan import Plan
 from samcli.jobs.worker import StageClock
-from samcli.masks import box_iou
+from samcli.masks import box_iou, mask_iou
 from samcli.output.embeddings import EmbeddingStore, open_store
-from samcli.types import Embedding, Image, ImageRef, Instance, PromptPoint, Prompts, Quality, Segment, Size
+from samcli.types import (
+    Dropped,
+    Embedding,
+    Image,
+    ImageRef,
+    Instance,
+    PromptPoint,
+    Prompts,
+    Quality,
+    Segment,
+    Size,
+)
 
 if TYPE_CHECKING:  # a finished run ends without PyTorch
     import torch
@@ -246,6 +257,50 @@ def reason_to_drop(instance: Instance, options: FilterOptions) -> str | None:
     if _below(quality.stability, options.min_stability):
         return f"stability {quality.stability:.3f} below --min-stability {options.min_stability:g}"
     return None
+
+
+def without_duplicates(
+    instances: Sequence[Instance], iou: float, names: Mapping[int, str]
+) -> tuple[list[Instance], list[Dropped]]:
+    """Return the instances that are no double of a better one of another class, in order, and the doubles.
+
+    A double has a mask IoU above `iou` with it. Masks are compared only where areas and boxes allow that.
+    """
+    if iou >= 1:
+        return list(instances), []
+    scores = [instance.quality.detector_score or 0.0 for instance in instances]
+    rivals = _possible_doubles(instances, iou)
+    kept: set[int] = set()
+    doubles: dict[int, Dropped] = {}
+    for index in sorted(range(len(instances)), key=lambda i: -scores[i]):
+        instance = instances[index]
+        overlaps = ((mask_iou(instances[i].mask, instance.mask), i) for i in rivals[index] if i in kept)
+        found = next(((overlap, i) for overlap, i in overlaps if overlap > iou), None)
+        if found is None:
+            kept.add(index)
+            continue
+        other = instances[found[1]].class_id
+        reason = (
+            f"mask IoU {found[0]:.3f} with an object of class {names.get(other, other)} and a better score, "
+            f"above --cross-class-iou {iou:g}"
+        )
+        doubles[index] = Dropped(reason, instance.class_id, instance.prompt_box, instance.quality.detector_score)
+    return [instances[index] for index in sorted(kept)], [doubles[index] for index in sorted(doubles)]
+
+
+def _possible_doubles(instances: Sequence[Instance], iou: float) -> list[list[int]]:
+    """Return for each instance those of other classes whose mask IoU with it may be above `iou`.
+
+    Of two masks the common pixels lie within the common part of their boxes, and are at most the smaller mask; all
+    pixels of both are at least the larger one.
+    """
+    boxes = np.array([instance.mask.box or (0, 0, 0, 0) for instance in instances], np.float64).reshape(-1, 4)
+    areas = np.array([instance.mask.area for instance in instances], np.float64)
+    classes = np.array([instance.class_id for instance in instances])
+    sides = np.minimum(boxes[:, None, 2:], boxes[:, 2:]) - np.maximum(boxes[:, None, :2], boxes[:, :2])
+    most = np.minimum(np.maximum(sides, 0).prod(2), np.minimum(areas[:, None], areas))
+    possible = (most > iou * np.maximum(areas[:, None], areas)) & (classes[:, None] != classes)
+    return [np.flatnonzero(row).tolist() for row in possible]
 
 
 def _below(figure: float | None, limit: float | None) -> bool:

@@ -17,13 +17,12 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.config import LabelOptions
 from samcli.errors import ImageError, StorageError
 from samcli.images import read_image
 from samcli.labels.formats import LabelFormat, Rendering
-from samcli.labels.formats.base import polygon_options
 from samcli.labels.writing import write_annotation
 from samcli.output.layout import Labels
+from samcli.polygons import PolygonOptions
 from samcli.types import Annotation, Image, ImageRef, Outcome, Size, Status, UndecodedImage
 
 R = TypeVar("R")
@@ -143,7 +142,7 @@ class Worker(BaseWorker[Finding]):
         annotator: Annotator,
         labels: Labels,
         formats: Sequence[LabelFormat],
-        options: LabelOptions,
+        shapes: PolygonOptions,
         *,
         max_pixels: int,
         clock: StageClock | None = None,
@@ -157,7 +156,7 @@ class Worker(BaseWorker[Finding]):
         self._labels = labels
         self._formats = [fmt for fmt in formats if fmt.suffixes]
         self._keeps_pixels = any("pixels" in fmt.needs for fmt in formats)
-        self._polygon_options = polygon_options(options)
+        self._polygon_options = shapes
 
     @property
     def names(self) -> Mapping[int, str]:

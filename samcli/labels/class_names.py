@@ -18,6 +18,9 @@ MAX_CLASS_ID = 65_535
 DATA_YAML = "data.yaml"
 CLASSES_TXT = "classes.txt"
 
+NAMES_FILES = (DATA_YAML, CLASSES_TXT, "obj.names", "labels.txt", "notes.json", "*.yaml", "*.yml")
+"""Files that tools put class names into, beside labels; of other YAML files, one that has `names`."""
+
 SPLITS = ("train", "val", "test")
 """The parts of a data set, as a data.yaml names them."""
 
@@ -25,7 +28,7 @@ SPLIT_FOLDERS = (*SPLITS, "valid")
 """What data sets call their parts, folders and keys alike."""
 
 
-def find_names_file(labels: Path, files: Iterable[str] = (DATA_YAML, CLASSES_TXT)) -> Path | None:
+def find_names_file(labels: Path, files: Iterable[str] = NAMES_FILES) -> Path | None:
     """The first of `files` that goes with a folder of labels: in it, or above it as far as its data set reaches.
 
     That is up to the folder that holds `labels`, else the one above; and above a split's own folder
@@ -37,7 +40,23 @@ def find_names_file(labels: Path, files: Iterable[str] = (DATA_YAML, CLASSES_TXT
     last = tops[0] + 1 if tops else 1
     if above[min(last, len(above) - 1)].name in SPLIT_FOLDERS or (not tops and folder.name in SPLIT_FOLDERS):
         last += 1
-    return next((path for place in above[: last + 1] for name in files if (path := place / name).is_file()), None)
+    found = (path for place in above[: last + 1] for name in files for path in _files_named(place, name))
+    return next(found, None)
+
+
+def _files_named(folder: Path, name: str) -> list[Path]:
+    """The file of that name, or of a pattern those that have names."""
+    if not name.startswith("*"):
+        return [path] if (path := folder / name).is_file() else []
+    return [path for path in sorted(folder.glob(name)) if path.is_file() and _has_names(path)]
+
+
+def _has_names(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return re.search(rb"^names\s*:", file.read(1 << 20), re.MULTILINE) is not None
+    except OSError:
+        return False
 
 
 def read_names(path: Path, *, unique: bool = True) -> dict[int, str]:
@@ -51,7 +70,7 @@ def read_names(path: Path, *, unique: bool = True) -> dict[int, str]:
     return parse_names(_said_names(path), str(path), unique=unique)
 
 
-def names_beside(labels: Path, files: Iterable[str] = (DATA_YAML, CLASSES_TXT)) -> dict[int, str]:
+def names_beside(labels: Path, files: Iterable[str] = NAMES_FILES) -> dict[int, str]:
     """Names by class id out of the file that goes with a folder of labels; none where it or what it says is absent.
 
     Raises:
@@ -64,6 +83,8 @@ def names_beside(labels: Path, files: Iterable[str] = (DATA_YAML, CLASSES_TXT)) 
 
 def _said_names(path: Path) -> Any:
     """What a file says about names, unchecked."""
+    if path.suffix.lower() == ".json":
+        return _names_in_notes(path)
     if path.suffix.lower() not in (".yaml", ".yml"):
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -79,6 +100,17 @@ def _said_names(path: Path) -> Any:
         raise UsageError(f"{path} has no 'names'; expected e.g. names: [cat, dog]")
     refuse_key_points(content, path)
     return content["names"]
+
+
+def _names_in_notes(path: Path) -> Any:
+    """Names out of Label Studio's `notes.json`: `{"categories": [{"id": 0, "name": "cat"}, ...]}`."""
+    try:
+        content = json.loads(path.read_bytes()[: 1 << 24])
+        return {str(entry["id"]): entry["name"] for entry in content["categories"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f"{path} has no categories with id and name; expected Label Studio's notes.json"
+        ) from error
 
 
 def refuse_key_points(content: Mapping[str, Any], path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,8 +14,9 @@ from samcli.errors import ImageError, UsageError, one_line
 from samcli.files import check_writable, write_atomic, write_atomic_pieces, write_files
 from samcli.images import read_image
 from samcli.labels.class_map import MappedClasses, read_class_map
+from samcli.labels.class_names import complete
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering, check_formats
-from samcli.labels.formats.base import polygon_options
+from samcli.labels.formats.base import polygon_options, recorded_part_limit
 from samcli.labels.formats.losses import describe, losses
 from samcli.labels.formats.reading import FILLED, Labels, detect_format, read_labels
 from samcli.labels.formats.sources import Failure, LabelSet, Source, find_image_folder
@@ -23,6 +24,7 @@ from samcli.labels.objects import Entry, ReadImage
 from samcli.output.layout import Layout, stem_of
 from samcli.output.manifest import Product
 from samcli.output.run_folder import RunFolder
+from samcli.polygons import PolygonOptions
 from samcli.types import Annotation
 
 T = TypeVar("T")
@@ -80,13 +82,15 @@ def convert(
     output = Path(os.path.abspath(output or path.with_name(f"{path.stem}-{'-'.join(formats)}")))  # noqa: PTH100
     _check_output(output, options)
     conversion = Conversion(output, name, tuple(formats), dry_run=dry_run)
+    shapes = _polygon_options(options, run)
     for format_name, fmt in formats.items():
-        source = Source(path, _image_folder(path, options, run, name), options.input.max_pixels)
+        images = _image_folder(path, options, run, name)
+        source = Source(path, images, options.input.max_pixels, options.reading.rescale, options.reading.crowds)
         labels = Labels(_read_run(source, run), source) if run else read_labels(name, source)
         classes = class_map.apply(labels.names) if class_map else None
         names = classes.names if classes else labels.names
         annotations = _with_new_classes(labels.annotations, classes) if classes else labels.annotations
-        writer = _Writer(fmt, options, source, names, output, watch, dry_run=dry_run)
+        writer = _Writer(fmt, options, source, names, output, watch, shapes=shapes, dry_run=dry_run)
         writer.write(annotations)
         conversion.files += writer.files
         conversion.images, conversion.instances = writer.images, writer.instances
@@ -99,6 +103,14 @@ def convert(
         conversion.notes += [remark for remark in remarks if remark not in conversion.notes]
         conversion.notes += describe(format_name, writer.lost)
     return conversion
+
+
+def _polygon_options(options: ConvertOptions, run: RunFolder | None) -> PolygonOptions:
+    """As the options say; of a run's masks, the labels leave out the specks that the run's own labels leave out."""
+    shapes = polygon_options(options.labels)
+    if run is None:
+        return shapes
+    return replace(shapes, part_limit=recorded_part_limit(run.manifest.recipe.values))
 
 
 def _find_run(path: Path, options: ConvertOptions) -> RunFolder | None:
@@ -183,6 +195,7 @@ class _Writer:
         output: Path,
         watch: Watch,
         *,
+        shapes: PolygonOptions,
         dry_run: bool,
     ) -> None:
         self.images = self.instances = self.files = 0
@@ -191,24 +204,27 @@ class _Writer:
         self.written: set[str] = set()
         self.lost: Counter[str] = Counter()
         self._format, self._options, self._source, self._names = fmt, options, source, names
-        self._shapes = polygon_options(options.labels)
+        self._shapes = shapes
         self._layout = Layout(source.images or output, output)
         self._watch, self._dry_run = watch, dry_run
         own = (name for target in options.format for name in FORMATS[target].own_files)
         self._reserved = {output / name for name in own}
+        self._class_ids: set[int] = set()
         self._taken: dict[str, str] = {}
         """Label name -> the image that has it."""
 
     def write(self, annotations: Iterable[Annotation | Failure]) -> None:
         names, fmt, output = self._names, self._format, self._layout.output
         done = self._done(annotations)
-        splits = self._layout.splits_from_output() if self._source.images else {}
-        for file, data in fmt.data_set_files(names, splits).items():
-            self._put(write_atomic, output / file, data)
         if fmt.folded_name is not None:
             self._put(write_atomic_pieces, output / fmt.folded_name, fmt.fold(done, names))
         for _ in done:  # what a fold has not asked for
             pass
+        splits = self._layout.splits_from_output() if self._source.images else {}
+        # Readers refuse objects of classes that have no name there: numbers stand for names that are not known.
+        named = names or complete({class_id: str(class_id) for class_id in self._class_ids})
+        for file, data in fmt.data_set_files(named, splits).items():
+            self._put(write_atomic, output / file, data)
 
     def _put(self, write: Callable[[Path, T], None], path: Path, content: T) -> None:
         self.files += 1
@@ -234,6 +250,7 @@ class _Writer:
             self.written.add(item.key)
             self.images += 1
             self.instances += len(rendering.annotation.instances)
+            self._class_ids |= {one.class_id for one in rendering.annotation.instances}
             self.lost += losses(self._format, rendering)
             self._watch(self.images)
             yield rendering
@@ -269,7 +286,9 @@ class _Writer:
     def _claim(self, key: str) -> bool:
         """Whether the image's files bear its whole name: it has no suffix, or another image has the plain one."""
         by_stem = bool(self._format.suffixes) or self._format.one_per_stem
-        name = _without_suffix(key) if by_stem else key
+        if not by_stem:  # the file for all images tells names apart that differ in case alone
+            return False
+        name = _without_suffix(key)
         if self._options.naming.on_collision == "suffix" and self._taken.get(name.casefold(), key) != key:
             name = key
         owner = self._taken.get(name.casefold())
@@ -278,7 +297,7 @@ class _Writer:
         if owner is not None:
             raise ValueError(f"its label file would be that of {owner}: rename one, or use --on-collision suffix")
         self._taken[name.casefold()] = key
-        return name == key and by_stem
+        return name == key
 
 
 def _without_suffix(key: str) -> str:

@@ -53,6 +53,8 @@ def walk(path: Path, *, levels: int | None = None, pieces: Iterable[bytes] | Non
         UsageError: it cannot be read, is no JSON, has a name twice in one object, or is nested too deeply.
     """
     data = _mapped(path) if pieces is None else b"".join(pieces)
+    if not len(data):
+        raise UsageError(f"{path}:1: not JSON: it is empty")
     repaired = _MAYBE_ODD.search(data) is not None
     yield from _Walk(path, levels).items(_repaired(data) if repaired else _blocks(data), repaired=repaired)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from samcli.files import write_atomic, write_files
 from samcli.labels.formats import LabelFormat, Rendering
+from samcli.masks import mask_iou
 from samcli.output.layout import Layout
 from samcli.output.records import write_record
 from samcli.output.run_folder import Fold
@@ -28,7 +29,7 @@ def write_annotation(
         StorageError: the output cannot be written at all.
         OSError: this image's files cannot be written.
     """
-    annotation = rendering.annotation
+    annotation = rendering.found
     rendered = [
         (suffix, files)
         for fmt in formats
@@ -36,6 +37,9 @@ def write_annotation(
     ]
     if any(fmt.makes_polygons for fmt in formats):
         annotation = replace(annotation, instances=_with_polygon_iou(annotation.instances, rendering.polygons))
+    annotation = replace(
+        annotation, instances=_with_label_iou(annotation.instances, rendering.annotation.instances)
+    )
     write_atomic(Path(layout.record(annotation.key)), write_record(annotation, rendering.names))
     for suffix, files in rendered:
         write_files(Path(layout.label(annotation.key, suffix, whole_name=whole_name)), files)
@@ -45,6 +49,16 @@ def _with_polygon_iou(instances: Sequence[Instance], polygons: Sequence[Polygons
     return tuple(
         replace(instance, quality=replace(instance.quality, polygon_iou=shape.iou))
         for instance, shape in zip(instances, polygons, strict=True)
+    )
+
+
+def _with_label_iou(found: Sequence[Instance], labelled: Sequence[Instance]) -> tuple[Instance, ...]:
+    """The instances as they were found; where specks were left out, with the IoU of what is labelled."""
+    return tuple(
+        instance
+        if label.mask is instance.mask
+        else replace(instance, quality=replace(instance.quality, label_iou=mask_iou(label.mask, instance.mask)))
+        for instance, label in zip(found, labelled, strict=True)
     )
 
 

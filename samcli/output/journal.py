@@ -82,7 +82,7 @@ def read_journal(path: Path) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     parse = _Parser().parse
     wrong: list[str] = []
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(journal_lines(path), 1):
         try:
             key, entry = parse(line)
         except _WrongLineError as error:
@@ -171,8 +171,12 @@ class _Parser:
         )
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a journal; what is too long for one is passed over."""
+def journal_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a journal; what is too long for one is passed over.
+
+    Raises:
+        SamcliError: the journal is a symbolic link, or cannot be read.
+    """
     try:
         with open_own(path) as file:
             whole = True

@@ -62,8 +62,16 @@ def _instance_row(instance: Instance, names: Mapping[int, str]) -> dict[str, Any
         **_origin(instance),
         "area": instance.mask.area,
         "mask": instance.mask.to_coco(),
-        "quality": {name: _rounded(value) for name, value in asdict(instance.quality).items()},
+        "quality": _quality(instance.quality),
     }
+
+
+def _quality(quality: Quality) -> dict[str, Any]:
+    """The figures; `label_iou` only where labels leave something out."""
+    figures = {name: _rounded(value) for name, value in asdict(quality).items()}
+    if figures["label_iou"] is None:
+        del figures["label_iou"]
+    return figures
 
 
 def _origin(found: Instance | Dropped) -> dict[str, Any]:

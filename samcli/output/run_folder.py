@@ -9,7 +9,7 @@ from pathlib import Path
 
 from samcli.errors import RecordError, UsageError, one_line
 from samcli.files import remove, storage_errors, write_atomic, write_atomic_pieces
-from samcli.output.journal import Entry, read_journal
+from samcli.output.journal import Entry, journal_lines, read_journal
 from samcli.output.layout import RUN_FOLDER, Layout, check_own_folders
 from samcli.output.manifest import Manifest, Product, read_manifest
 from samcli.output.reading import read_own
@@ -83,6 +83,10 @@ class RunFolder:
         """Return the journal's last entry about each image, of this run's recipe only."""
         run = self.manifest.run
         return {key: entry for key, entry in read_journal(self.layout.journal).items() if entry.run == run}
+
+    def first_line(self) -> bytes:
+        """Return the journal's first line: with its times it tells this run from others of the same recipe."""
+        return next(journal_lines(self.layout.journal), b"")
 
     def done(self) -> list[str]:
         """Return the keys of the images that are done, in order."""

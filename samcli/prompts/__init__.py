@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from samcli.config import ReadingOptions
 from samcli.errors import UsageError
 from samcli.prompts.command_line import command_line_prompts
 from samcli.prompts.csv_files import read_csv
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 
-def open_prompts(path: Path, names: Path | None = None) -> PromptSource:
+def open_prompts(path: Path, names: Path | None = None, options: ReadingOptions | None = None) -> PromptSource:
     """Prompts from a file (.json: ours or COCO's; .jsonl, .csv) or a folder of YOLO label files.
 
     `names`: the file of class names for label files; None: the one beside them.
@@ -49,4 +50,4 @@ def open_prompts(path: Path, names: Path | None = None) -> PromptSource:
     if path.is_file() and suffix not in (".json", ".zip", ".xml"):
         hint = "; for YOLO labels give the folder" if suffix == ".txt" else ""
         raise UsageError(f"{path}: expected .json, .jsonl, .csv, or a file or folder of labels{hint}")
-    return open_label_prompts(path, names)
+    return open_label_prompts(path, names, options or ReadingOptions())

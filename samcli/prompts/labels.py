@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from samcli.config import ReadingOptions
 from samcli.errors import ImageError, UsageError, one_line
 from samcli.labels.class_names import find_names_file, read_names
 from samcli.labels.formats.reading import Labels, detect_format, read_labels
@@ -46,7 +47,12 @@ class LabelPrompts:
         return (*self._notes, *(f"{self.path}: {line}" for line in self._omitted.lines()))
 
     def recipe(self) -> dict[str, Any]:
-        return {"prompts": self._kind, "names": list(self.names.values()) if self._named else None}
+        source = self._labels.source
+        unusual = {
+            **({"rescale": True} if source.rescale else {}),
+            **({"crowds": source.crowds} if source.crowds != "drop" else {}),
+        }
+        return {"prompts": self._kind, "names": list(self.names.values()) if self._named else None, **unusual}
 
     def matched(self, keys: Iterable[str]) -> LabelPrompts:
         """With the images that are meant; a data set's others are left out and counted."""
@@ -180,7 +186,7 @@ def _of_lost(failures: Sequence[Failure], failed: Collection[str], path: Path) -
     return [*notes, *(f"{path}: {one.key}: {one.reason}" for one in others)]
 
 
-def open_label_prompts(path: Path, names_file: Path | None = None) -> LabelPrompts:
+def open_label_prompts(path: Path, names_file: Path | None, options: ReadingOptions) -> LabelPrompts:
     """Labels in a file or folder; names from that file, or those of the labels.
 
     Raises:
@@ -192,7 +198,8 @@ def open_label_prompts(path: Path, names_file: Path | None = None) -> LabelPromp
         given = beside if _is_yolo(path) else None
     said = read_names(given) if given else None
     name = detect_format(path)
-    labels = read_labels(name, Source(path, sizes_elsewhere=True, names=said))
+    source = Source(path, rescale=options.rescale, crowds=options.crowds, sizes_elsewhere=True, names=said)
+    labels = read_labels(name, source)
     kind = {"fiftyone": "coco", "coco-polygon": "coco"}.get(name, name)
     notes = (f"class names from {given}",) if given else ()
     remarks = tuple(f"{path}: {count} {what}" for what, count in labels.source.remarks.items())

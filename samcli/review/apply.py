@@ -18,12 +18,12 @@ from typing import Any, NoReturn
 from samcli.errors import ImageError, RecordError, SamcliError, UsageError
 from samcli.images import read_image
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering
+from samcli.labels.formats.base import recorded_polygon_options
 from samcli.labels.writing import folds, write_annotation
 from samcli.output.journal import Entry, Journal
 from samcli.output.layout import locked
 from samcli.output.manifest import Product, Recipe
 from samcli.output.run_folder import RunFolder
-from samcli.polygons import PolygonOptions
 from samcli.types import Annotation, Dropped, ImageRef, Instance, Outcome, Quality, Status
 
 REVIEW_FORMAT = "samcli-review"
@@ -268,7 +268,7 @@ class _Publisher:
                     f"this run has --format {name}, which records do not hold: it cannot be made again without "
                     "the networks. Nothing was changed"
                 )
-        self._polygon_options = PolygonOptions(*recipe.polygons)  # type: ignore[arg-type]
+        self._polygon_options = recorded_polygon_options(recipe.values)
 
     def publish(self, verdicts: Sequence[_Verdict]) -> None:
         """Write record, labels and journal line of each; then the files that hold all images."""

@@ -176,9 +176,7 @@ def _head(run: RunFolder, target: Path) -> dict[str, Any]:
 
 def _identity(run: RunFolder) -> str:
     """Of this run among all that a browser keeps marks of: recipe, and the journal's first line (with times)."""
-    with run.layout.journal.open("rb") as file:
-        first = file.readline()
-    return hashlib.sha256(run.manifest.fingerprint.encode() + first).hexdigest()[:16]
+    return hashlib.sha256(run.manifest.fingerprint.encode() + run.first_line()).hexdigest()[:16]
 
 
 def _row(run: RunFolder, entries: Mapping[str, Entry], key: str) -> list[Any]:

@@ -350,6 +350,7 @@ CHANGED = {
     "min_stability": 0.1, "min_mask_area": 2, "format": ("yolo", "yolo"), "holes": "fill",
     "parts": "separate", "min_polygon_iou": 0.9, "class_map": "map.yaml",
     "best_mask": True, "refine": 1, "box_padding": 0.1, "text": "person", "text_threshold": 0.3,
+    "agnostic_nms": True, "cross_class_iou": 0.8, "min_part_area": "5", "max_points": 500,
 }  # fmt: skip
 """Another value of each option that changes what is written."""
 

@@ -19,7 +19,7 @@ from samcli.images import read_image
 from samcli.jobs.auto_annotate import AutoAnnotate, padded
 from samcli.masks import mask_iou
 from samcli.output.records import read_record
-from samcli.polygons import mask_to_polygons, normalise
+from samcli.polygons import label_points, mask_to_polygons
 from samcli.sam.engine import Engine
 
 
@@ -116,7 +116,7 @@ def test_labels__are_rows_that_the_trainer_accepts_and_turns_into_the_masks(anno
         for instance in annotation.instances:
             drawn = np.zeros((height, width), bool)
             for ring in mask_to_polygons(instance.mask).rings:  # more than one only where parts stay apart
-                written = normalise(ring, height, width)
+                written = label_points(ring, height, width)
                 as_trained = next(
                     after
                     for row, after in read
@@ -729,3 +729,21 @@ def test_without_sam__there_is_nothing_to_prompt(annotate, photo_folder, yolo_se
     result = annotate(photo_folder, "--det", yolo_seg, "--sam", "none", *flags)
     assert result.exit_code == 2
     assert f"{flags[0]} does not apply to --sam none" in result.stderr
+
+
+def test_min_part_area__convert_and_reviews_leave_out_the_same_specks(
+    annotate, samcli_run, photo_folder, tmp_path
+) -> None:
+    """Random weights give ragged masks, full of specks."""
+    options = ("--max-det", 6, "--cross-class-iou", 1, "--format", "coco", "--format", "labelmap")
+    annotate(photo_folder, *options, "--min-part-area", 0, "-o", tmp_path / "all")
+    annotate(photo_folder, *options, "--min-part-area", "5%", "-o", tmp_path / "clean")
+    records = (tmp_path / run / ".samcli/records/bus.jpg.json" for run in ("all", "clean"))
+    found, clean = (read_record(record.read_bytes()) for record in records)
+    assert [i.mask for i in clean.instances] == [i.mask for i in found.instances]
+    assert any(i.quality.label_iou is not None for i in clean.instances)
+    before, after = ((tmp_path / run / "bus.png").read_bytes() for run in ("all", "clean"))
+    assert before != after
+    samcli_run("convert", tmp_path / "clean", "--to", "labelmap", "--to", "coco", "-o", tmp_path / "converted")
+    for file in ("bus.png", "zidane.png", "annotations.json"):
+        assert (tmp_path / "converted" / file).read_bytes() == (tmp_path / "clean" / file).read_bytes(), file

@@ -27,6 +27,10 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
         print(f"failed {printable(key)}: {printable(reason)}")
     if (more := len(conversion.failures) - SHOWN_FAILURES) > 0:
         print(f"... and {more} more failed (--json lists all)")
+    for key, reason in list(conversion.left_out.items())[:SHOWN_FAILURES]:
+        print(f"left out {printable(key)}: {printable(reason)}")
+    if (more := len(conversion.left_out) - SHOWN_FAILURES) > 0:
+        print(f"... and {more} more left out (--json lists all)")
     done = f"would write {conversion.files} files to" if conversion.dry_run else "written to"
     print(printable(f"{done} {conversion.output}"))
 

@@ -8,19 +8,24 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from samcli.errors import UsageError
 from samcli.labels.formats.base import LabelFormat, Rendering
+from samcli.labels.formats.coco import Runs
 from samcli.labels.formats.index_maps import read_map
-from samcli.labels.formats.json_items import beginning
 from samcli.labels.formats.sources import LabelSet, Source, first_file, label_files
+from samcli.labels.json_stream import beginning
+from samcli.labels.objects import LabelledObject, ReadImage, Shape, gather
+from samcli.labels.placed_shapes import Encoded
+from samcli.labels.shapes import number, points_of, shown, whole_number
 from samcli.masks import Mask
-from samcli.types import UNNAMED, Annotation, Instance, Quality
+from samcli.types import UNNAMED, Annotation, Instance, Quality, Size
 
 _HEADER = (
     "id,area,bbox_x0,bbox_y0,bbox_w,bbox_h,point_input_x,point_input_y,"
@@ -39,12 +44,12 @@ class AmgMasks(LabelFormat):
     def render(self, rendering: Rendering) -> dict[str, bytes]:
         """The folder's files by name."""
         files, rows = {}, [_HEADER]
-        for number, instance in enumerate(rendering.annotation.instances):
-            files[f"{number}.png"] = png(instance.mask.pixels().astype(np.uint8) * 255)
+        for place, instance in enumerate(rendering.annotation.instances):
+            files[f"{place}.png"] = png(instance.mask.pixels().astype(np.uint8) * 255)
             facts = amg_facts(instance, rendering.annotation)
             point = facts["point_coords"][0] if facts["point_coords"] else ["", ""]
             values = [
-                number, facts["area"], *facts["bbox"], *point, facts["predicted_iou"], facts["stability_score"],
+                place, facts["area"], *facts["bbox"], *point, facts["predicted_iou"], facts["stability_score"],
                 *facts["crop_box"],
             ]  # fmt: skip
             rows.append(",".join("" if value is None else str(value) for value in values))
@@ -57,26 +62,42 @@ class AmgMasks(LabelFormat):
     def read(self, source: Source) -> LabelSet:
         """All objects are of one class."""
 
-        def parse(key: str, folder: str) -> Annotation:
-            size, instances = source.size(key), []
-            with (Path(folder) / "metadata.csv").open(newline="") as file:
-                for row in csv.DictReader(file):
-                    pixels = read_map(Path(folder) / f"{int(row['id'])}.png") > 0
-                    instances.append(amg_instance(_facts_of(row), Mask.from_pixels(pixels)))
-            return Annotation(key, size, tuple(instances))
+        def parse(key: str, folder: str) -> ReadImage:
+            size = source.size(key)
+            with (Path(folder) / "metadata.csv").open(newline="", encoding="utf-8") as file:
+                rows = [(f"row {place}", row) for place, row in enumerate(csv.DictReader(file), 1)]
+            objects, omitted = gather(rows, lambda row: amg_object(_facts_of(row), _png_shape(folder, row), size))
+            return ReadImage(key, objects, omitted=omitted)
 
-        return LabelSet({0: UNNAMED}, source.of_images(self.suffix, parse))
+        return _of_images(source, self.suffix, parse)
 
 
-def _facts_of(row: Mapping[str, str]) -> dict[str, Any]:
+def _of_images(source: Source, suffix: str, parse: Callable[[str, str], ReadImage]) -> LabelSet:
+    """The labels of images that are at hand; all objects are of one class.
+
+    Raises:
+        UsageError: the images are not known.
+    """
+    if source.images is None and not source.sizes_elsewhere:
+        raise UsageError(f"{source.path}: these labels do not name their images; give the folder with --images")
+    entries, lost = source.image_entries(suffix, parse)
+    return LabelSet({0: UNNAMED}, entries=entries, failures=lost)
+
+
+def _png_shape(folder: str, row: Mapping[str, str]) -> Encoded:
+    file = f"{folder}/{whole_number(row.get('id'), 'id')}.png"
+    return Encoded(lambda image_size: Mask.from_pixels(read_map(file, image_size) > 0), None)
+
+
+def _facts_of(row: Mapping[str, str | None]) -> dict[str, Any]:
     """Of a row of `metadata.csv`, where an empty cell stands for what is not known."""
-    point = [row["point_input_x"], row["point_input_y"]]
-    crop = [row[f"crop_box_{side}"] for side in ("x0", "y0", "w", "h")]
+    point = [row.get("point_input_x"), row.get("point_input_y")]
+    crop = [row.get(f"crop_box_{side}") for side in ("x0", "y0", "w", "h")]
     return {
-        "predicted_iou": row["predicted_iou"] or None,
-        "stability_score": row["stability_score"] or None,
-        "point_coords": [[float(value) for value in point]] if all(point) else [],
-        "crop_box": [float(value) for value in crop] if all(crop) else None,
+        "predicted_iou": row.get("predicted_iou") or None,
+        "stability_score": row.get("stability_score") or None,
+        "point_coords": [point] if all(point) else [],
+        "crop_box": crop if all(crop) else None,
     }
 
 
@@ -91,7 +112,7 @@ class AmgRle(LabelFormat):
         """The list as amg.py dumps it."""
         annotation = rendering.annotation
         facts = [
-            {"segmentation": instance.mask.to_coco(), **amg_facts(instance, annotation)}
+            {"segmentation": instance.mask.to_coco(), **known_facts(instance, annotation)}
             for instance in annotation.instances
         ]
         return json.dumps(facts).encode()
@@ -99,18 +120,29 @@ class AmgRle(LabelFormat):
     def finds(self, path: Path) -> bool:
         """A folder of JSON files with lists of masks; those of images without masks tell nothing."""
         files = itertools.islice(label_files(path, self.suffix), 100) if path.is_dir() else ()
-        first = next((items[0] for _, file in files if (items := beginning(Path(file), 1))), None)
+        first = next(
+            (items[0] for _, file in files if (items := beginning(Path(file), 1)) and items[0].rough), None
+        )
         return first is not None and not first.name and "segmentation" in (first.rough or ())
 
     def read(self, source: Source) -> LabelSet:
         """All objects are of one class."""
 
-        def parse(key: str, file: str) -> Annotation:
+        def parse(key: str, file: str) -> ReadImage:
             facts = json.loads(Path(file).read_bytes())
-            masks = [amg_instance(fact, Mask.from_coco(fact["segmentation"])) for fact in facts]
-            return Annotation(key, source.size(key), tuple(masks))
+            if not isinstance(facts, list):
+                raise ValueError(f"it is {shown(facts)}; expected a list of masks")
+            size = source.size(key)
+            objects, omitted = gather(
+                _numbered(facts), lambda fact: amg_object(fact, Runs(fact["segmentation"]), size)
+            )
+            return ReadImage(key, objects, omitted=omitted)
 
-        return LabelSet({0: UNNAMED}, source.of_images(self.suffix, parse))
+        return _of_images(source, self.suffix, parse)
+
+
+def _numbered(facts: Sequence[Any]) -> list[tuple[str, Any]]:
+    return [(f"mask {place}", fact) for place, fact in enumerate(facts, 1)]
 
 
 def amg_facts(instance: Instance, annotation: Annotation) -> dict[str, Any]:
@@ -128,21 +160,31 @@ def amg_facts(instance: Instance, annotation: Annotation) -> dict[str, Any]:
     }
 
 
-def amg_instance(facts: Mapping[str, Any], mask: Mask) -> Instance:
-    """An instance out of the facts that amg.py and SA-1B have of a mask."""
-    predicted_iou, stability = facts.get("predicted_iou"), facts.get("stability_score")
-    left, top, width, height = (int(value) for value in facts.get("crop_box") or (0, 0, mask.width, mask.height))
-    whole = (left, top, width, height) == (0, 0, mask.width, mask.height)
-    return Instance(
-        mask,
+def known_facts(instance: Instance, annotation: Annotation) -> dict[str, Any]:
+    """The same without figures that nobody knows: readers take numbers or nothing, and refuse null."""
+    return {name: value for name, value in amg_facts(instance, annotation).items() if value is not None}
+
+
+def amg_object(facts: Mapping[str, Any], shape: Shape, size: Size | None) -> LabelledObject:
+    """An object out of the facts that amg.py and SA-1B have of a mask in an image of that size.
+
+    Raises:
+        ValueError: a figure is no number.
+    """
+    crop = [whole_number(value, "a number of crop_box") for value in facts.get("crop_box") or ()]
+    whole = len(crop) != 4 or (size is not None and tuple(crop) == (0, 0, size[1], size[0]))
+    points = [points_of([point], "prompt")[0].tolist() for point in facts.get("point_coords") or () if point]
+    return LabelledObject(
+        shape,
         0,
-        Quality(
-            predicted_iou=None if predicted_iou is None else float(predicted_iou),
-            stability=None if stability is None else float(stability),
-        ),
-        prompt_points=tuple((float(x), float(y), 1) for x, y in facts.get("point_coords") or ()),
-        crop_box=None if whole else (left, top, left + width, top + height),
+        Quality(predicted_iou=_figure(facts, "predicted_iou"), stability=_figure(facts, "stability_score")),
+        prompt_points=tuple((x, y, 1) for x, y in points),
+        crop_box=None if whole else (crop[0], crop[1], crop[0] + crop[2], crop[1] + crop[3]),
     )
+
+
+def _figure(facts: Mapping[str, Any], name: str) -> float | None:
+    return None if facts.get(name) is None else number(facts[name], name)
 
 
 def _single(value: float | None) -> float | None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.config import LabelOptions
+from samcli.config import LabelOptions, SpeckOptions
 from samcli.errors import UsageError
 from samcli.files import Files as Files
 from samcli.labels.formats.sources import LabelSet, Source
+from samcli.masks import KEEP_ALL, PartLimit, parse_part_limit, without_specks
 from samcli.polygons import PolygonOptions, Polygons, mask_to_polygons
 from samcli.types import Annotation, Instance
 
@@ -30,6 +31,9 @@ SPOOL = 1 << 24
 class Rendering:
     """One image's annotation and all that a writer may need beside it.
 
+    It is given the annotation as it was found, and keeps that as `found`, for the record. `annotation` is the one
+    that labels are made of: without the specks that `polygon_options.part_limit` tells.
+
     `pixels`: uint8 (H, W, 3) RGB; `logits`: float32 (N, h, w), low-resolution, one for each instance; `edges`:
     uint8 (H, W). Each is there only for a run with a format that `needs` it. `images`: their folder as seen from
     the output folder.
@@ -42,6 +46,11 @@ class Rendering:
     logits: NDArray[np.float32] | None = None
     edges: NDArray[np.uint8] | None = None
     images: str = ""
+    found: Annotation = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "found", self.annotation)
+        object.__setattr__(self, "annotation", _cleaned(self.annotation, self.polygon_options.part_limit))
 
     def name_of(self, class_id: int) -> str:
         """The class's name; its number where it has none."""
@@ -74,9 +83,37 @@ class Rendering:
         return [mask_to_polygons(instance.mask, self.polygon_options) for instance in self.annotation.instances]
 
 
-def polygon_options(options: LabelOptions) -> PolygonOptions:
-    """The options that are about polygons."""
-    return PolygonOptions(options.holes, options.parts, options.min_polygon_iou)  # type: ignore[arg-type]
+def _cleaned(annotation: Annotation, limit: PartLimit) -> Annotation:
+    """The annotation without specks; itself where there are none."""
+    if limit == KEEP_ALL:
+        return annotation
+    masks = [without_specks(instance.mask, limit) for instance in annotation.instances]
+    instances = tuple(
+        instance if mask is instance.mask else replace(instance, mask=mask)
+        for instance, mask in zip(annotation.instances, masks, strict=True)
+    )
+    return replace(annotation, instances=instances)
+
+
+def polygon_options(options: LabelOptions, specks: SpeckOptions | None = None) -> PolygonOptions:
+    """Return what the options of a command say about masks in labels."""
+    return recorded_polygon_options({**options.recipe(), **(specks.recipe() if specks else {})})
+
+
+def recorded_polygon_options(recipe: Mapping[str, Any]) -> PolygonOptions:
+    """Return what the recipe of a run says about masks in labels; older ones do not have all of it."""
+    return PolygonOptions(
+        recipe["holes"],
+        recipe["parts"],
+        recipe["min_polygon_iou"],
+        recipe.get("max_points", PolygonOptions.max_points),
+        part_limit=recorded_part_limit(recipe),
+    )
+
+
+def recorded_part_limit(recipe: Mapping[str, Any]) -> PartLimit:
+    """Return which specks the labels of a run leave out; none where its recipe does not say."""
+    return parse_part_limit(recipe.get("min_part_area", "0"))
 
 
 def plain_text(text: str) -> str:
@@ -122,6 +159,9 @@ class LabelFormat:
 
     loses: frozenset[str] = frozenset()
     """What it cannot hold of a mask; the words are those of `losses`."""
+
+    has_rings = False
+    """Whether it writes `Rendering.polygons`."""
 
     one_per_stem = False
     """Whether images that differ in their suffix alone are in each other's way within the file for all."""

@@ -36,6 +36,8 @@ FIGURES = {
 
 
 _FILE = "annotations.json"
+_ROBOFLOW = "_annotations.coco.json"
+"""The file that Roboflow puts beside the images of a split."""
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -87,7 +89,8 @@ class Coco(LabelFormat):
             return False
         if self.folded_name != _FILE and path.is_file():
             return False
-        names = [item.name for item in beginning(file, 40)]  # after those of the licences
+        items = beginning(file, 40)  # after those of the licences
+        names = [item.name for item in items if not (item.name == "images" and _is_of_prompts(item.value))]
         return names[:1] != ["image"] and not {"images", "annotations", "categories"}.isdisjoint(names)
 
     def read(self, source: Source) -> LabelSet:
@@ -102,8 +105,14 @@ class Coco(LabelFormat):
 
     def _file_in(self, path: Path) -> Path | None:
         if path.is_dir():
-            path = path / (self.folded_name or "")
+            usual = [path / (self.folded_name or ""), path / _ROBOFLOW]
+            path = next((file for file in usual if file.is_file()), usual[0])
         return path if path.suffix.lower() == ".json" and path.is_file() else None
+
+
+def _is_of_prompts(value: Any) -> bool:
+    """Whether `images` is samcli's own object of image to prompts."""
+    return isinstance(value, dict) and any(isinstance(one, list) for one in value.values())
 
 
 def coco_annotation(instance: Instance, annotation_id: int, image_id: int) -> dict[str, Any]:
@@ -216,7 +225,10 @@ def polygon_mask(rings: Sequence[Floats], image_size: Size) -> Mask:
     near = [ring for ring in (clip_ring(ring, image_size) for ring in rings) if len(ring) >= _LEAST_POINTS]
     if not near:
         raise ValueError("a polygon lies outside the image")
-    return Mask.from_coco(coco.merge(coco.frPyObjects([ring.ravel().tolist() for ring in near], *image_size)))
+    mask = Mask.from_coco(coco.merge(coco.frPyObjects([ring.ravel().tolist() for ring in near], *image_size)))
+    if not mask.area and all((ring.max(0) <= 0).any() or (ring.min(0) >= image_size[::-1]).any() for ring in near):
+        raise ValueError(f"a polygon lies outside the image of {image_size[1]} x {image_size[0]} pixels")
+    return mask
 
 
 def shape_of(item: Mapping[str, Any]) -> tuple[Shape, XYXY | None]:
@@ -313,7 +325,11 @@ class _Reader:
         """Its classes and images."""
         ids = sorted(self._names, key=_order)
         self._class_ids = {key: index for index, key in enumerate(ids)}
-        names = usable_names([self._names[key] for key in ids], [str(key) for key in ids], self._source.remarks)
+        names = usable_names(
+            [self._names[key] for key in ids],
+            ["" if key is None else str(key) for key in ids],
+            self._source.remarks,
+        )
         return LabelSet(
             dict(enumerate(names)),
             entries=[

@@ -44,6 +44,7 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)
 class Cvat(LabelFormat):
     """`cvat.zip`: `data.yaml`, `train.txt` and `labels/train/<image>.txt`, without the images."""
 
+    has_rings = True
     loses = frozenset({"borders", "empty", "repeated", "scores"})
     folded_name = _ZIP
     one_per_stem = True
@@ -121,7 +122,10 @@ def _coco(package: _Package, files: Sequence[str], source: Source) -> LabelSet:
             file.parent.mkdir(exist_ok=True)
             with package.open(name) as packed, file.open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked)
-            found.append(Coco().read(replace(source, path=file)))
+            try:
+                found.append(Coco().read(replace(source, path=file)))
+            except UsageError as error:
+                raise UsageError(str(error).replace(str(file), f"{source.path}: {name}")) from error
     first = found[0]
     if any(labels.names != first.names for labels in found):
         raise UsageError(

@@ -100,7 +100,7 @@ def _shapes(instance: Instance, number: int, rendering: Rendering) -> Iterator[d
     mask, least = instance.mask, rendering.polygon_options.min_iou
     if mask.box is None:
         return
-    polygons = mask_to_polygons(mask, PolygonOptions("fill", "separate", least))
+    polygons = mask_to_polygons(mask, PolygonOptions("fill", "separate", least, at_centres=True))
     common = {"label": rendering.name_of(instance.class_id), "description": "", "flags": {}}
     if polygons.iou >= least:
         group = number if len(polygons.rings) > 1 else None

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from samcli.errors import UsageError
 from samcli.labels.class_names import names_beside, write_class_names
 from samcli.labels.formats.base import LabelFormat, Rendering
 from samcli.labels.formats.index_maps import class_map, map_png, masks_of, read_map
 from samcli.labels.formats.sources import LabelSet, Source, first_file
-from samcli.types import Annotation, Instance
+from samcli.labels.objects import LabelledObject, Pixels, ReadImage, gather
+from samcli.masks import Mask
 
 _INSTANCES, _CLASSES = "instances/.png", "classes/.png"
 _NAMES = "classes.txt"
@@ -50,20 +53,30 @@ class IndexMaps(LabelFormat):
         """An object's class is the one that most of its pixels have."""
         top = len(str(source.folder / "instances"))
 
-        def parse(key: str, file: str) -> Annotation:
-            labels = read_map(file)
-            classes = read_map(f"{source.folder}/classes{file[top:]}")
-            if labels.shape != classes.shape:
-                raise ValueError(f"{labels.shape} pixels, but the class map has {classes.shape}")
-            instances = []
-            for number, mask in masks_of(labels).items():
-                values = np.bincount(classes[labels == number])
-                if (value := int(values.argmax())) == 0:
-                    raise ValueError(f"instance {number} is background in the class map")
-                instances.append(Instance(mask, value - 1))
-            return Annotation(key, (labels.shape[0], labels.shape[1]), tuple(instances))
+        def parse(key: str, file: str) -> ReadImage:
+            size = source.size(key)
+            labels = read_map(file, size)
+            classes = read_map(f"{source.folder}/classes{file[top:]}", size)
+            numbered = ((f"object {number}", (number, mask)) for number, mask in masks_of(labels).items())
+            objects, omitted = gather(numbered, lambda item: _object(*item, labels, classes))
+            return ReadImage(key, objects, omitted=omitted)
 
         names = names_beside(source.folder, (_NAMES,))
         if not names:
             source.remarks[f"folder of labels has no {_NAMES}: numbers stand for class names"] += 1
-        return LabelSet(names, source.of_images(_INSTANCES, parse))
+        if source.images is None and not source.sizes_elsewhere:
+            raise UsageError(f"{source.path}: these labels do not name their images; give the folder with --images")
+        entries, lost = source.image_entries(_INSTANCES, parse)
+        return LabelSet(names, entries=entries, failures=lost, declared=bool(names))
+
+
+def _object(number: int, mask: Mask, labels: NDArray[np.int64], classes: NDArray[np.int64]) -> LabelledObject:
+    """The class of an object is the one that most of its pixels have.
+
+    Raises:
+        ValueError: that is background.
+    """
+    class_id = int(np.bincount(classes[labels == number]).argmax()) - 1
+    if class_id < 0:
+        raise ValueError(f"instance {number} is background in the class map")
+    return LabelledObject(Pixels(mask), class_id, where=f"object {number}")

@@ -27,6 +27,7 @@ class Proposals(LabelFormat):
     """
 
     folded_name = "proposals.json"
+    loses = frozenset({"classes"})
 
     def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterator[bytes]:
         """One row a line, images in the order of their keys, best first in each.

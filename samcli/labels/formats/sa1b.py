@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import posixpath
 import re
 import zlib
 from pathlib import Path
+from typing import Any
 
-from samcli.labels.formats.amg import amg_facts, amg_instance
+from samcli.labels.formats.amg import amg_object, known_facts
 from samcli.labels.formats.base import LabelFormat, Rendering
-from samcli.labels.formats.json_items import beginning
-from samcli.labels.formats.sources import LabelSet, Source, first_file
-from samcli.masks import Mask
-from samcli.types import UNNAMED, Annotation
+from samcli.labels.formats.coco import Runs
+from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file, label_files
+from samcli.labels.json_stream import beginning
+from samcli.labels.objects import Entry, ReadImage, gather
+from samcli.labels.shapes import shown, side
+from samcli.types import UNNAMED
 
 
 class Sa1b(LabelFormat):
@@ -36,7 +41,7 @@ class Sa1b(LabelFormat):
             "file_name": annotation.key.rpartition("/")[2],
         }
         entries = [
-            {"id": number, "segmentation": instance.mask.to_coco(), **amg_facts(instance, annotation)}
+            {"id": number, "segmentation": instance.mask.to_coco(), **known_facts(instance, annotation)}
             for number, instance in enumerate(annotation.instances, 1)
         ]
         return json.dumps({"image": image, "annotations": entries}).encode()
@@ -50,16 +55,41 @@ class Sa1b(LabelFormat):
     def read(self, source: Source) -> LabelSet:
         """All objects are of one class."""
 
-        def parse(relative: str, file: str) -> Annotation:
-            content = json.loads(Path(file).read_bytes())
-            image = content["image"]
-            key = source.key_for(relative, image["file_name"].replace("\\", "/"))
-            size = int(image["height"]), int(image["width"])
-            entries = content["annotations"]
-            instances = tuple(amg_instance(entry, Mask.from_coco(entry["segmentation"])) for entry in entries)
-            return Annotation(key, size, instances)
+        entries: list[Entry] = []
+        failures: list[Failure] = []
+        for relative, file in sorted(label_files(source.folder, ".json")):
+            image = next((item.value for item in beginning(Path(file)) if item.name == "image"), None)
+            if isinstance(image, dict):
+                entries.append(_entry(relative, file, image.get("file_name"), source))
+            else:
+                failures.append(Failure(relative, f"{file}: not of this format: it has no object 'image'"))
+        return LabelSet({0: UNNAMED}, entries=entries, failures=failures)
 
-        return LabelSet({0: UNNAMED}, source.of_files(".json", parse))
+
+def _entry(relative: str, file: str, name: Any, source: Source) -> Entry:
+    """The image beside the file, or in the same folder below the images, by its name; else by the file's own."""
+    name = name.replace("\\", "/") if isinstance(name, str) else ""
+    stem = posixpath.splitext(relative)[0]
+    beside = posixpath.join(posixpath.dirname(relative), posixpath.basename(name)) if name else stem
+    read = functools.partial(_read, file=file)
+    if source.images is None:
+        return Entry(beside, read, file, stem=stem)
+    return Entry(name or stem, read, file, keys=(beside,), stem=stem)
+
+
+def _read(key: str, *, file: str) -> ReadImage:
+    """What a file says of its image."""
+    content = json.loads(Path(file).read_bytes())
+    if not isinstance(content, dict) or not isinstance(content.get("image"), dict):
+        raise ValueError("it has no 'image'; expected a file of SA-1B")
+    entries = content.get("annotations")
+    if not isinstance(entries, list):
+        raise ValueError(f"annotations is {shown(entries)}; expected a list")
+    size = side(content["image"].get("height")), side(content["image"].get("width"))
+    stated = size if all(size) else None
+    items = [(f"mask {place}", entry) for place, entry in enumerate(entries, 1)]
+    objects, omitted = gather(items, lambda entry: amg_object(entry, Runs(entry["segmentation"]), stated))
+    return ReadImage(key, objects, stated, omitted)
 
 
 def _image_id(key: str) -> int:

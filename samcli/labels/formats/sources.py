@@ -164,9 +164,10 @@ class Source:
         entries: list[Entry] = []
         lost: list[Failure] = []
         seen: dict[str, str] = {}
+        trees = [layout, *(Layout(Path(), tree) for tree in _darknet_trees(top))] if suffix == ".txt" else [layout]
         for key in self.keys:
-            own, shared = (layout.label(key, suffix, whole_name=whole) for whole in (True, False))
-            file = next((name for name in (own, shared) if listing.has(name)), None)
+            own = layout.label(key, suffix, whole_name=True)
+            file = next((name for name in _places(key, suffix, trees) if listing.has(name)), None)
             if file is None:
                 self.remarks["images have no labels and were left out"] += 1
             elif file in seen:  # their objects are surely not in the same places
@@ -216,6 +217,23 @@ class Source:
         """`parse(path relative to the labels, label file)` of each label file that there is, in order."""
         for relative, file in sorted(label_files(folder or self.folder, suffix)):
             yield guarded(relative, file, parse)
+
+
+def _places(key: str, suffix: str, trees: Sequence[Layout]) -> Iterator[str]:
+    """Where the label file of an image may lie: in the same tree, or in `labels` where the image is in `images`."""
+    for tree in trees:
+        yield from (tree.label(key, suffix, whole_name=whole) for whole in (True, False))
+    folder, slash, name = key.rpartition("/")
+    parts = folder.split("/")
+    if slash and "images" in parts:
+        index = len(parts) - 1 - parts[::-1].index("images")
+        beside = "/".join([*parts[:index], "labels", *parts[index + 1 :], name])
+        yield from (trees[0].label(beside, suffix, whole_name=whole) for whole in (True, False))
+
+
+def _darknet_trees(folder: Path) -> list[Path]:
+    """Darknet's folders of labels in an export without images: `obj_train_data` and so on."""
+    return sorted(path for path in folder.glob("obj_*_data") if path.is_dir())
 
 
 def _entry(name: str, file: str, parse: Callable[[str, str], Annotation | ReadImage]) -> Entry:

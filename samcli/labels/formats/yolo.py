@@ -1,6 +1,6 @@
 """YOLO labels: a row an object, shares of the image's size; an image without objects has an empty file.
 
-`yolo`: `class x1 y1 x2 y2 ...`, polygons through the centres of pixels. `yolo-box`: `class x y w h`.
+`yolo`: `class x1 y1 x2 y2 ...`, polygons through the centres of the outermost pixels. `yolo-box`: `class x y w h`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from samcli.labels.formats.base import LabelFormat, Rendering, box_inside
 from samcli.labels.formats.sources import LabelSet, Source, text_labels
 from samcli.labels.objects import LabelledObject, ReadImage, gather
 from samcli.labels.yolo_rows import numbered_rows, read_row
-from samcli.polygons import normalise
+from samcli.polygons import label_points
 from samcli.types import Quality
 
 
@@ -62,6 +62,7 @@ class YoloFormat(_Yolo):
     makes_polygons = True
 
     loses = frozenset({"borders", "empty", "repeated", "scores"})
+    has_rings = True
 
     def render(self, rendering: Rendering) -> bytes:
         """One row a ring, in the order of the instances. The same row is never written twice."""
@@ -113,14 +114,14 @@ def yolo_rows(rendering: Rendering) -> bytes:
     rows: dict[str, None] = {}  # in order, each once: a trainer rejects repeated rows
     for instance, shape in zip(rendering.annotation.instances, rendering.polygons, strict=True):
         for ring in shape.rings:
-            values = normalise(ring, height, width).ravel().tolist()
+            values = label_points(ring, height, width).ravel().tolist()
             rows[f"{instance.class_id}" + " %.6f" * len(values) % tuple(values)] = None
     return "".join(row + "\n" for row in rows).encode("ascii")
 
 
 def lists_images_elsewhere(folder: Path) -> bool:
     """Whether it is a data set in which text files list the images, as CVAT exports it."""
-    if (folder / "obj.names").is_file() and any(folder.glob("obj_*_data")):
+    if (folder / "obj.names").is_file() and any(folder.glob("obj_*_data")) and any(folder.glob("*.txt")):
         return True
     if not (folder / "labels").is_dir() or (folder / "images").is_dir():
         return False

@@ -37,10 +37,10 @@ def render(objects: Annotation, polygons: list[Polygons]) -> bytes:
     return YoloFormat().render(rendering)
 
 
-def test_row__is_the_class_and_the_centres_of_pixels_in_shares_of_the_image() -> None:
+def test_row__is_the_class_and_just_below_the_centres_of_pixels_in_shares_of_the_image() -> None:
     ring = np.array([[0, 0], [99, 0], [99, 49]], float)
     data = render(annotation((7, rectangle(0, 0, 100, 50))), [Polygons((ring,), 1.0)])
-    assert data == b"7 0.005000 0.010000 0.995000 0.010000 0.995000 0.990000\n"
+    assert data == b"7 0.004999 0.009999 0.994999 0.009999 0.994999 0.989999\n"
 
 
 def test_image_without_objects__has_an_empty_file() -> None:
