@@ -34,6 +34,8 @@ _SEGMENTERS = (
     "RfDetrForInstanceSegmentation",
 )
 
+_ZERO_SHOT = "AutoModelForZeroShotObjectDetection"
+
 Adapter = Callable[[ModelFolder, DetectorSettings], Detector]
 
 
@@ -130,15 +132,15 @@ def _segmenter(folder: ModelFolder, settings: DetectorSettings) -> Detector:
     return InstanceSegmenter(Pretrained.load(folder, folder.architecture, settings.device), settings)
 
 
-def _open(adapter: str, class_name: str = "AutoModelForZeroShotObjectDetection") -> Adapter:
-    """`adapter`: module and class of a detector that reads text; `class_name`: of its network in the library."""
+def _open(adapter: str, class_name: str = _ZERO_SHOT, processor: str = "AutoProcessor") -> Adapter:
+    """`adapter`: module and class of a detector that reads text; `class_name`, `processor`: in the library."""
 
     def load(folder: ModelFolder, settings: DetectorSettings) -> Detector:
         from samcli.detectors.pretrained import Pretrained
 
         module, _, name = adapter.partition(":")
         kind = getattr(importlib.import_module(f"samcli.detectors.{module}"), name)
-        model = Pretrained.load(folder, class_name, settings.device)
+        model = Pretrained.load(folder, class_name, settings.device, processor)
         detector: Detector = kind(model, settings, settings.vocabulary)
         return detector
 
@@ -151,9 +153,9 @@ _OPEN: dict[str, Adapter] = {
     "omdet-turbo": _open("omdet:OmDetDetector"),
     "owlv2": _open("owl:OwlDetector"),
     "owlvit": _open("owl:OwlDetector"),
-    "sam3": _open("concepts:ConceptDetector", "Sam3Model"),
-    "sam3_lite_text": _open("concepts:ConceptDetector", "Sam3LiteTextModel"),
-    "sam3_video": _open("concepts:ConceptDetector", "Sam3Model"),
+    "sam3": _open("concepts:ConceptDetector", "Sam3Model", "Sam3Processor"),
+    "sam3_lite_text": _open("concepts:ConceptDetector", "Sam3LiteTextModel", "Sam3Processor"),
+    "sam3_video": _open("concepts:ConceptDetector", "Sam3Model", "Sam3Processor"),
 }
 """By the library's name of the family: adapters of detectors that find what words name."""
 
