@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from samcli.checkpoints.model_folder import ModelFolder, read_model_folder
+from samcli.checkpoints.pickles import inspect_pickle
 from samcli.checkpoints.registry import WeightsFile, find_weights
 from samcli.config import DetectorOptions
 from samcli.detectors.base import Detector, DetectorSettings
@@ -24,6 +25,13 @@ _READS_NO_TEXT = (
     "--text needs a detector that reads text; {} knows only the classes that it was trained on. "
     f"Give e.g. --det {TEXT_DETECTOR}, or leave out --text"
 )
+
+_NEEDS_CLIP = (
+    "{} reads text with a fork of CLIP that Ultralytics has on GitHub alone, and that samcli does not install. "
+    "Save it with its vocabulary, model.set_classes([...]); model.save(FILE), and give that as --det without --text"
+)
+
+_WORLD_MODELS = ("WorldModel", "YOLOEModel", "YOLOESegModel")
 
 _TABLES = (".pth", ".safetensors")
 """Suffixes of files that hold tensors and nothing else."""
@@ -66,11 +74,20 @@ def _from_file(weights: WeightsFile, settings: DetectorSettings) -> Detector:
     from samcli.detectors import ultralytics
 
     if settings.vocabulary is not None:
-        raise UsageError(_READS_NO_TEXT.format(weights.path.name))
+        text = _NEEDS_CLIP if _is_world_model(weights.path) else _READS_NO_TEXT
+        raise UsageError(text.format(weights.path.name))
     if weights.path.suffix in _TABLES:
         return _from_tensors(weights.path, settings)
     own = {entry.name for entry in fields(settings)} - {"vocabulary", "text_threshold"}
     return ultralytics.load_detector(weights, **{name: getattr(settings, name) for name in own})
+
+
+def _is_world_model(path: Path) -> bool:
+    """Whether a file holds YOLO-World or YOLOE, which read text where a text encoder is installed."""
+    try:
+        return path.suffix == ".pt" and inspect_pickle(path).network.endswith(_WORLD_MODELS)
+    except WeightsError:
+        return False
 
 
 def _from_tensors(path: Path, settings: DetectorSettings) -> Detector:
