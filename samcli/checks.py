@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from importlib import metadata
@@ -10,6 +9,7 @@ from typing import Any
 
 import samcli
 from samcli.checkpoints.registry import CHECKPOINTS, cache_folder
+from samcli.sam.threads import find_cores
 
 _PACKAGES = (
     "torch", "ultralytics", "numpy", "opencv-python", "opencv-python-headless", "pillow", "pycocotools", "typer",
@@ -23,6 +23,7 @@ def run_checks() -> dict[str, Any]:
 
     from samcli.sam.devices import choose_device, choose_precision
 
+    cores = find_cores()
     device = choose_device("auto")
     return {
         "samcli": samcli.__version__,
@@ -30,7 +31,8 @@ def run_checks() -> dict[str, Any]:
         "system": platform.platform(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "cpu": {
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": cores.affinity,
+            "quota": "none" if cores.quota is None else f"{cores.quota:g} cores",
             "torch threads": torch.get_num_threads(),
             "capability": torch.backends.cpu.get_cpu_capability(),
             "bf16": choose_precision("auto", torch.device("cpu")) == "bf16",

@@ -24,11 +24,13 @@ from samcli.config import (
     EvalOptions,
     EverythingOptions,
     ExportOnnxOptions,
+    JobOptions,
     PromptOptions,
     TuneOptions,
     VerifyOptions,
 )
 from samcli.errors import UsageError
+from samcli.sam.threads import fit_threads
 
 if typing.TYPE_CHECKING:
     from samcli.jobs.base import Job
@@ -92,6 +94,7 @@ def _job_command(
         quiet: Quiet = False,
     ) -> None:
         options = given.options(kind, config)
+        fit_threads(typing.cast(JobOptions, options).run.threads)  # before anything imports torch
         module, _, class_name = home.partition(":")
         job_class: Callable[[CommandOptions], Job[Any]] = getattr(importlib.import_module(module), class_name)
         job = job_class(options)
@@ -430,6 +433,8 @@ def tune(
     from samcli.cli.report.progress import ImageCounter
     from samcli.cli.report.tuning import print_tuning
     from samcli.evaluation.ground_truth import open_labels
+
+    fit_threads()
     from samcli.evaluation.tuning import check_output, tune, write_recipe
 
     if output:
@@ -567,6 +572,8 @@ def export_onnx(
     """
     options = given.options(ExportOnnxOptions, config)
     from samcli.cli.report.models import print_exported
+
+    fit_threads()
     from samcli.sam.onnx_export import export_onnx
 
     print_exported(export_onnx(output, options), as_json=json)

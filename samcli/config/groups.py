@@ -21,6 +21,13 @@ class InputOptions(Options):
         low=1,
         panel="Input",
     )
+    image_timeout: float = option(
+        300.0,
+        "Fail an image that is not decoded after this many seconds, e.g. on a network mount that does not answer "
+        "(0 = no limit).",
+        low=0,
+        panel="Input",
+    )
 
 
 def _trust_weights(panel: str) -> Any:
@@ -350,6 +357,10 @@ class RunOptions(Options):
 
     batch: int = option(0, "Batch size (0: 1 on a CPU, 8 on a GPU).", low=0, panel="Run")
     workers: int = option(2, "Number of threads that decode images and write labels.", low=1, high=64, panel="Run")
+    threads: int | None = option(
+        None, "Number of threads of the networks. Default: the cores that affinity and CPU quota allow.", low=1,
+        panel="Run", metavar="N",
+    )  # fmt: skip
     resume: bool = option(
         True,
         "Continue an earlier run in the output folder. --no-resume: refuse a folder that holds a run.",

@@ -36,6 +36,10 @@ class Summary:
     """Key to reason, over all runs in this folder."""
     seconds: float = 0.0
     stages: Mapping[str, float] = field(default_factory=dict)
+    precision: str | None = None
+    """Of the networks, by its real name; None where no network ran."""
+    threads: int | None = None
+    """Threads of each network on a CPU; None where no network ran."""
     stopped_by: str | None = None
     """The signal or the limit that ended the run early."""
     new_failures: int = 0
@@ -112,5 +116,7 @@ class Summary:
             "failures": self.failures,
             "seconds": round(self.seconds, 3),
             "stages": {name: round(value, 3) for name, value in self.stages.items()},
+            "precision": self.precision,
+            "threads": self.threads,
             "stopped_by": self.stopped_by,
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -51,6 +52,12 @@ def fit_threads(threads: int | None = None, environment: MutableMapping[str, str
     usable = find_cores().usable
     if "OMP_NUM_THREADS" not in environment and (threads or usable < (os.cpu_count() or 1)):
         environment["OMP_NUM_THREADS"] = str(threads or usable)
+
+
+def torch_threads() -> int | None:
+    """Return the number of threads of torch's operators on a CPU; None where torch was not imported."""
+    torch = sys.modules.get("torch")
+    return int(torch.get_num_threads()) if torch is not None else None
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -93,3 +93,13 @@ def test_fit__keeps_what_the_user_has_set(given) -> None:
     before = dict(environment)
     fit_threads(2, environment)
     assert environment == before
+
+
+def test_threads_option__reaches_the_environment_before_the_job_is_imported(
+    samcli_run, monkeypatch, tmp_path: Path
+) -> None:
+    asked: list[int | None] = []
+    monkeypatch.setattr("samcli.cli.commands.fit_threads", asked.append)
+    samcli_run("encode", tmp_path, "--sam", "tiny", "--threads", 3)
+    assert asked == [3]
+    assert "--threads" in samcli_run("encode", tmp_path, "--sam", "tiny", "--threads", 0).stderr

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samcli.cli.report.text import SHOWN_CLASSES, SHOWN_FAILURES, duration, print_rows, printable
+from samcli.cli.report.text import SHOWN_CLASSES, SHOWN_FAILURES, counted, duration, print_rows, printable
 from samcli.cli.terminal import open_console
 from samcli.jobs.base import Job
 from samcli.jobs.status import Reasons
@@ -31,6 +31,9 @@ def print_summary(summary: Summary) -> None:
     if summary.stages:  # a line of its own: in the table it would be broken in two
         stages = ", ".join(f"{name} {duration(value)}" for name, value in summary.stages.items())
         console.print(f"[dim]time at work: {stages}[/]", highlight=False)
+    if summary.precision:
+        threads = f", {counted(summary.threads, 'thread')}" if summary.threads else ""
+        console.print(f"[dim]precision: {summary.precision}{threads}[/]", highlight=False)
     for key, reason in list(summary.failures.items())[:SHOWN_FAILURES]:
         console.print(f"[red]failed[/] {escape(printable(key))}: {escape(printable(reason))}", highlight=False)
     if len(summary.failures) > SHOWN_FAILURES:
