@@ -365,6 +365,8 @@ class Outcome:
     """Of what else it depends on beside the image and the recipe, e.g. the image's own prompts."""
     withheld: Withheld | None = None
     """Why trainers do not get the image; its label files are kept aside then."""
+    passing: bool = False
+    """It failed for a reason that may pass: the next run tries again unasked."""
 
     @property
     def instance_count(self) -> int:

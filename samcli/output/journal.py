@@ -67,6 +67,8 @@ class Entry(NamedTuple):
     """Of what else this one image's outcome depends on, e.g. its own prompts."""
     withheld: Withheld | None = None
     """Why trainers do not get the image."""
+    passing: bool = False
+    """It failed for a reason that may pass: the next run tries again unasked."""
 
     def is_about(self, ref: ImageRef, run: str) -> bool:
         """Whether it speaks of this very version of the file, under this recipe."""
@@ -171,6 +173,7 @@ class _Parser:
             typed(row, "dropped", int, 0),
             typed(row, "digest", str, ""),
             one_of(Withheld, row, "withheld"),
+            typed(row, "passing", bool, False),
         )
 
 
@@ -240,6 +243,8 @@ class Journal:
             row["digest"] = outcome.digest
         if outcome.withheld:
             row["withheld"] = outcome.withheld.value
+        if outcome.passing:
+            row["passing"] = True
         line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
         with self._lock, storage_errors(self._path):
             self.check_in_place()
