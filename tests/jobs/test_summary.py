@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from samcli.jobs.summary import Summary
 from samcli.output.journal import Entry, Journal
 from samcli.output.layout import Layout
 from samcli.output.manifest import Manifest, Recipe, write_manifest
-from samcli.types import ImageRef, Outcome, Status
+from samcli.types import ImageRef, Outcome, Status, Withheld
 
 NAMES = {0: "person", 5: "bus"}
 
@@ -99,6 +100,8 @@ def test_as_json__is_one_document_with_class_names() -> None:
         "skipped": 0,
         "empty": 0,
         "dropped": 0,
+        "incomplete": [],
+        "excluded": [],
         "failed": 1,
         "remaining": 8,
         "without_prompts": 0,
@@ -111,6 +114,14 @@ def test_as_json__is_one_document_with_class_names() -> None:
         "threads": None,
         "stopped_by": None,
     }
+
+
+def test_withheld_images__of_this_run_and_earlier_ones_are_listed() -> None:
+    found = summary()
+    earlier = Entry(1, 2, "run", True, ((0, 1),), withheld=Withheld.EXCLUDED)
+    found.add_earlier({"1.jpg": earlier, "2.jpg": earlier._replace(withheld=None)}, {})
+    found.add(replace(done("3.jpg", {0: 1}), withheld=Withheld.INCOMPLETE))
+    assert (found.as_dict()["incomplete"], found.as_dict()["excluded"]) == (["3.jpg"], ["1.jpg"])
 
 
 # Status
