@@ -99,7 +99,7 @@ def is_transient(error: BaseException) -> bool:
     is no such failure.
     """
     cause = _system_error(error)
-    if isinstance(cause, MemoryError):
+    if isinstance(cause, (MemoryError, TimeoutError)):
         return True
     if not isinstance(cause, OSError):
         return False
@@ -112,7 +112,7 @@ def is_worth_retrying(error: BaseException) -> bool:
     """Whether the next run should try again unasked: also where access was denied or memory was too small."""
     cause = _system_error(error)
     denied = isinstance(cause, OSError) and cause.errno in _ACCESS
-    return denied or isinstance(error, (MemoryShortageError, TimeoutError)) or is_transient(error)
+    return denied or isinstance(error, MemoryShortageError) or is_transient(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

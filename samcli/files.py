@@ -11,8 +11,9 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from samcli.errors import StorageError, WriteError
+from samcli.errors import StorageError, UsageError, WriteError, one_line
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FATAL = {*_FULL, errno.EROFS, errno.EIO}
@@ -169,6 +170,23 @@ def move_atomic(source: Path, target: Path) -> None:
         sync_folder(target.parent)
 
 
+def move(source: Path, target: Path) -> None:
+    """Rename a label file, or a folder of them, over what `target` holds; in the same file system.
+
+    Raises:
+        StorageError: the file system is full, read-only or broken.
+        WriteError: nothing can be written there.
+        OSError: anything else that concerns this one file, e.g. `target` holds somebody's files.
+    """
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(target) and (source.is_dir() or target.is_dir()):
+            remove(target)  # no folder is renamed over another
+        source.replace(target)
+        sync_folder(target.parent)
+        sync_folder(source.parent)
+
+
 def remove(path: Path) -> None:
     """Remove a label file, or a folder of label files; what is in it and not ours stays."""
     if path.is_symlink() or not path.is_dir():
@@ -268,3 +286,69 @@ def write_files(path: Path, files: Files) -> None:
         write_folder_atomic(path, files)
     else:
         write_atomic(path, files)
+
+
+_MOST_YAML = 16 << 20
+_MOST_NODES = 1_000_000
+"""Of YAML text: its bytes, and its values once all that refers to another is written out."""
+
+
+def parse_yaml(data: bytes, where: str) -> Any:
+    """Return the plain values of YAML text, bounded in size, in depth, and in what aliases make of it.
+
+    Raises:
+        UsageError: it is no YAML, or too much.
+    """
+    import yaml
+
+    if len(data) > _MOST_YAML:
+        raise UsageError(f"cannot read {where}: it has {len(data)} bytes; expected at most {_MOST_YAML}")
+    try:
+        loader = yaml.SafeLoader(data.decode("utf-8-sig"))
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if _nodes(node, {}) > _MOST_NODES:
+                raise UsageError(f"cannot read {where}: its aliases stand for more than {_MOST_NODES} values")
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except RecursionError as error:
+        raise UsageError(f"cannot read {where}: its values lie too deep in one another") from error
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
+        raise UsageError(f"cannot read {where}: it is not YAML ({one_line(error)[:300]})") from error
+
+
+def _nodes(node: Any, known: dict[int, int]) -> int:
+    """The values that a YAML node stands for, written out. A node within itself has no end."""
+    if id(node) not in known:
+        known[id(node)] = _MOST_NODES + 1  # while it is counted: it must not hold itself
+        held = node.value if isinstance(node.value, list) else []
+        parts = [part for item in held for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = 1 + sum(_nodes(part, known) for part in parts)
+    return known[id(node)]
+
+
+def read_array(path: Path) -> Any:
+    """Return the one array of numbers in a `.npy` file, mapped, so that a header that lies takes no memory.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such file, or its header promises more than it holds.
+    """
+    import numpy as np
+
+    try:
+        with np.errstate(all="ignore"):  # the product of sizes that lie
+            stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # numpy evaluates the header: anything can come of it
+        raise ValueError("is no .npy file of numbers") from error
+    if not isinstance(stored, np.ndarray):
+        stored.close()
+        raise ValueError("holds several arrays; expected one, saved with numpy.save")
+    if stored.dtype.kind not in "biuf":
+        raise ValueError("is no .npy file of numbers")
+    return stored

@@ -270,6 +270,33 @@ class Instance:
     """Its mask is nothing but its box, filled."""
 
 
+class Verdict(str, Enum):
+    """Why a person took an object out of the labels."""
+
+    NO_OBJECT = "no_object"
+    """A false detection: the image shows no such object."""
+    BAD_MASK = "bad_mask"
+    """The image shows the object and its outline is wrong: the object is left without a label."""
+
+
+class ImageMark(str, Enum):
+    """What a person says of a whole image."""
+
+    COMPLETE = "complete"
+    """Every object has its label."""
+    EXCLUDE = "exclude"
+    """The image is never to be trained on."""
+
+
+class Withheld(str, Enum):
+    """Why trainers do not get an image."""
+
+    INCOMPLETE = "incomplete"
+    """It shows objects without a label, which a trainer would take for background."""
+    EXCLUDED = "excluded"
+    """A person excluded it."""
+
+
 @dataclass(frozen=True)
 class Dropped:
     """An object that was found or asked for and not labelled, and why."""
@@ -283,6 +310,8 @@ class Dropped:
     """The whole of it, where a person rejected what was labelled: a later review may restore it."""
     index: int | None = None
     """With `instance`: its place among the instances as the run labelled them."""
+    verdict: Verdict | None = None
+    """With `instance`: what the person said of it."""
 
 
 @dataclass(frozen=True)
@@ -293,6 +322,20 @@ class Annotation:
     image_size: Size
     instances: tuple[Instance, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    omitted: int = 0
+    """Objects of others' labels that could not be read and were left out."""
+    mark: ImageMark | None = None
+
+    @property
+    def withheld(self) -> Withheld | None:
+        """Return why trainers do not get the image; None: they do.
+
+        Objects that thresholds have filtered out leave an image complete.
+        """
+        if self.mark is ImageMark.EXCLUDE:
+            return Withheld.EXCLUDED
+        lacks = self.omitted > 0 or any(one.verdict is Verdict.BAD_MASK for one in self.dropped)
+        return Withheld.INCOMPLETE if lacks and self.mark is not ImageMark.COMPLETE else None
 
 
 class Status(str, Enum):
@@ -320,6 +363,10 @@ class Outcome:
     """Objects that were found and not labelled; the reasons are in the record."""
     digest: str = ""
     """Of what else it depends on beside the image and the recipe, e.g. the image's own prompts."""
+    withheld: Withheld | None = None
+    """Why trainers do not get the image; its label files are kept aside then."""
+    passing: bool = False
+    """It failed for a reason that may pass: the next run tries again unasked."""
 
     @property
     def instance_count(self) -> int:

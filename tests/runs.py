@@ -46,7 +46,7 @@ def marks(folder: Path, verdicts: dict[int, str], key: str = KEY) -> list[dict[s
 def write_review(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> Path:
     review = {
         "format": "samcli-review",
-        "version": 1,
+        "version": 2,
         "fingerprint": manifest_of(folder).fingerprint,
         "marks": rows,
     }

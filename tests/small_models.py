@@ -470,6 +470,8 @@ def save_edgetam(folder: Path) -> Path:
         vision_config={
             "backbone_config": {
                 "model_type": "timm_wrapper",
+                "num_classes": 2,
+                "label_names": ["a", "b"],
                 "architecture": "repvit_m1",
                 "model_args": {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]},
             },

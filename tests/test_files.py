@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from samcli.errors import StorageError, WriteError
+from samcli.errors import StorageError, UsageError, WriteError
 from samcli.files import (
     check_writable,
     fit_name,
     move_atomic,
+    parse_yaml,
+    read_array,
     sha256_of,
     storage_errors,
     write_atomic,
@@ -228,3 +230,66 @@ def test_file_system_without_permissions__takes_files_all_the_same(tmp_path, mon
     assert (tmp_path / "a.txt").read_bytes() == b"text"
     assert (tmp_path / "masks" / "0.png").read_bytes() == b"mask"
     assert (tmp_path / "moved").read_bytes() == b"large"
+
+
+BILLION_LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{new}: &{new} [{','.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (BILLION_LAUGHS + "names: *i", "aliases stand for more than"),
+        ("names: &a [*a]", "aliases stand for more than"),
+        ("a: &a {x: 1}\n" + "b: &b {<<: [*a, *a]}\n" * 3 + "names: [", "cannot read"),
+        ("[" * 100_000, "too deep"),
+        ("{a: " * 5000 + "1" + "}" * 5000, "too deep"),
+        ("names: " + "9" * 5000, "cannot read"),
+        ("when: 2020-99-99", "cannot read"),
+        ("!!python/object/apply:os.system [ls]", "cannot read"),
+        ("\xff\xfe", "cannot read"),
+        ("? [a]: b", "cannot read"),
+    ],
+    ids=range(10),
+)
+def test_yaml__that_is_too_much_is_refused_in_a_line(text, reason) -> None:
+    with pytest.raises(UsageError, match=reason) as caught:
+        parse_yaml(text.encode("latin-1"), "data.yaml")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_yaml__gives_plain_values_and_follows_ordinary_aliases() -> None:
+    text = b"\xef\xbb\xbfbase: &b {a: 1}\nnames: {0: cat, 1: dog}\nmore: {<<: *b, c: [*b, *b]}\n"
+    assert parse_yaml(text, "x") == {
+        "base": {"a": 1}, "names": {0: "cat", 1: "dog"}, "more": {"a": 1, "c": [{"a": 1}, {"a": 1}]},
+    }  # fmt: skip
+    assert parse_yaml(b"", "x") is None
+
+
+def npy(header: str, data: bytes = b"") -> bytes:
+    text = header.encode().ljust(118) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 9)}"),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (8589934592, 8589934592)}"),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}", bytes(400)),
+        npy("{'descr': '|O', 'fortran_order': False, 'shape': (3,)}", bytes(400)),
+        npy("{'descr': '|V0', 'fortran_order': False, 'shape': (3,)}", bytes(400)),
+        npy("((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((("),
+        npy("{'descr': '<f4'}"),
+        b"\x93NUMPY\x09\x00",
+        b"",
+        b"text",
+    ],
+    ids=range(10),
+)
+def test_array__whose_header_lies_takes_no_memory(tmp_path, content) -> None:
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=r"is no \.npy file of numbers"):
+        read_array(tmp_path / "a.npy")

@@ -9,7 +9,22 @@ import numpy as np
 import pytest
 
 from samcli.errors import UsageError
-from samcli.types import Detections, Image, ImageRef, Outcome, Prompts, Status, UndecodedImage
+from samcli.masks import Mask
+from samcli.types import (
+    Annotation,
+    Detections,
+    Dropped,
+    Image,
+    ImageMark,
+    ImageRef,
+    Instance,
+    Outcome,
+    Prompts,
+    Status,
+    UndecodedImage,
+    Verdict,
+    Withheld,
+)
 
 
 def test_image_ref__is_a_root_and_a_key() -> None:
@@ -126,6 +141,29 @@ def test_undecoded_image__is_decoded_once_and_only_when_its_pixels_are_asked_for
     assert (image.image_size, image.ref.key, calls) == ((4, 6), "a.jpg", [])
     assert image.pixels is image.pixels
     assert calls == [1]
+
+
+def judged(*verdicts: Verdict | None, **more: object) -> Annotation:
+    mask = Mask.from_pixels(np.ones((2, 2), bool))
+    gone = tuple(Dropped("why", 0, instance=Instance(mask, 0), index=i, verdict=v) for i, v in enumerate(verdicts))
+    return Annotation("1.jpg", (2, 2), (), gone, **more)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "withheld"),
+    [
+        (judged(), None),
+        (judged(None), None),  # filtered by a threshold
+        (judged(Verdict.NO_OBJECT), None),
+        (judged(Verdict.NO_OBJECT, Verdict.BAD_MASK), Withheld.INCOMPLETE),
+        (judged(omitted=1), Withheld.INCOMPLETE),
+        (judged(Verdict.BAD_MASK, omitted=1, mark=ImageMark.COMPLETE), None),
+        (judged(mark=ImageMark.EXCLUDE), Withheld.EXCLUDED),
+        (judged(Verdict.BAD_MASK, mark=ImageMark.EXCLUDE), Withheld.EXCLUDED),
+    ],
+)
+def test_annotation__is_withheld_where_objects_lack_a_label_or_a_person_says_so(annotation, withheld) -> None:
+    assert annotation.withheld is withheld
 
 
 def test_undecoded_image__keeps_what_an_image_promises() -> None:

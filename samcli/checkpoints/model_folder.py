@@ -26,7 +26,6 @@ PROMPTABLE = {
     "edgetam_video": "EdgeTamModel",
     "sam3_tracker": "Sam3TrackerModel",
     "sam3_tracker_video": "Sam3TrackerModel",
-    "sam3_video": "Sam3TrackerModel",
 }
 """Families that points and boxes prompt and that run on the library's own forward: its class by the type that
 config.json gives. A model for videos contains one for images."""

@@ -61,18 +61,17 @@ def load_pretrained(folder: ModelFolder, class_name: str, device: torch.device |
     return model.to(device).eval()
 
 
-def load_processor(folder: ModelFolder) -> Any:
-    """The folder's processor: of images, and of text where its model reads any.
+def load_processor(folder: ModelFolder, class_name: str = "AutoProcessor") -> Any:
+    """The folder's processor of that class: of images, and of text where its model reads any.
 
     Raises:
         WeightsError: a file of it is missing or damaged; or something is not installed.
     """
     transformers = import_transformers(str(folder.path))
+    kind = _class_of(transformers, class_name, folder)
     return _within(
         folder,
-        lambda: transformers.AutoProcessor.from_pretrained(
-            folder.path, local_files_only=True, trust_remote_code=False
-        ),
+        lambda: kind.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False),
     )
 
 

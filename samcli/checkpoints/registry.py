@@ -12,7 +12,9 @@ import json
 import os
 import re
 import tempfile
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -233,6 +235,13 @@ YOLOv10 or YOLO26 file holds a second head for training: Ultralytics' own tables
 EMBEDDED = {"sam": "tiny_sam.safetensors", "det": "tiny_yolo.pt"}
 """What `tiny` stands for: files inside the package."""
 
+
+_MOST_BYTES = 16 << 30
+"""Of a download whose size is not known."""
+
+_PATIENCE = 30.0
+_SLOWEST = 1000
+"""A download ends where nothing comes for so many seconds, or fewer bytes a second."""
 
 _INDEX_SUFFIX = ".index.json"
 _FOLDER_FILES = (
@@ -461,7 +470,7 @@ def _download(checkpoint: Checkpoint, target: Path, report: Report, watch: Watch
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".samcli-", suffix=".part")
     try:
         with storage_errors(target), os.fdopen(handle, "wb") as file:
-            size, md5 = _fetch(checkpoint.url, file.write, watch)
+            size, md5 = _fetch(checkpoint.url, file.write, watch, checkpoint.bytes or _MOST_BYTES)
             file.flush()
             make_ordinary(file.fileno())
             os.fsync(file.fileno())
@@ -487,18 +496,58 @@ def _download(checkpoint: Checkpoint, target: Path, report: Report, watch: Watch
             Path(temporary).unlink()
 
 
-def _fetch(url: str, write: Callable[[bytes], object], watch: Watch) -> tuple[int, str]:
-    """Read a URL block by block; the number of bytes and their MD5. A body cut short is an error."""
+def _fetch(url: str, write: Callable[[bytes], object], watch: Watch, most: int = _MOST_BYTES) -> tuple[int, str]:
+    """Read a URL block by block; the number of bytes and their MD5.
+
+    Raises:
+        ConnectionError: the body is cut short, longer than `most` bytes, or comes too slowly to ever end.
+        URLError: the address, or one that it redirects to, is not https.
+    """
+    _check_address(url, url)
     size, md5 = 0, hashlib.md5(usedforsecurity=False)
     request = urllib.request.Request(url, headers={"User-Agent": "samcli"})
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.build_opener(_SecureRedirects).open(request, timeout=_PATIENCE) as response:
         header = response.headers.get("Content-Length") or ""
-        announced = int(header) if re.fullmatch(r"\d+", header) else None
-        while block := response.read(1 << 20):
+        announced = int(header) if re.fullmatch(r"\d{1,18}", header) else None
+        if announced is not None and announced > most:
+            raise ConnectionError(f"{announced} bytes are announced, expected at most {most}")
+        since, before = time.monotonic(), 0
+        while block := response.read1(1 << 20):
             write(block)
             md5.update(block)
             size += len(block)
+            if size > most:
+                raise ConnectionError(f"more than {most} bytes arrived")
+            if time.monotonic() - since > _PATIENCE:
+                if size - before < _SLOWEST * _PATIENCE:
+                    raise ConnectionError(f"only {size - before} bytes arrived in {_PATIENCE:g} s")
+                since, before = time.monotonic(), size
             watch(size, announced)
     if announced is not None and size != announced:
         raise ConnectionError(f"only {size} of {announced} bytes arrived")
     return size, md5.hexdigest()
+
+
+class _SecureRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to https only."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        _check_address(newurl, req.full_url)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _check_address(url: str, begun_with: str) -> None:
+    """Refuse addresses that anybody on the way could answer for; a server on this machine may do without https.
+
+    Raises:
+        URLError: it is such an address, or no address of the web at all.
+    """
+    if urllib.parse.urlsplit(url).scheme != "https" and not (_is_local(url) and _is_local(begun_with)):
+        raise urllib.error.URLError(f"{url[:200]} is not https")
+
+
+def _is_local(url: str) -> bool:
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")

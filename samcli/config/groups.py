@@ -21,6 +21,13 @@ class InputOptions(Options):
         low=1,
         panel="Input",
     )
+    image_timeout: float = option(
+        300.0,
+        "Fail an image that is not decoded after this many seconds, e.g. on a network mount that does not answer "
+        "(0 = no limit).",
+        low=0,
+        panel="Input",
+    )
 
 
 def _trust_weights(panel: str) -> Any:

@@ -19,6 +19,7 @@ from samcli.config.options import (
     variable_of,
 )
 from samcli.errors import UsageError, nearest
+from samcli.files import parse_yaml
 
 _OTHER_VARIABLES = {"SAMCLI_CACHE"}
 
@@ -58,14 +59,10 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def _read_yaml(kind: type[CommandOptions], path: Path) -> dict[str, Any]:
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_bytes(), f"--config {path}")
     except OSError as error:
         raise UsageError(f"cannot read --config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

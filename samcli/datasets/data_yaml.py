@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from samcli.errors import UsageError, one_line
-from samcli.labels.class_names import parse_yaml, refuse_key_points
+from samcli.files import parse_yaml
+from samcli.labels.class_names import refuse_key_points
 
 _NEEDED = ("train", "val")
 _FOLDERS = (*_NEEDED, "test", "minival")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from samcli.checkpoints.model_folder import ModelFolder, read_model_folder
+from samcli.checkpoints.pickles import inspect_pickle
 from samcli.checkpoints.registry import WeightsFile, find_weights
 from samcli.config import DetectorOptions
 from samcli.detectors.base import Detector, DetectorSettings
@@ -25,6 +26,13 @@ _READS_NO_TEXT = (
     f"Give e.g. --det {TEXT_DETECTOR}, or leave out --text"
 )
 
+_NEEDS_CLIP = (
+    "{} reads text with a fork of CLIP that Ultralytics has on GitHub alone, and that samcli does not install. "
+    "Save it with its vocabulary, model.set_classes([...]); model.save(FILE), and give that as --det without --text"
+)
+
+_WORLD_MODELS = ("WorldModel", "YOLOEModel", "YOLOESegModel")
+
 _TABLES = (".pth", ".safetensors")
 """Suffixes of files that hold tensors and nothing else."""
 
@@ -33,6 +41,8 @@ _SEGMENTERS = (
     "MaskFormerForInstanceSegmentation",
     "RfDetrForInstanceSegmentation",
 )
+
+_ZERO_SHOT = "AutoModelForZeroShotObjectDetection"
 
 Adapter = Callable[[ModelFolder, DetectorSettings], Detector]
 
@@ -64,11 +74,20 @@ def _from_file(weights: WeightsFile, settings: DetectorSettings) -> Detector:
     from samcli.detectors import ultralytics
 
     if settings.vocabulary is not None:
-        raise UsageError(_READS_NO_TEXT.format(weights.path.name))
+        text = _NEEDS_CLIP if _is_world_model(weights.path) else _READS_NO_TEXT
+        raise UsageError(text.format(weights.path.name))
     if weights.path.suffix in _TABLES:
         return _from_tensors(weights.path, settings)
     own = {entry.name for entry in fields(settings)} - {"vocabulary", "text_threshold"}
     return ultralytics.load_detector(weights, **{name: getattr(settings, name) for name in own})
+
+
+def _is_world_model(path: Path) -> bool:
+    """Whether a file holds YOLO-World or YOLOE, which read text where a text encoder is installed."""
+    try:
+        return path.suffix == ".pt" and inspect_pickle(path).network.endswith(_WORLD_MODELS)
+    except WeightsError:
+        return False
 
 
 def _from_tensors(path: Path, settings: DetectorSettings) -> Detector:
@@ -130,15 +149,15 @@ def _segmenter(folder: ModelFolder, settings: DetectorSettings) -> Detector:
     return InstanceSegmenter(Pretrained.load(folder, folder.architecture, settings.device), settings)
 
 
-def _open(adapter: str, class_name: str = "AutoModelForZeroShotObjectDetection") -> Adapter:
-    """`adapter`: module and class of a detector that reads text; `class_name`: of its network in the library."""
+def _open(adapter: str, class_name: str = _ZERO_SHOT, processor: str = "AutoProcessor") -> Adapter:
+    """`adapter`: module and class of a detector that reads text; `class_name`, `processor`: in the library."""
 
     def load(folder: ModelFolder, settings: DetectorSettings) -> Detector:
         from samcli.detectors.pretrained import Pretrained
 
         module, _, name = adapter.partition(":")
         kind = getattr(importlib.import_module(f"samcli.detectors.{module}"), name)
-        model = Pretrained.load(folder, class_name, settings.device)
+        model = Pretrained.load(folder, class_name, settings.device, processor)
         detector: Detector = kind(model, settings, settings.vocabulary)
         return detector
 
@@ -151,9 +170,9 @@ _OPEN: dict[str, Adapter] = {
     "omdet-turbo": _open("omdet:OmDetDetector"),
     "owlv2": _open("owl:OwlDetector"),
     "owlvit": _open("owl:OwlDetector"),
-    "sam3": _open("concepts:ConceptDetector", "Sam3Model"),
-    "sam3_lite_text": _open("concepts:ConceptDetector", "Sam3LiteTextModel"),
-    "sam3_video": _open("concepts:ConceptDetector", "Sam3Model"),
+    "sam3": _open("concepts:ConceptDetector", "Sam3Model", "Sam3Processor"),
+    "sam3_lite_text": _open("concepts:ConceptDetector", "Sam3LiteTextModel", "Sam3Processor"),
+    "sam3_video": _open("concepts:ConceptDetector", "Sam3Model", "Sam3Processor"),
 }
 """By the library's name of the family: adapters of detectors that find what words name."""
 

@@ -33,8 +33,10 @@ class Pretrained:
     device: torch.device
 
     @classmethod
-    def load(cls, folder: ModelFolder, class_name: str, device: str) -> Pretrained:
-        """The folder's model, as that class of the library.
+    def load(
+        cls, folder: ModelFolder, class_name: str, device: str, processor: str = "AutoProcessor"
+    ) -> Pretrained:
+        """The folder's model and its processor, as those classes of the library.
 
         Raises:
             WeightsError: it is of another kind, damaged, or something is not installed.
@@ -42,7 +44,7 @@ class Pretrained:
         """
         place = choose_device(device)
         compute_exactly()
-        return cls(load_pretrained(folder, class_name, place), load_processor(folder), place)
+        return cls(load_pretrained(folder, class_name, place), load_processor(folder, processor), place)
 
     @property
     def image_processor(self) -> Any:

@@ -122,7 +122,7 @@ class AutoAnnotate(Job[Finding]):
             plan.labels,
             self.formats,
             self.shapes,
-            max_pixels=options.input.max_pixels,
+            limits=options.input,
             clock=clock,
             notes=notes,
         )

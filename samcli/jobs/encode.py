@@ -64,7 +64,7 @@ class EncodeWorker(BaseWorker[Embedding]):
     """The image encoder, and the files of its embeddings."""
 
     def __init__(self, engine: Engine, labels: Labels, options: EncodeOptions) -> None:
-        super().__init__(options.input.max_pixels, on_cpu=engine.device.type == "cpu")
+        super().__init__(options.input, on_cpu=engine.device.type == "cpu")
         self._engine = engine
         self._labels = labels
         self._options = options

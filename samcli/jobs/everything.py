@@ -16,7 +16,7 @@ from samcli.config import EverythingOptions, MaskGeneratorOptions
 from samcli.detectors.fastsam import FastSam
 from samcli.detectors.ultralytics import is_exported
 from samcli.errors import UsageError
-from samcli.files import sha256_of
+from samcli.files import read_array, sha256_of
 from samcli.jobs.base import Job, Models
 from samcli.jobs.plan import Plan
 from samcli.jobs.segmenting import Encoder, check_family, find_fastsam, load_engine, open_encoder, refuse
@@ -116,7 +116,7 @@ class Everything(Job[Finding]):
             plan.labels,
             self.formats,
             self.shapes,
-            max_pixels=options.input.max_pixels,
+            limits=options.input,
             clock=clock,
             notes=notes,
             size_of=size_of,
@@ -213,7 +213,7 @@ def read_grids(name: str, layers: int) -> Grids:
     path = _grid_file(name)
     try:
         if path.suffix == ".npy":
-            content = np.load(path, allow_pickle=False)
+            content = read_array(path)
         elif path.suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8"))
         else:

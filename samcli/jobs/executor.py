@@ -18,14 +18,25 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from samcli.errors import ImageError, SamcliError, StorageError, WriteError, one_line
+from samcli.errors import (
+    ImageError,
+    MemoryShortageError,
+    SamcliError,
+    StorageError,
+    WriteError,
+    is_transient,
+    is_worth_retrying,
+    one_line,
+)
 from samcli.types import Image, ImageRef, Outcome, Status
 
 R = TypeVar("R")
 
 log = logging.getLogger("samcli")
+
+T = TypeVar("T")
 
 
 class Stages(Protocol[R]):
@@ -54,16 +65,39 @@ def run_local(
     workers: int,
     settle: Callable[[Outcome], None] = lambda outcome: None,
     stopping: Callable[[], bool] = lambda: False,
+    alone: Sequence[ImageRef] = (),
+    patience: Patience | None = None,
 ) -> Generator[Outcome, None, None]:
     """Outcomes of the images, as they come. One image never stops the run: it fails, with its reason.
 
     `settle` is told of each outcome as soon as it is known, in whichever thread that is: a finished image must
     not wait for its line in the journal.
     Once `stopping()` is true no more images are begun; those in the networks and writers are finished.
+    `alone`: images that come last, with nothing else at work; so do those for which there was too little memory.
 
     Raises:
-        StorageError: nothing can be written any more.
+        StorageError: nothing can be written any more, or one passing failure follows the other.
     """
+    tried = _Patient(stages, patience or Patience())
+    postponed: list[ImageRef] = []
+    yield from _overlapping(tried, refs, postponed, batch=batch, workers=workers, settle=settle, stopping=stopping)
+    for ref in (*postponed, *alone):
+        if stopping():
+            return
+        yield from _alone(tried, ref, settle)
+
+
+def _overlapping(
+    stages: Stages[R],
+    refs: Iterable[ImageRef],
+    postponed: list[ImageRef],
+    *,
+    batch: int,
+    workers: int,
+    settle: Callable[[Outcome], None],
+    stopping: Callable[[], bool],
+) -> Generator[Outcome, None, None]:
+    """The three stages at work at once. `postponed` takes the images for which there was too little memory."""
     waiting = iter(refs)
     reading: deque[Future[_Timed]] = deque()
     writing: deque[Future[Outcome]] = deque()
@@ -75,6 +109,7 @@ def run_local(
                 if not reading:
                     break
                 read = [reading.popleft().result() for _ in range(min(batch, len(reading)))]
+                postponed += [item.ref for item in read if item.outcome is None and item.image is None]
                 yield from _settled([item.outcome for item in read if item.outcome is not None], settle)
                 for item, result in _annotate(stages, [item for item in read if item.image is not None]):
                     if isinstance(result, Outcome):
@@ -91,12 +126,28 @@ def run_local(
                 future.cancel()
 
 
-def _read(stages: Stages[R], ref: ImageRef) -> _Timed:
+def _alone(stages: Stages[R], ref: ImageRef, settle: Callable[[Outcome], None]) -> Iterator[Outcome]:
+    """The outcome of one image, while nothing else is at work."""
+    read = _read(stages, ref, last=True)
+    if read.outcome is not None:
+        yield from _settled([read.outcome], settle)
+        return
+    for item, result in _annotate(stages, [read]):
+        if isinstance(result, Outcome):
+            yield from _settled([result], settle)
+        else:
+            yield _publish(stages, item, result, settle)
+
+
+def _read(stages: Stages[R], ref: ImageRef, *, last: bool = False) -> _Timed:
+    """The image; or why there is none; or neither, where memory is short and this is not the last try."""
     start = time.perf_counter()
     try:
         image = stages.read(ref)
     except StorageError:
         raise  # no other image can be read either
+    except MemoryShortageError as error:
+        return _Timed(ref, 0.0, outcome=_failed(ref, error, time.perf_counter() - start) if last else None)
     except Exception as error:
         return _Timed(ref, 0.0, outcome=_failed(ref, error, time.perf_counter() - start))
     return _Timed(ref, time.perf_counter() - start, image)
@@ -156,7 +207,62 @@ def _failed(ref: ImageRef, error: Exception, seconds: float) -> Outcome:
     else:
         reason = f"{type(error).__name__}: {one_line(error)}"
     log.debug("%s failed", ref.key, exc_info=error)
-    return Outcome(ref, Status.FAILED, seconds=seconds, error=reason)
+    return Outcome(ref, Status.FAILED, seconds=seconds, error=reason, passing=is_worth_retrying(error))
+
+
+@dataclass(frozen=True)
+class Patience:
+    """What is done about failures that may pass: try again after these seconds, and stop after so many in a row."""
+
+    pauses: tuple[float, ...] = (0.2, 1.0, 5.0)
+    most_in_a_row: int = 10
+
+
+class _Patient(Generic[R]):
+    """Stages that try again what may pass by itself: no descriptors, no memory, a mount that does not answer.
+
+    Where that is the reason for one image after the other, it is no verdict on any of them: the run stops.
+    """
+
+    def __init__(self, stages: Stages[R], patience: Patience) -> None:
+        self._stages = stages
+        self._patience = patience
+        self._in_a_row = 0
+        self._lock = threading.Lock()
+
+    def read(self, ref: ImageRef) -> Image:
+        return self._try(lambda: self._stages.read(ref))
+
+    def annotate(self, images: Sequence[Image]) -> list[R]:
+        return self._stages.annotate(images)
+
+    def publish(self, ref: ImageRef, result: R) -> Outcome:
+        return self._try(lambda: self._stages.publish(ref, result))
+
+    def _try(self, work: Callable[[], T]) -> T:
+        for pause in (*self._patience.pauses, None):
+            try:
+                result = work()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                if pause is None or isinstance(error.__cause__, TimeoutError):
+                    self._count(error)
+                    raise
+                time.sleep(pause)
+            else:
+                self._in_a_row = 0
+                return result
+        raise AssertionError  # the last pause is None
+
+    def _count(self, error: Exception) -> None:
+        with self._lock:
+            self._in_a_row += 1
+            if self._in_a_row >= self._patience.most_in_a_row:
+                raise StorageError(
+                    f"{self._in_a_row} images in a row could not be read or written ({one_line(error)}): "
+                    "the images are not to blame. Mend that, then run the same command again"
+                ) from error
 
 
 class StopSignals:

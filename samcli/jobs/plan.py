@@ -350,7 +350,7 @@ def sort_images(
         elif entry is None or not entry.is_about(ref, run) or entry.digest != digest:
             todo.append(ref)
         elif not entry.done:
-            if job.options.run.retry_failed:
+            if job.options.run.retry_failed or entry.passing:
                 todo.append(ref)
             else:
                 failed[key] = entry

@@ -138,7 +138,7 @@ class Prompt(Job[Finding]):
             plan.labels,
             self.formats,
             self.shapes,
-            max_pixels=options.input.max_pixels,
+            limits=options.input,
             clock=clock,
             notes=notes,
             size_of=size_of,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +24,7 @@ from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
 from samcli.output.journal import Journal, read_journal
 from samcli.output.layout import Layout, check_output, locked
 from samcli.output.manifest import Product, read_manifest, write_manifest
+from samcli.output.marks import LargeMarks
 from samcli.output.run_folder import RunFolder
 from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome, Status
@@ -33,6 +34,11 @@ R = TypeVar("R")
 log = logging.getLogger("samcli")
 
 Watch = Callable[[Outcome], None]
+
+_KILLED = (
+    "two runs were killed while they worked on this large image, the second time on it alone: the machine's memory "
+    "is probably too small for it. --retry-failed tries it again"
+)
 
 
 def find_models(job: Job[R]) -> Models:
@@ -137,24 +143,31 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
     summary, watch = _summary(plan, job), starting(plan)
     begun = time.perf_counter()
     with StopSignals() as signals, Journal(plan.layout.journal, plan.manifest.run) as journal:
+        marks = LargeMarks(plan.layout.run_folder / "large.json")
 
         def settle(outcome: Outcome) -> None:
             if outcome.status is not Status.DONE:
                 # an earlier version's labels would be wrong now
                 run.withdraw(outcome.ref.key, plan.labels.paths(outcome.ref.key))
             journal.append(replace(outcome, digest=plan.digests.get(outcome.ref.key, "")))
+            marks.end(outcome.ref.key)
             if outcome.status is not Status.GONE:
                 watch(outcome)  # now, not when the next image has been through the networks
 
         def too_many_failures() -> bool:
             return options.run.max_failures is not None and summary.new_failures >= options.run.max_failures
 
+        worker.on_large = lambda ref: marks.begin(ref.key)
+        if options.run.retry_failed:
+            marks.tries = {}
+        todo, alone = _apart(plan.todo, marks, summary, settle)
         for key in plan.labels.released:
             gone = ImageRef(plan.layout.input_root, key)
             settle(Outcome(gone, Status.GONE))
         outcomes = run_local(
             worker,
-            plan.todo,
+            todo,
+            alone=alone,
             batch=options.run.batch or worker.default_batch,
             workers=options.run.workers,
             settle=settle,
@@ -176,6 +189,23 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
     summary.seconds = time.perf_counter() - begun
     summary.stages = {name: seconds for name, seconds in worker.clock.seconds.items() if seconds >= 0.001}
     return summary
+
+
+def _apart(
+    todo: Sequence[ImageRef], marks: LargeMarks, summary: Summary, settle: Callable[[Outcome], None]
+) -> tuple[list[ImageRef], list[ImageRef]]:
+    """The images to do at once, and those to do last, each alone: an earlier run was killed at work on them.
+
+    Those at which a run was killed twice fail: they are not tried a third time.
+    """
+    suspects = [ref for ref in todo if ref.key in marks.tries]
+    apart = {ref.key for ref in suspects}
+    for ref in suspects:
+        if marks.tries[ref.key] > 1:
+            outcome = Outcome(ref, Status.FAILED, error=_KILLED)
+            settle(outcome)
+            summary.add(outcome)
+    return [ref for ref in todo if ref.key not in apart], [ref for ref in suspects if ref.key in marks.tries]
 
 
 def _write_data_set_files(plan: Plan, job: Job[R]) -> None:

@@ -17,8 +17,10 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from samcli.config import InputOptions
 from samcli.errors import ImageError, StorageError
 from samcli.images import read_image
+from samcli.images.hanging import within
 from samcli.labels.formats import LabelFormat, Rendering
 from samcli.labels.writing import write_annotation
 from samcli.output.layout import Labels
@@ -52,11 +54,13 @@ class BaseWorker(ABC, Generic[R]):
     `read` and `publish` may be called from many threads.
     """
 
-    def __init__(self, max_pixels: int, *, on_cpu: bool, clock: StageClock | None = None) -> None:
+    def __init__(self, limits: InputOptions, *, on_cpu: bool, clock: StageClock | None = None) -> None:
         self.clock = clock or StageClock()
         self.default_batch = 1 if on_cpu else 8
         """Images at once when the user does not say: a CPU gains nothing from more than one."""
-        self._max_pixels = max_pixels
+        self._limits = limits
+        self.on_large: Callable[[ImageRef], None] = lambda ref: None
+        """Called before a large image is decoded; see `read_image`."""
 
     @property
     def names(self) -> Mapping[int, str]:
@@ -72,13 +76,16 @@ class BaseWorker(ABC, Generic[R]):
         """
         with self.clock.measure("decode"):
             try:
-                return read_image(ref, max_pixels=self._max_pixels)
+                return within(self._limits.image_timeout, lambda: self._decode(ref))
             except ImageError:
                 if not ref.root.is_dir():  # unmounted or moved away: no verdict on the images
                     raise StorageError(
                         f"the input folder {ref.root} is gone; bring it back and run again"
                     ) from None
                 raise
+
+    def _decode(self, ref: ImageRef) -> Image:
+        return read_image(ref, max_pixels=self._limits.max_pixels, on_large=self.on_large)
 
     def notes(self) -> list[str]:
         """What the user should hear of when the work is done."""
@@ -144,12 +151,12 @@ class Worker(BaseWorker[Finding]):
         formats: Sequence[LabelFormat],
         shapes: PolygonOptions,
         *,
-        max_pixels: int,
+        limits: InputOptions,
         clock: StageClock | None = None,
         notes: Callable[[], list[str]] = list,
         size_of: SizeOf = no_size,
     ) -> None:
-        super().__init__(max_pixels, on_cpu=annotator.on_cpu, clock=clock)
+        super().__init__(limits, on_cpu=annotator.on_cpu, clock=clock)
         self._notes = notes
         self._size_of = size_of
         self._annotator = annotator
@@ -170,7 +177,7 @@ class Worker(BaseWorker[Finding]):
     def read(self, ref: ImageRef) -> Image:
         """Decode one image, or leave it undecoded where its size is enough. Raises what BaseWorker's raises."""
         size = None if self._keeps_pixels else self._size_of(ref)
-        if size is None or size[0] * size[1] > self._max_pixels:  # too large: decoding says so
+        if size is None or size[0] * size[1] > self._limits.max_pixels:  # too large: decoding says so
             return super().read(ref)
         decode = super().read
         return UndecodedImage(ref, size, lambda: decode(ref).pixels)
@@ -193,4 +200,7 @@ class Worker(BaseWorker[Finding]):
             whole_name = ref.key in self._labels.whole_names
             write_annotation(rendering, self._formats, self._labels.layout, whole_name=whole_name)
         counts = Counter(i.class_id for i in annotation.instances)
-        return Outcome(ref, Status.DONE, counts, dropped=len(annotation.dropped), whole_name=whole_name)
+        return Outcome(
+            ref, Status.DONE, counts, dropped=len(annotation.dropped), whole_name=whole_name,
+            withheld=annotation.withheld,
+        )  # fmt: skip

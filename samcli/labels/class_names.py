@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from samcli.errors import UsageError, one_line
+from samcli.files import parse_yaml
 
 MAX_CLASS_ID = 65_535
 """More classes than anyone has: a larger number is in the wrong column."""
@@ -135,20 +136,6 @@ def load_yaml(path: Path) -> Any:
         return parse_yaml(path.read_bytes(), str(path))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {one_line(error)}") from error
-
-
-def parse_yaml(data: bytes, where: str) -> Any:
-    """What YAML text says.
-
-    Raises:
-        UsageError: it is none.
-    """
-    import yaml
-
-    try:
-        return yaml.safe_load(data.decode("utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {where}: {one_line(error)}") from error
 
 
 def parse_names(value: Any, where: str, *, unique: bool = True) -> dict[int, str]:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from samcli.files import write_atomic, write_files
+from samcli.files import write_atomic
 from samcli.labels.formats import LabelFormat, Rendering
 from samcli.masks import mask_iou
 from samcli.output.layout import Layout
+from samcli.output.placing import write_label
 from samcli.output.records import write_record
 from samcli.output.run_folder import Fold
 from samcli.polygons import PolygonOptions, Polygons
@@ -20,7 +21,7 @@ from samcli.types import Annotation, Instance
 def write_annotation(
     rendering: Rendering, formats: Sequence[LabelFormat], layout: Layout, *, whole_name: bool = False
 ) -> None:
-    """Write the record of an image, then its files in each of the formats.
+    """Write the record of an image, then its files in each of the formats, aside where trainers do not get it.
 
     Everything is rendered before anything is written.
 
@@ -42,7 +43,8 @@ def write_annotation(
     )
     write_atomic(Path(layout.record(annotation.key)), write_record(annotation, rendering.names))
     for suffix, files in rendered:
-        write_files(Path(layout.label(annotation.key, suffix, whole_name=whole_name)), files)
+        label = layout.label(annotation.key, suffix, whole_name=whole_name)
+        write_label(layout, label, files, aside=annotation.withheld is not None)
 
 
 def _with_polygon_iou(instances: Sequence[Instance], polygons: Sequence[Polygons]) -> tuple[Instance, ...]:

@@ -19,16 +19,16 @@ from typing import Any, NamedTuple
 
 from samcli.errors import SamcliError, StorageError, one_line
 from samcli.files import storage_errors
-from samcli.output.reading import check_key, open_own, parse_object, typed
-from samcli.types import ImageRef, Outcome, Status
+from samcli.output.reading import check_key, one_of, open_own, parse_object, typed
+from samcli.types import ImageRef, Outcome, Status, Withheld
 
 _USUAL_LINE = re.compile(
     rb'\{"key":"([ !#-\[\]-~]+)","size":(0|[1-9]\d*),"mtime_ns":(0|[1-9]\d*),("run":"\w*","status":"\w*"),'
     rb'"instances":(\{[\d":,]*\}),("whole_name":\w+,"dropped":\d+),"seconds":((?:0|[1-9]\d*)\.\d+),'
-    rb'("error":(?:null|"(?:[^"\\]|\\.)*")(?:,"digest":"\w*")?)\}\n?'
+    rb'("error":(?:null|"(?:[^"\\]|\\.)*")(?:,"digest":"\w*")?(?:,"withheld":"\w*")?)\}\n?'
 )
 """A line as `Journal` writes it, where the key needs no escapes. Its groups: key, size, time stamp, run and status,
-instances, flags, seconds, error and digest."""
+instances, flags, seconds, and error to withheld."""
 
 _LONGEST_LINE = 1 << 20
 """Bytes; a line has some hundred."""
@@ -39,7 +39,7 @@ _ODD_KEY = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 log = logging.getLogger("samcli")
 
 _Form = tuple[Any, ...]
-"""An entry but for what a line has of its own: its run, whether it is done, and its error, flags and digest."""
+"""An entry but for what a line has of its own: its run, whether it is done, its error, flags, digest, withheld."""
 
 _REMEMBERED = 10_000
 """Forms and counts that are held: a journal of a million different ones must not fill the memory twice."""
@@ -65,6 +65,10 @@ class Entry(NamedTuple):
     """Objects found and not labelled."""
     digest: str = ""
     """Of what else this one image's outcome depends on, e.g. its own prompts."""
+    withheld: Withheld | None = None
+    """Why trainers do not get the image."""
+    passing: bool = False
+    """It failed for a reason that may pass: the next run tries again unasked."""
 
     def is_about(self, ref: ImageRef, run: str) -> bool:
         """Whether it speaks of this very version of the file, under this recipe."""
@@ -168,6 +172,8 @@ class _Parser:
             typed(row, "whole_name", bool, False),
             typed(row, "dropped", int, 0),
             typed(row, "digest", str, ""),
+            one_of(Withheld, row, "withheld"),
+            typed(row, "passing", bool, False),
         )
 
 
@@ -235,6 +241,10 @@ class Journal:
         }
         if outcome.digest:
             row["digest"] = outcome.digest
+        if outcome.withheld:
+            row["withheld"] = outcome.withheld.value
+        if outcome.passing:
+            row["passing"] = True
         line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
         with self._lock, storage_errors(self._path):
             self.check_in_place()

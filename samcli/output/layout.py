@@ -64,6 +64,15 @@ class Layout:
         above, _, suffix = suffix.rpartition("/")
         return f"{self._labels}{above}/{folder}{slash}{label_name(name, suffix, whole_name)}"
 
+    def aside(self, label: str) -> str:
+        """Path at which a label file is kept aside while trainers do not get its image: the tree is mirrored."""
+        return f"{self.withheld}/{label[len(self._labels) :]}"
+
+    @functools.cached_property
+    def withheld(self) -> Path:
+        """Holds the label files that are kept aside."""
+        return self.run_folder / "incomplete"
+
     @functools.cached_property
     def _records(self) -> str:
         return f"{self.run_folder}/records/"
@@ -271,6 +280,7 @@ class Presence:
 
     def __init__(self, labels: Labels) -> None:
         self._labels = labels
+        self._any_aside = labels.layout.withheld.is_dir()
         self._folder: str | None = None
         self._records: frozenset[str] = frozenset()
         self._files: list[tuple[str, frozenset[str]]] = []
@@ -294,9 +304,16 @@ class Presence:
         self._folder = folder
         self._records = _names_in(layout.record(any_key).rpartition("/")[0])
         self._files = [
-            (suffix.rpartition("/")[2], _names_in(layout.label(any_key, suffix).rpartition("/")[0]))
+            (suffix.rpartition("/")[2], self._label_names(layout.label(any_key, suffix)))
             for suffix in self._labels.suffixes
         ]
+
+    def _label_names(self, label: str) -> frozenset[str]:
+        """The names in the folder of a label file, and in the one where such files are kept aside."""
+        names = _names_in(label.rpartition("/")[0])
+        if not self._any_aside:
+            return names
+        return names | _names_in(self._labels.layout.aside(label).rpartition("/")[0])
 
 
 def _names_in(folder: str) -> frozenset[str]:

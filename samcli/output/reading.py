@@ -9,8 +9,11 @@ import errno
 import json
 import os
 import stat
+from enum import Enum
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
+
+E = TypeVar("E", bound=Enum)
 
 _LONGEST_KEY = 4096
 """Characters: no file system takes a longer path."""
@@ -109,3 +112,17 @@ def typed(content: dict[str, Any], name: str, kind: type | tuple[type, ...], def
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ValueError(f"{name} is not what it should be")
     return value
+
+
+def one_of(kind: type[E], content: dict[str, Any], name: str) -> E | None:
+    """Return an entry of a JSON object that is a word of an enumeration; None where it is not there.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if name not in content:
+        return None
+    try:
+        return kind(content[name])
+    except ValueError:
+        raise ValueError(f"{name} is not what it should be") from None

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from samcli.masks import Mask
-from samcli.output.reading import check_key, parse_object, typed
-from samcli.types import Annotation, Dropped, Instance, PromptPoint, Quality, Size
+from samcli.output.reading import check_key, one_of, parse_object, typed
+from samcli.types import Annotation, Dropped, ImageMark, Instance, PromptPoint, Quality, Size, Verdict
 
 T = TypeVar("T")
 
@@ -23,6 +23,27 @@ _LONGEST_SIDE = 1 << 20
 
 _DIGITS = 9
 """Significant ones: enough to tell any two float32 apart."""
+
+_REASONS = {
+    Verdict.NO_OBJECT: "rejected in review: no object",
+    Verdict.BAD_MASK: "rejected in review: bad mask",
+}
+_EARLIER_REASON = "rejected in review"
+"""In records of versions that knew one verdict: it counts as a bad mask."""
+
+
+def rejection(instance: Instance, index: int, verdict: Verdict) -> Dropped:
+    """Return an instance as a person's verdict drops it; `index`: its number as the run labelled the image."""
+    return Dropped(
+        reason=_REASONS[verdict],
+        class_id=instance.class_id,
+        prompt_box=instance.prompt_box,
+        detector_score=instance.quality.detector_score,
+        prompt_points=instance.prompt_points,
+        instance=instance,
+        index=index,
+        verdict=verdict,
+    )
 
 
 def write_record(annotation: Annotation, names: Mapping[int, str]) -> bytes:
@@ -37,21 +58,25 @@ def write_record(annotation: Annotation, names: Mapping[int, str]) -> bytes:
         "height": height,
         "width": width,
         "instances": [_instance_row(instance, names) for instance in annotation.instances],
-        "dropped": [
-            {
-                "reason": dropped.reason,
-                "class_id": dropped.class_id,
-                "class_name": names.get(dropped.class_id),
-                "prompt_box": _rounded(dropped.prompt_box),
-                "detector_score": _rounded(dropped.detector_score),
-                **_origin(dropped),
-                **({"index": dropped.index} if dropped.index is not None else {}),
-                **({"instance": _instance_row(dropped.instance, names)} if dropped.instance else {}),
-            }
-            for dropped in annotation.dropped
-        ],
+        "dropped": [_dropped_row(dropped, names) for dropped in annotation.dropped],
+        **({"omitted": annotation.omitted} if annotation.omitted else {}),
+        **({"mark": annotation.mark.value} if annotation.mark else {}),
     }
     return json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _dropped_row(dropped: Dropped, names: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "reason": dropped.reason,
+        "class_id": dropped.class_id,
+        "class_name": names.get(dropped.class_id),
+        "prompt_box": _rounded(dropped.prompt_box),
+        "detector_score": _rounded(dropped.detector_score),
+        **_origin(dropped),
+        **({"verdict": dropped.verdict.value} if dropped.verdict else {}),
+        **({"index": dropped.index} if dropped.index is not None else {}),
+        **({"instance": _instance_row(dropped.instance, names)} if dropped.instance else {}),
+    }
 
 
 def _instance_row(instance: Instance, names: Mapping[int, str]) -> dict[str, Any]:
@@ -107,18 +132,26 @@ def _annotation(record: dict[str, Any]) -> Annotation:
         image_size=size,
         instances=tuple(_instance(item, size) for item in typed(record, "instances", list)),
         dropped=tuple(_dropped(item, size) for item in typed(record, "dropped", list)),
+        omitted=typed(record, "omitted", int, 0),
+        mark=one_of(ImageMark, record, "mark"),
     )
 
 
 def _dropped(item: dict[str, Any], size: Size) -> Dropped:
+    reason = typed(item, "reason", str)
+    instance = _instance(item["instance"], size) if "instance" in item else None
+    index = typed(item, "index", int) if item.get("index") is not None else None
+    if reason == _EARLIER_REASON and instance is not None and index is not None:
+        return rejection(instance, index, Verdict.BAD_MASK)
     return Dropped(
-        reason=typed(item, "reason", str),
+        reason=reason,
         class_id=typed(item, "class_id", int),
         prompt_box=_box(item),
         detector_score=_number(item["detector_score"]),
         prompt_points=_points(item),
-        instance=_instance(item["instance"], size) if "instance" in item else None,
-        index=typed(item, "index", int) if item.get("index") is not None else None,
+        instance=instance,
+        index=index,
+        verdict=one_of(Verdict, item, "verdict"),
     )
 
 

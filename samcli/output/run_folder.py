@@ -155,8 +155,11 @@ class RunFolder:
         return {}
 
     def _all_annotations(self, failures: dict[str, str]) -> Iterator[Annotation]:
-        """Yield all annotations. Where records cannot be read, the others are still looked at, then it raises."""
-        yield from self.annotations(failures)
+        """Yield all annotations but those of images that trainers do not get.
+
+        Where records cannot be read, the others are still looked at, then it raises.
+        """
+        yield from (one for one in self.annotations(failures) if one.withheld is None)
         if failures:
             raise _MissingImagesError
 
@@ -164,8 +167,10 @@ class RunFolder:
         """Remove the label files and the record of an image: of an earlier version of it, or of an earlier run."""
         record = Path(self.layout.record(key))
         if record.is_file():  # so the labels beside it are ours
-            for path in (*map(Path, labels), record):
-                remove(path)
+            for label in labels:
+                remove(Path(label))
+                remove(Path(self.layout.aside(label)))
+            remove(record)
 
 
 class _MissingImagesError(Exception):

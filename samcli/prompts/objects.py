@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.errors import ImageError, UsageError, one_line
+from samcli.files import read_array
 from samcli.types import Prompts, Size
 
 if TYPE_CHECKING:
@@ -187,14 +188,11 @@ def read_mask_input(path: Path, where: str = "") -> NDArray[np.float32]:
     """
     name = f"{where}: mask_input {path}" if where else f"mask_input {path}"
     try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        stored = read_array(path)
     except OSError as error:
         raise ImageError(f"{name} cannot be read: {error.strerror or one_line(error)}") from error
-    except (ValueError, EOFError) as error:
-        raise ImageError(f"{name} is no .npy file of numbers") from error
-    if not isinstance(stored, np.ndarray):
-        stored.close()
-        raise ImageError(f"{name} holds several arrays; expected one, saved with numpy.save")
+    except ValueError as error:
+        raise ImageError(f"{name} {error}") from error
     shape = stored.shape[1:] if stored.ndim == 3 and stored.shape[0] == 1 else stored.shape
     if stored.ndim == 3 and len(stored) > 1 and stored.dtype.kind == "f":
         raise ImageError(

@@ -1,8 +1,9 @@
 """Reviews: a person's marks on a run's instances, and what becomes of its labels.
 
-The page (`review_page`) exports marks as JSON; `apply_review` takes them. A rejected instance leaves the labels
-and stays whole in the record, so a later review can restore it. Instances are numbered as the run labelled
-them, whatever reviews have rejected since.
+The page (`review.page`) exports marks as JSON; `apply_review` takes them. A rejected instance leaves the labels
+and stays whole in the record, so a later review can restore it. Where it is a bad mask, the image shows an object
+without a label: its label files are kept aside until the image is complete again. Instances are numbered as the
+run labelled them, whatever reviews have rejected since.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,12 +24,37 @@ from samcli.labels.writing import folds, write_annotation
 from samcli.output.journal import Entry, Journal
 from samcli.output.layout import locked
 from samcli.output.manifest import Product, Recipe
+from samcli.output.records import rejection
 from samcli.output.run_folder import RunFolder
-from samcli.types import Annotation, Dropped, ImageRef, Instance, Outcome, Quality, Status
+from samcli.types import (
+    Annotation,
+    ImageMark,
+    ImageRef,
+    Instance,
+    Outcome,
+    Quality,
+    Status,
+    Verdict,
+    Withheld,
+)
 
 REVIEW_FORMAT = "samcli-review"
-REVIEW_VERSION = 1
-REASON = "rejected in review"
+REVIEW_VERSION = 2
+_VERSIONS = (1, 2)
+"""Those that are read; version 1 has one verdict, and no marks of images."""
+
+ACCEPT = "accept"
+_VERDICTS = {
+    ACCEPT: None,
+    "reject": Verdict.BAD_MASK,  # of version 1
+    **{verdict.value: verdict for verdict in Verdict},
+}
+"""Word of a review file -> why the instance leaves the labels; None: it is labelled."""
+
+CLEAR = "clear"
+_IMAGE_MARKS = {CLEAR: None, **{mark.value: mark for mark in ImageMark}}
+"""Word of a review file -> mark of the image; None: an earlier mark is taken away."""
+
 _HASH_DIGITS = 16
 _LARGEST = 1 << 28
 """Bytes of a review."""
@@ -59,27 +85,35 @@ def instance_hash(instance: Instance) -> str:
     return hashlib.sha256(head + mask.counts).hexdigest()[:_HASH_DIGITS]
 
 
-def as_labelled(annotation: Annotation) -> list[tuple[Instance, bool]]:
-    """The instances in the order in which the run labelled them, and whether a review has rejected each.
+Judged = tuple[Instance, Verdict | None]
+"""An instance, and why a review has rejected it; None: it is labelled."""
+
+
+def as_labelled(annotation: Annotation) -> list[Judged]:
+    """The instances in the order in which the run labelled them, with the verdicts of reviews.
 
     Raises:
         ValueError: the rejected ones do not fit among the others.
     """
-    rejected = {d.index: d.instance for d in annotation.dropped if d.instance is not None and d.index is not None}
+    rejected = {
+        one.index: (one.instance, one.verdict)
+        for one in annotation.dropped
+        if one.instance is not None and one.index is not None and one.verdict is not None
+    }
     total = len(annotation.instances) + len(rejected)
     if not rejected.keys() <= set(range(total)):
         raise ValueError(f"the record is damaged: rejected instances {sorted(rejected)} among {total}")
     kept = iter(annotation.instances)
-    return [(rejected[i], True) if i in rejected else (next(kept), False) for i in range(total)]
+    return [rejected[index] if index in rejected else (next(kept), None) for index in range(total)]
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A verdict on one instance: which, by its number and its hash, and whether it is accepted."""
+    """A person's word on one instance: which, by its number and its hash; `verdict`: None accepts it."""
 
     index: int
     hash: str
-    accepted: bool
+    verdict: Verdict | None
 
 
 @dataclass(frozen=True)
@@ -88,6 +122,12 @@ class Review:
 
     fingerprint: str
     marks: Mapping[str, tuple[Mark, ...]]
+    images: Mapping[str, ImageMark | None]
+    """Marks of whole images; None takes an earlier one away."""
+
+    def image_keys(self) -> list[str]:
+        """Return the images that it speaks of, in order."""
+        return sorted({*self.marks, *self.images})
 
 
 def read_review(path: Path) -> Review:
@@ -109,16 +149,26 @@ def read_review(path: Path) -> Review:
         refuse("is not JSON")
     if not isinstance(content, dict) or content.get("format") != REVIEW_FORMAT:
         refuse("is no review")
-    if content.get("version") != REVIEW_VERSION:
-        refuse(f"is a review of version {content.get('version')!r}, not {REVIEW_VERSION}")
-    if not isinstance(content.get("fingerprint"), str) or not isinstance(content.get("marks"), list):
+    if content.get("version") not in _VERSIONS:
+        refuse(f"is a review of version {content.get('version')!r}, not {' or '.join(map(str, _VERSIONS))}")
+    rows = content.get("images", [])
+    if not isinstance(content.get("fingerprint"), str) or not all(
+        isinstance(value, list) for value in (content.get("marks"), rows)
+    ):
         refuse("lacks its fingerprint or its marks")
     marks: dict[str, dict[int, Mark]] = defaultdict(dict)
     for number, row in enumerate(content["marks"]):
         if not _is_mark(row):
-            refuse(f"has a mark (number {number}) without key, index, hash, and accept or reject")
-        marks[row["key"]][row["index"]] = Mark(row["index"], row["hash"], row["mark"] == "accept")
-    return Review(content["fingerprint"], {key: tuple(found.values()) for key, found in marks.items()})
+            refuse(f"has a mark (number {number}) without key, index, hash, and one of {', '.join(_VERDICTS)}")
+        marks[row["key"]][row["index"]] = Mark(row["index"], row["hash"], _VERDICTS[row["mark"]])
+    for number, row in enumerate(rows):
+        if not _is_image_mark(row):
+            refuse(f"has a mark of an image (number {number}) without key, and one of {', '.join(_IMAGE_MARKS)}")
+    return Review(
+        content["fingerprint"],
+        {key: tuple(found.values()) for key, found in marks.items()},
+        {row["key"]: _IMAGE_MARKS[row["mark"]] for row in rows},
+    )
 
 
 def _is_mark(row: Any) -> bool:
@@ -127,7 +177,17 @@ def _is_mark(row: Any) -> bool:
         and isinstance(row.get("key"), str)
         and type(row.get("index")) is int
         and isinstance(row.get("hash"), str)
-        and row.get("mark") in ("accept", "reject")
+        and isinstance(row.get("mark"), str)
+        and row["mark"] in _VERDICTS
+    )
+
+
+def _is_image_mark(row: Any) -> bool:
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("key"), str)
+        and isinstance(row.get("mark"), str)
+        and row["mark"] in _IMAGE_MARKS
     )
 
 
@@ -137,8 +197,16 @@ class AppliedReview:
 
     images: int = 0
     rejected: int = 0
+    bad_masks: int = 0
+    """Of the rejected ones."""
     restored: int = 0
     accepted: int = 0
+    incomplete: int = 0
+    """Images that trainers do not get any more, as they show objects without a label."""
+    excluded: int = 0
+    """Images that trainers do not get any more, as a person excluded them."""
+    complete: int = 0
+    """Images that trainers get again."""
 
 
 def apply_review(output: Path, path: Path) -> AppliedReview:
@@ -161,32 +229,49 @@ def apply_review(output: Path, path: Path) -> AppliedReview:
         )
     with locked(run.layout, "Make it writable"):
         entries = run.entries()
-        verdicts = [_judge(run, key, entries.get(key), review.marks[key]) for key in sorted(review.marks)]
-        changed = [verdict for verdict in verdicts if verdict.touched]
+        judgements = [_judge(run, key, entries.get(key), review) for key in review.image_keys()]
+        changed = [judgement for judgement in judgements if judgement.touched]
         if changed or run.is_unfinished:
             _Publisher(run).publish(changed)
+    return _counted(judgements)
+
+
+def _counted(judgements: Sequence[_Judgement]) -> AppliedReview:
+    objects = [change for judgement in judgements for change in judgement.objects]
+    rejected = [after for before, after in objects if before is None and after is not None]
+    moved = Counter(
+        judgement.annotation.withheld
+        for judgement in judgements
+        if judgement.annotation.withheld is not judgement.entry.withheld
+    )
     return AppliedReview(
-        images=sum(verdict.rejected + verdict.restored > 0 for verdict in verdicts),
-        rejected=sum(verdict.rejected for verdict in verdicts),
-        restored=sum(verdict.restored for verdict in verdicts),
-        accepted=sum(verdict.accepted for verdict in verdicts),
+        images=sum(judgement.changed for judgement in judgements),
+        rejected=len(rejected),
+        bad_masks=rejected.count(Verdict.BAD_MASK),
+        restored=sum(before is not None and after is None for before, after in objects),
+        accepted=objects.count((None, None)),
+        incomplete=moved[Withheld.INCOMPLETE],
+        excluded=moved[Withheld.EXCLUDED],
+        complete=moved[None],
     )
 
 
 @dataclass(frozen=True)
-class _Verdict:
+class _Judgement:
     """One image's annotation as its marks make it, with what they change."""
 
     annotation: Annotation
     entry: Entry
-    rejected: int
-    restored: int
-    accepted: int
+    objects: tuple[tuple[Verdict | None, Verdict | None], ...]
+    """The verdict before and after, for each mark."""
+    changed: bool
+    """The record is another than before."""
     touched: bool
     """Its files are to be written."""
 
 
-def _judge(run: RunFolder, key: str, entry: Entry | None, marks: Sequence[Mark]) -> _Verdict:
+def _judge(run: RunFolder, key: str, entry: Entry | None, review: Review) -> _Judgement:
+    marks = review.marks.get(key, ())
     if entry is None or not entry.done:
         raise UsageError(f"the review has marks on {key!r}, which this run has not labelled; make its page anew")
     try:
@@ -200,47 +285,47 @@ def _judge(run: RunFolder, key: str, entry: Entry | None, marks: Sequence[Mark])
                 f"instance {mark.index} of {key!r} is not the one that was reviewed: it has been labelled again "
                 "since. Make the page anew; nothing was changed"
             )
-    after = _reviewed(annotation, found, marks)
-    rejected = sum(not mark.accepted and not found[mark.index][1] for mark in marks)
-    restored = sum(mark.accepted and found[mark.index][1] for mark in marks)
+    after = replace(_reviewed(annotation, found, marks), mark=_image_mark(annotation, found, review))
     # An interrupted review may have written the record and not the labels: so what it rejects is written again,
     # and whatever the journal, which comes last, has other counts of.
     touched = (
         after != annotation
-        or any(not mark.accepted for mark in marks)
+        or key in review.images
+        or any(mark.verdict is not None for mark in marks)
         or dict(entry.instances) != Counter(i.class_id for i in after.instances)
         or entry.dropped != len(after.dropped)
+        or entry.withheld is not after.withheld
     )
-    accepted = sum(mark.accepted for mark in marks) - restored
-    return _Verdict(after, entry, rejected, restored, accepted, touched)
+    objects = tuple((found[mark.index][1], mark.verdict) for mark in marks)
+    return _Judgement(after, entry, objects, after != annotation, touched)
 
 
-def _reviewed(annotation: Annotation, found: list[tuple[Instance, bool]], marks: Sequence[Mark]) -> Annotation:
+def _reviewed(annotation: Annotation, found: Sequence[Judged], marks: Sequence[Mark]) -> Annotation:
     """The annotation after the marks; as the run made it where nothing is rejected any more."""
-    rejected = {index for index, (_, was_rejected) in enumerate(found) if was_rejected}
-    rejected -= {mark.index for mark in marks if mark.accepted}
-    rejected |= {mark.index for mark in marks if not mark.accepted}
-    return Annotation(
-        key=annotation.key,
-        image_size=annotation.image_size,
-        instances=tuple(instance for index, (instance, _) in enumerate(found) if index not in rejected),
+    verdicts = [verdict for _, verdict in found]
+    for mark in marks:
+        verdicts[mark.index] = mark.verdict
+    judged = [(instance, verdict) for (instance, _), verdict in zip(found, verdicts, strict=True)]
+    return replace(
+        annotation,
+        instances=tuple(instance for instance, verdict in judged if verdict is None),
         dropped=(
-            *(dropped for dropped in annotation.dropped if dropped.instance is None),
-            *(_rejected(found[index][0], index) for index in sorted(rejected)),
+            *(dropped for dropped in annotation.dropped if dropped.verdict is None),
+            *(rejection(one, index, verdict) for index, (one, verdict) in enumerate(judged) if verdict is not None),
         ),
     )
 
 
-def _rejected(instance: Instance, index: int) -> Dropped:
-    return Dropped(
-        reason=REASON,
-        class_id=instance.class_id,
-        prompt_box=instance.prompt_box,
-        detector_score=instance.quality.detector_score,
-        prompt_points=instance.prompt_points,
-        instance=instance,
-        index=index,
-    )
+def _image_mark(annotation: Annotation, found: Sequence[Judged], review: Review) -> ImageMark | None:
+    """The mark of the image: the review's own, else the earlier one.
+
+    An image was complete as it was labelled then: a bad mask that leaves it in a later review takes that mark away.
+    """
+    if annotation.key in review.images:
+        return review.images[annotation.key]
+    new = {mark.index for mark in review.marks.get(annotation.key, ()) if mark.verdict is Verdict.BAD_MASK}
+    is_news = any(found[index][1] is not Verdict.BAD_MASK for index in new)
+    return None if is_news and annotation.mark is ImageMark.COMPLETE else annotation.mark
 
 
 def formats_of(recipe: Recipe) -> list[LabelFormat]:
@@ -270,25 +355,27 @@ class _Publisher:
                 )
         self._polygon_options = recorded_polygon_options(recipe.values)
 
-    def publish(self, verdicts: Sequence[_Verdict]) -> None:
+    def publish(self, judgements: Sequence[_Judgement]) -> None:
         """Write record, labels and journal line of each; then the files that hold all images."""
         run = self._run
-        self._check_images(verdicts)
+        self._check_images(judgements)
         all_images = folds(self._formats, run.manifest.names, self._polygon_options, run.layout.images_from_output)
         if all_images:
             run.mark_unfinished()
         with Journal(run.layout.journal, run.manifest.run) as journal:
-            for verdict in verdicts:
-                self._write(verdict.annotation, verdict.entry)
-                journal.append(_outcome(run, verdict))
+            for judgement in judgements:
+                self._write(judgement.annotation, judgement.entry)
+                journal.append(_outcome(run, judgement))
         for key, reason in run.finish(all_images).items():
             raise SamcliError(f"the file that holds all images is as it was before the review: {key!r}: {reason}")
 
-    def _check_images(self, verdicts: Sequence[_Verdict]) -> None:
+    def _check_images(self, judgements: Sequence[_Judgement]) -> None:
         """Nothing is written where an image that will be drawn on is gone."""
         if any("pixels" in fmt.needs for fmt in self._formats):
             gone = [
-                v.annotation.key for v in verdicts if not (self._run.layout.input_root / v.annotation.key).is_file()
+                one.annotation.key
+                for one in judgements
+                if not (self._run.layout.input_root / one.annotation.key).is_file()
             ]
             if gone:
                 raise UsageError(
@@ -316,9 +403,9 @@ class _Publisher:
             raise UsageError(f"a format of this run draws on the image {key!r}: {error}") from error
 
 
-def _outcome(run: RunFolder, verdict: _Verdict) -> Outcome:
+def _outcome(run: RunFolder, judgement: _Judgement) -> Outcome:
     """The journal's line: about the same version of the image, with the counts of now."""
-    annotation, entry = verdict.annotation, verdict.entry
+    annotation, entry = judgement.annotation, judgement.entry
     return Outcome(
         ref=ImageRef(run.layout.input_root, annotation.key, entry.size, entry.mtime_ns),
         status=Status.DONE,
@@ -327,4 +414,5 @@ def _outcome(run: RunFolder, verdict: _Verdict) -> Outcome:
         whole_name=entry.whole_name,
         dropped=len(annotation.dropped),
         digest=entry.digest,
+        withheld=annotation.withheld,
     )

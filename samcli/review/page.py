@@ -40,7 +40,7 @@ from samcli.review.apply import (
     doubt,
     instance_hash,
 )
-from samcli.types import Annotation, ImageRef, Instance
+from samcli.types import Annotation, ImageRef, Instance, Verdict
 
 _DETAIL = 1600
 """Contours are exact to a pixel of the image at this longer side: a window seldom shows more."""
@@ -71,6 +71,9 @@ _FIGURES = (
     ("polygon_iou", "Polygon IoU"),
 )
 """In the order of an instance's row in the page's data; `doubt` first."""
+
+_VERDICT_CODES = {None: 0, Verdict.BAD_MASK: 1, Verdict.NO_OBJECT: 2}
+"""How an instance's row in the page's data says what a review made of it."""
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
@@ -127,7 +130,7 @@ def _data(run: RunFolder, entries: Mapping[str, Entry], keys: Sequence[str], tar
     class_ids: set[int] = set()
     for number, key in enumerate(keys):
         row = _row(run, entries, key)
-        class_ids.update(instance[0] for instance in row[3:] and row[3])
+        class_ids.update(instance[0] for instance in (row[3] if len(row) > 2 else ()))
         yield _embeddable((",\n" if number else "\n") + _json(row))
     colors = {class_id: " ".join(map(str, class_color(class_id))) for class_id in sorted(class_ids)}
     yield _embeddable('],"colors":' + _json(colors) + "}")
@@ -180,7 +183,10 @@ def _identity(run: RunFolder) -> str:
 
 
 def _row(run: RunFolder, entries: Mapping[str, Entry], key: str) -> list[Any]:
-    """One image: `[key, width, height, instances]`, or `[key, why it failed]`."""
+    """One image: `[key, width, height, instances, mark or 0, omitted objects]`, or `[key, why it failed]`.
+
+    The last two are left out where both are 0.
+    """
     entry = entries.get(key)
     collisions = run.manifest.collisions
     if key in collisions or entry is None or not entry.done:
@@ -192,7 +198,9 @@ def _row(run: RunFolder, entries: Mapping[str, Entry], key: str) -> list[Any]:
         return [key, str(error)]
     height, width = annotation.image_size
     unit = _unit(annotation)
-    return [key, width, height, [_instance_row(instance, rejected, unit) for instance, rejected in instances]]
+    rows = [_instance_row(instance, verdict, unit) for instance, verdict in instances]
+    mark = annotation.mark.value if annotation.mark else 0
+    return [key, width, height, rows, *([mark, annotation.omitted] if mark or annotation.omitted else [])]
 
 
 def _unit(annotation: Annotation) -> float:
@@ -200,14 +208,14 @@ def _unit(annotation: Annotation) -> float:
     return min(1.0, _DETAIL / max(annotation.image_size))
 
 
-def _instance_row(instance: Instance, rejected: bool, unit: float) -> list[Any]:
-    """`[class id, rejected, hash, contours, prompt box or 0, *figures in thousandths]`; the script reads it."""
+def _instance_row(instance: Instance, verdict: Verdict | None, unit: float) -> list[Any]:
+    """`[class id, verdict, hash, contours, prompt box or 0, *figures in thousandths]`; the script reads it."""
     quality = instance.quality
     figures = [doubt(quality), *(getattr(quality, name) for name, _ in _FIGURES[1:])]
     box = instance.prompt_box
     return [
         instance.class_id,
-        int(rejected),
+        _VERDICT_CODES[verdict],
         instance_hash(instance),
         encode_contours(instance.mask, unit),
         [round(value * unit) for value in box] if box else 0,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,10 +23,15 @@ from samcli.checkpoints.registry import (
     find_weights,
     is_here,
 )
-from samcli.errors import WeightsError
+from samcli.errors import DownloadError, WeightsError
 
 CONTENT = b"a checkpoint's bytes " * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+REDIRECTS = {
+    "to_http.pt": "http://192.0.2.1/good.pt", "to_file.pt": "file:///etc/passwd", "to_ftp.pt": "ftp://192.0.2.1/a.pt",
+}  # fmt: skip
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -39,7 +46,25 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "garbage.pt":
             self.wfile.write(b"this is not HTTP\r\n\r\n")
             return
+        if kind.startswith("to_"):
+            self.send_response(302)
+            self.send_header("Location", REDIRECTS[kind])
+            self.end_headers()
+            return
         self.send_response(200)
+        if kind == "endless.pt":
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(CONTENT)
+        if kind == "slow.pt":
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for byte in CONTENT[:200]:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.01)
+            return
         if kind == "chunked.pt":
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
@@ -85,11 +110,42 @@ def known(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
         Checkpoint("other_sha.pt", address + "other_sha.pt", sha256="0" * 64),
         Checkpoint("other_md5.pt", address + "other_md5.pt", md5_start="000000"),
         Checkpoint("other_size.pt", address + "other_size.pt", bytes=len(CONTENT) + 1),
-        *(Checkpoint(name, address + name) for name in ("short.pt", "chunked.pt", "missing.pt", "garbage.pt")),
+        *(
+            Checkpoint(name, address + name)
+            for name in ("short.pt", "chunked.pt", "missing.pt", "garbage.pt", "slow.pt", *REDIRECTS)
+        ),
+        Checkpoint("endless.pt", address + "endless.pt", bytes=len(CONTENT)),
     ]
     monkeypatch.setattr(
         "samcli.checkpoints.registry.CHECKPOINTS", {checkpoint.name: checkpoint for checkpoint in checkpoints}
     )
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("to_http.pt", "http://192.0.2.1/good.pt is not https"),
+        ("to_file.pt", "is not allowed|is not https"),
+        ("to_ftp.pt", "is not https"),
+        ("endless.pt", f"more than {len(CONTENT)} bytes arrived"),
+        ("slow.pt", "bytes arrived in 0.1 s"),
+    ],
+)
+def test_download__from_a_server_that_lies_ends_and_leaves_nothing(own_cache, monkeypatch, name, why) -> None:
+    monkeypatch.setattr("samcli.checkpoints.registry._PATIENCE", 0.1)
+    with pytest.raises(DownloadError, match=why):
+        find_weights(name, "sam")
+    assert files_in(own_cache) == []
+
+
+@pytest.mark.parametrize("url", ["http://example.org/a.pt", "file:///etc/passwd", "ftp://127.0.0.1/a", "data:,x"])
+def test_download__takes_https_only(own_cache, url) -> None:
+    from samcli.checkpoints.registry import fetch_weights
+
+    with pytest.raises(DownloadError, match="is not https"):
+        fetch_weights(Checkpoint("a.pt", url))
+    assert files_in(own_cache) == []
 
 
 def files_in(folder: Path) -> list[str]:

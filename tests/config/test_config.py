@@ -355,8 +355,8 @@ CHANGED = {
 """Another value of each option that changes what is written."""
 
 UNCHANGED = {
-    "max_pixels": 5, "embeddings": "there", "on_collision": "suffix", "trust_weights": True, "device": "cpu",
-    "batch": 3, "workers": 5, "threads": 2, "resume": False, "overwrite": True,
+    "max_pixels": 5, "image_timeout": 5.0, "embeddings": "there", "on_collision": "suffix", "trust_weights": True,
+    "device": "cpu", "batch": 3, "workers": 5, "threads": 2, "resume": False, "overwrite": True,
     "retry_failed": True, "max_failures": 5, "compile": "off",
 }  # fmt: skip
 """Of each that does not."""

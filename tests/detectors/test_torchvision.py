@@ -115,3 +115,18 @@ def test_another_table_of_tensors__is_refused(tmp_path: Path) -> None:
     torch.save(tensors, tmp_path / "mine.pth")
     with pytest.raises(WeightsError, match="fits none of them"):
         load_detector(str(tmp_path / "mine.pth"), device="cpu")
+
+
+@pytest.mark.slow
+def test_yolo_world__with_its_vocabulary_is_an_ordinary_detector_and_reads_no_text(tmp_path: Path) -> None:
+    from samcli.checkpoints.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.nn.tasks import WorldModel
+
+    network = WorldModel("yolov8s-world.yaml", nc=3, verbose=False).eval()
+    network.names, network.args = {0: "cat", 1: "dog", 2: "bird"}, {}
+    torch.save({"model": network, "train_args": {"task": "detect", "imgsz": 640}}, tmp_path / "world.pt")
+    assert load_detector(str(tmp_path / "world.pt"), device="cpu").names == network.names
+    with pytest.raises(UsageError, match="set_classes"):
+        load_detector(str(tmp_path / "world.pt"), device="cpu", vocabulary=read_vocabulary("a"))

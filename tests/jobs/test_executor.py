@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -11,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samcli.errors import ImageError, StorageError, WriteError
-from samcli.jobs.executor import StopSignals, run_local
+from samcli.errors import ImageError, MemoryShortageError, StorageError, WriteError
+from samcli.jobs.executor import Patience, StopSignals, run_local
 from samcli.types import Annotation, Image, ImageRef, Outcome, Status
 
 
@@ -308,3 +310,70 @@ def test_stop_signals__in_another_thread_leave_the_handlers_alone() -> None:
     thread.start()
     thread.join()
     assert inside == [(False, before)]
+
+
+# What may pass by itself
+
+SHORT = Patience(pauses=(0.0, 0.0), most_in_a_row=3)
+
+
+def failing(times: int, error: Exception) -> Callable[[], None]:
+    """Raises so many times, then no more."""
+    left = [times]
+
+    def fail() -> None:
+        if left[0]:
+            left[0] -= 1
+            raise error
+
+    return fail
+
+
+def of_the_system(number: int) -> ImageError:
+    error = ImageError("cannot be decoded")
+    error.__cause__ = OSError(number, os.strerror(number))
+    return error
+
+
+@pytest.mark.parametrize("stage", ["read", "publish"])
+def test_failure_that_passes__costs_no_image(stage) -> None:
+    stages = Stages(**{stage: {"1.jpg": failing(2, of_the_system(errno.EMFILE))}})
+    assert failures(run(stages, 4, patience=SHORT)) == {}
+
+
+def test_failure_that_stays_for_one_image__fails_it_until_the_next_run() -> None:
+    outcomes = run(Stages(read={"1.jpg": raising(of_the_system(errno.ESTALE))}), 4, patience=SHORT)
+    assert failures(outcomes) == {"1.jpg": "cannot be decoded"}
+    assert outcomes["1.jpg"].passing
+    verdict = run(Stages(read={"1.jpg": raising(ImageError("no image"))}), 4, patience=SHORT)["1.jpg"]
+    assert not verdict.passing
+
+
+def test_failure_of_one_image_after_the_other__stops_the_run() -> None:
+    stages = Stages(read={f"{number}.jpg": raising(of_the_system(errno.EIO)) for number in range(3, 100)})
+    with pytest.raises(StorageError, match=r"3 images in a row could not be read or written.*not to blame"):
+        run(stages, 100, patience=SHORT)
+    assert len(stages.read_keys) < 40
+
+
+def test_bad_images_in_a_row__stop_nothing() -> None:
+    stages = Stages(read={f"{number}.jpg": raising(ImageError("no image")) for number in range(50)})
+    assert len(failures(run(stages, 60, patience=SHORT))) == 50
+
+
+def test_image_for_which_memory_is_short__comes_last_and_alone() -> None:
+    stages = Stages(read={"1.jpg": failing(1, MemoryShortageError("takes 9 GB"))})
+    outcomes = run(stages, 9, batch=4)
+    assert failures(outcomes) == {}
+    assert list(outcomes)[-1] == "1.jpg"
+    assert stages.batches[-1] == ["1.jpg"]
+    stays = run(Stages(read={"1.jpg": raising(MemoryShortageError("takes 9 GB"))}), 9)
+    assert failures(stays) == {"1.jpg": "takes 9 GB"}
+    assert stays["1.jpg"].passing
+
+
+def test_images_to_be_tried_alone__are_tried_last() -> None:
+    stages = Stages()
+    outcomes = run(stages, 5, alone=[ImageRef(Path("/in"), "huge.jpg")], batch=4)
+    assert list(outcomes)[-1] == "huge.jpg"
+    assert stages.batches[-1] == ["huge.jpg"]

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image as PillowImage
 
+import samcli.images
 import samcli.jobs.run as running
-from samcli.errors import UsageError
+from samcli.errors import ImageError, UsageError
 from samcli.jobs.auto_annotate import AutoAnnotate
 from samcli.jobs.prompt import Prompt
 from samcli.jobs.worker import Finding, Worker
@@ -249,6 +250,58 @@ def test_format_that_a_command_cannot_make__is_refused_before_it_runs(
 def test_formats__in_another_order_are_the_same_run(prompt, data, tmp_path) -> None:
     prompt(data, "-o", tmp_path / "o", "--format", "coco", "--format", "yolo")
     assert prompt(data, "-o", tmp_path / "o", "--format", "yolo", "--format", "coco")["skipped"] == 2
+
+
+def test_large_image_at_which_runs_were_killed__is_tried_alone_then_failed(
+    annotate, photo_folder, monkeypatch
+) -> None:
+    """A kill while it is decoded leaves its mark; the second one is a verdict that --retry-failed lifts."""
+    marks = photo_folder.parent / "labels" / ".samcli" / "large.json"
+    marks.parent.mkdir(parents=True)
+    marks.write_text('{"bus.jpg": 1}')
+    first = json.loads(annotate(photo_folder, "--json").stdout)
+    assert (first["done"], first["failures"]) == (4, {})
+    order = [json.loads(line)["key"] for line in marks.with_name("journal.jsonl").read_text().splitlines()]
+    assert order[-1] == "bus.jpg"
+    assert not marks.exists()
+
+    marks.write_text('{"bus.jpg": 2}')
+    (photo_folder / "bus.jpg").touch()  # to be done again
+    second = annotate(photo_folder, "--json")
+    assert second.exit_code == 3
+    assert "two runs were killed while they worked on this large image" in str(
+        json.loads(second.stdout)["failures"]
+    )
+    assert not marks.exists()
+    assert annotate(photo_folder, "--retry-failed").exit_code == 0
+
+
+def test_large_image__is_marked_while_it_is_decoded(annotate, photo_folder, monkeypatch) -> None:
+    marks, seen = photo_folder.parent / "labels" / ".samcli" / "large.json", []
+    monkeypatch.setattr("samcli.images.LARGE", 1)
+    room_for = samcli.images.room_for
+    monkeypatch.setattr("samcli.images.room_for", lambda cost: seen.append(marks.read_text()) or room_for(cost))
+    assert annotate(photo_folder).exit_code == 0
+    assert len(seen) == 4
+    assert all('.jpg": 1' in text for text in seen)
+    assert not marks.exists()
+
+
+def test_failure_that_may_pass__is_tried_again_by_the_next_run(annotate, photo_folder, monkeypatch) -> None:
+    read = samcli.images.read_image
+
+    def stale(ref, **options):
+        if ref.key == "bus.jpg":
+            raise ImageError("cannot be decoded") from OSError(errno.ESTALE, "Stale file handle")
+        return read(ref, **options)
+
+    monkeypatch.setattr("samcli.jobs.executor.time.sleep", lambda seconds: None)
+    with monkeypatch.context() as patch:
+        patch.setattr("samcli.jobs.worker.read_image", stale)
+        assert annotate(photo_folder).exit_code == 3
+    again = annotate(photo_folder, "--json")
+    assert again.exit_code == 0
+    assert json.loads(again.stdout)["done"] == 1
 
 
 def test_runs_begun_together__say_that_another_one_is_at_work(samcli_run, data, tmp_path) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from samcli.errors import SamcliError, StorageError, UsageError
-from samcli.output.journal import Entry, Journal, read_journal
+from samcli.output.journal import Entry, Journal, _Parser, read_journal
 from samcli.output.manifest import Manifest, Model, Recipe, check_same_run, read_manifest, write_manifest
-from samcli.types import ImageRef, Outcome, Status
+from samcli.types import ImageRef, Outcome, Status, Withheld
 
 
 def done(key: str, instances: dict[int, int] | None = None, size: int = 100, mtime_ns: int = 5) -> Outcome:
@@ -162,7 +163,7 @@ def test_journal__of_a_run_with_anything_in_it_is_read_as_it_was_written(path: P
         counts = {number % 3: number % 4, 9: 1} if number % 2 else {}
         return Outcome(
             ref, Status.DONE, counts, number / 8, whole_name=number % 7 == 0, dropped=number % 6,
-            digest="" if number % 4 else f"{number:x}",
+            digest="" if number % 4 else f"{number:x}", withheld=None if number % 8 else Withheld.INCOMPLETE,
         )  # fmt: skip
 
     outcomes = [outcome(number) for number in range(1, 500)]
@@ -174,8 +175,27 @@ def test_journal__of_a_run_with_anything_in_it_is_read_as_it_was_written(path: P
             wanted[one.ref.key] = Entry(
                 one.ref.size, one.ref.mtime_ns, "run", one.status is Status.DONE, tuple(one.instances.items()),
                 round(one.seconds, 4), one.error, one.whole_name, one.dropped, one.digest,
+                one.withheld,
             )  # fmt: skip
     assert read_journal(path) == wanted
+
+
+def test_journal__says_that_an_image_is_withheld_only_where_it_is(path: Path) -> None:
+    write(path, done("1.jpg"), replace(done("2.jpg"), withheld=Withheld.EXCLUDED))
+    first, second = map(json.loads, path.read_text().splitlines())
+    assert "withheld" not in first
+    assert second["withheld"] == "excluded"
+
+
+def test_journal__parses_usual_lines_of_withheld_images_once_a_form(path: Path, monkeypatch) -> None:
+    """As many lines go through the JSON parser as there are forms, not lines."""
+    write(path, *(replace(done(f"{n}.jpg"), withheld=Withheld.INCOMPLETE if n % 2 else None) for n in range(100)))
+    parsed = []
+    original = _Parser._parse_json
+    monkeypatch.setattr(_Parser, "_parse_json", lambda self, line: parsed.append(line) or original(self, line))
+    entries = read_journal(path)
+    assert [entries[f"{n}.jpg"].withheld for n in range(4)] == [None, Withheld.INCOMPLETE] * 2
+    assert len(parsed) == 2
 
 
 def test_journal__remembers_only_so_many_forms_of_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

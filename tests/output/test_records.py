@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from samcli.masks import Mask
-from samcli.output.records import read_record, write_record
-from samcli.types import Annotation, Dropped, Instance, Quality
+from samcli.output.records import read_record, rejection, write_record
+from samcli.types import Annotation, Dropped, ImageMark, Instance, Quality, Verdict
 
 NAMES = {0: "person", 5: "bus"}
 
@@ -168,3 +169,36 @@ def test_read_record__refuses_an_instance_of_another_kind(change: dict) -> None:
 def test_read_record__nested_deeply_is_damaged() -> None:
     with pytest.raises(ValueError, match="nested too deeply"):
         read_record(b'{"a":' * 100_000)
+
+
+# What reviews and readers say.
+
+
+def test_record__keeps_which_verdict_it_was() -> None:
+    bus, person = annotation().instances
+    given_ = replace(
+        annotation(),
+        instances=(),
+        dropped=(rejection(bus, 0, Verdict.NO_OBJECT), rejection(person, 1, Verdict.BAD_MASK)),
+    )
+    assert read_record(write_record(given_, NAMES)) == given_
+
+
+@pytest.mark.parametrize("mark", ImageMark)
+def test_record__keeps_marks_of_the_image_and_the_number_of_omitted_objects(mark) -> None:
+    given_ = replace(annotation(), mark=mark, omitted=3)
+    assert read_record(write_record(given_, NAMES)) == given_
+
+
+def test_record__of_a_complete_image_has_no_word_about_it() -> None:
+    record = json.loads(write_record(annotation(), NAMES))
+    assert record.keys() == {"version", "key", "height", "width", "instances", "dropped"}
+
+
+def test_rejection_of_an_earlier_version__counts_as_a_bad_mask() -> None:
+    (bus, _) = annotation().instances
+    given_ = replace(annotation(), dropped=(rejection(bus, 0, Verdict.BAD_MASK),))
+    row = json.loads(write_record(given_, NAMES))
+    del row["dropped"][0]["verdict"]
+    row["dropped"][0]["reason"] = "rejected in review"
+    assert read_record(json.dumps(row).encode()) == given_

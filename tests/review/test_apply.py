@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,21 @@ from helpers import ODD_NAMES
 from runs import KEY, annotation_of, label_of, layout_of, manifest_of, marks, write_review
 
 from samcli.config import ConvertOptions
+from samcli.files import remove_temporary_files
 from samcli.labels.convert import convert
 from samcli.labels.formats import FORMATS
 from samcli.masks import Mask
 from samcli.output.journal import read_journal
 from samcli.output.layout import Layout
 from samcli.output.manifest import Recipe, write_manifest
-from samcli.review.apply import DOUBT_FORMULA, REASON, apply_review, as_labelled, doubt, instance_hash
-from samcli.types import Annotation, Dropped, Instance, Quality
+from samcli.output.records import rejection
+from samcli.review.apply import DOUBT_FORMULA, apply_review, as_labelled, doubt, instance_hash
+from samcli.types import Annotation, Dropped, ImageMark, Instance, Quality, Verdict, Withheld
+
+NOTHING = dict.fromkeys(
+    ("images", "rejected", "bad_masks", "restored", "accepted", "incomplete", "excluded", "complete"), 0
+)
+"""What a review that changes nothing says."""
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -38,10 +46,13 @@ def set_formats(folder: Path, *names: str) -> None:
 
 @pytest.fixture
 def apply(samcli_run, run_folder):
-    """Apply a review of `KEY` (index to mark), or these rows; gives what it says as JSON."""
+    """Apply a review of `KEY` (index to mark; a mark of the image), or these rows; gives what it says as JSON."""
 
-    def run(verdicts: dict[int, str] | None = None, rows: list[dict[str, Any]] | None = None) -> dict[str, int]:
-        path = write_review(run_folder, marks(run_folder, verdicts or {}) if rows is None else rows)
+    def run(
+        verdicts: dict[int, str] | None = None, rows: list[dict[str, Any]] | None = None, image: str | None = None
+    ) -> dict[str, int]:
+        images = [] if image is None else [{"key": KEY, "mark": image}]
+        path = write_review(run_folder, marks(run_folder, verdicts or {}) if rows is None else rows, images=images)
         result = samcli_run("apply-review", run_folder / "labels", path, "--json")
         assert result.exit_code == 0, result.stderr
         return json.loads(result.stdout)
@@ -102,16 +113,14 @@ def test_instance_hash__is_of_class_and_mask_alone() -> None:
 
 def test_as_labelled__puts_rejected_instances_back_in_their_places() -> None:
     a, b, c, d = (Instance(square(side), side) for side in (2, 3, 4, 5))
-    gone = [Dropped(REASON, i.class_id, instance=i, index=index) for index, i in ((0, a), (2, c))]
+    gone = [rejection(a, 0, Verdict.NO_OBJECT), rejection(c, 2, Verdict.BAD_MASK)]
     annotation = Annotation("1.jpg", (20, 30), (b, d), (Dropped("empty mask", 9), *gone))
-    assert as_labelled(annotation) == [(a, True), (b, False), (c, True), (d, False)]
+    assert as_labelled(annotation) == [(a, Verdict.NO_OBJECT), (b, None), (c, Verdict.BAD_MASK), (d, None)]
 
 
 def test_as_labelled__refuses_places_that_do_not_exist() -> None:
     with pytest.raises(ValueError, match="damaged"):
-        as_labelled(
-            Annotation("1.jpg", (20, 30), (), (Dropped(REASON, 0, instance=Instance(square(2), 0), index=3),))
-        )
+        as_labelled(Annotation("1.jpg", (20, 30), (), (rejection(Instance(square(2), 0), 3, Verdict.BAD_MASK),)))
 
 
 # Applying.
@@ -120,17 +129,20 @@ def test_as_labelled__refuses_places_that_do_not_exist() -> None:
 def test_rejected_instance__leaves_the_labels_and_stays_whole_in_the_record(apply, run_folder) -> None:
     before, rows = annotation_of(run_folder), label_of(run_folder).read_text().splitlines()
     assert len(rows) == len(before.instances) > 3  # a row an instance, so that rows tell which is gone
-    assert apply({1: "reject", 3: "reject", 0: "accept"}) == {
-        "images": 1, "rejected": 2, "restored": 0, "accepted": 1,
+    assert apply({1: "no_object", 3: "no_object", 0: "accept"}) == {
+        **NOTHING, "images": 1, "rejected": 2, "accepted": 1,
     }  # fmt: skip
     after = annotation_of(run_folder)
     assert label_of(run_folder).read_text().splitlines() == [row for i, row in enumerate(rows) if i not in (1, 3)]
     assert after.instances == tuple(instance for i, instance in enumerate(before.instances) if i not in (1, 3))
-    assert [(d.reason, d.index, d.instance) for d in after.dropped[len(before.dropped) :]] == [
-        (REASON, 1, before.instances[1]),
-        (REASON, 3, before.instances[3]),
+    assert after.dropped[len(before.dropped) :] == (
+        rejection(before.instances[1], 1, Verdict.NO_OBJECT),
+        rejection(before.instances[3], 3, Verdict.NO_OBJECT),
+    )
+    assert as_labelled(after) == [
+        (instance, Verdict.NO_OBJECT if index in (1, 3) else None)
+        for index, instance in enumerate(before.instances)
     ]
-    assert as_labelled(after) == [(instance, i in (1, 3)) for i, instance in enumerate(before.instances)]
 
 
 def test_rejected_instance__leaves_every_format_of_the_run(apply, run_folder) -> None:
@@ -138,14 +150,14 @@ def test_rejected_instance__leaves_every_format_of_the_run(apply, run_folder) ->
     masks, overlay = Path(layout.label(KEY, "")), Path(layout.label(KEY, ".overlay.jpg"))
     drawn = overlay.read_bytes()
     assert len(list(masks.glob("*.png"))) == count
-    apply({0: "reject"})
+    apply({0: "no_object"})
     assert len(list(masks.glob("*.png"))) == count - 1
     assert overlay.read_bytes() != drawn
 
 
 def test_accepting_again__restores_every_byte(apply, run_folder) -> None:
     before = files(run_folder)
-    apply({1: "reject", 2: "reject"})
+    apply({1: "no_object", 2: "no_object"})
     assert files(run_folder) != before
     assert apply({2: "accept", 1: "accept"})["restored"] == 2
     after = files(run_folder)
@@ -155,16 +167,16 @@ def test_accepting_again__restores_every_byte(apply, run_folder) -> None:
 
 def test_restoring_one__leaves_the_other_rejected(apply, run_folder) -> None:
     before = annotation_of(run_folder)
-    apply({0: "reject", 2: "reject"})
+    apply({0: "no_object", 2: "no_object"})
     apply({0: "accept"})
-    assert [rejected for _, rejected in as_labelled(annotation_of(run_folder))].count(True) == 1
+    assert [verdict for _, verdict in as_labelled(annotation_of(run_folder))].count(Verdict.NO_OBJECT) == 1
     assert annotation_of(run_folder).instances == before.instances[:2] + before.instances[3:]
 
 
 def test_nothing_rejected__changes_no_byte(apply, run_folder) -> None:
     journal = layout_of(run_folder).journal
     before, lines = files(run_folder), journal.read_bytes()
-    assert apply({0: "accept", 1: "accept"}) == {"images": 0, "rejected": 0, "restored": 0, "accepted": 2}
+    assert apply({0: "accept", 1: "accept"}) == {**NOTHING, "accepted": 2}
     assert apply(rows=[])["accepted"] == 0
     assert files(run_folder) == before
     assert journal.read_bytes() == lines
@@ -174,25 +186,25 @@ def test_labels_made_again_from_records__are_the_bytes_that_the_run_wrote(apply,
     """Rejecting and restoring in one image must not be needed to see it: the writers are the run's own."""
     before = files(run_folder)
     for key in (*ODD_NAMES, "stones.tif"):
-        apply(rows=marks(run_folder, {0: "reject"}, key))
+        apply(rows=marks(run_folder, {0: "no_object"}, key))
         apply(rows=marks(run_folder, {0: "accept"}, key))
     assert files(run_folder) == before
 
 
 def test_applying_twice__is_applying_once(apply, run_folder) -> None:
-    apply({1: "reject"})
+    apply({1: "no_object"})
     once = files(run_folder)
-    assert apply({1: "reject"}) == {"images": 0, "rejected": 0, "restored": 0, "accepted": 0}
+    assert apply({1: "no_object"}) == NOTHING
     assert files(run_folder) == once
 
 
-def test_rejecting_everything__leaves_an_empty_label(apply, run_folder) -> None:
-    apply(dict.fromkeys(range(len(annotation_of(run_folder).instances)), "reject"))
+def test_everything_rejected_as_no_object__leaves_an_empty_label(apply, run_folder) -> None:
+    apply(dict.fromkeys(range(len(annotation_of(run_folder).instances)), "no_object"))
     assert label_of(run_folder).read_bytes() == b""
 
 
 def test_review__of_many_images_at_once(apply, run_folder) -> None:
-    rows = [row for key in (*ODD_NAMES, "stones.tif") for row in marks(run_folder, {0: "reject"}, key)]
+    rows = [row for key in (*ODD_NAMES, "stones.tif") for row in marks(run_folder, {0: "no_object"}, key)]
     assert apply(rows=rows)["images"] == 4
     assert all(as_labelled(annotation_of(run_folder, key))[0][1] for key in (*ODD_NAMES, "stones.tif"))
 
@@ -200,7 +212,7 @@ def test_review__of_many_images_at_once(apply, run_folder) -> None:
 def test_journal__counts_what_is_labelled_now(apply, run_folder, samcli_run) -> None:
     before = json.loads(samcli_run("status", run_folder / "labels", "--json").stdout)
     entry = read_journal(layout_of(run_folder).journal)[KEY]
-    apply({0: "reject", 1: "reject"})
+    apply({0: "no_object", 1: "no_object"})
     after = json.loads(samcli_run("status", run_folder / "labels", "--json").stdout)
     assert after["instances"] == before["instances"] - 2
     assert after["dropped"] == before["dropped"] + 2
@@ -210,7 +222,7 @@ def test_journal__counts_what_is_labelled_now(apply, run_folder, samcli_run) -> 
 
 
 def test_resume__sees_reviewed_images_as_done(apply, run_folder, samcli_run, monkeypatch) -> None:
-    apply({0: "reject", 1: "reject"})
+    apply({0: "no_object", 1: "no_object"})
     before = files(run_folder)
     monkeypatch.setattr("samcli.jobs.auto_annotate.AutoAnnotate.load", lambda *_: pytest.fail("a model was loaded"))
     formats = [word for name in ("yolo", "masks", "overlay") for word in ("--format", name)]
@@ -223,9 +235,10 @@ def test_resume__sees_reviewed_images_as_done(apply, run_folder, samcli_run, mon
 @pytest.mark.parametrize("survive", range(1, 4))
 def test_interrupted_review__is_completed_by_applying_it_again(run_folder, apply, monkeypatch, survive) -> None:
     import samcli.labels.writing
+    import samcli.output.placing
     import samcli.review.apply
 
-    apply({1: "reject"})
+    apply({1: "no_object"})
     once = files(run_folder)
     apply({1: "accept"})
     written = []
@@ -237,17 +250,15 @@ def test_interrupted_review__is_completed_by_applying_it_again(run_folder, apply
         write(path, data)
 
     with monkeypatch.context() as patch:
-        for name in ("write_atomic", "write_files"):
-            original = getattr(samcli.labels.writing, name)
-            patch.setattr(
-                samcli.labels.writing, name, lambda path, data, write=original: write_some(path, data, write)
-            )
+        for module, name in ((samcli.labels.writing, "write_atomic"), (samcli.output.placing, "write_files")):
+            original = getattr(module, name)
+            patch.setattr(module, name, lambda path, data, write=original: write_some(path, data, write))
         with pytest.raises(KeyboardInterrupt):
             samcli.review.apply.apply_review(
-                run_folder / "labels", write_review(run_folder, marks(run_folder, {1: "reject"}))
+                run_folder / "labels", write_review(run_folder, marks(run_folder, {1: "no_object"}))
             )
     assert files(run_folder) != once
-    apply({1: "reject"})
+    apply({1: "no_object"})
     assert files(run_folder) == once
 
 
@@ -256,12 +267,12 @@ def test_interrupted_exchange_of_two_of_a_class__is_completed_too(run_folder, ap
     classes = [instance.class_id for instance in annotation_of(run_folder).instances]
     first = next(i for i, class_id in enumerate(classes) if class_id in classes[i + 1 :])
     second = classes.index(classes[first], first + 1)
-    apply({first: "reject"})
+    apply({first: "no_object"})
     old = label_of(run_folder).read_bytes()
-    apply({first: "accept", second: "reject"})
+    apply({first: "accept", second: "no_object"})
     once = files(run_folder)
     label_of(run_folder).write_bytes(old)  # as if it had stopped after the record
-    apply({first: "accept", second: "reject"})
+    apply({first: "accept", second: "no_object"})
     assert files(run_folder) == once
 
 
@@ -275,7 +286,7 @@ def with_coco(run_folder, samcli_run) -> Path:
     return run_folder / "labels" / "annotations.json"
 
 
-@pytest.mark.parametrize(("before", "mark"), [("reject", "accept"), ("accept", "reject")])
+@pytest.mark.parametrize(("before", "mark"), [("no_object", "accept"), ("accept", "no_object")])
 def test_review__interrupted_in_the_file_of_all_images_is_completed_by_applying_it_again(
     apply, run_folder, with_coco, monkeypatch, before, mark
 ) -> None:
@@ -304,7 +315,7 @@ def test_review__with_a_record_that_cannot_be_read_keeps_the_file_of_all_images(
     record = Path(layout_of(run_folder).record(ODD_NAMES[1]))
     whole = record.read_bytes()
     record.write_bytes(b"{")
-    review = write_review(run_folder, marks(run_folder, {1: "reject"}))
+    review = write_review(run_folder, marks(run_folder, {1: "no_object"}))
     result = samcli_run("apply-review", run_folder / "labels", review)
     assert (result.exit_code, with_coco.read_bytes()) == (1, stale)
     assert "is as it was before the review" in result.stderr
@@ -317,7 +328,7 @@ def test_review__with_a_record_that_cannot_be_read_keeps_the_file_of_all_images(
 @pytest.mark.parametrize("name", [name for name, fmt in FORMATS.items() if fmt.needs <= {"pixels"}])
 def test_every_format__is_what_the_reviewed_records_convert_to(apply, run_folder, name) -> None:
     set_formats(run_folder, name)
-    apply({0: "reject"})
+    apply({0: "no_object"})
     convert(run_folder / "labels", run_folder / "expected", ConvertOptions(format=(name,)))
     expected = Layout(run_folder / "images", run_folder / "expected")
     pairs = [
@@ -348,10 +359,166 @@ def test_format_of_all_images__is_made_again(apply, run_folder, monkeypatch) -> 
 
     monkeypatch.setitem(FORMATS, "counts", Counts())
     set_formats(run_folder, *manifest_of(run_folder).recipe.formats, "counts")
-    apply({0: "reject"})
+    apply({0: "no_object"})
     journal = read_journal(layout_of(run_folder).journal)
     expected = [sum(dict(journal[key].instances).values()) for key in sorted(journal) if journal[key].done]
     assert (run_folder / "labels" / "counts.txt").read_text().split() == [str(count) for count in expected]
+
+
+# Bad masks, and marks of whole images.
+
+
+def aside(folder: Path, suffix: str = ".txt") -> Path:
+    """Where the label of `KEY` is kept while trainers do not get the image."""
+    layout = layout_of(folder)
+    return Path(layout.aside(layout.label(KEY, suffix)))
+
+
+def test_everything_rejected_as_bad_mask__leaves_no_label_where_trainers_look(apply, run_folder) -> None:
+    count = len(annotation_of(run_folder).instances)
+    said = apply(dict.fromkeys(range(count), "bad_mask"))
+    assert said == {**NOTHING, "images": 1, "rejected": count, "bad_masks": count, "incomplete": 1}
+    assert not label_of(run_folder).exists()
+    assert aside(run_folder).read_bytes() == b""
+    assert annotation_of(run_folder).withheld is Withheld.INCOMPLETE
+    assert read_journal(layout_of(run_folder).journal)[KEY].withheld is Withheld.INCOMPLETE
+
+
+def test_bad_mask__keeps_every_format_of_the_image_aside_and_no_other_image(apply, run_folder) -> None:
+    before = files(run_folder)
+    apply({0: "bad_mask"})
+    layout = layout_of(run_folder)
+    for suffix in (".txt", "", ".overlay.jpg"):
+        assert not Path(layout.label(KEY, suffix)).exists()
+        assert aside(run_folder, suffix).exists()
+    after = files(run_folder)
+    moved = {str(layout.label(KEY, suffix)) for suffix in (".txt", "", ".overlay.jpg")} | {layout.record(KEY)}
+    others = {path for path in before if not any(path.startswith(one) for one in moved)}
+    assert {path: before[path] for path in others} == {path: after[path] for path in others}
+
+
+def test_accepting_a_bad_mask_again__restores_every_byte_in_its_place(apply, run_folder) -> None:
+    before = files(run_folder)
+    apply({0: "bad_mask", 2: "no_object"})
+    assert apply({0: "accept", 2: "accept"})["complete"] == 1
+    assert files(run_folder) == before
+    assert read_journal(layout_of(run_folder).journal)[KEY].withheld is None
+
+
+def test_bad_mask_that_becomes_no_object__makes_the_image_complete(apply, run_folder) -> None:
+    apply({0: "bad_mask"})
+    rest = aside(run_folder).read_bytes()
+    said = apply({0: "no_object"})
+    assert (said["images"], said["complete"], said["rejected"], said["restored"]) == (1, 1, 0, 0)
+    assert label_of(run_folder).read_bytes() == rest
+    assert not aside(run_folder).exists()
+
+
+def test_complete__is_a_persons_word_against_bad_masks_until_a_new_one(apply, run_folder) -> None:
+    apply({0: "bad_mask"})
+    assert apply(image="complete")["complete"] == 1
+    assert label_of(run_folder).exists()
+    assert annotation_of(run_folder).mark is ImageMark.COMPLETE
+    assert apply({0: "bad_mask"}) == NOTHING  # the earlier review again
+    assert label_of(run_folder).exists()
+    assert apply({1: "bad_mask"})["incomplete"] == 1
+    assert not label_of(run_folder).exists()
+
+
+def test_complete__with_bad_masks_in_one_review_counts(apply, run_folder) -> None:
+    said = apply({0: "bad_mask"}, image="complete")
+    assert (said["incomplete"], said["rejected"]) == (0, 1)
+    assert label_of(run_folder).exists()
+
+
+def test_exclude__takes_the_label_aside_until_it_is_cleared(apply, run_folder) -> None:
+    before = files(run_folder)
+    assert apply(image="exclude") == {**NOTHING, "images": 1, "excluded": 1}
+    assert not label_of(run_folder).exists()
+    assert aside(run_folder).read_bytes() == before[str(label_of(run_folder))]
+    assert apply(image="exclude") == NOTHING
+    assert apply(image="clear")["complete"] == 1
+    assert files(run_folder) == before
+
+
+def test_reject_of_an_older_review__is_a_bad_mask(run_folder, samcli_run) -> None:
+    path = write_review(run_folder, marks(run_folder, {0: "reject"}), version=1)
+    result = samcli_run("apply-review", run_folder / "labels", path, "--json")
+    assert json.loads(result.stdout)["incomplete"] == 1
+    assert as_labelled(annotation_of(run_folder))[0][1] is Verdict.BAD_MASK
+    assert not label_of(run_folder).exists()
+
+
+def test_review_of_an_older_version__applied_again_takes_its_images_aside(apply, run_folder) -> None:
+    """It left the label in its place, and a record without a verdict."""
+    apply({0: "no_object"})
+    record = Path(layout_of(run_folder).record(KEY))
+    older = json.loads(record.read_bytes())
+    del older["dropped"][-1]["verdict"]
+    older["dropped"][-1]["reason"] = "rejected in review"
+    record.write_text(json.dumps(older))
+    assert label_of(run_folder).exists()
+    apply({0: "bad_mask"})
+    assert not label_of(run_folder).exists()
+    assert aside(run_folder).exists()
+
+
+@pytest.mark.parametrize(("first", "then"), [("accept", "bad_mask"), ("bad_mask", "accept")])
+@pytest.mark.parametrize("survive", range(7))
+def test_interrupted_change_of_place__leaves_each_label_in_one_place_and_is_completed(
+    run_folder, apply, monkeypatch, first, then, survive
+) -> None:
+    """`survive`: so many files are renamed, by which they are written and moved, before it is killed."""
+    apply({0: then})
+    wanted = files(run_folder)
+    apply({0: first})
+    layout, renamed = layout_of(run_folder), []
+
+    def rename(self: Path, target: Path) -> None:
+        if len(renamed) == survive:
+            raise KeyboardInterrupt
+        renamed.append(target)
+        os.replace(self, target)  # noqa: PTH105 - Path's is the one that is patched
+
+    review = write_review(run_folder, marks(run_folder, {0: then}))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", rename)
+        apply_review(run_folder / "labels", review)
+    for suffix in (".txt", ".overlay.jpg"):  # no folder can be replaced by another without a moment in between
+        label = layout.label(KEY, suffix)
+        assert Path(label).exists() != Path(layout.aside(label)).exists(), suffix
+    remove_temporary_files(layout.output)  # as every command does after one that was killed
+    apply({0: then})
+    assert files(run_folder) == wanted
+
+
+def test_resume__takes_labels_that_are_kept_aside_for_done(apply, run_folder, samcli_run, monkeypatch) -> None:
+    apply({0: "bad_mask"})
+    before = files(run_folder)
+    monkeypatch.setattr("samcli.jobs.auto_annotate.AutoAnnotate.load", lambda *_: pytest.fail("a model was loaded"))
+    formats = [word for name in ("yolo", "masks", "overlay") for word in ("--format", name)]
+    models = ["--det", "tiny", "--sam", "tiny", "--precision", "fp32"]
+    result = samcli_run("auto-annotate", run_folder / "images", *models, *formats, "--json")
+    assert json.loads(result.stdout)["skipped"] == 5
+    assert files(run_folder) == before
+
+
+def test_file_of_all_images__leaves_incomplete_ones_out(apply, run_folder, with_coco) -> None:
+    whole = with_coco.read_bytes()
+    apply({0: "bad_mask"})
+    assert KEY not in {image["file_name"] for image in json.loads(with_coco.read_bytes())["images"]}
+    apply({0: "accept"})
+    assert with_coco.read_bytes() == whole
+
+
+def test_page__says_what_apply_review_did(apply, run_folder, samcli_run) -> None:
+    review = write_review(
+        run_folder, marks(run_folder, {0: "bad_mask"}), images=[{"key": "stones.tif", "mark": "exclude"}]
+    )
+    said = samcli_run("apply-review", run_folder / "labels", review).stdout
+    assert "1 taken out of the labels, 1 of them bad masks" in said
+    assert "incomplete" in said
+    assert "excluded" in said
 
 
 # Refusals.
@@ -367,7 +534,7 @@ def test_image_that_is_gone__and_would_be_drawn_on_changes_no_other_either(refus
         row
         for key in keys
         if annotation_of(run_folder, key).instances
-        for row in marks(run_folder, {0: "reject"}, key)
+        for row in marks(run_folder, {0: "no_object"}, key)
     ]
     last = rows[-1]["key"]
     assert last != rows[0]["key"]
@@ -376,26 +543,26 @@ def test_image_that_is_gone__and_would_be_drawn_on_changes_no_other_either(refus
 
 
 def test_review_of_other_masks__is_refused_whole(refused, run_folder) -> None:
-    rows = marks(run_folder, {0: "reject", 1: "reject"})
+    rows = marks(run_folder, {0: "no_object", 1: "no_object"})
     rows[1]["hash"] = "0" * 16
     assert "instance 1 of" in refused(rows)
     assert "is not the one that was reviewed" in refused(rows)
 
 
 def test_review__with_instances_exchanged_is_refused(refused, run_folder) -> None:
-    rows = marks(run_folder, {0: "reject", 1: "accept"})
+    rows = marks(run_folder, {0: "no_object", 1: "accept"})
     rows[0]["index"], rows[1]["index"] = 1, 0
     assert "is not the one that was reviewed" in refused(rows)
 
 
 @pytest.mark.parametrize("index", [-1, 99])
 def test_review__of_an_instance_that_is_not_there_is_refused(refused, run_folder, index) -> None:
-    assert f"instance {index} of" in refused([{**marks(run_folder, {0: "reject"})[0], "index": index}])
+    assert f"instance {index} of" in refused([{**marks(run_folder, {0: "no_object"})[0], "index": index}])
 
 
 @pytest.mark.parametrize("key", ["elsewhere.jpg", "../../etc/passwd", "broken.jpg"])
 def test_review__of_an_image_that_is_not_labelled_is_refused(refused, run_folder, key) -> None:
-    assert "which this run has not labelled" in refused([{**marks(run_folder, {0: "reject"})[0], "key": key}])
+    assert "which this run has not labelled" in refused([{**marks(run_folder, {0: "no_object"})[0], "key": key}])
 
 
 @pytest.mark.parametrize(
@@ -405,7 +572,7 @@ def test_review__of_an_image_that_is_not_labelled_is_refused(refused, run_folder
     ],
 )  # fmt: skip
 def test_review__with_a_mark_that_makes_no_sense_is_refused(refused, run_folder, change) -> None:
-    rows = [*marks(run_folder, {1: "reject"}), {**marks(run_folder, {0: "reject"})[0], **change}]
+    rows = [*marks(run_folder, {1: "no_object"}), {**marks(run_folder, {0: "no_object"})[0], **change}]
     assert "has a mark (number 1) without" in refused(rows)
 
 
@@ -413,7 +580,10 @@ def test_review__with_a_mark_that_makes_no_sense_is_refused(refused, run_folder,
     ("changes", "why"),
     [
         ({"format": "coco"}, "is no review"),
-        ({"version": 2}, "is a review of version 2, not 1"),
+        ({"version": 3}, "is a review of version 3, not 1 or 2"),
+        ({"images": {}}, "lacks its fingerprint or its marks"),
+        ({"images": [{"key": "a.jpg", "mark": "finished"}]}, "has a mark of an image (number 0) without key"),
+        ({"images": [{"key": 5, "mark": "complete"}]}, "has a mark of an image (number 0) without key"),
         ({"marks": {}}, "lacks its fingerprint or its marks"),
         ({"fingerprint": None}, "lacks its fingerprint or its marks"),
     ],
@@ -453,4 +623,4 @@ def test_run_at_work__is_left_alone(run_folder, samcli_run) -> None:
 
 def test_format_that_needs_the_networks__is_refused(refused, run_folder) -> None:
     set_formats(run_folder, *manifest_of(run_folder).recipe.formats, "logits")
-    assert "--format logits" in refused(marks(run_folder, {0: "reject"}))
+    assert "--format logits" in refused(marks(run_folder, {0: "no_object"}))

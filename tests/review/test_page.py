@@ -139,16 +139,16 @@ def test_image_without_a_readable_record__says_so(run_folder) -> None:
 def test_rejected_instances__are_shown_as_such_in_their_places(run_folder, samcli_run, page) -> None:
     key = ODD_NAMES[0]
     samcli_run(
-        "apply-review", run_folder / "labels", write_review(run_folder, marks(run_folder, {1: "reject"}, key))
+        "apply-review", run_folder / "labels", write_review(run_folder, marks(run_folder, {1: "no_object"}, key))
     )
     after = Page(write_review_page(run_folder / "labels"))
     rows = rows_by_key(after)[key][3]
-    assert [row[1] for row in rows] == [int(i == 1) for i in range(len(rows))]
+    assert [row[1] for row in rows] == [2 * (i == 1) for i in range(len(rows))]
     assert [row[2:] for row in rows] == [row[2:] for row in rows_by_key(page)[key][3]]
 
 
 def test_identity__stays_through_reviews_and_moves_and_is_a_runs_own(run_folder, samcli_run, page) -> None:
-    samcli_run("apply-review", run_folder / "labels", write_review(run_folder, marks(run_folder, {1: "reject"})))
+    samcli_run("apply-review", run_folder / "labels", write_review(run_folder, marks(run_folder, {1: "no_object"})))
     moved = run_folder.rename(run_folder.with_name("moved"))
     assert Page(write_review_page(moved / "labels")).json("data")["run"] == page.json("data")["run"]
     journal = layout_of(moved).journal
@@ -439,8 +439,8 @@ def test_browser__marks_by_keyboard_and_what_it_exports_is_applied(tab, run_fold
     assert tab.text_content("#viewer-name") == "caf\\xe9 100%.jpg"
     until(tab, "document.getElementById('photo').naturalWidth > 0")
     tab.keyboard.press("a")  # goes on to the next object by itself
-    tab.keyboard.press("r")
-    tab.keyboard.press("r")
+    tab.keyboard.press("n")
+    tab.keyboard.press("b")
     tab.keyboard.press("u")
     tab.keyboard.press("ArrowRight")
     tab.keyboard.press("Escape")
@@ -453,18 +453,66 @@ def test_browser__marks_by_keyboard_and_what_it_exports_is_applied(tab, run_fold
     assert review["fingerprint"] == manifest_of(run_folder).fingerprint
     assert review["marks"] == [
         {"key": ODD_NAMES[0], "index": 0, "hash": instance_hash(labelled[0][0]), "mark": "accept"},
-        {"key": ODD_NAMES[0], "index": 1, "hash": instance_hash(labelled[1][0]), "mark": "reject"},
+        {"key": ODD_NAMES[0], "index": 1, "hash": instance_hash(labelled[1][0]), "mark": "no_object"},
     ]
+    assert review["images"] == []
     rows = label_of(run_folder).read_text().splitlines()
     result = samcli_run("apply-review", run_folder / "labels", run_folder / "review.json", "--json")
-    assert json.loads(result.stdout) == {"images": 1, "rejected": 1, "restored": 0, "accepted": 1}
+    said = json.loads(result.stdout)
+    assert [said[name] for name in ("images", "rejected", "restored", "accepted", "incomplete")] == [1, 1, 0, 1, 0]
     assert label_of(run_folder).read_text().splitlines() == rows[:1] + rows[2:]
+
+
+@pytest.mark.slow
+def test_browser__marks_bad_masks_and_whole_images(tab, run_folder, samcli_run) -> None:
+    page = write_review_page(run_folder / "labels")
+    keys = [row[0] for row in Page(page).json("data")["images"]]
+    tab.goto(page.as_uri())
+    at = {key: tab.locator(".tile").nth(keys.index(key)) for key in ("stones.tif", "nothing.jpg", ODD_NAMES[0])}
+    at["stones.tif"].click()
+    tab.keyboard.press("b")
+    assert "Incomplete" in tab.text_content("#image-note")
+    tab.keyboard.press("Escape")
+    assert at["stones.tif"].locator(".badge.incomplete").is_visible()
+    assert "1 rejected, 1 image incomplete" in tab.text_content("#marked")
+    at["nothing.jpg"].focus()
+    tab.keyboard.press("x")
+    assert "1 image incomplete, 1 image excluded" in tab.text_content("#marked")
+    at[ODD_NAMES[0]].focus()
+    tab.keyboard.press("b")  # all objects of the image
+    tab.keyboard.press("c")
+    assert at[ODD_NAMES[0]].locator(".badge.complete").is_visible()
+    tab.select_option("#show", "incomplete")
+    assert shown_names(tab) == ["stones.tif"]
+    tab.select_option("#show", "excluded")
+    assert shown_names(tab) == ["nothing.jpg"]
+    tab.reload()
+    review = downloaded(tab, run_folder / "review.json")
+    assert {mark["mark"] for mark in review["marks"]} == {"bad_mask"}
+    assert {row["key"]: row["mark"] for row in review["images"]} == {
+        "nothing.jpg": "exclude", ODD_NAMES[0]: "complete",
+    }  # fmt: skip
+    result = samcli_run("apply-review", run_folder / "labels", run_folder / "review.json", "--json")
+    said = json.loads(result.stdout)
+    assert (said["incomplete"], said["excluded"]) == (1, 1)
+    assert label_of(run_folder).read_bytes() == b""
+
+    tab.goto(write_review_page(run_folder / "labels").as_uri())  # marks and records say the same
+    tab.select_option("#show", "complete")
+    tab.locator(".tile").first.click()
+    tab.click("#complete")
+    assert tab.get_attribute("#complete", "aria-pressed") == "false"
+    tab.click("#close")
+    downloaded(tab, run_folder / "review.json")
+    result = samcli_run("apply-review", run_folder / "labels", run_folder / "review.json", "--json")
+    assert json.loads(result.stdout)["incomplete"] == 1
+    assert not label_of(run_folder).exists()
 
 
 @pytest.mark.slow
 def test_browser__restores_what_an_earlier_review_rejected(tab, run_folder, samcli_run) -> None:
     before = label_of(run_folder).read_bytes()
-    samcli_run("apply-review", run_folder / "labels", write_review(run_folder, marks(run_folder, {0: "reject"})))
+    samcli_run("apply-review", run_folder / "labels", write_review(run_folder, marks(run_folder, {0: "no_object"})))
     tab.goto(write_review_page(run_folder / "labels").as_uri())
     tab.select_option("#show", "rejected")
     tab.locator(".tile").first.click()

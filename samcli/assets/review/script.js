@@ -4,22 +4,39 @@ const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
 const STORE = `samcli-review:${data.run}`;
 const SHORT = { doubt: "doubt", detector_score: "score", predicted_iou: "IoU", stability: "stab", box_iou: "box", polygon_iou: "poly" };
+const VERDICTS = [null, "bad_mask", "no_object"];  // as rows give them by number
+const WORDS = { accept: "accepted", no_object: "no object", bad_mask: "bad mask", complete: "complete", exclude: "excluded", clear: "mark removed" };
 const FIGURES = data.figures.map(([name, title], index) => ({ name, title, index }));
 
 // ---- The run: images, and their instances in the order in which the run labelled them.
 
 const images = data.images.map((row, position) => {
   if (row.length === 2) return { key: row[0], position, failed: row[1], instances: [], doubt: null };
-  const [key, width, height, rows] = row;
-  const image = { key, position, width, height, failed: null, unit: Math.min(1, data.detail / Math.max(width, height)) };
-  image.instances = rows.map(([classId, rejected, hash, contours, box, ...figures], index) =>
-    ({ image, index, classId, rejected: rejected === 1, hash, contours, box, figures, mark: null, shown: true, shape: null }));
+  const [key, width, height, rows, before = 0, omitted = 0] = row;
+  const image = { key, position, width, height, before: before || null, omitted, mark: null, failed: null, unit: Math.min(1, data.detail / Math.max(width, height)) };
+  image.instances = rows.map(([classId, verdict, hash, contours, box, ...figures], index) =>
+    ({ image, index, classId, before: VERDICTS[verdict], hash, contours, box, figures, mark: null, shown: true, shape: null }));
   return image;
 });
 data.images = null;
 
 const className = (id) => data.names[id] || `class ${id}`;
-const isRejected = (instance) => instance.mark ? instance.mark === "reject" : instance.rejected;
+/** Why an instance is rejected, by its mark or by an earlier review; null where it is not. */
+const verdictOf = (instance) => instance.mark === "accept" ? null : instance.mark || instance.before;
+const isRejected = (instance) => verdictOf(instance) !== null;
+
+/** "complete" or "exclude", by the image's mark or an earlier review; a new bad mask ends an earlier "complete". */
+function stateOf(image) {
+  if (image.failed !== null) return null;
+  if (image.mark) return image.mark === "clear" ? null : image.mark;
+  const isNews = (instance) => verdictOf(instance) === "bad_mask" && instance.before !== "bad_mask";
+  return image.before === "complete" && image.instances.some(isNews) ? null : image.before;
+}
+
+/** Whether an image shows objects without a label: trainers do not get it then. */
+const isIncomplete = (image) => image.failed === null && stateOf(image) === null &&
+  (image.omitted > 0 || image.instances.some((instance) => verdictOf(instance) === "bad_mask"));
+const isExcluded = (image) => stateOf(image) === "exclude";
 const shown = (image) => image.instances.filter((instance) => instance.shown);
 
 const color = (classId) => data.colors[classId];
@@ -39,7 +56,7 @@ const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count ==
 /** Names may hold control characters and bytes that are no UTF-8 (lone surrogates). */
 const printable = (text) => text.replace(/\p{C}/gu, (c) => `\\x${(c.codePointAt(0) & 0xff).toString(16).padStart(2, "0")}`);
 
-// ---- Contours: see encode_contours in review_page.py.
+// ---- Contours: see encode_contours in review/page.py.
 
 const VALUES = new Uint8Array(128);
 [..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"].forEach((c, i) => { VALUES[c.charCodeAt(0)] = i; });
@@ -112,7 +129,7 @@ function draw(context, instances, scale, { lit = null, opacity = 0.38, line = 1.
       context.lineWidth = (line + 0.6) / scale;
       context.stroke(path);
     }
-    if (rejected) context.setLineDash([4 / scale, 4 / scale]);
+    if (rejected) context.setLineDash(verdictOf(instance) === "no_object" ? [1.5 / scale, 4 / scale] : [4 / scale, 4 / scale]);
     context.strokeStyle = rejected ? "rgb(255 255 255 / 80%)" : `rgb(${rgb} / ${dimmed ? 70 : 100}%)`;
     context.lineWidth = (instance === lit ? line + 0.8 : line) / scale;
     context.stroke(path);
@@ -136,13 +153,14 @@ const addressOf = (image) => encodePath(data.images_at + image.key);
 
 // ---- Marks.
 
+const INSTANCE_MARKS = ["accept", "no_object", "bad_mask"], IMAGE_MARKS = ["complete", "exclude", "clear"];
 let stored = true;
 const undone = [];
 
 function save() {
-  const rows = markRows();
+  const rows = [...markRows().map((m) => [m.key, m.index, m.hash, m.mark]), ...imageRows().map((m) => [m.key, null, null, m.mark])];
   try {
-    if (rows.length) localStorage.setItem(STORE, JSON.stringify(rows.map((m) => [m.key, m.index, m.hash, m.mark])));
+    if (rows.length) localStorage.setItem(STORE, JSON.stringify(rows));
     else localStorage.removeItem(STORE);
   } catch {
     if (stored) say("This browser keeps no marks for this page: download the review before you close it.", 8000);
@@ -153,11 +171,15 @@ function save() {
 /** Marks of an earlier visit; those on masks that are no longer there are left out. */
 function load() {
   const byKey = new Map(images.map((image) => [image.key, image]));
-  for (const image of images) for (const instance of image.instances) instance.mark = null;
+  for (const image of images) {
+    image.mark = null;
+    for (const instance of image.instances) instance.mark = null;
+  }
   try {
-    for (const [key, index, hash, mark] of JSON.parse(localStorage.getItem(STORE) || "[]")) {
-      const instance = byKey.get(key)?.instances[index];
-      if (instance?.hash === hash && (mark === "accept" || mark === "reject")) instance.mark = mark;
+    for (const [key, index, hash, word] of JSON.parse(localStorage.getItem(STORE) || "[]")) {
+      const image = byKey.get(key), instance = image?.instances[index], mark = word === "reject" ? "bad_mask" : word;  // an earlier page's
+      if (index === null && image && image.failed === null && IMAGE_MARKS.includes(mark)) image.mark = mark;
+      if (instance?.hash === hash && INSTANCE_MARKS.includes(mark)) instance.mark = mark;
     }
   } catch { /* no storage, or not what we wrote: begin without marks */ }
 }
@@ -170,6 +192,8 @@ function markRows() {
   return rows;
 }
 
+const imageRows = () => images.filter((image) => image.mark).map(({ key, mark }) => ({ key, mark }));
+
 /** Mark instances; marking them again as they are marked takes the mark away when `toggle`. */
 function setMarks(instances, mark, toggle = false) {
   if (!instances.length) return;
@@ -177,17 +201,29 @@ function setMarks(instances, mark, toggle = false) {
   const same = toggle && instances.every((instance) => instance.mark === mark);
   for (const instance of instances) instance.mark = same ? null : mark;
   const what = instances.length === 1 ? className(instances[0].classId) : plural(instances.length, "object");
-  say(`${what}: ${same ? "mark removed" : `${mark}ed`}`);
+  say(`${what}: ${WORDS[same ? "clear" : mark]}`);
+  changed();
+}
+
+/** Mark an image; marking it again as it is takes the mark away, an earlier review's too. */
+function markImage(image, mark) {
+  if (!image || image.failed !== null) return;
+  undone.push([[image, image.mark]]);
+  const same = stateOf(image) === mark;
+  image.mark = same ? null : mark;
+  if (same && stateOf(image) === mark) image.mark = "clear";
+  say(`image: ${WORDS[same ? "clear" : mark]}`);
   changed();
 }
 
 function undo() {
   const last = undone.pop();
   if (!last) { say("Nothing to undo."); return; }
-  for (const [instance, mark] of last) instance.mark = mark;
+  for (const [marked, mark] of last) marked.mark = mark;
   say("Undone.");
-  const [instance] = last[0];
-  if (viewer.open && instance.shown) { showImage(instance.image, instance); }
+  const [marked] = last[0];
+  if (viewer.open && marked.instances) showImage(marked);
+  else if (viewer.open && marked.shown) showImage(marked.image, marked);
   changed();
 }
 
@@ -199,15 +235,15 @@ function changed() {
 }
 
 function download() {
-  const marks = markRows();
-  const review = { format: data.format, version: data.version, fingerprint: data.fingerprint, created: new Date().toISOString(), marks };
+  const marks = markRows(), ofImages = imageRows();
+  const review = { format: data.format, version: data.version, fingerprint: data.fingerprint, created: new Date().toISOString(), marks, images: ofImages };
   const address = URL.createObjectURL(new Blob([JSON.stringify(review, null, 1)], { type: "application/json" }));
   const link = document.createElement("a");
   link.href = address;
   link.download = "review.json";
   link.click();
   setTimeout(() => URL.revokeObjectURL(address), 10000);
-  say(`${plural(marks.length, "mark")} in review.json. Next: samcli apply-review <labels> review.json`, 6000);
+  say(`${plural(marks.length + ofImages.length, "mark")} in review.json. Next: samcli apply-review <labels> review.json`, 6000);
 }
 
 let quiet = 0;
@@ -243,6 +279,11 @@ const SHOWS = {
   unmarked: (image) => image.instances.some((i) => i.shown && !i.mark),
   marked: (image) => image.instances.some((i) => i.shown && i.mark),
   rejected: (image) => image.instances.some((i) => i.shown && isRejected(i)),
+  no_object: (image) => image.instances.some((i) => i.shown && verdictOf(i) === "no_object"),
+  bad_mask: (image) => image.instances.some((i) => i.shown && verdictOf(i) === "bad_mask"),
+  incomplete: isIncomplete,
+  complete: (image) => stateOf(image) === "complete",
+  excluded: isExcluded,
 };
 
 function applyFilters() {
@@ -267,12 +308,18 @@ function applyFilters() {
 }
 
 function showCounts() {
-  let objects = 0, marks = 0, rejected = 0;
+  let objects = 0, marks = 0, rejected = 0, incomplete = 0, excluded = 0;
   for (const image of visible) for (const instance of image.instances) objects += instance.shown;
-  for (const image of images) for (const i of image.instances) { marks += i.mark !== null; rejected += isRejected(i); }
+  for (const image of images) {
+    for (const i of image.instances) { marks += i.mark !== null; rejected += isRejected(i); }
+    marks += Boolean(image.mark);
+    incomplete += isIncomplete(image);
+    excluded += isExcluded(image);
+  }
   const of = visible.length === images.length ? "" : ` of ${images.length.toLocaleString("en")}`;
   $("counts").textContent = `${visible.length.toLocaleString("en")}${of} image${images.length === 1 ? "" : "s"}, ${plural(objects, "object")}`;
-  $("marked").textContent = `${marks} marked, ${rejected} rejected`;
+  const withheld = [[incomplete, "incomplete"], [excluded, "excluded"]].filter(([count]) => count).map(([count, word]) => `, ${plural(count, "image")} ${word}`);
+  $("marked").textContent = `${marks} marked, ${rejected} rejected${withheld.join("")}`;
   $("undo").disabled = !undone.length;
 }
 
@@ -494,11 +541,13 @@ function paint({ image, element, canvas, badges, facts, why }) {
   }
   const instances = shown(image), kept = instances.filter((i) => !isRejected(i)).length;
   const rejected = instances.length - kept, accepted = instances.filter((i) => i.mark === "accept").length;
+  const word = isIncomplete(image) ? "incomplete" : WORDS[stateOf(image)];
   facts.textContent = image.doubt === null ? plural(kept, "object") : `${kept} · doubt ${decimal(image.doubt)}`;
   facts.title = image.doubt === null ? "" : `${plural(kept, "object")}, doubt ${decimal(image.doubt)}`;
-  element.setAttribute("aria-label", `${printable(image.key)}, ${plural(kept, "object")}${rejected ? `, ${rejected} rejected` : ""}${image.doubt === null ? "" : `, doubt ${decimal(image.doubt)}`}`);
+  element.setAttribute("aria-label", `${printable(image.key)}, ${plural(kept, "object")}${rejected ? `, ${rejected} rejected` : ""}${word ? `, ${word}` : ""}${image.doubt === null ? "" : `, doubt ${decimal(image.doubt)}`}`);
   if (accepted) badges.append(make("span", "badge accept", {}, String(accepted)));
   if (rejected) badges.append(make("span", "badge reject", {}, String(rejected)));
+  if (word) badges.append(make("span", `badge ${word}`, {}, word));
   const width = tileWidth - 2, height = tileHeight - CAPTION - 2;
   const context = sharp(canvas, width, height);
   const fit = Math.min(width / image.width, height / image.height);
@@ -588,8 +637,8 @@ function buildList(list) {
     pick.setAttribute("aria-label", `${name}, ${FIGURES.map(({ index, title }) => `${title} ${decimal(instance.figures[index])}`).join(", ")}`);
     pick.addEventListener("click", () => select(instance));
     row.append(pick);
-    for (const [mark, sign] of [["accept", "✓"], ["reject", "✕"]]) {
-      const button = make("button", `mark ${mark}`, { type: "button", "aria-label": `${mark} ${name}`, title: `${mark} (${mark[0]})` }, sign);
+    for (const [mark, sign, key] of [["accept", "✓", "a"], ["no_object", "∅", "n"], ["bad_mask", "✕", "b"]]) {
+      const button = make("button", `mark ${mark}`, { type: "button", "aria-label": `${WORDS[mark]}: ${name}`, title: `${WORDS[mark]} (${key})` }, sign);
       button.addEventListener("click", () => { selected = instance; setMarks([instance], mark, true); });
       row.append(button);
     }
@@ -607,11 +656,17 @@ function refreshList() {
     row.classList.toggle("lit", instance === lit);
     row.classList.toggle("rejected", isRejected(instance));
     row.firstChild.setAttribute("aria-current", String(is));
-    for (const mark of ["accept", "reject"]) {
-      row.querySelector(`.${mark}`).setAttribute("aria-pressed", String(mark === "reject" ? isRejected(instance) : instance.mark === "accept"));
+    for (const mark of INSTANCE_MARKS) {
+      row.querySelector(`.${mark}`).setAttribute("aria-pressed", String(mark === "accept" ? instance.mark === mark : verdictOf(instance) === mark));
     }
     if (is) row.scrollIntoView({ block: "nearest" });
   }
+  for (const mark of ["complete", "exclude"]) {
+    $(mark).disabled = open.failed !== null;
+    $(mark).setAttribute("aria-pressed", String(stateOf(open) === mark));
+  }
+  $("image-note").textContent = isIncomplete(open) ? "Incomplete: it shows objects without a label, so trainers do not get it." :
+    isExcluded(open) ? "Excluded: trainers do not get it." : "";
 }
 
 function select(instance) {
@@ -737,6 +792,8 @@ $("close").addEventListener("click", () => viewer.close());
 $("previous").addEventListener("click", () => showImage(visible[current - 1]));
 $("next").addEventListener("click", () => showImage(visible[current + 1]));
 $("fit").addEventListener("click", zoomToSelected);
+$("complete").addEventListener("click", () => markImage(open, "complete"));
+$("exclude").addEventListener("click", () => markImage(open, "exclude"));
 $("toggle-masks").addEventListener("click", toggleMasks);
 function toggleMasks() {
   withMasks = !withMasks;
@@ -749,7 +806,8 @@ function toggleMasks() {
 const inViewer = {
   j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1),
   ArrowRight: () => showImage(visible[current + 1]), ArrowLeft: () => showImage(visible[current - 1]),
-  a: () => markSelected("accept"), r: () => markSelected("reject"), o: toggleMasks, z: zoomToSelected,
+  a: () => markSelected("accept"), n: () => markSelected("no_object"), b: () => markSelected("bad_mask"), r: () => markSelected("bad_mask"),
+  c: () => markImage(open, "complete"), x: () => markImage(open, "exclude"), o: toggleMasks, z: zoomToSelected,
 };
 const inGrid = {
   j: () => move(current + 1), k: () => move(current - 1),
@@ -757,7 +815,10 @@ const inGrid = {
   ArrowDown: () => move(current + columns), ArrowUp: () => move(current - columns),
   Home: () => move(0), End: () => move(visible.length - 1),
   a: () => visible[current] && setMarks(shown(visible[current]), "accept"),
-  r: () => visible[current] && setMarks(shown(visible[current]), "reject"),
+  n: () => visible[current] && setMarks(shown(visible[current]), "no_object"),
+  b: () => visible[current] && setMarks(shown(visible[current]), "bad_mask"),
+  r: () => visible[current] && setMarks(shown(visible[current]), "bad_mask"),
+  c: () => markImage(visible[current], "complete"), x: () => markImage(visible[current], "exclude"),
   Enter: () => visible[current] && openViewer(current),
 };
 

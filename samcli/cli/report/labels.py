@@ -47,9 +47,12 @@ def print_review(applied: AppliedReview, *, as_json: bool) -> None:
         return
     print_rows(
         {
-            "rejected": f"{applied.rejected} taken out of the labels",
+            "rejected": f"{applied.rejected} taken out of the labels, {applied.bad_masks} of them bad masks",
             "restored": f"{applied.restored} put back",
             "accepted": f"{applied.accepted} stay as they were",
             "images changed": f"{applied.images}",
+            "incomplete": f"{applied.incomplete} images more, whose labels are kept aside",
+            "excluded": f"{applied.excluded} images more, whose labels are kept aside",
+            "complete again": f"{applied.complete} images, whose labels are back",
         }
     )

@@ -22,7 +22,8 @@ from typing import IO, Protocol
 import yaml
 
 from samcli.errors import UsageError, one_line
-from samcli.labels.class_names import DATA_YAML, complete, parse_names, parse_yaml
+from samcli.files import parse_yaml
+from samcli.labels.class_names import DATA_YAML, complete, parse_names
 from samcli.labels.formats.base import LabelFormat, Rendering, plain_text
 from samcli.labels.formats.coco import Coco
 from samcli.labels.formats.cvat_xml import XML, is_cvat_xml, read_cvat_xml

@@ -49,8 +49,7 @@ def _square_of(folder: ModelFolder) -> tuple[int, tuple[float, ...], tuple[float
     Raises:
         WeightsError: it does something else than to resize to a square and to normalise.
     """
-    processor = load_processor(folder)
-    images = getattr(processor, "image_processor", processor)
+    images = load_processor(folder, "AutoImageProcessor")  # a folder's own may be that for videos
     height, width = images.size["height"], images.size["width"]
     if height != width or not math.isclose(images.rescale_factor, 1 / 255):
         raise WeightsError(f"{folder.path}: its image processor makes {height} x {width} pixels; expected a square")

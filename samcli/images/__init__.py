@@ -6,7 +6,7 @@ import contextlib
 import operator
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.errors import ImageError, UsageError, one_line
+from samcli.errors import ImageError, UsageError, is_transient, one_line
+from samcli.images.memory import LARGE, room_for
 from samcli.types import Image, ImageRef, Size
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ _WIDE_MODES = ("I", "F")  # Pillow's modes (and I;16...) with more than eight bi
 _ORIENTATION_TAG = 0x0112
 _BITS_PER_SAMPLE_TAG = 258
 _HEAD_BYTES = 32
+_GREY_WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
+_WIDE_SAMPLES = 2  # bytes a channel of OpenCV's sixteen bits
+_RGB = 3
+_MARGIN = 1.1  # for strips, and what libraries hold beside
+_STRIP = 1 << 22
+"""Pixels that are converted at a time: an image is never held twice beside its result."""
 
 
 def find_images(root: Path, *, exclude: Sequence[Path] = ()) -> list[ImageRef]:
@@ -43,6 +50,8 @@ def find_images(root: Path, *, exclude: Sequence[Path] = ()) -> list[ImageRef]:
         if root.suffix.lower() not in SUFFIXES:
             raise UsageError(f"{root} is not an image: expected one of {' '.join(SUFFIXES)}")
         return [_ref(root.parent, root.name, root.stat())]
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root} is not a regular file; expected an image or a folder of images")
     if not root.is_dir():
         raise UsageError(f"{root} does not exist; expected an image or a folder of images")
     refs = sorted(_walk(root, {path.resolve() for path in exclude}), key=operator.attrgetter("key"))
@@ -128,30 +137,69 @@ def probe_image(ref: ImageRef, max_pixels: int) -> Probe:
     Raises:
         ImageError: it cannot be read, is no image, or has more than `max_pixels` pixels.
     """
-    with _readable(ref), ref.path.open("rb") as file:
+    with _readable(ref), _regular(ref.path) as file:
         head = _head(file)
         with _open(file) as opened:
             return _probe(opened, head, max_pixels)
 
 
-def read_image(source: str | Path | ImageRef, *, max_pixels: int = 500_000_000) -> Image:
+def read_image(
+    source: str | Path | ImageRef,
+    *,
+    max_pixels: int = 500_000_000,
+    on_large: Callable[[ImageRef], None] = lambda ref: None,
+) -> Image:
     """Decode an image to upright 8-bit RGB.
 
     Grey, palette and CMYK images are converted; alpha is dropped; more than eight bits a channel are scaled
     by the range that the image really uses (a 12-bit image in a 16-bit file keeps its contrast).
+    `on_large`: called before an image is decoded that takes much memory, of which only one is decoded at a time.
 
     Raises:
         ImageError: it cannot be read, is damaged or truncated, or has more than `max_pixels` pixels.
+        MemoryShortageError: there is too little memory for it now.
     """
     ref = source if isinstance(source, ImageRef) else ImageRef(Path(source).parent, Path(source).name)
-    with _readable(ref), ref.path.open("rb") as file:
+    with _readable(ref), _regular(ref.path) as file:
         head = _head(file)
         with _open(file) as opened:
             _check_pixels(opened, max_pixels)
             wide = _is_wide(opened, head)
-            opened.load()  # raises for a truncated file; half an image is never returned
-            pixels = _wide_to_rgb(opened, file) if wide else _to_rgb(opened)
-            return Image(ref, _upright(pixels, _orientation(opened)))
+            cost = decoding_cost(opened, os.fstat(file.fileno()).st_size, wide=wide)
+            if cost >= LARGE:
+                on_large(ref)
+            with room_for(cost):
+                opened.load()  # raises for a truncated file; half an image is never returned
+                orientation = _orientation(opened)
+                pixels = _wide_to_rgb(opened, file) if wide else _to_rgb(opened)
+                return Image(ref, _upright(pixels, orientation))
+
+
+def decoding_cost(opened: PIL.Image.Image, file_size: int, *, wide: bool) -> int:
+    """Bytes that decoding an opened image takes at most, from its header: the decoder's own, and the result."""
+    width, height = opened.size
+    colour = opened.mode not in ("1", "L", "P", *_GREY_WIDE)
+    held = 4 if colour or opened.mode in ("I", "F") else 2 if opened.mode in _GREY_WIDE else 1
+    if opened.format == "WEBP" or opened.info.get("progressive"):
+        held += 6  # a second copy, or all coefficients
+    if wide and colour:
+        held = max(held, _WIDE_SAMPLES * len(opened.getbands()))
+    return int(width * height * (held + _RGB * 2) * _MARGIN) + (file_size if wide else 0)
+
+
+@contextlib.contextmanager
+def _regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to read, without waiting for the writer of a pipe or for a device.
+
+    Raises:
+        ImageError: it is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ImageError("not a regular file: a folder, pipe, socket or device")
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
+        yield file
 
 
 class _readable:  # noqa: N801 - reads as a statement: with _readable(ref)
@@ -172,7 +220,8 @@ class _readable:  # noqa: N801 - reads as a statement: with _readable(ref)
         if any(isinstance(e, UnidentifiedImageError) for e in (error, error.__context__)):
             raise ImageError(f"not an image, whatever its name says ({self.ref.path.suffix})") from error
         if isinstance(error, FileNotFoundError):
-            raise ImageError("the file is gone, or a link that leads nowhere") from error
+            what = "its folder" if is_transient(error) else "the file"
+            raise ImageError(f"{what} is gone, or a link that leads nowhere") from error
         if isinstance(error, MemoryError):
             raise ImageError("too large for this machine's memory") from error
         reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
@@ -236,42 +285,85 @@ def _is_wide(opened: PIL.Image.Image, head: bytes) -> bool:
 
 
 def _to_rgb(opened: PIL.Image.Image) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 as stored: not turned yet."""
+    """(H, W, 3) uint8 as stored: not turned yet. Closes the image."""
     opened.info.pop("transparency", None)  # Pillow would warn that it is lost, and it is meant to be
-    return np.asarray(opened.convert("RGB"))
+    return _in_strips(opened, lambda strip: np.asarray(strip.convert("RGB")))
+
+
+def _in_strips(
+    opened: PIL.Image.Image, convert: Callable[[PIL.Image.Image], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8, converted a few rows at a time. Closes the image: its memory is free for what follows."""
+    width, height = opened.size
+    if width * height <= _STRIP:
+        return _coloured(convert(opened))
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(_STRIP // width, 1)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = _coloured(convert(opened.crop((0, top, width, bottom))))
+    opened.close()
+    return pixels
+
+
+def _coloured(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey as three equal channels."""
+    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
 def _wide_to_rgb(opened: PIL.Image.Image, file: BinaryIO) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 as stored, out of more bits a channel."""
+    """(H, W, 3) uint8 as stored, out of more bits a channel. Closes the image."""
     if opened.mode.startswith(_WIDE_MODES):
-        return np.repeat(_scale_range(np.asarray(opened))[..., None], 3, axis=2)
+        values = np.asarray(opened)
+        opened.close()
+        return _scaled_rgb(values[..., None])
     import cv2
 
     # Pillow has decoded the file just before, so it is whole; OpenCV keeps all its bits.
     file.seek(0)
-    data = np.frombuffer(file.read(), np.uint8)
-    values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    if values is None:
-        raise ImageError(f"no decoder for {opened.format} with so many bits a channel")
-    if values.ndim == 2:
-        values = values[..., None]
-    if values.shape[2] < 3:
-        return np.repeat(_scale_range(values[..., :1]), 3, axis=2)
-    return _scale_range(np.ascontiguousarray(values[..., 2::-1]))
+    name, data = opened.format, np.frombuffer(file.read(), np.uint8)
+    opened.close()
+    decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if decoded is None:
+        raise ImageError(f"no decoder for {name} with so many bits a channel")
+    if decoded.ndim == 2:
+        decoded = decoded[..., None]
+    return _scaled_rgb(decoded[..., 2::-1] if decoded.shape[2] >= 3 else decoded[..., :1])
 
 
-def _scale_range(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Linear from the lowest and highest finite value present to 0 and 255; a constant image stays dark."""
-    if values.dtype == np.uint16:  # by table: large images come this way, and as floats take four times the room
-        table = _scale_range(np.arange(int(values.min()), int(values.max()) + 1, dtype=np.int32))
-        return np.asarray(table[values - values.min()])
-    values = values.astype(np.float32)
-    finite = np.isfinite(values)
-    if not finite.any():
-        return np.zeros(values.shape, np.uint8)
-    low, high = float(values[finite].min()), float(values[finite].max())
+def _scaled_rgb(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 of values (H, W, 1 or 3), a few rows at a time, all by one range.
+
+    Linear from the lowest and highest finite value present to 0 and 255; a constant image stays dark.
+    """
+    height, width, channels = values.shape
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(_STRIP // max(width * channels, 1), 1)
+    strips = [slice(top, top + rows) for top in range(0, height, rows)]
+    ranges = [found for strip in strips if (found := _range(values[strip])) is not None]
+    low, high = (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else (0.0, 0.0)
+    for strip in strips:
+        pixels[strip] = _scaled(values[strip], low, high)
+    return pixels
+
+
+def _range(values: NDArray[Any]) -> tuple[float, float] | None:
+    """The lowest and highest finite value; None: none is finite."""
+    if values.dtype.kind == "f":
+        values = values.astype(np.float32)
+        values = values[np.isfinite(values)]
+    return (float(np.float32(values.min())), float(np.float32(values.max()))) if values.size else None
+
+
+def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Values from low to high as 0 to 255; what is not finite as low."""
     if high <= low:
         return np.zeros(values.shape, np.uint8)
+    if values.dtype == np.uint16:  # by table, which is quicker
+        table = _scaled(np.arange(int(low), int(high) + 1, dtype=np.int32), low, high)
+        return np.asarray(table[values - np.uint16(low)])
+    values = values.astype(np.float32)
+    finite = np.isfinite(values)
     if not finite.all():
         values = np.where(finite, values, low)
     return np.rint((values - low) * (255.0 / (high - low))).astype(np.uint8)
