@@ -69,11 +69,6 @@ class Item:
     name: str
     value: Any
 
-    @property
-    def rough(self) -> Any:
-        """The value."""
-        return self.value
-
 
 def beginning(path: Path, count: int = 4) -> list[Item]:
     """The first items of a JSON file, as far as its first megabyte holds them; none of what is no JSON."""

@@ -121,9 +121,9 @@ class AmgRle(LabelFormat):
         """A folder of JSON files with lists of masks; those of images without masks tell nothing."""
         files = itertools.islice(label_files(path, self.suffix), 100) if path.is_dir() else ()
         first = next(
-            (items[0] for _, file in files if (items := beginning(Path(file), 1)) and items[0].rough), None
+            (items[0] for _, file in files if (items := beginning(Path(file), 1)) and items[0].value), None
         )
-        return first is not None and not first.name and "segmentation" in (first.rough or ())
+        return first is not None and not first.name and "segmentation" in (first.value or ())
 
     def read(self, source: Source) -> LabelSet:
         """All objects are of one class."""

@@ -69,7 +69,7 @@ class LabelStudio(LabelFormat):
         if file.suffix.lower() != ".json" or not file.is_file():
             return False
         items = beginning(file, 1)
-        return bool(items) and not items[0].name and isinstance(items[0].rough, dict) and "data" in items[0].rough
+        return bool(items) and not items[0].name and isinstance(items[0].value, dict) and "data" in items[0].value
 
     def read(self, source: Source) -> LabelSet:
         """What people have made (`annotations`), else `predictions`: brush regions, polygons, rectangles, ellipses.

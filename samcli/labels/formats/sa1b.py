@@ -50,7 +50,7 @@ class Sa1b(LabelFormat):
         """A folder of JSON files with an image and its annotations."""
         file = first_file(path, ".json") if path.is_dir() else None
         items = beginning(file, 1) if file is not None else []
-        return bool(items) and items[0].name == "image" and "file_name" in items[0].rough
+        return bool(items) and items[0].name == "image" and "file_name" in items[0].value
 
     def read(self, source: Source) -> LabelSet:
         """All objects are of one class."""
