@@ -129,7 +129,6 @@ def other_class(network: Any) -> None:
         set_attribute("extra", Calls(torch.from_file, "trace", True, 8)),
         set_attribute("extra", b"bytes"), set_attribute("__class__", "text"), set_attribute("extra", torch.load),
     ],
-    ids=str,
 )  # fmt: skip
 def test_file__that_is_more_than_layers_and_tensors_is_refused(yolo, tmp_path, monkeypatch, change) -> None:
     monkeypatch.chdir(tmp_path)
