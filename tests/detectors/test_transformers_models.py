@@ -185,7 +185,7 @@ def test_concepts__are_what_the_library_finds_prompt_by_prompt(saved, text: str)
 def test_concepts__texts_are_read_once_a_run_and_images_seen_once(saved) -> None:
     vocabulary = read_vocabulary(", ".join(f"kind {i}" for i in range(10)))
     read, seen = [], []
-    from samcli.checkpoints.pretrained import import_transformers
+    from samcli.checkpoints.transformers_loading import import_transformers
 
     kind = import_transformers("a test").Sam3Model
     features, looks = kind.get_text_features, kind.get_vision_features
