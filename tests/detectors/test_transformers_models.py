@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("transformers")
 
 import small_models as small
+from helpers import iou
 from small_models import pixels
 
 from samcli.detectors.loading import load_detector
@@ -178,7 +179,7 @@ def test_concepts__are_what_the_library_finds_prompt_by_prompt(saved, text: str)
         order = np.argsort(-scores, kind="stable")
         inside = [i for i in order if (boxes[i][2:] > boxes[i][:2].clip(0)).all()]
         for mask, place in zip(own.masks, inside, strict=True):
-            assert (mask.pixels() != masks[place]).sum() <= 8  # where a probability is 0.5 but for rounding
+            assert iou(mask.pixels(), masks[place]) >= 0.99  # many probabilities are 0.5 but for rounding here
     assert sum(map(len, found)) > 4
 
 

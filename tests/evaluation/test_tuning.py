@@ -7,6 +7,7 @@ import math
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -247,6 +248,7 @@ class Nothing:
     """A truth that says that there is nothing, or speaks of another image."""
 
     names, image_root, notes = {0: "star"}, None, ()
+    file_ids: ClassVar[dict[int, int]] = {}
 
     def __init__(self, key: str) -> None:
         self.key = key
