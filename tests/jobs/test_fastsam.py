@@ -82,7 +82,7 @@ def test_sam_none__labels_with_the_detectors_own_masks_and_classes(detect, photo
             assert quality.detector_score == pytest.approx(score, abs=1e-4)
             assert (quality.predicted_iou, quality.stability) == (None, None)
             assert 0 < quality.box_iou <= 1
-            assert quality.polygon_iou >= 0.95  # ragged masks, whose parts are joined
+            assert quality.polygon_iou >= 0.85  # masks of noise, whose hundreds of parts are joined
 
 
 def test_sam_none__is_part_of_the_recipe_and_resumes(detect, samcli_run, photo_folder, yolo_seg) -> None:
