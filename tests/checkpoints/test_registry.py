@@ -386,6 +386,11 @@ def parameters_of(name: str) -> int:
     from ultralytics.models.sam import build
     from ultralytics.nn import tasks
 
+    if CHECKPOINTS[name].publisher == "PyTorch":
+        from torchvision.models import detection
+
+        with torch.device("meta"):
+            return count(getattr(detection, name)(weights=None, weights_backbone=None))
     stem = name.rpartition(".")[0]
     meta = {"b": "b", "l": "l", "h": "h"}
     if stem.startswith("sam_"):
@@ -416,7 +421,9 @@ SMALL += ["yolov9t.pt", "yolov10n.pt", "yolo11n-seg.pt", "yolo12n.pt", "yolo26n.
     "name", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in CHECKPOINTS if name not in SMALL)]
 )
 def test_parameters__are_those_of_the_published_architecture(name: str) -> None:
-    assert CHECKPOINTS[name].parameters == pytest.approx(parameters_of(name) / 1e6, abs=0.06)
+    # torchvision's backbones without weights have trainable batch norms, which the published ones freeze.
+    margin = 0.1 if CHECKPOINTS[name].publisher == "PyTorch" else 0.06
+    assert CHECKPOINTS[name].parameters == pytest.approx(parameters_of(name) / 1e6, abs=margin)
 
 
 def test_sizes__fit_the_parameters() -> None:
