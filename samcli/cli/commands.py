@@ -387,7 +387,8 @@ def evaluate(
     from samcli.labels.class_map import read_class_map
 
     check_pictures(plot, worst)
-    predicted, true = open_labels(predictions, names), open_labels(truth, truth_names)
+    predicted = open_labels(predictions, names, rescale=options.rescale)
+    true = open_labels(truth, truth_names, rescale=options.rescale)
     mapping = read_class_map(class_map) if class_map else None
     result = evaluate(predicted, true, options, images=images, class_map=mapping)
     print_evaluation(result, worst_count=options.worst_count, as_json=json)

@@ -275,6 +275,7 @@ class EvalOptions(CommandOptions):
         "auto: score where all predictions have one.",
         choices=("auto", "score", "iou"),
     )
+    rescale: bool = option(False, "Scale labels to the image where they state another image size.")
     worst_count: int = option(
         12, "Number of images on the sheet of the worst images (--worst) and in the list.", low=1, high=400
     )

@@ -21,8 +21,9 @@ from samcli.files import check_writable, storage_errors
 from samcli.images import find_images
 from samcli.labels.class_map import IDENTITY, ClassMap, MappedClasses
 from samcli.labels.class_names import DATA_YAML, SPLITS, find_names_file, read_names
+from samcli.labels.formats.sources import first_file, label_places, label_trees
 from samcli.labels.yolo_rows import numbered_rows
-from samcli.output.layout import Layout, Listing, default_output, stem_of
+from samcli.output.layout import Listing, default_output, stem_of
 from samcli.output.placing import find_withheld
 from samcli.types import Withheld
 
@@ -121,13 +122,14 @@ def build_dataset(
     check_writable(output)
     if not images.is_dir():
         raise UsageError(f"--images {images} is no folder")
-    labels = labels or default_output(Path(os.path.abspath(images)))  # noqa: PTH100
+    labels = Path(os.path.abspath(labels)) if labels else _labels_of(images)  # noqa: PTH100
     if not labels.is_dir():
         raise UsageError(f"{labels} is no folder; give the labels with --labels")
     shares = parse_shares(options.split)
-    old_names = _names(labels, names)
-    classes = (class_map or IDENTITY).apply(old_names)
+    remarks = Counter[str]()
+    classes = (class_map or IDENTITY).apply(_names(labels, names, remarks))
     result = Dataset(output, classes.names, {split: SplitCounts() for split in shares})
+    result.notes += [f"{count} {what}" for what, count in remarks.items()]
     members = _members(images, labels, options, classes, result)
     groups = _groups(members)
     placed = split_groups(groups, shares, options.seed)
@@ -156,11 +158,18 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN_NAMES]) + more
 
 
-def _names(labels: Path, given: Path | None) -> dict[int, str]:
+def _labels_of(images: Path) -> Path:
+    """Where a trainer looks for the labels of a folder of images, or the folder itself where it holds some."""
+    images = Path(os.path.abspath(images))  # noqa: PTH100
+    usual = default_output(images)
+    return images if not usual.is_dir() and first_file(images, ".txt") else usual
+
+
+def _names(labels: Path, given: Path | None, remarks: Counter[str]) -> dict[int, str]:
     path = given or find_names_file(labels)
     if path is None:
         raise UsageError(f"no data.yaml or classes.txt with {labels}; give the class names with --names")
-    return read_names(path)
+    return read_names(path, remarks)
 
 
 def _members(
@@ -209,11 +218,11 @@ def _why_none(result: Dataset) -> str:
 
 
 def _with_labels(images: Path, labels: Path) -> Iterator[tuple[str, Path | None]]:
-    """Keys of the images and their label files: `a/1.jpg.txt` before `a/1.txt`."""
-    listing, layout = Listing(), Layout(images, Path(os.path.abspath(labels)))  # noqa: PTH100
+    """Keys of the images and their label files: `a/1.jpg.txt` before `a/1.txt`; see `label_places`."""
+    listing, trees = Listing(), label_trees(labels, ".txt")
     for ref in find_images(images):
-        names = (layout.label(ref.key, ".txt", whole_name=whole) for whole in (True, False))
-        yield ref.key, next((Path(name) for name in names if listing.has(name)), None)
+        places = label_places(ref.key, ".txt", trees)
+        yield ref.key, next((Path(name) for name in places if listing.has(name)), None)
 
 
 class _Unfit(Exception):  # noqa: N818 - it is the image that is unfit

@@ -196,7 +196,8 @@ def verify_labels(
     if images is not None and not images.is_dir():
         raise UsageError(f"--images {images} is no folder")
     data = data or find_names_file(labels, (DATA_YAML,))
-    result = Verification(labels, images or _images_of(labels), data)
+    images = Path(os.path.abspath(images)) if images else _images_of(labels)  # noqa: PTH100
+    result = Verification(labels, images, data)
     verifier = _Verifier(result, read_data_yaml(data) if data else None, options, fix=fix, watch=watch)
     layout = Layout(labels, labels)
     with locked(layout, "Make it writable") if fix and layout.run_folder.is_dir() else nullcontext():

@@ -6,6 +6,7 @@ The one interface is `EvaluatedLabels`: which images it speaks of, how large the
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,11 +20,14 @@ from samcli.labels.formats.reading import Labels, another_size, detect_format, r
 from samcli.labels.formats.sources import Source
 from samcli.labels.image_names import matching_keys
 from samcli.labels.objects import LabelledObject, Omissions, gather, lines_of
-from samcli.masks import Mask
+from samcli.masks import Mask, box_iou
 from samcli.output.layout import stem_of
 from samcli.output.manifest import Product
 from samcli.output.run_folder import RunFolder
 from samcli.types import Annotation, Instance, Size
+
+_SAME_BOX = 0.5
+"""IoU of an object's stated box with that of its mask below which one of the two is wrong."""
 
 XYXY = tuple[float, float, float, float]
 
@@ -83,21 +87,23 @@ class EvaluatedLabels(Protocol):
         ...
 
 
-def open_labels(path: Path, names: Path | None = None) -> EvaluatedLabels:
+def open_labels(path: Path, names: Path | None = None, *, rescale: bool = False) -> EvaluatedLabels:
     """Labels from a run's output folder, or of any format that is read.
 
-    `names`: a file of class names (`names:` in YAML, or a name a line), where the labels say none.
+    `names`: a file of class names (`names:` in YAML, or a name a line), where the labels say none. `rescale`:
+    scale labels of another size than the image to it.
 
     Raises:
         UsageError: there is nothing of the kind.
     """
-    given = read_names(names) if names else None
+    renamed = Counter[str]()
+    given = read_names(names, renamed) if names else None
     path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
     run = RunFolder.find(path) if path.is_dir() else None
     if run is not None:
         run.check(Product.LABELS)
         return RunLabels(run, given)
-    source = Source(path, crowds="keep", sizes_elsewhere=True)
+    source = Source(path, rescale=rescale, crowds="keep", sizes_elsewhere=True, remarks=renamed)
     return FileLabels(read_labels(detect_format(path), source), given)
 
 
@@ -155,6 +161,8 @@ class FileLabels:
         self.image_root = None
         self._labels = labels
         self._omitted = Omissions()
+        self._elsewhere = 0
+        """Objects whose stated box is not that of their mask."""
         self._image = lru_cache(maxsize=1)(labels.raw)
         if not labels.keys():
             first = next(iter(labels.failures), None)
@@ -166,7 +174,9 @@ class FileLabels:
         where, lost = self._labels.source.path.name, self._labels.failures
         remarks = [f"{where}: {count} {what}" for what, count in self._labels.source.remarks.items()]
         failed = [f"{where}: {len(lost)} left out, the first {lost[0].key}: {lost[0].reason}"] if lost else []
-        return [*remarks, *failed, *(f"{where}: {line}" for line in self._omitted.lines())]
+        other = f"{self._elsewhere} objects state a box that is not that of their mask: figures of boxes go by it"
+        lines = [*([other] if self._elsewhere else []), *self._omitted.lines()]
+        return [*remarks, *failed, *(f"{where}: {line}" for line in lines)]
 
     def keys(self) -> Sequence[str]:
         return self._labels.keys()
@@ -179,6 +189,7 @@ class FileLabels:
         found, undrawn = gather(
             ((one.where, one) for one in image.objects), lambda one: _of_object(one, image_size)
         )
+        self._elsewhere += sum(_states_another_box(one) for one in found)
         omitted = (*image.omitted, *undrawn)
         self._omitted.add(key, omitted)
         if omitted and not found:
@@ -193,6 +204,11 @@ def _of_object(one: LabelledObject, image_size: Size) -> EvaluatedObject:
     return EvaluatedObject(
         one.class_id, box or (0, 0, 0, 0), mask, one.quality.detector_score, one.crowd, one.stated_area
     )
+
+
+def _states_another_box(one: EvaluatedObject) -> bool:
+    """Whether the box has less than half in common with the mask's own."""
+    return one.mask is not None and bool(one.mask.area) and box_iou(one.box, _box_of(one.mask)) < _SAME_BOX
 
 
 def match_keys(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:

@@ -131,7 +131,7 @@ class Prompt(Job[AnnotatedImage]):
             encoder = open_encoder(engine, options.store.embeddings, clock)
             notes, size_of = encoder.notes, encoder.size_of
             segmenter = SamSegmenter(engine, encoder, options, clock, logits=logits)
-        on_cpu = device.type == "cpu"
+        on_cpu, told = device.type == "cpu", set(self._source.notes)
         annotator = PromptAnnotator(segmenter, self._source, options, logits=logits, on_cpu=on_cpu)
         return Worker(
             annotator,
@@ -140,9 +140,13 @@ class Prompt(Job[AnnotatedImage]):
             self.shapes,
             limits=options.input,
             clock=clock,
-            notes=notes,
+            notes=lambda: [*notes(), *self._later_notes(told)],
             size_of=size_of,
         )
+
+    def _later_notes(self, told: Collection[str]) -> list[str]:
+        """What the prompts had to leave out of the images, beside what was told before there were any."""
+        return [note for note in self._source.notes if note not in told]
 
     def notes(self, output: Path) -> list[str]:
         """What the prompts leave out, too."""

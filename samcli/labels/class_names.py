@@ -60,26 +60,30 @@ def _has_names(path: Path) -> bool:
         return False
 
 
-def read_names(path: Path, *, unique: bool = True) -> dict[int, str]:
+def read_names(path: Path, remarks: Counter[str] | None = None) -> dict[int, str]:
     """Class id to class name, out of YAML with `names` (ids may have gaps) or a text file with a name a line.
 
-    `unique`: two classes of one name are an error.
+    `remarks`: see `parse_names`.
 
     Raises:
         UsageError: it cannot be read, names nothing, or is about key points.
     """
-    return parse_names(_said_names(path), str(path), unique=unique)
+    return parse_names(_said_names(path), str(path), remarks)
 
 
-def names_beside(labels: Path, files: Iterable[str] = NAMES_FILES) -> dict[int, str]:
+def names_beside(
+    labels: Path, files: Iterable[str] = NAMES_FILES, *, remarks: Counter[str] | None = None
+) -> dict[int, str]:
     """Names by class id out of the file that goes with a folder of labels; none where it or what it says is absent.
+
+    `remarks`: see `parse_names`.
 
     Raises:
         UsageError: the file is there and cannot be read.
     """
     path = find_names_file(labels, files)
     said = _said_names(path) if path else None
-    return parse_names(said, str(path), unique=False) if said else {}
+    return parse_names(said, str(path), remarks) if said else {}
 
 
 def _said_names(path: Path) -> Any:
@@ -138,26 +142,32 @@ def load_yaml(path: Path) -> Any:
         raise UsageError(f"cannot read {path}: {one_line(error)}") from error
 
 
-def parse_names(value: Any, where: str, *, unique: bool = True) -> dict[int, str]:
+def parse_names(value: Any, where: str, remarks: Counter[str] | None = None) -> dict[int, str]:
     """Class names from a list, or from an object of id to name.
 
+    `remarks`: given, a class without a name or with another's gets one of its own, and a line here.
+
     Raises:
-        UsageError: ids are not numbers, names are not text, or (if `unique`) two classes have one name.
+        UsageError: ids are not numbers; without `remarks` also: names are not text, or two classes have one name.
     """
     pairs = list(enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ())
     if not pairs:
         raise UsageError(f'{where}: names is {_brief(value)}; expected e.g. {{"0": "cat", "1": "dog"}}')
-    names: dict[int, str] = {}
-    seen: set[str] = set()
+    names: dict[int, Any] = {}
     for key, name in pairs:
         class_id = int(key) if re.fullmatch("[0-9]{1,9}", str(key)) else -1
         name = str(name) if type(name) is int else name  # as in a data set of digits
-        if not 0 <= class_id <= MAX_CLASS_ID or not isinstance(name, str) or not name.strip():
+        known = isinstance(name, str) and name.strip()
+        usable = known or (remarks is not None and not isinstance(name, (list, dict)))
+        if not 0 <= class_id <= MAX_CLASS_ID or not usable:
             raise UsageError(f"{where}: names has {key!r}: {_brief(name)}; expected a class id and its name")
-        if unique and name in seen:
-            raise UsageError(f"{where}: names has '{name}' twice")
-        seen.add(name)
+        if class_id in names:
+            raise UsageError(f"{where}: names has class {class_id} twice")
         names[class_id] = name
+    if remarks is not None:
+        return dict(zip(names, usable_names([*names.values()], [*map(str, names)], remarks), strict=True))
+    if twice := next((name for name, count in Counter(names.values()).items() if count > 1), None):
+        raise UsageError(f"{where}: names has '{twice}' twice")
     return names
 
 
@@ -174,8 +184,8 @@ def usable_names(said: Sequence[Any], ids: Sequence[str], remarks: Counter[str])
         usable = str(name) if text and str(name) not in seen else ""
         if not usable:
             usable = _new_name(f"{text}-{class_id}" if text else f"class{class_id}", taken)
-            what = f"the name '{text}' is there twice" if text else "has no name"
-            remarks[f"class ({class_id}) is called '{usable}': {what}"] += 1
+            what = f"the name '{text}' is there twice" if text else "it has no name"
+            remarks[f"class is called '{usable}': {what} ({f'id {class_id}' if class_id else 'and no id'})"] += 1
         seen.add(usable)
         taken.add(usable)
         names.append(usable)

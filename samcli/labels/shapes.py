@@ -34,6 +34,16 @@ _LONGEST = 1e9
 """Greater radii and sides make no difference to an image within `_FARTHEST`."""
 
 
+_LONGEST_OUTLINE = 4.0
+"""Pixels of a polygon's outline for each pixel of the image; no mask has a longer one than this."""
+
+_ALWAYS_DRAWN = 100_000.0
+"""Pixels of outline that are drawn in an image of any size."""
+
+_DRAWN_AT_ONCE = 500_000.0
+"""Pixels of outline that pycocotools is given at once: about 50 MB."""
+
+
 def numbers(values: Any, what: str = "value") -> list[float]:
     """The values as finite floats.
 
@@ -176,10 +186,66 @@ def polygon_mask(rings: Sequence[Floats], image_size: Size) -> Mask:
     size = np.array(image_size[::-1], np.float64)
     near = [ring if _is_near(ring) else clip_ring(_scaled(ring, size), image_size) / size for ring in rings]
     near = [ring for ring in near if len(ring)]
+    check_outline([ring * size for ring in near], image_size)
     mask = draw(near, image_size) if near else None
     if mask is None or not mask.area:
         raise ValueError("a polygon lies outside the image")
     return mask
+
+
+def check_outline(rings: Sequence[Floats], image_size: Size) -> None:
+    """Raise an error for polygons so long that drawing them would take far longer than the image is large.
+
+    Raises:
+        ValueError: so they are; rings (K, 2) in pixels.
+    """
+    most = _LONGEST_OUTLINE * image_size[0] * image_size[1] + _ALWAYS_DRAWN
+    if sum(map(len, rings)) * 3 * max(image_size) <= most:  # no edge is longer once it is cut
+        return
+    length = sum(float(_edges(ring).sum()) for ring in rings)
+    if length > most:
+        raise ValueError(f"a polygon whose outline is {length:.3g} pixels long; expected at most {most:.3g}")
+
+
+def _edges(ring: Floats) -> Floats:
+    """(K,): pixels that each edge crosses, the last one back to the start."""
+    lengths: Floats = np.abs(np.roll(ring, -1, axis=0) - ring).max(1)
+    return lengths
+
+
+def coco_polygon_mask(rings: Sequence[Floats], image_size: Size) -> Mask:
+    """The pixels of rings (K, 2) near the image, as pycocotools draws them.
+
+    pycocotools keeps five points for each pixel of an outline. Long rings are drawn in pieces, each closed through
+    the ring's first point: edges between pieces are drawn twice and cancel, so the result is the same.
+
+    Raises:
+        ValueError: the outline is far too long for the image.
+    """
+    from pycocotools import mask as coco
+
+    check_outline(rings, image_size)
+    masks = []
+    for ring in rings:
+        whole, *others = coco.frPyObjects([piece.ravel().tolist() for piece in _pieces(ring)], *image_size)
+        if others:
+            pixels = coco.decode(whole)
+            for other in others:
+                pixels ^= coco.decode(other)
+            whole = coco.encode(pixels)
+        masks.append(whole)
+    return Mask.from_coco(coco.merge(masks))
+
+
+def _pieces(ring: Floats) -> list[Floats]:
+    """The ring, or fans of at most `_DRAWN_AT_ONCE` pixels of outline that are the ring together."""
+    piece = (np.cumsum(_edges(ring)) // _DRAWN_AT_ONCE).astype(np.int64)
+    if piece[-1] == 0:
+        return [ring]
+    closed = np.concatenate([ring, ring[:1]])
+    ends = [*(np.flatnonzero(np.diff(piece)) + 1).tolist(), len(ring)]
+    starts = [0, *ends[:-1]]
+    return [np.concatenate([ring[:1], closed[start : end + 1]]) for start, end in zip(starts, ends, strict=True)]
 
 
 def _is_near(ring: Floats) -> bool:

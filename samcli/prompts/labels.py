@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from samcli.config import ReadingOptions
 from samcli.errors import ImageError, UsageError, one_line
@@ -21,6 +24,7 @@ from samcli.labels.class_names import find_names_file, read_names
 from samcli.labels.formats.reading import Labels, detect_format, read_labels
 from samcli.labels.formats.sources import Failure, Source
 from samcli.labels.objects import LabelledObject, Omissions, gather, lines_of
+from samcli.labels.shapes import check_outline
 from samcli.labels.yolo_rows import YoloRow, numbered_rows, read_class_id
 from samcli.output.layout import Layout
 from samcli.prompts.classes import complete_names
@@ -145,6 +149,7 @@ def _prompt(one: LabelledObject, image_size: Size, path: Path) -> ObjectPrompt:
     score = one.quality.detector_score
     if isinstance(one.shape, YoloRow) and not one.shape.is_box:
         ring = _ring(one.shape.values, image_size)
+        check_outline([np.array(ring)], image_size)
         return ObjectPrompt(rings=(ring,), class_id=one.class_id, score=score, where=where)
     box = one.box(image_size)
     if box is None:
@@ -200,14 +205,15 @@ def open_label_prompts(path: Path, names_file: Path | None, options: ReadingOpti
     """
     given = names_file
     if given is None and path.is_dir() and (beside := find_names_file(path)) is not None:
-        read_names(beside)  # as strict as a file that is named
         given = beside if _is_yolo(path) else None
-    said = read_names(given) if given else None
+    renamed = Counter[str]()
+    said = read_names(given, renamed) if given else None
     name = detect_format(path)
     source = Source(path, rescale=options.rescale, crowds=options.crowds, sizes_elsewhere=True, names=said)
     labels = read_labels(name, source)
     kind = {"fiftyone": "coco", "coco-polygon": "coco"}.get(name, name)
-    notes = (f"class names from {given}",) if given else ()
+    notes: tuple[str, ...] = (f"class names from {given}",) if given else ()
+    notes += tuple(f"{given}: {count} {what}" for what, count in renamed.items())
     remarks = tuple(f"{path}: {count} {what}" for what, count in labels.source.remarks.items())
     named = labels.declared or said is not None
     names = complete_names(labels.names) if named else {0: UNNAMED}

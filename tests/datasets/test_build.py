@@ -300,3 +300,31 @@ def test_output_that_cannot_be_written__is_refused_in_plain_words(source, tmp_pa
     result = samcli_run("dataset", tmp_path / "file" / "out", "--images", source / "images")
     assert result.exit_code == 2
     assert f"cannot write in {tmp_path / 'file'}: Not a directory" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("train/images/a.png", "train/labels/a.txt"),  # Roboflow's
+        ("images/train/a.png", "labels/train/a.txt"),
+        ("obj_train_data/a.png", "obj_train_data/a.txt"),  # Darknet's
+        ("a.png", "obj_train_data/a.txt"),  # the same, exported without images
+    ],
+)
+def test_layouts_of_other_tools__are_read_as_by_the_other_commands(tmp_path, image, label) -> None:
+    root, rows = tmp_path / "set", f"0 {TRIANGLE}\n"
+    for path in (root / image, root / label):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    PillowImage.new("RGB", (32, 24)).save(root / image)
+    (root / label).write_text(rows)
+    (root / "classes.txt").write_text("cat\n")
+    result = build_dataset(tmp_path / "out", root, DatasetOptions(split="1", unlabelled="skip"), labels=root)
+    assert result.splits["train"].objects == {"cat": 1}
+    assert [path.read_text() for path in (tmp_path / "out" / "labels").rglob("*.txt")] == [rows]
+
+
+def test_names_that_repeat__are_told_apart_in_the_data_set(source, tmp_path) -> None:
+    (source / "data.yaml").write_text("names: [cat, cat]\n")
+    result = build(source, tmp_path / "out")
+    assert yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())["names"] == {0: "cat", 1: "cat-1"}
+    assert "1 class is called 'cat-1': the name 'cat' is there twice (id 1)" in result.notes

@@ -334,6 +334,16 @@ def test_split_folders__with_images_and_labels_of_their_own_go_together(tmp_path
     assert (result.files, result.objects, result.image_count) == (1, 1, 2)
 
 
+def test_split_folders__go_together_where_the_images_are_named_by_a_relative_path(tmp_path, monkeypatch) -> None:
+    for folder, name in (("images", "a.jpg"), ("labels", "a.txt")):
+        (tmp_path / "set" / "train" / folder).mkdir(parents=True)
+        (tmp_path / "set" / "train" / folder / name).write_bytes(b"" if name == "a.jpg" else b"0 .5 .5 .5 .5\n")
+    monkeypatch.chdir(tmp_path)
+    result = verify_labels(Path("set"), VerifyOptions(), images=Path("set"))
+    assert (result.files, result.image_count) == (1, 1)
+    assert not {"no-labels", "label-without-image"} & set(result.tallies)
+
+
 def test_data_yaml__of_key_points_is_refused(tmp_path) -> None:
     with pytest.raises(UsageError, match="key points"):
         found(data_set(tmp_path, {"a": BOX}, yaml=YAML + "kpt_shape: [17, 3]\n"))

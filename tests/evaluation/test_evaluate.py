@@ -337,3 +337,23 @@ def test_real_photos__boxes_of_the_tiny_model_against_polygons(coco_photos, samc
     overall = facts["mask"]["overall"]
     assert overall["truth"] == 4
     assert 1 <= overall["predicted"] <= 4, "the tiny model does not know giraffes: of some it may make no mask"
+
+
+def test_classes_without_names__are_matched_by_number_and_it_says_how(tmp_path, samcli_run) -> None:
+    folder = folder_of(tmp_path / "labels", {"a": "1 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n"})
+    (folder / "data.yaml").unlink()
+    ring = [[10, 10, 30, 10, 30, 30, 10, 30]]
+    truth = tmp_path / "truth.json"
+    annotation = {"id": 1, "image_id": 1, "category_id": 18, "segmentation": ring, "bbox": [10, 10, 20, 20]}
+    image = {"id": 1, "file_name": "a.jpg", "width": 40, "height": 40}
+    categories = [{"id": 17, "name": "cat"}, {"id": 18, "name": "dog"}]
+    truth.write_text(json.dumps({"images": [image], "annotations": [annotation], "categories": categories}))
+    result = samcli_run("eval", folder, "--truth", truth, "--json")
+    said = json.loads(result.stdout)
+    assert said["box"]["by_class"]["dog"]["at"]["0.5"]["true_positives"] == 1
+    (how,) = [note for note in said["notes"] if "matched by number" in note]
+    assert "class 0 is the first category of the truth (17 'cat'), and so on by ascending id" in how
+    (folder / "data.yaml").write_text("names: [bird, horse]\n")
+    other = samcli_run("eval", folder, "--truth", truth)
+    assert other.exit_code == 3
+    assert "not one predicted class is a class of the truth" in other.output

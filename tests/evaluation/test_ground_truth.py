@@ -60,6 +60,19 @@ def test_coco__of_another_image_size_is_refused_for_that_image(tmp_path) -> None
         open_labels(coco(tmp_path)).objects("a/1.jpg", (80, 60))
 
 
+def test_coco__of_another_image_size_is_scaled_where_asked_for(tmp_path) -> None:
+    path = coco(tmp_path, {"segmentation": SQUARE, "bbox": [10, 20, 20, 30], "area": 600})
+    (one,) = open_labels(path, rescale=True).objects("a/1.jpg", (120, 160))
+    assert (one.box, one.stated_area) == ((20, 40, 60, 100), 2400)
+    assert one.mask.box == (20, 40, 60, 100)
+
+
+def test_coco__box_of_something_else_than_the_mask_is_said(tmp_path) -> None:
+    labels = open_labels(coco(tmp_path, {"segmentation": SQUARE, "bbox": [1, 1, 3, 3]}))
+    labels.objects("a/1.jpg", (60, 80))
+    assert any("1 objects state a box that is not that of their mask" in note for note in labels.notes)
+
+
 def test_coco__damaged_annotations_concern_their_image_alone(tmp_path) -> None:
     labels = open_labels(coco(tmp_path, {"segmentation": {"size": [60, 80], "counts": [5]}}))
     with pytest.raises(ImageError, match="run lengths of a mask cover 5 pixels"):

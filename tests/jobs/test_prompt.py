@@ -289,6 +289,7 @@ def test_image_with_an_object_that_was_left_out__is_incomplete_and_kept_from_tra
     words = ["--prompts", labels, "-o", out, "--sam", "tiny", "--precision", "fp32", "--json"]
     said = json.loads(samcli_run("prompt", photo_folder, *words).stdout)
     assert said["incomplete"] == ["bus.jpg"]
+    assert any("1 object was left out" in note and "bus.txt:2" in note for note in said["notes"])
     assert not (out / "bus.txt").exists()
     assert (out / ".samcli" / "incomplete" / "bus.txt").read_text().startswith("0 ")
     assert record(out, "bus.jpg").omitted == 1

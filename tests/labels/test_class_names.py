@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,13 @@ def test_line_without_a_name__is_refused_as_all_later_ids_would_shift(tmp_path: 
         names_beside(tmp_path)
 
 
-def test_read_names__two_of_one_name_are_refused_where_names_must_tell_classes_apart(tmp_path: Path) -> None:
+def test_read_names__two_of_one_name_are_told_apart_where_remarks_say_so_and_else_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: {0: cat, 2: cat, 3: '', 4: null}\n")
+    remarks = Counter[str]()
+    assert names_beside(tmp_path, remarks=remarks) == {0: "cat", 2: "cat-2", 3: "class3", 4: "class4"}
+    assert "class is called 'cat-2': the name 'cat' is there twice (id 2)" in remarks
+    assert len(remarks) == 3
     (tmp_path / "data.yaml").write_text("names: {0: cat, 2: cat}\n")
-    assert names_beside(tmp_path) == {0: "cat", 2: "cat"}
     with pytest.raises(UsageError, match="'cat' twice"):
         read_names(tmp_path / "data.yaml")
 

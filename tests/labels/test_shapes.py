@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
+from samcli.labels import shapes
 from samcli.labels.shapes import (
     Placed,
     box_mask,
@@ -241,3 +242,19 @@ def test_coco_mask__is_pycocotools_mask() -> None:
 def test_coco_mask__refuses_what_is_not_of_the_image(rle) -> None:
     with pytest.raises(ValueError, match=r"mask|run lengths|numbers"):
         coco_mask(rle, SIZE)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_coco_polygon_mask__of_a_long_ring_is_pycocotools_own_though_drawn_in_pieces(monkeypatch, seed) -> None:
+    monkeypatch.setattr(shapes, "_DRAWN_AT_ONCE", 90.0)
+    ring = np.random.default_rng(seed).uniform(-20, 70, (60, 2))
+    whole = coco.decode(coco.merge(coco.frPyObjects([ring.ravel().tolist()], 40, 50)))
+    assert len(shapes._pieces(ring)) > 10
+    assert (shapes.coco_polygon_mask([ring], (40, 50)).pixels() == whole.astype(bool)).all()
+
+
+@pytest.mark.parametrize(("draw", "unit"), [(shapes.coco_polygon_mask, 1), (polygon_mask, 500)])
+def test_polygon__of_a_million_long_edges_is_refused_before_it_is_drawn(draw, unit) -> None:
+    zigzag = np.stack([np.linspace(0, 500, 1_000_000), np.arange(1_000_000) % 2 * 500.0], 1)
+    with pytest.raises(ValueError, match=r"whose outline is 5e\+08 pixels long; expected at most 1.1e\+06"):
+        draw([zigzag / unit], (500, 500))

@@ -169,7 +169,6 @@ def test_names__without_any_file_stand_for_the_numbers_found(tmp_path) -> None:
     [
         ("names: [", "cannot read .*data.yaml"),
         ("nc: 3", "has no 'names'"),
-        ("names: [cat, cat]", "'cat' twice"),
         ("names: {a: cat}", "expected a class id and its name"),
         ("names: [cat]\nkpt_shape: [17, 3]", "labels of key points"),
     ],
@@ -177,6 +176,12 @@ def test_names__without_any_file_stand_for_the_numbers_found(tmp_path) -> None:
 def test_data_yaml__that_is_wrong_is_refused(tmp_path, text, reason) -> None:
     with pytest.raises(UsageError, match=reason):
         open_prompts(labels(tmp_path, {"1.txt": ""}, text))
+
+
+def test_names__that_repeat_or_are_empty_become_usable_and_a_note_says_so(tmp_path) -> None:
+    source = open_prompts(labels(tmp_path, {"1.txt": ""}, "names: [cat, cat, '']"))
+    assert source.names == {0: "cat", 1: "cat-1", 2: "class2"}
+    assert len([note for note in source.notes if "class is called" in note]) == 2
 
 
 def test_names__may_be_numbers(tmp_path) -> None:

@@ -21,7 +21,7 @@ from samcli.labels.formats.base import SPOOL, LabelFormat, Rendering, box_inside
 from samcli.labels.formats.sources import Failure, LabelSet, Source
 from samcli.labels.json_stream import Shelf, beginning, shown, walk
 from samcli.labels.objects import XYXY, Box, LabelEntry, LabelledObject, Pixels, ReadImage, Shape, box_of, gather
-from samcli.labels.shapes import Floats, clip_ring, coco_mask, number, numbers
+from samcli.labels.shapes import Floats, clip_ring, coco_mask, coco_polygon_mask, number, numbers
 from samcli.masks import Mask, mask_iou
 from samcli.types import Instance, Quality, Size
 
@@ -220,12 +220,10 @@ def polygon_mask(rings: Sequence[Floats], image_size: Size) -> Mask:
     Raises:
         ValueError: a coordinate is not finite, or all of it lies outside the image.
     """
-    from pycocotools import mask as coco
-
     near = [ring for ring in (clip_ring(ring, image_size) for ring in rings) if len(ring) >= _LEAST_POINTS]
     if not near:
         raise ValueError("a polygon lies outside the image")
-    mask = Mask.from_coco(coco.merge(coco.frPyObjects([ring.ravel().tolist() for ring in near], *image_size)))
+    mask = coco_polygon_mask(near, image_size)
     if not mask.area and all((ring.max(0) <= 0).any() or (ring.min(0) >= image_size[::-1]).any() for ring in near):
         raise ValueError(f"a polygon lies outside the image of {image_size[1]} x {image_size[0]} pixels")
     return mask

@@ -155,7 +155,7 @@ def _yolo(package: _Package, path: Path, source: Source) -> LabelSet:
         said = [name.strip() for name in said if name.strip()]
     if missing := [file for file in lists if not package.has(file)] or ([] if lists else ["train.txt"]):
         raise UsageError(f"{path} has no {missing[0]}, which lists the images")
-    names = parse_names(said, where, unique=False) if said else {}
+    names = parse_names(said, where, source.remarks) if said else {}
     listed = [image for file in lists for image in _listed(package, file, top, source)]
     entries = _entries(package, dict.fromkeys(listed), names, source)
     known = {image.label for image in listed} | set(lists)

@@ -80,7 +80,7 @@ class Labelme(LabelFormat):
 
         Classes are numbered as in `labels.txt`, and further ones by name.
         """
-        names, labels = names_beside(source.folder, (_NAMES,)), set[str]()
+        names, labels = names_beside(source.folder, (_NAMES,), remarks=source.remarks), set[str]()
         entries: list[LabelEntry] = []
         failures: list[Failure] = []
         for relative, file in sorted(label_files(source.folder, ".json")):

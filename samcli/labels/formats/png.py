@@ -61,7 +61,7 @@ class IndexMaps(LabelFormat):
             objects, omitted = gather(numbered, lambda item: _object(*item, labels, classes))
             return ReadImage(key, objects, omitted=omitted)
 
-        names = names_beside(source.folder, (_NAMES,))
+        names = names_beside(source.folder, (_NAMES,), remarks=source.remarks)
         if not names:
             source.remarks[f"folder of labels has no {_NAMES}: numbers stand for class names"] += 1
         if source.images is None and not source.sizes_elsewhere:

@@ -226,7 +226,8 @@ class Labels:
         image = replace(image, size=own or stated or source.size(image.key))  # which says what to do
         if stated is not None and own is not None and stated != own:
             if not source.rescale:
-                raise ImageError(another_size(source.path.name, stated, own))
+                entry = self._entries.get(image.key)
+                raise ImageError(another_size(Path(entry.where if entry else source.path).name, stated, own))
             image = _scaled(image, stated, own)
         return _inside(image, drop_crowds=source.crowds == "drop", max_pixels=source.max_pixels)
 

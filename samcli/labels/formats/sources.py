@@ -17,7 +17,7 @@ from pathlib import Path
 
 from samcli.errors import ImageError, UsageError
 from samcli.images import find_images, probe_image
-from samcli.labels.objects import LabelEntry, ReadImage, lack_of_file
+from samcli.labels.objects import LabelEntry, ReadImage
 from samcli.labels.shapes import box_mask as box_mask
 from samcli.output.layout import Layout, Listing, images_of
 from samcli.types import Annotation, ImageRef, Size
@@ -104,50 +104,6 @@ class Source:
             raise ImageError(f"no such image in {self.images}")
         return probe_image(self.refs[key], self.max_pixels).image_size
 
-    def key_of(self, name: str) -> str:
-        """The key that labels mean by a file name: itself, or the one image with that base name.
-
-        Raises:
-            UsageError: it leads out of the images' folder.
-        """
-        key = name.replace("\\", "/").removeprefix("./")
-        if key in self.refs:
-            return key
-        base = key.rpartition("/")[2]
-        if len(alike := self._by_base_name.get(base, [])) == 1:
-            return alike[0]
-        if key.startswith("/") or key[1:2] == ":":
-            return base
-        if ".." in key.split("/") or not base:
-            raise UsageError(f"{self.path} speaks of an image '{name}'; expected a path below the images' folder")
-        return key
-
-    def key_for(self, relative: str, name: str) -> str:
-        """The key of the image that a label file at `relative` names: beside it, or else of the same stem.
-
-        Raises:
-            UsageError: it leads out of the images' folder.
-        """
-        key = self.key_of(posixpath.join(posixpath.dirname(relative), posixpath.basename(name)))
-        if key in self.refs:
-            return key
-        alike = self._by_stem.get(posixpath.splitext(relative)[0], [])
-        return alike[0] if len(alike) == 1 else key
-
-    @cached_property
-    def _by_stem(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for key in self.refs:
-            found.setdefault(posixpath.splitext(key)[0], []).append(key)
-        return found
-
-    @cached_property
-    def _by_base_name(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for key in self.refs:
-            found.setdefault(key.rpartition("/")[2], []).append(key)
-        return found
-
     def image_entries(
         self, suffix: str, parse: Callable[[str, str], Annotation | ReadImage], folder: Path | None = None
     ) -> tuple[list[LabelEntry], list[Failure]]:
@@ -161,13 +117,13 @@ class Source:
             files = [(name, file) for name, file in label_files(top, suffix) if Path(file).name not in _NO_LABELS]
             return [_entry(name[: len(name) - len(suffix)], file, parse) for name, file in sorted(files)], []
         layout, listing = Layout(Path(), top), Listing()
+        trees = label_trees(top, suffix)
         entries: list[LabelEntry] = []
         lost: list[Failure] = []
         seen: dict[str, str] = {}
-        trees = [layout, *(Layout(Path(), tree) for tree in _darknet_trees(top))] if suffix == ".txt" else [layout]
         for key in self.keys:
             own = layout.label(key, suffix, whole_name=True)
-            file = next((name for name in _places(key, suffix, trees) if listing.has(name)), None)
+            file = next((name for name in label_places(key, suffix, trees) if listing.has(name)), None)
             if file is None:
                 self.remarks["images have no labels and were left out"] += 1
             elif file in seen:  # their objects are surely not in the same places
@@ -183,43 +139,8 @@ class Source:
         ]
         return entries, lost
 
-    def of_images(
-        self, suffix: str, parse: Callable[[str, str], Annotation], folder: Path | None = None
-    ) -> Iterator[Annotation | Failure]:
-        """`parse(key, label file)` of each image that has a label file; label files without image are failures.
 
-        `folder`: of the labels, where it is not the source's.
-
-        Raises:
-            UsageError: the images are not known.
-        """
-        layout = Layout(Path(), folder or self.folder)
-        if self.images is None:
-            raise UsageError(f"{self.path}: these labels do not name their images; give the folder with --images")
-        listing, seen, silent = Listing(), set(), 0
-        for key in self.refs:
-            names = [layout.label(key, suffix, whole_name=whole) for whole in (True, False)]
-            file = next((name for name in names if name not in seen and listing.has(name)), None)
-            if file is None:
-                silent += 1
-                continue
-            seen.add(file)
-            yield guarded(key, file, parse)
-        if silent:
-            self.remarks["images have no labels and were left out"] += silent
-        for key, file in label_files(Path(layout.output), suffix):
-            if file not in seen and Path(file).name not in _NO_LABELS:
-                yield Failure(key, f"a label file without an image in {self.images}")
-
-    def of_files(
-        self, suffix: str, parse: Callable[[str, str], Annotation], folder: Path | None = None
-    ) -> Iterator[Annotation | Failure]:
-        """`parse(path relative to the labels, label file)` of each label file that there is, in order."""
-        for relative, file in sorted(label_files(folder or self.folder, suffix)):
-            yield guarded(relative, file, parse)
-
-
-def _places(key: str, suffix: str, trees: Sequence[Layout]) -> Iterator[str]:
+def label_places(key: str, suffix: str, trees: Sequence[Layout]) -> Iterator[str]:
     """Where the label file of an image may lie: in the same tree, or in `labels` where the image is in `images`."""
     for tree in trees:
         yield from (tree.label(key, suffix, whole_name=whole) for whole in (True, False))
@@ -231,9 +152,10 @@ def _places(key: str, suffix: str, trees: Sequence[Layout]) -> Iterator[str]:
         yield from (trees[0].label(beside, suffix, whole_name=whole) for whole in (True, False))
 
 
-def _darknet_trees(folder: Path) -> list[Path]:
-    """Darknet's folders of labels in an export without images: `obj_train_data` and so on."""
-    return sorted(path for path in folder.glob("obj_*_data") if path.is_dir())
+def label_trees(folder: Path, suffix: str) -> list[Layout]:
+    """The trees of label files in a folder: its own, and Darknet's `obj_train_data` and so on, without images."""
+    darknet = sorted(path for path in folder.glob("obj_*_data") if path.is_dir()) if suffix == ".txt" else []
+    return [Layout(Path(), tree) for tree in (folder, *darknet)]
 
 
 def _entry(name: str, file: str, parse: Callable[[str, str], Annotation | ReadImage]) -> LabelEntry:
@@ -243,20 +165,6 @@ def _entry(name: str, file: str, parse: Callable[[str, str], Annotation | ReadIm
 def _parsed(parse: Callable[[str, str], Annotation | ReadImage], file: str, key: str) -> ReadImage:
     found = parse(key, file)
     return found if isinstance(found, ReadImage) else ReadImage.of(found)
-
-
-def guarded(key: str, file: str, parse: Callable[[str, str], Annotation]) -> Annotation | Failure:
-    """What `parse` makes of a label file, or why it cannot."""
-    try:
-        annotation = parse(key, file)
-        for instance in annotation.instances:
-            if (instance.mask.height, instance.mask.width) != annotation.image_size:
-                height, width = annotation.image_size
-                own = f"{instance.mask.width} x {instance.mask.height}"
-                raise ValueError(f"a mask of {own} pixels in an image of {width} x {height}")
-        return annotation
-    except Exception as error:  # a damaged file may make a parser raise anything
-        return Failure(key, f"{file}: {lack_of_file(error)}")
 
 
 def label_files(folder: Path, suffix: str) -> Iterator[tuple[str, str]]:

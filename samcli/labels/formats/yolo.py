@@ -43,7 +43,7 @@ class _Yolo(LabelFormat):
         Each row is an object: parts that were written as rows of their own stay apart.
         """
         folder = _label_folder(source.path)
-        names = dict(source.names) if source.names is not None else names_beside(folder)
+        names = dict(source.names) if source.names is not None else names_beside(folder, remarks=source.remarks)
         if not names:
             source.remarks["folder of labels has no data.yaml or classes.txt: numbers stand for class names"] += 1
         if source.keys is None and not source.sizes_elsewhere:
