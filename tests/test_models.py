@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import groupby
 from pathlib import Path
 
@@ -28,20 +32,36 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves a folder, and says nothing."""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
 @pytest.fixture
-def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two checkpoints to be had, one of them with a known hash, and one that is nowhere."""
+def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two checkpoints on a server of this machine, one of them with a known hash, and one that is nowhere."""
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "good.pt").write_bytes(CONTENT)
     (tmp_path / "web" / "unpinned.pt").write_bytes(OTHER)
+    handler = functools.partial(QuietHandler, directory=str(tmp_path / "web"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    web = f"http://127.0.0.1:{server.server_port}/"
     checkpoints = [
-        Checkpoint("good.pt", (tmp_path / "web" / "good.pt").as_uri(), SHA256, bytes=len(CONTENT), parameters=1.5),
-        Checkpoint("unpinned.pt", (tmp_path / "web" / "unpinned.pt").as_uri(), role="det", licence="AGPL-3.0"),
-        Checkpoint("nowhere.pt", (tmp_path / "web" / "nowhere.pt").as_uri()),
+        Checkpoint("good.pt", web + "good.pt", SHA256, bytes=len(CONTENT), parameters=1.5),
+        Checkpoint("unpinned.pt", web + "unpinned.pt", role="det", licence="AGPL-3.0"),
+        Checkpoint("nowhere.pt", web + "nowhere.pt"),
     ]
     table = {checkpoint.name: checkpoint for checkpoint in checkpoints}
     monkeypatch.setattr("samcli.checkpoints.registry.CHECKPOINTS", table)
     monkeypatch.setattr("samcli.models.CHECKPOINTS", table)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 # The list
@@ -111,7 +131,7 @@ def test_fetch__downloads_checks_and_prints_where(samcli_run, own_cache) -> None
     assert paths[:2] == [own_cache / "weights" / "good.pt", own_cache / "weights" / "unpinned.pt"]
     assert [path.name for path in paths[2:]] == list(EMBEDDED.values())
     assert [path.read_bytes() for path in paths[:2]] == [CONTENT, OTHER]
-    assert "downloading good.pt from file:" in result.stderr
+    assert "downloading good.pt from http://127.0.0.1:" in result.stderr
     assert json.loads((own_cache / "pins.json").read_text()) == {"unpinned.pt": OTHER_SHA256}
 
     again = samcli_run("models", "fetch", "good.pt", "--json")
@@ -123,7 +143,8 @@ def test_fetch__downloads_checks_and_prints_where(samcli_run, own_cache) -> None
 def test_fetch__tells_of_the_bytes_as_they_arrive() -> None:
     seen: list[tuple[str, int, int | None]] = []
     fetch_models(["good.pt"], watcher=lambda name: lambda done, total: seen.append((name, done, total)))
-    assert seen == [("good.pt", len(CONTENT), len(CONTENT))]
+    assert seen[-1] == ("good.pt", len(CONTENT), len(CONTENT))
+    assert [done for _, done, _ in seen] == sorted({done for _, done, _ in seen})
 
 
 @pytest.mark.usefixtures("known")

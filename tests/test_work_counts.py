@@ -111,7 +111,8 @@ def test_auto_annotate__decodes_a_prompt_and_upsamples_a_mask_for_each_box(annot
     assert work["prompts decoded"] == work["masks upsampled"] == boxes
     assert work["decoder calls"] == 4, "the boxes of an image together"
     assert work["masks to full size"] <= boxes
-    assert work["masks run length encoded"] == boxes
+    # Once by the engine, and once more where specks are removed for the labels.
+    assert boxes <= work["masks run length encoded"] <= 2 * boxes
 
 
 def test_auto_annotate__of_three_masks_only_the_chosen_is_encoded_once(annotate, photo_folder, work) -> None:

@@ -35,10 +35,13 @@ def save_random(name: str, folder: Path) -> Path:
     Raises:
         WeightsError: no such name is known.
     """
-    path, architecture = folder / name, architecture_of(name)
+    checkpoint = known_checkpoint(name)
+    role, path = checkpoint.role, folder / name
     if path.is_file():
         return path
-    role = known_checkpoint(name).role
+    if checkpoint.publisher == "PyTorch":
+        return save_torchvision(path, name)
+    architecture = architecture_of(name)
     if role == "sam":
         return save_sam(path, architecture, settled=True)
     if architecture.startswith("rtdetr"):
@@ -46,6 +49,15 @@ def save_random(name: str, folder: Path) -> Path:
     if role == "fastsam":
         return save_yolo(path, architecture, names=("object",), imgsz=_FASTSAM_SIDE)
     return save_yolo(path, architecture, names=_COCO_CLASSES)
+
+
+def save_torchvision(path: Path, name: str) -> Path:
+    """Save a detector of torchvision with random weights, as PyTorch publishes it: its tensors alone."""
+    import torch
+    from torchvision.models import detection
+
+    torch.save(getattr(detection, name)(weights=None, weights_backbone=None).state_dict(), path)
+    return path
 
 
 def architecture_of(name: str) -> str:

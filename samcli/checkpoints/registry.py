@@ -22,7 +22,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from samcli.checkpoints.hashes import remembered_sha256
+from samcli.checkpoints.hash_cache import remembered_sha256
 from samcli.checkpoints.hub import fetch_from_hub, hub_folder, is_hub_name
 from samcli.checkpoints.model_folder import CONFIG, folder_identity, is_model_folder, read_json_object
 from samcli.errors import DownloadError, UnknownModelError, WeightsError, nearest, one_line

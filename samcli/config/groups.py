@@ -74,7 +74,8 @@ class DetectorOptions(Options):
     max_det: int = option(300, "Maximum number of detections per image.", recipe=True, low=1, panel="Detector")
     agnostic_nms: bool = option(
         False,
-        "Class-agnostic NMS: boxes that overlap more than --iou are one object, whatever their classes.",
+        "Class-agnostic NMS: of two boxes that overlap by more than --iou, keep only the higher-scoring one, "
+        "whatever their classes.",
         recipe=True,
         panel="Detector",
     )

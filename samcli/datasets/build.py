@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from samcli.config import DatasetOptions
-from samcli.datasets.splits import Group, group_of, parse_pattern, parse_shares, split_groups
+from samcli.datasets.splits import ImageGroup, group_of, parse_pattern, parse_shares, split_groups
 from samcli.datasets.trainer_rows import Shape, judge
 from samcli.errors import UsageError, one_line
 from samcli.files import check_writable, storage_errors
@@ -256,13 +256,13 @@ def _mapped(data: bytes, classes: MappedClasses) -> bytes:
     return "".join(rows).encode()
 
 
-def _groups(members: list[_Member]) -> list[Group]:
+def _groups(members: list[_Member]) -> list[ImageGroup]:
     images: Counter[str] = Counter()
     shown: dict[str, Counter[int]] = defaultdict(Counter)
     for member in members:
         images[member.group] += 1
         shown[member.group].update(member.classes.keys())
-    return [Group(name, count, shown[name]) for name, count in images.items()]
+    return [ImageGroup(name, count, shown[name]) for name, count in images.items()]
 
 
 def _check_shapes(members: list[_Member], result: Dataset) -> None:

@@ -12,7 +12,7 @@ from samcli.labels.class_names import SPLITS
 
 
 @dataclass(frozen=True)
-class Group:
+class ImageGroup:
     """Images that stay together."""
 
     name: str
@@ -61,7 +61,7 @@ def parse_pattern(text: str) -> re.Pattern[str]:
     return pattern
 
 
-def split_groups(groups: Sequence[Group], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+def split_groups(groups: Sequence[ImageGroup], shares: Mapping[str, float], seed: int) -> dict[str, str]:
     """Group name -> split. The same groups, shares and seed give the same, in whatever order they come.
 
     The rarest class is spread first, each group to the split that still wants most of it (iterative
@@ -78,7 +78,7 @@ def split_groups(groups: Sequence[Group], shares: Mapping[str, float], seed: int
     ordered = sorted(groups, key=lambda group: (-group.images, _rank(group.name, seed)))
     wanted = _Wanted(ordered, shares)
     placed: dict[str, str] = {}
-    by_class: dict[int, list[Group]] = {}
+    by_class: dict[int, list[ImageGroup]] = {}
     for group in ordered:
         for class_id in group.classes:
             by_class.setdefault(class_id, []).append(group)
@@ -104,7 +104,7 @@ def _rank(name: str, seed: int) -> bytes:
 class _Wanted:
     """How many images, and images of each class, each split still wants."""
 
-    def __init__(self, groups: Collection[Group], shares: Mapping[str, float]) -> None:
+    def __init__(self, groups: Collection[ImageGroup], shares: Mapping[str, float]) -> None:
         total = sum(group.images for group in groups)
         classes: dict[int, int] = {}
         for group in groups:
@@ -113,7 +113,7 @@ class _Wanted:
         self.images = {split: share * total for split, share in shares.items()}
         self.classes = {split: {c: share * n for c, n in classes.items()} for split, share in shares.items()}
 
-    def take(self, group: Group, class_id: int | None) -> str:
+    def take(self, group: ImageGroup, class_id: int | None) -> str:
         """Give a group to the split that wants most of the class, then most images."""
 
         def want(split: str) -> tuple[float, float]:
@@ -128,7 +128,9 @@ class _Wanted:
         return split
 
 
-def _fill_empty(placed: dict[str, str], ordered: Sequence[Group], shares: Mapping[str, float]) -> dict[str, str]:
+def _fill_empty(
+    placed: dict[str, str], ordered: Sequence[ImageGroup], shares: Mapping[str, float]
+) -> dict[str, str]:
     """Give each empty split the smallest group of the split that has most of them."""
     for split in shares:
         members = {name: [g for g in ordered if placed[g.name] == name] for name in shares}

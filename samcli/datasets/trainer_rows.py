@@ -30,7 +30,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RowKind:
     """A kind of problem. An error: the trainer goes on without the image, or does not begin at all."""
 
     severity: Literal["error", "warning"]
@@ -38,25 +38,25 @@ class Kind:
 
 
 ROW_KINDS = {
-    "unreadable": Kind("error", "the label file cannot be read, or is not UTF-8 text"),
-    "not-a-number": Kind("error", "a value is no number"),
-    "not-finite": Kind("error", "a value is nan or infinite"),
-    "mixed-rows": Kind("error", "boxes (5 values) in a file of polygons; --fix makes them polygons of 4 points"),
-    "odd-coordinates": Kind("error", "a polygon with an x too many, or a score at its end"),
-    "wrong-count": Kind(
+    "unreadable": RowKind("error", "the label file cannot be read, or is not UTF-8 text"),
+    "not-a-number": RowKind("error", "a value is no number"),
+    "not-finite": RowKind("error", "a value is nan or infinite"),
+    "mixed-rows": RowKind("error", "boxes (5 values) in a file of polygons; --fix makes them polygons of 4 points"),
+    "odd-coordinates": RowKind("error", "a polygon with an x too many, or a score at its end"),
+    "wrong-count": RowKind(
         "error", "a row of other than 5 values in a file of boxes, or of a class alone, which --fix removes"
     ),
-    "class-invalid": Kind("error", "a class id that is negative or no whole number"),
-    "class-unknown": Kind("error", "a class id beyond the names in data.yaml"),
-    "out-of-range": Kind("error", "a box, or a polygon's box, more than 1% out of 0..1: pixels, not shares?"),
-    "negative-size": Kind("error", "a box of negative width or height"),
-    "over-the-edge": Kind(
+    "class-invalid": RowKind("error", "a class id that is negative or no whole number"),
+    "class-unknown": RowKind("error", "a class id beyond the names in data.yaml"),
+    "out-of-range": RowKind("error", "a box, or a polygon's box, more than 1% out of 0..1: pixels, not shares?"),
+    "negative-size": RowKind("error", "a box of negative width or height"),
+    "over-the-edge": RowKind(
         "warning", "reaches out of the image; the trainer takes it. --fix cuts what is within 1%"
     ),
-    "too-few-points": Kind("warning", "a polygon of one point; --fix removes it"),
-    "no-area": Kind("warning", "width or height is 0; --fix removes it"),
-    "sliver": Kind("warning", "a polygon of almost no area (--min-area)"),
-    "duplicate-row": Kind("warning", "the same row again; the trainer takes one, --fix too"),
+    "too-few-points": RowKind("warning", "a polygon of one point; --fix removes it"),
+    "no-area": RowKind("warning", "width or height is 0; --fix removes it"),
+    "sliver": RowKind("warning", "a polygon of almost no area (--min-area)"),
+    "duplicate-row": RowKind("warning", "the same row again; the trainer takes one, --fix too"),
 }
 """What can be wrong with a row or a whole label file, the worst first."""
 

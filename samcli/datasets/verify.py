@@ -19,7 +19,7 @@ from typing import Any
 from samcli.config import VerifyOptions
 from samcli.datasets.data_yaml import DataYaml, read_data_yaml
 from samcli.datasets.trainer_images import LEAST_SIDE, judge_image
-from samcli.datasets.trainer_rows import ROW_KINDS, Judgement, Kind, Problem, judge, mend
+from samcli.datasets.trainer_rows import ROW_KINDS, Judgement, Problem, RowKind, judge, mend
 from samcli.errors import UsageError, nearest, one_line
 from samcli.files import write_atomic
 from samcli.images import SUFFIXES
@@ -27,8 +27,8 @@ from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, find_names_file
 from samcli.labels.formats import FORMATS
 from samcli.output.layout import RUN_FOLDER, Layout, images_of, locked, stem_of
 from samcli.output.manifest import Product
+from samcli.output.own_files import read_own
 from samcli.output.placing import find_withheld
-from samcli.output.reading import read_own
 from samcli.output.records import LARGEST, read_areas
 from samcli.output.run_folder import RunFolder
 
@@ -54,28 +54,28 @@ _TRAINER_SUFFIXES = frozenset(
 )
 
 KINDS = {
-    "data-yaml": Kind("error", "data.yaml is not as a trainer needs it"),
-    "path-missing": Kind("error", "a folder that data.yaml names does not exist"),
-    "no-labels": Kind("error", "no image has a label file"),
-    "image-damaged": Kind("error", "an image that cannot be decoded: a trainer goes on without it, or ends"),
-    "image-too-small": Kind(
+    "data-yaml": RowKind("error", "data.yaml is not as a trainer needs it"),
+    "path-missing": RowKind("error", "a folder that data.yaml names does not exist"),
+    "no-labels": RowKind("error", "no image has a label file"),
+    "image-damaged": RowKind("error", "an image that cannot be decoded: a trainer goes on without it, or ends"),
+    "image-too-small": RowKind(
         "error", f"an image with a side below {LEAST_SIDE} pixels: a trainer goes on without it"
     ),
-    "image-format": Kind("error", "an image of a format that a trainer does not take, whatever its name"),
+    "image-format": RowKind("error", "an image of a format that a trainer does not take, whatever its name"),
     **ROW_KINDS,
-    "mixed-data": Kind(
+    "mixed-data": RowKind(
         "error", "some files hold boxes and others polygons: no training for segmentation, and boxes only else"
     ),
-    "no-objects": Kind("warning", "all label files are empty"),
-    "shared-label": Kind("warning", "two images of one name share a label file"),
-    "label-without-image": Kind("warning", "no image has this label: a trainer does not look at it"),
-    "image-without-label": Kind("warning", "no label file: a trainer takes it for background"),
-    "image-incomplete": Kind(
+    "no-objects": RowKind("warning", "all label files are empty"),
+    "shared-label": RowKind("warning", "two images of one name share a label file"),
+    "label-without-image": RowKind("warning", "no image has this label: a trainer does not look at it"),
+    "image-without-label": RowKind("warning", "no label file: a trainer takes it for background"),
+    "image-incomplete": RowKind(
         "warning", "objects in it have no label: its label file is kept aside, and samcli dataset leaves it out"
     ),
-    "image-excluded": Kind("warning", "a person excluded it: samcli dataset leaves it out"),
-    "image-rewritten": Kind("warning", "a JPEG file that a trainer rewrites: bytes follow the end of its data"),
-    "box-far-larger": Kind("warning", "the mask fills little of the box that prompted it (--min-fill)"),
+    "image-excluded": RowKind("warning", "a person excluded it: samcli dataset leaves it out"),
+    "image-rewritten": RowKind("warning", "a JPEG file that a trainer rewrites: bytes follow the end of its data"),
+    "box-far-larger": RowKind("warning", "the mask fills little of the box that prompted it (--min-fill)"),
 }
 """Every kind of finding, the worst first."""
 

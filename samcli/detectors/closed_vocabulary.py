@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.detectors.base import DetectorSettings
-from samcli.detectors.pretrained import Answer, Pretrained, PretrainedDetector
+from samcli.detectors.transformers_models import Answer, Pretrained, PretrainedDetector
 from samcli.types import Image
 
 _NO_CLASS = ("n/a", "")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from samcli.detectors.base import DetectorSettings
 from samcli.detectors.low_res_masks import bilinear_masks
-from samcli.detectors.pretrained import Answer, Pretrained, PretrainedDetector
+from samcli.detectors.transformers_models import Answer, Pretrained, PretrainedDetector
 from samcli.errors import UsageError
 from samcli.labels.vocabulary import Vocabulary
 from samcli.types import Image, Size

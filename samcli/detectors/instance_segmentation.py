@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from samcli.detectors.base import DetectorSettings
 from samcli.detectors.closed_vocabulary import ModelClasses
 from samcli.detectors.low_res_masks import bilinear_masks, nearest_masks
-from samcli.detectors.pretrained import Answer, Pretrained, PretrainedDetector
+from samcli.detectors.transformers_models import Answer, Pretrained, PretrainedDetector
 from samcli.masks import Mask
 from samcli.types import Image, Size
 

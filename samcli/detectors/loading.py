@@ -137,14 +137,14 @@ def _refuse_masks(folder: ModelFolder, settings: DetectorSettings) -> None:
 
 def _closed(folder: ModelFolder, settings: DetectorSettings) -> Detector:
     from samcli.detectors.closed_vocabulary import ClosedDetector
-    from samcli.detectors.pretrained import Pretrained
+    from samcli.detectors.transformers_models import Pretrained
 
     return ClosedDetector(Pretrained.load(folder, "AutoModelForObjectDetection", settings.device), settings)
 
 
 def _segmenter(folder: ModelFolder, settings: DetectorSettings) -> Detector:
     from samcli.detectors.instance_segmentation import InstanceSegmenter
-    from samcli.detectors.pretrained import Pretrained
+    from samcli.detectors.transformers_models import Pretrained
 
     return InstanceSegmenter(Pretrained.load(folder, folder.architecture, settings.device), settings)
 
@@ -153,7 +153,7 @@ def _open(adapter: str, class_name: str = _ZERO_SHOT, processor: str = "AutoProc
     """`adapter`: module and class of a detector that reads text; `class_name`, `processor`: in the library."""
 
     def load(folder: ModelFolder, settings: DetectorSettings) -> Detector:
-        from samcli.detectors.pretrained import Pretrained
+        from samcli.detectors.transformers_models import Pretrained
 
         module, _, name = adapter.partition(":")
         kind = getattr(importlib.import_module(f"samcli.detectors.{module}"), name)

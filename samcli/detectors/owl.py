@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from samcli.detectors.base import DetectorSettings
-from samcli.detectors.pretrained import Answer, Pretrained, PretrainedDetector
+from samcli.detectors.transformers_models import Answer, Pretrained, PretrainedDetector
 from samcli.errors import UsageError
 from samcli.labels.vocabulary import Vocabulary
 from samcli.types import Image

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from samcli.config import EvalOptions
 from samcli.errors import ImageError, NothingMatchedError, UsageError
-from samcli.evaluation.ground_truth import LabelledObject, LabelSet, match_keys
+from samcli.evaluation.ground_truth import EvaluatedLabels, EvaluatedObject, match_keys
 from samcli.evaluation.metrics import (
-    Kind,
+    IouType,
     average_precision,
     boundary_iou,
     iou_matrix,
@@ -131,8 +131,8 @@ class EvaluatedImage:
 
     key: str
     image_size: Size
-    truth: Sequence[LabelledObject]
-    predicted: Sequence[LabelledObject]
+    truth: Sequence[EvaluatedObject]
+    predicted: Sequence[EvaluatedObject]
 
 
 @dataclass
@@ -144,7 +144,7 @@ class Evaluation:
     classes_matched_by: str
     matched_by: str
     """score or iou."""
-    kinds: dict[Kind, KindScores] = field(default_factory=dict)
+    kinds: dict[IouType, KindScores] = field(default_factory=dict)
     images: list[EvaluatedImage] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     """Images that could not be evaluated, and why."""
@@ -154,7 +154,7 @@ class Evaluation:
     image_root: Path | None = None
 
     @property
-    def main(self) -> Kind:
+    def main(self) -> IouType:
         """The kind that the worst images go by."""
         return "mask" if "mask" in self.kinds else "box"
 
@@ -185,8 +185,8 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: LabelSet,
-    truth: LabelSet,
+    predictions: EvaluatedLabels,
+    truth: EvaluatedLabels,
     options: EvalOptions,
     *,
     images: Path | None = None,
@@ -207,8 +207,8 @@ def evaluate(
 
 
 def pair_objects(
-    predictions: LabelSet,
-    truth: LabelSet,
+    predictions: EvaluatedLabels,
+    truth: EvaluatedLabels,
     options: EvalOptions,
     *,
     images: Path | None = None,
@@ -238,7 +238,7 @@ def pair_objects(
 
 
 def _pairs(
-    predictions: LabelSet, truth: LabelSet, images: Path | None, notes: list[str]
+    predictions: EvaluatedLabels, truth: EvaluatedLabels, images: Path | None, notes: list[str]
 ) -> list[tuple[str, str | None, str]]:
     """(key, key in the predictions, key in the truth) of the images to evaluate."""
     known, true = list(predictions.keys()), list(truth.keys())
@@ -267,7 +267,7 @@ def _pairs(
     return [(key, predicted.get(key), truths[key]) for key in keys if key in truths]
 
 
-def _size(key: str, *sides: tuple[LabelSet, str | None], image_root: Path | None) -> Size:
+def _size(key: str, *sides: tuple[EvaluatedLabels, str | None], image_root: Path | None) -> Size:
     """The image's own, from its header, or else what either side states."""
     if image_root is not None and (image_root / key).is_file():
         return probe_image(ImageRef(image_root, key), _MAX_PIXELS).image_size
@@ -305,13 +305,13 @@ class _Classes:
         """Predictions of these classes are left out."""
         self._dropped = ids
 
-    def truth(self, objects: Sequence[LabelledObject]) -> list[LabelledObject]:
+    def truth(self, objects: Sequence[EvaluatedObject]) -> list[EvaluatedObject]:
         """With shared class ids."""
         return [
             replace(one, class_id=self._shared(one.class_id, self._truth.get(one.class_id), 1)) for one in objects
         ]
 
-    def predictions(self, objects: Sequence[LabelledObject]) -> list[LabelledObject]:
+    def predictions(self, objects: Sequence[EvaluatedObject]) -> list[EvaluatedObject]:
         """With shared class ids, without those of dropped classes."""
         return [
             replace(one, class_id=self._shared(one.class_id, self._predicted.get(one.class_id), 0))
@@ -358,7 +358,7 @@ class _Classes:
 
 
 def _make_classes(
-    predictions: LabelSet, truth: LabelSet, options: EvalOptions, class_map: ClassMap | None
+    predictions: EvaluatedLabels, truth: EvaluatedLabels, options: EvalOptions, class_map: ClassMap | None
 ) -> _Classes:
     if options.class_agnostic:
         return _Classes("nothing", None, None)
@@ -381,7 +381,9 @@ def _make_classes(
     return classes
 
 
-def _numbers(predictions: LabelSet, truth: LabelSet) -> tuple[tuple[Mapping[int, int], Mapping[int, int]], str]:
+def _numbers(
+    predictions: EvaluatedLabels, truth: EvaluatedLabels
+) -> tuple[tuple[Mapping[int, int], Mapping[int, int]], str]:
     """By which numbers classes without names on one side are the same, and how to say so.
 
     COCO numbers categories as it likes, other labels count classes from 0: then the order of category ids counts.
@@ -411,7 +413,7 @@ def _matched_by(found: Evaluation, options: EvalOptions) -> str:
     return "score" if scored == len(predicted) else "iou"
 
 
-def kinds_of(found: Evaluation) -> list[Kind]:
+def kinds_of(found: Evaluation) -> list[IouType]:
     """Masks and boxes, or boxes alone where one side knows no more."""
     for side, objects in (
         ("truth has", [one for image in found.images for one in image.truth]),
@@ -452,7 +454,7 @@ class _Sums:
             self.iou += event.iou
             self.boundary += event.boundary
 
-    def scores(self, kind: Kind, ap: Sequence[float | None] = (None, None, None)) -> Scores:
+    def scores(self, kind: IouType, ap: Sequence[float | None] = (None, None, None)) -> Scores:
         at = {
             threshold: AtThreshold(*(self.counts[threshold, what] for what in ("tp", "fp", "fn")))
             for threshold in THRESHOLDS
@@ -472,7 +474,7 @@ class _Sums:
         )
 
 
-def _kind_scores(found: Evaluation, kind: Kind) -> KindScores:
+def _kind_scores(found: Evaluation, kind: IouType) -> KindScores:
     overall, ious = _Sums(), []
     by_class: dict[int, _Sums] = defaultdict(_Sums)
     by_size: dict[str, _Sums] = defaultdict(_Sums)
@@ -497,7 +499,7 @@ def _kind_scores(found: Evaluation, kind: Kind) -> KindScores:
 
 
 def plain_scores(
-    images: Sequence[EvaluatedImage], kind: Kind, *, by_score: bool
+    images: Sequence[EvaluatedImage], kind: IouType, *, by_score: bool
 ) -> tuple[Scores, dict[int, Scores]]:
     """Figures of all objects, and by class id, without those that take long: boundary IoU and AP."""
     overall, by_class = _Sums(), defaultdict[int, _Sums](_Sums)
@@ -508,7 +510,7 @@ def plain_scores(
     return overall.scores("box"), {class_id: sums.scores("box") for class_id, sums in by_class.items()}
 
 
-def _events(image: EvaluatedImage, kind: Kind, *, by_score: bool, boundaries: bool = True) -> Iterator[_Event]:
+def _events(image: EvaluatedImage, kind: IouType, *, by_score: bool, boundaries: bool = True) -> Iterator[_Event]:
     """What the objects of an image turn out to be; each class is looked at alone."""
     for class_id in sorted({one.class_id for one in (*image.truth, *image.predicted)}):
         truth = [one for one in image.truth if one.class_id == class_id]

@@ -1,6 +1,6 @@
 """Labels as they are evaluated: a run's records, or labels of any format that is read, and how they are paired up.
 
-The one interface is `LabelSet`: which images it speaks of, how large they are, and what is in each.
+The one interface is `EvaluatedLabels`: which images it speaks of, how large they are, and what is in each.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from samcli.labels.class_names import read_names
 from samcli.labels.formats.reading import Labels, another_size, detect_format, read_labels
 from samcli.labels.formats.sources import Source
 from samcli.labels.image_names import matching_keys
-from samcli.labels.objects import LabelledObject as ReadObject
-from samcli.labels.objects import Omissions, gather, lines_of
+from samcli.labels.objects import LabelledObject, Omissions, gather, lines_of
 from samcli.masks import Mask
 from samcli.output.layout import stem_of
 from samcli.output.manifest import Product
@@ -30,7 +29,7 @@ XYXY = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class LabelledObject:
+class EvaluatedObject:
     """One object that somebody or something has labelled, xyxy in pixels of the original, upright image."""
 
     class_id: int
@@ -44,7 +43,7 @@ class LabelledObject:
     """In pixels, where the labels state it: COCO's classes of size go by it."""
 
 
-class LabelSet(Protocol):
+class EvaluatedLabels(Protocol):
     """Labels of many images."""
 
     @property
@@ -75,7 +74,7 @@ class LabelSet(Protocol):
         """(height, width), if it knows."""
         ...
 
-    def objects(self, key: str, image_size: Size) -> list[LabelledObject]:
+    def objects(self, key: str, image_size: Size) -> list[EvaluatedObject]:
         """What is in an image.
 
         Raises:
@@ -84,7 +83,7 @@ class LabelSet(Protocol):
         ...
 
 
-def open_labels(path: Path, names: Path | None = None) -> LabelSet:
+def open_labels(path: Path, names: Path | None = None) -> EvaluatedLabels:
     """Labels from a run's output folder, or of any format that is read.
 
     `names`: a file of class names (`names:` in YAML, or a name a line), where the labels say none.
@@ -123,7 +122,7 @@ class RunLabels:
     def image_size(self, key: str) -> Size | None:
         return self._record(key).image_size if self._done[key] else None
 
-    def objects(self, key: str, image_size: Size) -> list[LabelledObject]:
+    def objects(self, key: str, image_size: Size) -> list[EvaluatedObject]:
         if not self._done[key]:
             return []
         record = self._record(key)
@@ -135,11 +134,11 @@ class RunLabels:
         return self._annotation(key)
 
 
-def object_of(instance: Instance) -> LabelledObject:
+def object_of(instance: Instance) -> EvaluatedObject:
     """What a run has found, as it is evaluated: the mask's own box, the detector's score or else SAM's."""
     quality = instance.quality
     score = quality.detector_score if quality.detector_score is not None else quality.predicted_iou
-    return LabelledObject(instance.class_id, _box_of(instance.mask), instance.mask, score)
+    return EvaluatedObject(instance.class_id, _box_of(instance.mask), instance.mask, score)
 
 
 def _box_of(mask: Mask) -> XYXY:
@@ -175,7 +174,7 @@ class FileLabels:
     def image_size(self, key: str) -> Size | None:
         return self._labels.stated_size(self._image(key))
 
-    def objects(self, key: str, image_size: Size) -> list[LabelledObject]:
+    def objects(self, key: str, image_size: Size) -> list[EvaluatedObject]:
         image = self._labels.checked(self._image(key), image_size)
         found, undrawn = gather(
             ((one.where, one) for one in image.objects), lambda one: _of_object(one, image_size)
@@ -187,11 +186,11 @@ class FileLabels:
         return list(found)
 
 
-def _of_object(one: ReadObject, image_size: Size) -> LabelledObject:
+def _of_object(one: LabelledObject, image_size: Size) -> EvaluatedObject:
     """As it is evaluated. Of what is only a box no mask is made up."""
     mask = None if one.shape.is_box else one.shape.mask(image_size)
     box = one.stated_box or (one.shape.box(image_size) if mask is None else _box_of(mask))
-    return LabelledObject(
+    return EvaluatedObject(
         one.class_id, box or (0, 0, 0, 0), mask, one.quality.detector_score, one.crowd, one.stated_area
     )
 

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.evaluation.ground_truth import XYXY, LabelledObject
+from samcli.evaluation.ground_truth import XYXY, EvaluatedObject
 from samcli.masks import Mask
 from samcli.types import Size
 
-Kind = Literal["mask", "box"]
+IouType = Literal["mask", "box"]
 
 DILATION_RATIO = 0.02
 """Width of a boundary as a share of the image's diagonal: that of Cheng et al. for COCO."""
@@ -55,7 +55,7 @@ def _boundary(pixels: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
 
 
 def iou_matrix(
-    predicted: Sequence[LabelledObject], truth: Sequence[LabelledObject], kind: Kind
+    predicted: Sequence[EvaluatedObject], truth: Sequence[EvaluatedObject], kind: IouType
 ) -> NDArray[np.float64]:
     """(P, T) IoU of masks or boxes; with a crowd: the share of the prediction that lies in it."""
     from pycocotools import mask as coco
@@ -67,13 +67,13 @@ def iou_matrix(
     return np.asarray(ious, np.float64).reshape(len(predicted), len(truth))
 
 
-def _coco_shapes(objects: Sequence[LabelledObject], kind: Kind) -> Any:
+def _coco_shapes(objects: Sequence[EvaluatedObject], kind: IouType) -> Any:
     if kind == "box":
         return np.array([xywh(one.box) for one in objects], np.float64)
     return [mask_of(one).to_coco() for one in objects]
 
 
-def mask_of(one: LabelledObject) -> Mask:
+def mask_of(one: EvaluatedObject) -> Mask:
     """The mask of an object that must have one."""
     if one.mask is None:
         raise ValueError("an object has only a box; its mask was asked for")
@@ -85,19 +85,19 @@ def xywh(box: XYXY) -> list[float]:
     return [box[0], box[1], box[2] - box[0], box[3] - box[1]]
 
 
-def truth_area(one: LabelledObject) -> float:
+def truth_area(one: EvaluatedObject) -> float:
     """In pixels, as COCO's classes of size go: as stated, else of the mask, else of the box."""
     if one.stated_area is not None:
         return one.stated_area
     return float(one.mask.area) if one.mask is not None else _box_area(one)
 
 
-def predicted_area(one: LabelledObject, kind: Kind) -> float:
+def predicted_area(one: EvaluatedObject, kind: IouType) -> float:
     """In pixels: of the mask or the box, whichever is being looked at."""
     return float(mask_of(one).area) if kind == "mask" else _box_area(one)
 
 
-def _box_area(one: LabelledObject) -> float:
+def _box_area(one: EvaluatedObject) -> float:
     return (one.box[2] - one.box[0]) * (one.box[3] - one.box[1])
 
 
@@ -174,11 +174,11 @@ class AveragePrecision:
     """IoU threshold -> precision (101,) at recall 0, .01 ... 1, mean over classes; nan where nothing is to find."""
 
 
-LabelledImage = tuple[Size, Sequence[LabelledObject], Sequence[LabelledObject]]
+LabelledImage = tuple[Size, Sequence[EvaluatedObject], Sequence[EvaluatedObject]]
 """Size, truth and predictions of an image."""
 
 
-def average_precision(images: Iterable[LabelledImage], class_ids: Sequence[int], kind: Kind) -> AveragePrecision:
+def average_precision(images: Iterable[LabelledImage], class_ids: Sequence[int], kind: IouType) -> AveragePrecision:
     """COCO's average precision, by pycocotools itself: at most 100 predictions an image and class."""
     from pycocotools.cocoeval import COCOeval
 
@@ -204,7 +204,7 @@ def average_precision(images: Iterable[LabelledImage], class_ids: Sequence[int],
 
 
 def _coco_data_sets(
-    images: Iterable[LabelledImage], class_ids: Sequence[int], kind: Kind
+    images: Iterable[LabelledImage], class_ids: Sequence[int], kind: IouType
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     headers: list[dict[str, Any]] = []
     truths: list[dict[str, Any]] = []
@@ -223,7 +223,7 @@ def _coco_data_sets(
     )
 
 
-def _annotation(one: LabelledObject, image: int, kind: Kind, area: float) -> dict[str, Any]:
+def _annotation(one: EvaluatedObject, image: int, kind: IouType, area: float) -> dict[str, Any]:
     shape = {"segmentation": mask_of(one).to_coco()} if kind == "mask" else {}
     return {
         "image_id": image,

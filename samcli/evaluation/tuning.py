@@ -22,8 +22,8 @@ from samcli.detectors.base import Detector
 from samcli.detectors.loading import detector_name
 from samcli.errors import ImageError, UsageError
 from samcli.evaluation.evaluate import EvaluatedImage, Evaluation, Scores, kinds_of, pair_objects, plain_scores
-from samcli.evaluation.ground_truth import LabelledObject, LabelSet, match_keys, object_of
-from samcli.evaluation.metrics import Kind, mask_of
+from samcli.evaluation.ground_truth import EvaluatedLabels, EvaluatedObject, match_keys, object_of
+from samcli.evaluation.metrics import IouType, mask_of
 from samcli.files import check_writable, write_atomic
 from samcli.images import find_images, read_image
 from samcli.jobs.auto_annotate import BoxAnnotator, SamMasks, open_detector, open_vocabulary
@@ -99,7 +99,7 @@ class Tuning:
     polygons: list[PolygonTrial]
     recipe: dict[str, Any]
     """The best options for auto-annotate, by name."""
-    kind: Kind = "mask"
+    kind: IouType = "mask"
     left_out: dict[str, str] = field(default_factory=dict)
     """Images that could not be read, and why."""
     notes: list[str] = field(default_factory=list)
@@ -148,7 +148,7 @@ class Tuning:
         }
 
 
-def tune(images: Path, truth: LabelSet, options: TuneOptions, watch: Watch = lambda count: None) -> Tuning:
+def tune(images: Path, truth: EvaluatedLabels, options: TuneOptions, watch: Watch = lambda count: None) -> Tuning:
     """Try all combinations on the images that the truth speaks of; `watch` is told how many images are done.
 
     Raises:
@@ -244,7 +244,7 @@ def _tried(setting: AutoAnnotateOptions) -> dict[str, Any]:
     return {name: values[name] for name in TRIED}
 
 
-def _labelled(images: Path, truth: LabelSet) -> tuple[list[ImageRef], list[str]]:
+def _labelled(images: Path, truth: EvaluatedLabels) -> tuple[list[ImageRef], list[str]]:
     """The images that the truth speaks of."""
     if not images.exists():
         raise UsageError(f"{images} does not exist; expected a folder of images")
@@ -261,7 +261,7 @@ def _labelled(images: Path, truth: LabelSet) -> tuple[list[ImageRef], list[str]]
 
 
 class _FoundLabels:
-    """What one way of prompting SAM has given: a `LabelSet`."""
+    """What one way of prompting SAM has given: a `EvaluatedLabels`."""
 
     image_root = None
     file_ids: Mapping[int, int] = {}
@@ -280,7 +280,7 @@ class _FoundLabels:
     def image_size(self, key: str) -> Size:
         return self._annotations[key].image_size
 
-    def objects(self, key: str, image_size: Size) -> list[LabelledObject]:
+    def objects(self, key: str, image_size: Size) -> list[EvaluatedObject]:
         return [object_of(instance) for instance in self._annotations[key].instances]
 
 
@@ -349,7 +349,7 @@ def _surer(images: Sequence[EvaluatedImage], conf: float) -> list[EvaluatedImage
     ]
 
 
-def _score(images: Sequence[EvaluatedImage], kind: Kind, objective: str) -> tuple[float, Scores]:
+def _score(images: Sequence[EvaluatedImage], kind: IouType, objective: str) -> tuple[float, Scores]:
     overall, by_class = plain_scores(images, kind, by_score=True)
     if objective == "f1":
         return next(iter(overall.at.values())).f1 or 0.0, overall
@@ -367,7 +367,7 @@ def _rank(trial: Trial) -> tuple[float, ...]:
 
 
 def _try_polygons(
-    images: Sequence[EvaluatedImage], options: AutoAnnotateOptions, kind: Kind, objective: str
+    images: Sequence[EvaluatedImage], options: AutoAnnotateOptions, kind: IouType, objective: str
 ) -> PolygonTrial:
     """The masks replaced by what a trainer draws of their polygons."""
     shapes = polygon_options(options.labels)

@@ -31,7 +31,7 @@ from samcli.jobs.segmenting import (
     to_instance,
     without_duplicates,
 )
-from samcli.jobs.worker import Finding, StageClock, Worker
+from samcli.jobs.worker import AnnotatedImage, StageClock, Worker
 from samcli.labels.class_map import ClassMap
 from samcli.labels.vocabulary import Vocabulary, read_vocabulary
 from samcli.masks import box_iou
@@ -47,7 +47,7 @@ _ON_PROMPTING = tuple(entry.name for entry in fields(BoxPromptOptions))
 
 
 @dataclass(frozen=True)
-class AutoAnnotate(Job[Finding]):
+class AutoAnnotate(Job[AnnotatedImage]):
     """A folder of images, a detector and SAM (or only the detector) in; labels, records and a journal out."""
 
     options: AutoAnnotateOptions
@@ -106,7 +106,7 @@ class AutoAnnotate(Job[Finding]):
         """Detector and SAM on one device."""
         options, clock = self.options, StageClock()
         notes: Callable[[], list[str]] = list
-        segmenter: Segmenter = DetectorMasks()
+        segmenter: BoxSegmenter = DetectorMasks()
         if self._with_sam:
             engine = load_engine(plan, models, options)
             encoder = open_encoder(engine, options.store.embeddings, clock)
@@ -171,7 +171,7 @@ def open_detector(
     return AgnosticDetector(detector, options.detector.iou) if options.detector.agnostic_nms else detector
 
 
-class Segmenter(Protocol):
+class BoxSegmenter(Protocol):
     """Gives what a detector has found its masks."""
 
     def segment(self, images: Sequence[Image], found: Sequence[Detections]) -> list[list[Instance]]:
@@ -189,7 +189,7 @@ class SamMasks:
         self._clock = clock
 
     def segment(self, images: Sequence[Image], found: Sequence[Detections]) -> list[list[Instance]]:
-        """See Segmenter. Images without detections never see the encoder."""
+        """See BoxSegmenter. Images without detections never see the encoder."""
         with_objects = [index for index, detections in enumerate(found) if len(detections)]
         encoded = self._encoder.encode([images[index] for index in with_objects]) if with_objects else []
         embeddings = dict(zip(with_objects, encoded, strict=True))
@@ -223,7 +223,7 @@ class DetectorMasks:
     """The masks that the detector itself has made (`--sam none`)."""
 
     def segment(self, images: Sequence[Image], found: Sequence[Detections]) -> list[list[Instance]]:
-        """See Segmenter."""
+        """See BoxSegmenter."""
         return [self._instances(detections) for detections in found]
 
     def _instances(self, detections: Detections) -> list[Instance]:
@@ -247,7 +247,7 @@ class BoxAnnotator:
     def __init__(
         self,
         detector: Detector,
-        segmenter: Segmenter,
+        segmenter: BoxSegmenter,
         options: AutoAnnotateOptions,
         clock: StageClock,
         *,
@@ -264,16 +264,18 @@ class BoxAnnotator:
         """The detector's classes."""
         return self._detector.names
 
-    def annotate(self, images: Sequence[Image]) -> list[Finding]:
+    def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
         """The annotation of each image."""
         with self._clock.measure("detect"):
             found = self._detector.detect(images)
         return self.label(images, found)
 
-    def label(self, images: Sequence[Image], found: Sequence[Detections]) -> list[Finding]:
+    def label(self, images: Sequence[Image], found: Sequence[Detections]) -> list[AnnotatedImage]:
         """The annotation of each image, given what the detector has found."""
         instances = self._segmenter.segment(images, found)
-        return [Finding(self._annotation(image, those)) for image, those in zip(images, instances, strict=True)]
+        return [
+            AnnotatedImage(self._annotation(image, those)) for image, those in zip(images, instances, strict=True)
+        ]
 
     def _annotation(self, image: Image, instances: Sequence[Instance]) -> Annotation:
         """Without what is not worth a label. A mask that is dropped takes its own class with it."""

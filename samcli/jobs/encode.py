@@ -15,7 +15,7 @@ from samcli.jobs.plan import Plan
 from samcli.jobs.segmenting import check_prompted, load_engine
 from samcli.jobs.worker import BaseWorker
 from samcli.output.embeddings import NPY_SUFFIX, SUFFIX, stored_tensors, write_embedding, write_npy
-from samcli.output.layout import Labels
+from samcli.output.layout import LabelFiles
 from samcli.output.manifest import Product
 from samcli.output.records import write_record
 from samcli.types import Annotation, Embedding, Image, ImageRef, Outcome, Status
@@ -63,7 +63,7 @@ class Encode(Job[Embedding]):
 class EncodeWorker(BaseWorker[Embedding]):
     """The image encoder, and the files of its embeddings."""
 
-    def __init__(self, engine: Engine, labels: Labels, options: EncodeOptions) -> None:
+    def __init__(self, engine: Engine, labels: LabelFiles, options: EncodeOptions) -> None:
         super().__init__(options.input, on_cpu=engine.device.type == "cpu")
         self._engine = engine
         self._labels = labels

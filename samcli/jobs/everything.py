@@ -20,7 +20,7 @@ from samcli.files import read_array, sha256_of
 from samcli.jobs.base import Job, Models
 from samcli.jobs.plan import Plan
 from samcli.jobs.segmenting import Encoder, check_family, find_fastsam, load_engine, open_encoder, refuse
-from samcli.jobs.worker import Annotator, Finding, SizeOf, StageClock, Worker, no_size
+from samcli.jobs.worker import AnnotatedImage, Annotator, SizeOf, StageClock, Worker, no_size
 from samcli.masks import Mask, box_iou
 from samcli.output.embeddings import store_facts
 from samcli.sam.edges import edge_map
@@ -47,7 +47,7 @@ _OF_THE_GRID = ("points_per_side", "crop_n_points_downscale_factor")
 
 
 @dataclass(frozen=True)
-class Everything(Job[Finding]):
+class Everything(Job[AnnotatedImage]):
     """A folder of images in; masks in amg.py's layout, or any other, out."""
 
     options: EverythingOptions
@@ -146,19 +146,19 @@ class GridAnnotator:
         self._edges = edges
         self.on_cpu = engine.device.type == "cpu"
 
-    def annotate(self, images: Sequence[Image]) -> list[Finding]:
+    def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
         """The annotation of each image, and its edges if they are asked for."""
         embeddings = self._encoder.encode(images)
         return [self._find(image, embedding) for image, embedding in zip(images, embeddings, strict=True)]
 
-    def _find(self, image: Image, embedding: Embedding) -> Finding:
+    def _find(self, image: Image, embedding: Embedding) -> AnnotatedImage:
         def encoded(_: Sequence[Image]) -> list[Embedding]:
             return [embedding]
 
         with self._clock.measure("segment"):
             instances = everything(self._engine, image, self._options, grids=self._grids, encode=encoded)
             edges = edge_map(self._engine, image, encoded) if self._edges else None
-        return Finding(Annotation(image.ref.key, image.image_size, tuple(instances)), edges=edges)
+        return AnnotatedImage(Annotation(image.ref.key, image.image_size, tuple(instances)), edges=edges)
 
 
 class FastSamAnnotator:
@@ -175,12 +175,12 @@ class FastSamAnnotator:
         """FastSAM's one class."""
         return self._fastsam.names
 
-    def annotate(self, images: Sequence[Image]) -> list[Finding]:
+    def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
         """The annotation of each image, best objects first."""
         with self._clock.measure("segment"):
             found = self._fastsam.find(images)
         return [
-            Finding(Annotation(image.ref.key, image.image_size, self._instances(detections)))
+            AnnotatedImage(Annotation(image.ref.key, image.image_size, self._instances(detections)))
             for image, detections in zip(images, found, strict=True)
         ]
 

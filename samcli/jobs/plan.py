@@ -22,8 +22,8 @@ from samcli.errors import ImageError, UsageError
 from samcli.images import Probe, find_images, probe_image
 from samcli.jobs.base import Job, Models
 from samcli.labels.formats import check_formats
-from samcli.output.journal import Entry, read_journal
-from samcli.output.layout import Labels, Layout, Listing, Presence, assign_labels, make_layout, stem_of
+from samcli.output.journal import JournalEntry, read_journal
+from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, make_layout, stem_of
 from samcli.output.manifest import Manifest, Recipe, check_same_run, read_manifest, short
 from samcli.types import ImageRef
 
@@ -38,11 +38,11 @@ class Plan:
     """The images of a run, each in exactly one of `todo`, `done`, `failed` and `collisions`."""
 
     layout: Layout
-    labels: Labels
+    labels: LabelFiles
     manifest: Manifest
     todo: tuple[ImageRef, ...]
-    done: dict[str, Entry]
-    failed: dict[str, Entry]
+    done: dict[str, JournalEntry]
+    failed: dict[str, JournalEntry]
     """Failed in an earlier run, and not to be tried again."""
     collisions: dict[str, ImageRef]
     """Images that cannot have a label file of their own; the reasons are in `labels`."""
@@ -117,7 +117,7 @@ class Earlier:
     """What an earlier run has left in the output folder; nothing where it is to be overwritten."""
 
     manifest: Manifest | None = None
-    journal: Mapping[str, Entry] = field(default_factory=dict)
+    journal: Mapping[str, JournalEntry] = field(default_factory=dict)
 
     def owned(self, run: str) -> dict[str, bool]:
         """Images that are done in a run, by key, and whether their labels bear the image's whole name."""
@@ -170,7 +170,7 @@ def identify(job: Job[R], models: Models | None, found: Manifest | None) -> tupl
     return recipe, recipe.fingerprint
 
 
-def name_labels(scope: Scope[R], earlier: Earlier, owned: dict[str, bool], files: Sequence[str]) -> Labels:
+def name_labels(scope: Scope[R], earlier: Earlier, owned: dict[str, bool], files: Sequence[str]) -> LabelFiles:
     """Give each image its label files, without taking those of another image, of all images, or of somebody else.
 
     `owned`: see `assign_labels`. `files`: those for the whole data set.
@@ -187,7 +187,7 @@ def name_labels(scope: Scope[R], earlier: Earlier, owned: dict[str, bool], files
 
 
 def build_manifest(
-    scope: Scope[R], recipe: Recipe, fingerprint: str, labels: Labels, found: Manifest | None
+    scope: Scope[R], recipe: Recipe, fingerprint: str, labels: LabelFiles, found: Manifest | None
 ) -> Manifest:
     """The manifest of the run; `found`: that of the run which it goes on with.
 
@@ -271,7 +271,7 @@ def recipe_of(job: Job[R], models: Models | None, found: Manifest | None) -> Rec
     return Recipe(json.loads(json.dumps(recipe)))  # as the manifest will hold it: to be compared with that
 
 
-def _spare_own_files(labels: Labels, refs: Iterable[ImageRef], files: Iterable[str]) -> Labels:
+def _spare_own_files(labels: LabelFiles, refs: Iterable[ImageRef], files: Iterable[str]) -> LabelFiles:
     """No image's label may be a file for the whole data set: `annotations.json`, say, of an `annotations.jpg`."""
     own = {os.path.relpath(file, labels.layout.output).casefold() for file in files}
     stems = {name.rpartition(".")[0] for name in own}
@@ -288,8 +288,8 @@ def _spare_own_files(labels: Labels, refs: Iterable[ImageRef], files: Iterable[s
 
 
 def _spare_foreign_files(
-    labels: Labels, refs: Sequence[ImageRef], owned: dict[str, bool], files: Iterable[str], *, begun: bool
-) -> Labels:
+    labels: LabelFiles, refs: Sequence[ImageRef], owned: dict[str, bool], files: Iterable[str], *, begun: bool
+) -> LabelFiles:
     """Never overwrite labels that no run of ours has written: they may be somebody's work.
 
     Ours have a record beside them, which is written first. A new run with such files in its way is refused;
@@ -327,13 +327,13 @@ def _spare_foreign_files(
     return labels
 
 
-def _is_released(path: str, labels: Labels) -> bool:
+def _is_released(path: str, labels: LabelFiles) -> bool:
     """Whether a label file belongs to an image of ours that is gone."""
     return any(path in labels.paths(key) for key in labels.released)
 
 
 def sort_images(
-    scope: Scope[R], labels: Labels, manifest: Manifest, journal: Mapping[str, Entry], *, changed: bool
+    scope: Scope[R], labels: LabelFiles, manifest: Manifest, journal: Mapping[str, JournalEntry], *, changed: bool
 ) -> Plan:
     """The plan: each image where it belongs, by what the journal says of it and whether its files are there."""
     job = scope.job

@@ -29,7 +29,7 @@ from samcli.jobs.segmenting import (
     refuse,
     to_instance,
 )
-from samcli.jobs.worker import Finding, SizeOf, StageClock, Worker, no_size
+from samcli.jobs.worker import AnnotatedImage, SizeOf, StageClock, Worker, no_size
 from samcli.output.embeddings import store_facts
 from samcli.prompts import ObjectPrompt, PromptSource, command_line_prompts, group, kept_mask, open_prompts
 from samcli.types import Annotation, Detections, Dropped, Image, Instance, PromptPoint, Segment
@@ -44,7 +44,7 @@ _ONLY_SAM = ("mask_input", "multimask", "refine", "min_stability", "embeddings",
 """Options that FastSAM has no use for."""
 
 
-class Prompt(Job[Finding]):
+class Prompt(Job[AnnotatedImage]):
     """Images and prompts in; labels, records and a journal out."""
 
     options: PromptOptions
@@ -121,7 +121,7 @@ class Prompt(Job[Finding]):
         notes: Callable[[], list[str]] = list
         size_of: SizeOf = no_size
         logits = "logits" in self.format_names
-        segmenter: Segmenter
+        segmenter: PromptSegmenter
         if found := find_fastsam(plan, models, options, options.fastsam):
             fastsam, device = found
             segmenter = FastSamSegmenter(fastsam, options, clock)
@@ -183,7 +183,7 @@ Answers = list[list[Segment]]
 """For each object of an image, in their order, its masks, best first; none for a polygon that is kept."""
 
 
-class Segmenter(Protocol):
+class PromptSegmenter(Protocol):
     """Finds the masks of the objects that are asked for."""
 
     def segment(self, images: Sequence[Image], wanted: Sequence[Objects]) -> list[Answers]:
@@ -204,7 +204,7 @@ class SamSegmenter:
         self._logits = logits
 
     def segment(self, images: Sequence[Image], wanted: Sequence[Objects]) -> list[Answers]:
-        """See Segmenter. Images for which SAM has nothing to do never see the encoder."""
+        """See PromptSegmenter. Images for which SAM has nothing to do never see the encoder."""
         groups = [group(objects) for objects in wanted]
         asking = [index for index, each in enumerate(groups) if each]
         encoded = self._encoder.encode([images[index] for index in asking]) if asking else []
@@ -235,7 +235,7 @@ class FastSamSegmenter:
         self._clock = clock
 
     def segment(self, images: Sequence[Image], wanted: Sequence[Objects]) -> list[Answers]:
-        """See Segmenter.
+        """See PromptSegmenter.
 
         Raises:
             ImageError: an object has a mask to start from.
@@ -268,7 +268,13 @@ class PromptAnnotator:
     """The masks of the objects that are asked for, in their order."""
 
     def __init__(
-        self, segmenter: Segmenter, source: PromptSource, options: PromptOptions, *, logits: bool, on_cpu: bool
+        self,
+        segmenter: PromptSegmenter,
+        source: PromptSource,
+        options: PromptOptions,
+        *,
+        logits: bool,
+        on_cpu: bool,
     ) -> None:
         self._segmenter = segmenter
         self._source = source
@@ -281,13 +287,13 @@ class PromptAnnotator:
         """The source's classes."""
         return self._source.names
 
-    def annotate(self, images: Sequence[Image]) -> list[Finding]:
+    def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
         """The annotation of each image."""
         wanted = [self._source.for_image(image.ref.key, image.image_size) for image in images]
         found = self._segmenter.segment(images, wanted)
         return [self._finding(*each) for each in zip(images, wanted, found, strict=True)]
 
-    def _finding(self, image: Image, objects: Objects, found: Answers) -> Finding:
+    def _finding(self, image: Image, objects: Objects, found: Answers) -> AnnotatedImage:
         flat: list[_Answer] = []
         for prompt, segments in zip(objects, found, strict=True):
             if prompt.rings:
@@ -304,7 +310,7 @@ class PromptAnnotator:
             tuple(answer.dropped for answer in flat if answer.dropped is not None),
             omitted=self._source.omitted(image.ref.key),
         )
-        return Finding(annotation, self._stacked(kept) if self._logits else None)
+        return AnnotatedImage(annotation, self._stacked(kept) if self._logits else None)
 
     def _answer(self, segment: Segment, prompt: ObjectPrompt) -> _Answer:
         instance = to_instance(segment, prompt.class_id, score=prompt.score, box=prompt.box, points=_points(prompt))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samcli.output.journal import Entry
+from samcli.output.journal import JournalEntry
 from samcli.output.manifest import Product
 from samcli.types import Outcome, Status, Withheld
 
@@ -55,7 +55,7 @@ class Summary:
     remedy: str = ""
     """What can be done about failed images."""
 
-    def add_earlier(self, done: Mapping[str, Entry], failed: Mapping[str, Entry]) -> None:
+    def add_earlier(self, done: Mapping[str, JournalEntry], failed: Mapping[str, JournalEntry]) -> None:
         """Count what earlier runs in this folder have left."""
         self.skipped += len(done)
         for counts, images in Counter(entry.instances for entry in done.values()).items():

@@ -1,6 +1,6 @@
 """The worker: image refs in, outcomes out. It loads its models once and does not know where it runs.
 
-ref -> read -> Image -> annotate -> Finding -> publish -> files -> Outcome
+ref -> read -> Image -> annotate -> AnnotatedImage -> publish -> files -> Outcome
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from samcli.images import read_image
 from samcli.images.hanging import within
 from samcli.labels.formats import LabelFormat, Rendering
 from samcli.labels.writing import write_annotation
-from samcli.output.layout import Labels
+from samcli.output.layout import LabelFiles
 from samcli.polygons import PolygonOptions
 from samcli.types import Annotation, Image, ImageRef, Outcome, Size, Status, UndecodedImage
 
@@ -106,7 +106,7 @@ class BaseWorker(ABC, Generic[R]):
 
 
 @dataclass(frozen=True)
-class Finding:
+class AnnotatedImage:
     """An image's annotation, and what a format needs beside it (see `Rendering`)."""
 
     annotation: Annotation
@@ -128,7 +128,7 @@ class Annotator(Protocol):
         """Whether the networks run on the CPU."""
         ...
 
-    def annotate(self, images: Sequence[Image]) -> list[Finding]:
+    def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
         """The annotation of each image."""
         ...
 
@@ -141,13 +141,13 @@ def no_size(ref: ImageRef) -> None:
     """See SizeOf: all images are to be decoded."""
 
 
-class Worker(BaseWorker[Finding]):
+class Worker(BaseWorker[AnnotatedImage]):
     """An annotator and the writers of one recipe."""
 
     def __init__(
         self,
         annotator: Annotator,
-        labels: Labels,
+        labels: LabelFiles,
         formats: Sequence[LabelFormat],
         shapes: PolygonOptions,
         *,
@@ -182,14 +182,14 @@ class Worker(BaseWorker[Finding]):
         decode = super().read
         return UndecodedImage(ref, size, lambda: decode(ref).pixels)
 
-    def annotate(self, images: Sequence[Image]) -> list[Finding]:
+    def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
         """The annotation of each image, with its pixels where a format draws on them."""
         found = self._annotator.annotate(images)
         if not self._keeps_pixels:
             return found
         return [replace(finding, pixels=image.pixels) for finding, image in zip(found, images, strict=True)]
 
-    def publish(self, ref: ImageRef, result: Finding) -> Outcome:
+    def publish(self, ref: ImageRef, result: AnnotatedImage) -> Outcome:
         """Write the record, then the labels."""
         with self.clock.measure("write"):
             annotation = result.annotation

@@ -20,7 +20,7 @@ from samcli.labels.formats.base import polygon_options, recorded_part_limit
 from samcli.labels.formats.losses import describe, losses
 from samcli.labels.formats.reading import FILLED, Labels, detect_format, read_labels
 from samcli.labels.formats.sources import Failure, LabelSet, Source, find_image_folder
-from samcli.labels.objects import Entry, ReadImage
+from samcli.labels.objects import LabelEntry, ReadImage
 from samcli.output.layout import Layout, stem_of
 from samcli.output.manifest import Product
 from samcli.output.run_folder import RunFolder
@@ -193,7 +193,7 @@ def _read_run(source: Source, run: RunFolder) -> LabelSet:
         return ReadImage(key, annotation=run.record(key))
 
     done = sorted(key for key, entry in entries.items() if entry.done)
-    return LabelSet(run.manifest.names, entries=[Entry(key, read, exact=True) for key in done])
+    return LabelSet(run.manifest.names, entries=[LabelEntry(key, read, exact=True) for key in done])
 
 
 def _with_new_classes(

@@ -1,7 +1,7 @@
 """What every reader of labels gives: for each image its sound objects, and what had to be left out and why.
 
-A reader (`LabelFormat.read`) lists the images that the labels speak of as `Entry` values, before anything of
-them is read; `Entry.read` then gives one `ReadImage`. Its objects are `LabelledObject`s: class, figures, and a
+A reader (`LabelFormat.read`) lists the images that the labels speak of as `LabelEntry` values, before anything of
+them is read; `LabelEntry.read` then gives one `ReadImage`. Its objects are `LabelledObject`s: class, figures, and a
 `Shape`, which knows its sub-pixel box and draws its mask only when somebody asks. So `prompt` takes boxes
 without drawing, box formats keep them as they were, `eval` compares the same objects that `convert` writes.
 
@@ -268,7 +268,7 @@ class ReadImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LabelEntry:
     """An image that labels speak of, not read yet."""
 
     name: str

@@ -1,7 +1,7 @@
 """A row of YOLO's label files: what it says. Prompts, conversion and evaluation all read rows here.
 
 `class x y w h` is a box, `class x1 y1 x2 y2 x3 y3 ...` a polygon, either with a score at its end as detectors
-write it with `save_conf`; all in shares of the image's size. What a trainer makes of rows: `yolo_rows`.
+write it with `save_conf`; all in shares of the image's size. What a trainer makes of rows: `datasets/trainer_rows`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LEAST_POLYGON_VALUES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class YoloRow:
     """One object. `values`: x, y, w, h of a box (by its centre), or x, y of each point, in shares."""
 
     class_id: int
@@ -65,7 +65,7 @@ class Row:
         box = self.box(image_size) if self.is_box else None
         return polygon_mask([self.points()], image_size) if box is None else box_mask(box, image_size)
 
-    def scaled(self, x: float, y: float) -> Row:
+    def scaled(self, x: float, y: float) -> YoloRow:
         """Itself: shares are of any size."""
         return self
 
@@ -81,7 +81,7 @@ def numbered_rows(data: bytes) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def read_row(line: str) -> Row:
+def read_row(line: str) -> YoloRow:
     """The object that a line speaks of.
 
     Raises:
@@ -95,7 +95,7 @@ def read_row(line: str) -> Row:
         raise ValueError(f"{len(words)} values; expected {ROW}")
     if len(shares) == _BOX_VALUES and min(shares[2:]) <= 0:
         raise ValueError(f"box of {shares[2]:g}, {shares[3]:g} of the image; expected a width and height above 0")
-    return Row(class_id, tuple(shares), score)
+    return YoloRow(class_id, tuple(shares), score)
 
 
 def read_class_id(word: str) -> int:

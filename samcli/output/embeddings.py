@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from samcli.errors import SamcliError, UsageError
 from samcli.output.manifest import Model, Product
-from samcli.output.reading import parse_object
+from samcli.output.own_files import parse_object
 from samcli.output.run_folder import RunFolder
 from samcli.types import Embedding, ImageRef, Size
 

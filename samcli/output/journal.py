@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from samcli.errors import SamcliError, StorageError, one_line
 from samcli.files import storage_errors
-from samcli.output.reading import check_key, one_of, open_own, parse_object, typed
+from samcli.output.own_files import check_key, one_of, open_own, parse_object, typed
 from samcli.types import ImageRef, Outcome, Status, Withheld
 
 _USUAL_LINE = re.compile(
@@ -49,7 +49,7 @@ Counts = tuple[tuple[int, int], ...]
 """(class id, number of instances) pairs."""
 
 
-class Entry(NamedTuple):
+class JournalEntry(NamedTuple):
     """What the journal knows of one image. A tuple: they are made by the million."""
 
     size: int
@@ -75,7 +75,7 @@ class Entry(NamedTuple):
         return self.size == ref.size and self.mtime_ns == ref.mtime_ns and self.run == run
 
 
-def read_journal(path: Path) -> dict[str, Entry]:
+def read_journal(path: Path) -> dict[str, JournalEntry]:
     """Return the last entry about each key. Lines that cannot be read (torn by a crash) are passed over.
 
     Made for a million lines: what many of them share is parsed and held once.
@@ -83,7 +83,7 @@ def read_journal(path: Path) -> dict[str, Entry]:
     Raises:
         SamcliError: the journal is a symbolic link, or cannot be read.
     """
-    entries: dict[str, Entry] = {}
+    entries: dict[str, JournalEntry] = {}
     parse = _Parser().parse
     wrong: list[str] = []
     for number, line in enumerate(journal_lines(path), 1):
@@ -120,7 +120,7 @@ class _Parser:
         self._counts: dict[bytes, Counts] = {}
         self._shared: dict[Counts, Counts] = {}
 
-    def parse(self, line: bytes) -> tuple[str, Entry | None]:
+    def parse(self, line: bytes) -> tuple[str, JournalEntry | None]:
         """The key, and the entry about it; None for an image that is gone.
 
         Raises:
@@ -142,16 +142,16 @@ class _Parser:
         name = key.decode("ascii")
         if _ODD_KEY.search(name):
             return self._parse_json(line)  # which says what is wrong
-        return name, Entry._make(values)
+        return name, JournalEntry._make(values)
 
-    def _parse_json(self, line: bytes) -> tuple[str, Entry | None]:
+    def _parse_json(self, line: bytes) -> tuple[str, JournalEntry | None]:
         row = parse_object(line)
         try:
             return self._checked(row)
         except ValueError as error:
             raise _WrongLineError(one_line(error)) from error
 
-    def _checked(self, row: dict[str, Any]) -> tuple[str, Entry | None]:
+    def _checked(self, row: dict[str, Any]) -> tuple[str, JournalEntry | None]:
         key, status = check_key(row.get("key")), typed(row, "status", str)
         if status == Status.GONE.value:
             return key, None
@@ -161,7 +161,7 @@ class _Parser:
         seconds = float(typed(row, "seconds", (int, float)))
         if not math.isfinite(seconds):
             raise ValueError("seconds is not what it should be")
-        return key, Entry(
+        return key, JournalEntry(
             typed(row, "size", int),
             typed(row, "mtime_ns", int),
             sys.intern(typed(row, "run", str)),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from samcli.errors import SamcliError, UsageError, WriteError
 from samcli.files import check_writable, fit_name, remove_temporary_files
-from samcli.output.reading import check_no_link
+from samcli.output.own_files import check_no_link
 from samcli.types import ImageRef
 
 RUN_FOLDER = ".samcli"
@@ -165,7 +165,7 @@ def _has_images_outside(root: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelFiles:
     """Which label files each image has or gets.
 
     `whole_names`: keys whose label is named after the whole file name. `collisions`: keys that get none, and
@@ -191,7 +191,7 @@ def assign_labels(
     suffixes: Iterable[str],
     on_collision: str,
     owned: Mapping[str, bool] | None = None,
-) -> Labels:
+) -> LabelFiles:
     """Give each image its label name; of two with the same name the first in order keeps it.
 
     `owned`: images that have labels already, by key, and whether these bear the whole name. They keep them,
@@ -220,7 +220,7 @@ def assign_labels(
         else:
             owners[name] = ref.key
     whole_names -= set(collisions)
-    labels = Labels(layout, suffixes, frozenset(whole_names), collisions, tuple(released))
+    labels = LabelFiles(layout, suffixes, frozenset(whole_names), collisions, tuple(released))
     return _with_paths_apart(labels, refs) if len(suffixes) > 1 else labels
 
 
@@ -230,7 +230,7 @@ def _owner_above(key: str, owners: Mapping[str, str]) -> str | None:
     return next((owner for folder in folders if not (owner := owners.get(folder, "/")).endswith("/")), None)
 
 
-def _with_paths_apart(labels: Labels, refs: Iterable[ImageRef]) -> Labels:
+def _with_paths_apart(labels: LabelFiles, refs: Iterable[ImageRef]) -> LabelFiles:
     """Of two images whose files of different formats would be one (`a.png`, `a.edges.png`), the second fails."""
     takers: dict[str, str] = {}
     reasons = {}
@@ -278,7 +278,7 @@ class Listing:
 class Presence:
     """Whether an image's record and labels exist, from one listing of each folder. Ask in the order of keys."""
 
-    def __init__(self, labels: Labels) -> None:
+    def __init__(self, labels: LabelFiles) -> None:
         self._labels = labels
         self._any_aside = labels.layout.withheld.is_dir()
         self._folder: str | None = None

@@ -14,7 +14,7 @@ from typing import Any
 from samcli.config import fingerprint
 from samcli.errors import SamcliError, UsageError, one_line
 from samcli.files import write_atomic
-from samcli.output.reading import check_key, parse_object, read_own, typed
+from samcli.output.own_files import check_key, parse_object, read_own, typed
 
 _LARGEST = 1 << 30
 """Bytes: of the reasons of a million images that have no label of their own."""

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from samcli.masks import Mask
-from samcli.output.reading import check_key, one_of, parse_object, typed
+from samcli.output.own_files import check_key, one_of, parse_object, typed
 from samcli.types import Annotation, Dropped, ImageMark, Instance, PromptPoint, Quality, Size, Verdict
 
 T = TypeVar("T")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from samcli.errors import RecordError, UsageError, one_line
 from samcli.files import remove, storage_errors, write_atomic, write_atomic_pieces
-from samcli.output.journal import Entry, journal_lines, read_journal
+from samcli.output.journal import JournalEntry, journal_lines, read_journal
 from samcli.output.layout import RUN_FOLDER, Layout, check_own_folders
 from samcli.output.manifest import Manifest, Product, read_manifest
-from samcli.output.reading import read_own
+from samcli.output.own_files import read_own
 from samcli.output.records import LARGEST, read_record
 from samcli.types import Annotation
 
@@ -79,7 +79,7 @@ class RunFolder:
         """The folder itself."""
         return self.layout.output
 
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, JournalEntry]:
         """Return the journal's last entry about each image, of this run's recipe only."""
         run = self.manifest.run
         return {key: entry for key, entry in read_journal(self.layout.journal).items() if entry.run == run}

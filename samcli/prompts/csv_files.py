@@ -13,7 +13,7 @@ from typing import cast
 from samcli.errors import UsageError, nearest
 from samcli.prompts.classes import resolve_classes
 from samcli.prompts.objects import XYXY
-from samcli.prompts.table import PromptTable, Row, TableBuilder
+from samcli.prompts.table import PromptRow, PromptTable, TableBuilder
 
 _BOX = ("x1", "y1", "x2", "y2")
 _POINT = ("x", "y")
@@ -100,7 +100,7 @@ def _add(
     builder.add(image, number, row)
 
 
-def _row(builder: TableBuilder, given: dict[str, str], line: int) -> Row:
+def _row(builder: TableBuilder, given: dict[str, str], line: int) -> PromptRow:
     box = _numbers(builder, line, _BOX, given)
     point = _numbers(builder, line, _POINT, given)
     if box is None and point is None and "mask_input" not in given:
@@ -110,7 +110,7 @@ def _row(builder: TableBuilder, given: dict[str, str], line: int) -> Row:
         problem = f"label '{label}'" if point else f"label '{label}' without a point"
         raise builder.error(line, f"{problem}; expected 1 (object) or 0 (background) beside x and y")
     score = _numbers(builder, line, ("score",), given)
-    return Row(
+    return PromptRow(
         line,
         box=cast("XYXY | None", box),
         point=(point[0], point[1], int(label)) if point else None,

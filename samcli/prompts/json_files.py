@@ -12,7 +12,7 @@ from samcli.labels.class_names import parse_names
 from samcli.labels.json_stream import Place, walk
 from samcli.prompts.classes import resolve_classes
 from samcli.prompts.objects import XYXY
-from samcli.prompts.table import PromptTable, Row, TableBuilder
+from samcli.prompts.table import PromptRow, PromptTable, TableBuilder
 
 _MEMBERS = ("image", "box", "points", "labels", "mask_input", "class", "score")
 _TOP = ("names", "images")
@@ -144,7 +144,7 @@ def _add(builder: TableBuilder, image: int, line: int, value: Any) -> None:
             raise builder.error(line, f"unknown '{name}'.{nearest(name, _MEMBERS)} Known: {', '.join(_MEMBERS)}")
     given = {name: entry for name, entry in value.items() if entry is not None}
     points = _points(builder, line, given)
-    row = Row(
+    row = PromptRow(
         line,
         box=cast("XYXY", numbers(builder, line, "box", given["box"], 4)) if "box" in given else None,
         point=points[0] if points else None,
@@ -155,7 +155,7 @@ def _add(builder: TableBuilder, image: int, line: int, value: Any) -> None:
     number = builder.new_object()
     builder.add(image, number, row)
     for point in points[1:]:
-        builder.add(image, number, Row(line, point=point, class_name=row.class_name, score=row.score))
+        builder.add(image, number, PromptRow(line, point=point, class_name=row.class_name, score=row.score))
 
 
 def _points(builder: TableBuilder, line: int, given: dict[str, Any]) -> list[tuple[float, float, int]]:

@@ -21,7 +21,7 @@ from samcli.labels.class_names import find_names_file, read_names
 from samcli.labels.formats.reading import Labels, detect_format, read_labels
 from samcli.labels.formats.sources import Failure, Source
 from samcli.labels.objects import LabelledObject, Omissions, gather, lines_of
-from samcli.labels.yolo_rows import Row, numbered_rows, read_class_id
+from samcli.labels.yolo_rows import YoloRow, numbered_rows, read_class_id
 from samcli.output.layout import Layout
 from samcli.prompts.classes import complete_names
 from samcli.prompts.objects import XY, ObjectPrompt, fit_to_image
@@ -143,7 +143,7 @@ def _prompt(one: LabelledObject, image_size: Size, path: Path) -> ObjectPrompt:
     """
     where = one.where if ":" in one.where else f"{path}: {one.where}"
     score = one.quality.detector_score
-    if isinstance(one.shape, Row) and not one.shape.is_box:
+    if isinstance(one.shape, YoloRow) and not one.shape.is_box:
         ring = _ring(one.shape.values, image_size)
         return ObjectPrompt(rings=(ring,), class_id=one.class_id, score=score, where=where)
     box = one.box(image_size)
@@ -151,7 +151,7 @@ def _prompt(one: LabelledObject, image_size: Size, path: Path) -> ObjectPrompt:
         raise ValueError("a mask without pixels")
     if not one.shape.is_box or one.stated_box is not None or max(box) > 1:
         return fit_to_image(ObjectPrompt(box, class_id=one.class_id, score=score, where=where), image_size)
-    if isinstance(one.shape, Row) or max(image_size) <= 1:
+    if isinstance(one.shape, YoloRow) or max(image_size) <= 1:
         return fit_to_image(ObjectPrompt(box, class_id=one.class_id, score=score, where=where), image_size)
     shown = ", ".join(f"{value:g}" for value in box)
     raise ValueError(f"box ({shown}) looks normalised; expected pixels of the original, upright image")

@@ -29,7 +29,7 @@ _NO_POINT = (_NONE,) * 3
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PromptRow:
     """One row of a prompts file; an object of several points takes several rows."""
 
     line: int
@@ -67,7 +67,7 @@ class TableBuilder:
         """The number of an object nobody spoke of before."""
         return next(self._objects)
 
-    def add(self, image: int, number: int, row: Row) -> None:
+    def add(self, image: int, number: int, row: PromptRow) -> None:
         """A row of the object of that number."""
         mask = row.mask_input
         if mask is not None and self._masks.setdefault(number, mask) != mask:

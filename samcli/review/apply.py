@@ -21,7 +21,7 @@ from samcli.images import read_image
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering
 from samcli.labels.formats.base import recorded_polygon_options
 from samcli.labels.writing import folds, write_annotation
-from samcli.output.journal import Entry, Journal
+from samcli.output.journal import Journal, JournalEntry
 from samcli.output.layout import locked
 from samcli.output.manifest import Product, Recipe
 from samcli.output.records import rejection
@@ -261,7 +261,7 @@ class _Judgement:
     """One image's annotation as its marks make it, with what they change."""
 
     annotation: Annotation
-    entry: Entry
+    entry: JournalEntry
     objects: tuple[tuple[Verdict | None, Verdict | None], ...]
     """The verdict before and after, for each mark."""
     changed: bool
@@ -270,7 +270,7 @@ class _Judgement:
     """Its files are to be written."""
 
 
-def _judge(run: RunFolder, key: str, entry: Entry | None, review: Review) -> _Judgement:
+def _judge(run: RunFolder, key: str, entry: JournalEntry | None, review: Review) -> _Judgement:
     marks = review.marks.get(key, ())
     if entry is None or not entry.done:
         raise UsageError(f"the review has marks on {key!r}, which this run has not labelled; make its page anew")
@@ -383,7 +383,7 @@ class _Publisher:
                     f"{gone[0]!r} first. Nothing was changed"
                 )
 
-    def _write(self, annotation: Annotation, entry: Entry) -> None:
+    def _write(self, annotation: Annotation, entry: JournalEntry) -> None:
         """Everything is rendered before anything is written: an image that is gone changes nothing."""
         key = annotation.key
         # Edges are those of the image: no verdict on a mask changes them.

@@ -28,7 +28,7 @@ from samcli.errors import ImageError, RecordError, UsageError
 from samcli.files import check_writable, write_atomic_pieces
 from samcli.images import probe_image, read_image
 from samcli.masks import Mask
-from samcli.output.journal import Entry
+from samcli.output.journal import JournalEntry
 from samcli.output.layout import Layout
 from samcli.output.manifest import Product
 from samcli.output.run_folder import RunFolder
@@ -105,7 +105,7 @@ def write_review_page(
 
 
 def _page(
-    run: RunFolder, entries: Mapping[str, Entry], keys: Sequence[str], target: Path, *, embed: bool
+    run: RunFolder, entries: Mapping[str, JournalEntry], keys: Sequence[str], target: Path, *, embed: bool
 ) -> Iterator[bytes]:
     """The page in pieces: data, then the script, then the pictures, which the first paint need not wait for."""
     style, script = _asset("style.css"), _asset("script.js")
@@ -124,7 +124,9 @@ def _page(
             yield fixed.get(name, piece).encode()
 
 
-def _data(run: RunFolder, entries: Mapping[str, Entry], keys: Sequence[str], target: Path) -> Iterator[bytes]:
+def _data(
+    run: RunFolder, entries: Mapping[str, JournalEntry], keys: Sequence[str], target: Path
+) -> Iterator[bytes]:
     """One JSON object: what is known of the run, a row for each image, and the colours of the classes in them."""
     yield _embeddable(_json(_head(run, target))[:-1] + ',"images":[')
     class_ids: set[int] = set()
@@ -182,7 +184,7 @@ def _identity(run: RunFolder) -> str:
     return hashlib.sha256(run.manifest.fingerprint.encode() + run.first_line()).hexdigest()[:16]
 
 
-def _row(run: RunFolder, entries: Mapping[str, Entry], key: str) -> list[Any]:
+def _row(run: RunFolder, entries: Mapping[str, JournalEntry], key: str) -> list[Any]:
     """One image: `[key, width, height, instances, mark or 0, omitted objects]`, or `[key, why it failed]`.
 
     The last two are left out where both are 0.

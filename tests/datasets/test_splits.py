@@ -7,17 +7,17 @@ from collections import Counter
 
 import pytest
 
-from samcli.datasets.splits import Group, group_of, parse_pattern, parse_shares, split_groups
+from samcli.datasets.splits import ImageGroup, group_of, parse_pattern, parse_shares, split_groups
 from samcli.errors import UsageError
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
-def images(count: int, *classes: int, name: str = "i") -> list[Group]:
-    return [Group(f"{name}{number}", 1, dict.fromkeys(classes, 1)) for number in range(count)]
+def images(count: int, *classes: int, name: str = "i") -> list[ImageGroup]:
+    return [ImageGroup(f"{name}{number}", 1, dict.fromkeys(classes, 1)) for number in range(count)]
 
 
-def counts(groups: list[Group], placed: dict[str, str], class_id: int | None = None) -> Counter[str]:
+def counts(groups: list[ImageGroup], placed: dict[str, str], class_id: int | None = None) -> Counter[str]:
     found: Counter[str] = Counter()
     for group in groups:
         found[placed[group.name]] += group.images if class_id is None else group.classes.get(class_id, 0)
@@ -61,7 +61,7 @@ def test_rare_class__reaches_val_and_test() -> None:
 
 
 def test_groups__of_many_sizes_still_come_near_the_shares() -> None:
-    groups = [Group(f"g{n}", n % 7 + 1, {n % 3: n % 7 + 1}) for n in range(100)]
+    groups = [ImageGroup(f"g{n}", n % 7 + 1, {n % 3: n % 7 + 1}) for n in range(100)]
     placed = split_groups(groups, SHARES, seed=1)
     total = sum(group.images for group in groups)
     for split, share in SHARES.items():

@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 from samcli.config import EvalOptions
 from samcli.errors import UsageError
 from samcli.evaluation.evaluate import evaluate
-from samcli.evaluation.ground_truth import LabelledObject
+from samcli.evaluation.ground_truth import EvaluatedObject
 from samcli.labels.class_map import ClassMap
 from samcli.masks import Mask
 
@@ -27,8 +27,8 @@ def rectangle(x1: int, y1: int, x2: int, y2: int) -> Mask:
 
 def one(
     x1: int, y1: int, x2: int, y2: int, class_id: int = 0, score: float | None = None, **more
-) -> LabelledObject:
-    return LabelledObject(class_id, (x1, y1, x2, y2), rectangle(x1, y1, x2, y2), score, **more)
+) -> EvaluatedObject:
+    return EvaluatedObject(class_id, (x1, y1, x2, y2), rectangle(x1, y1, x2, y2), score, **more)
 
 
 ONE = pytest.approx(1)
@@ -38,7 +38,7 @@ ONE = pytest.approx(1)
 class Given:
     """A label set out of a dictionary."""
 
-    def __init__(self, images: dict[str, list[LabelledObject]], names: dict[int, str] | None = None) -> None:
+    def __init__(self, images: dict[str, list[EvaluatedObject]], names: dict[int, str] | None = None) -> None:
         self.images, self.names = images, names
         self.image_root, self.notes, self.file_ids = None, (), {}
 
@@ -59,7 +59,7 @@ TRUTH = {
 }
 
 
-def scored(images: dict[str, list[LabelledObject]], score: float = 0.5) -> dict[str, list[LabelledObject]]:
+def scored(images: dict[str, list[EvaluatedObject]], score: float = 0.5) -> dict[str, list[EvaluatedObject]]:
     from dataclasses import replace
 
     return {key: [replace(item, score=score) for item in objects] for key, objects in images.items()}
@@ -171,7 +171,7 @@ def test_worst_images__have_the_lowest_quality_then_the_most_mistakes() -> None:
 
 
 def test_boxes_on_one_side__give_figures_of_boxes_alone() -> None:
-    boxes = {"1.jpg": [LabelledObject(0, (10, 10, 50, 50)), LabelledObject(1, (100, 10, 140, 50))]}
+    boxes = {"1.jpg": [EvaluatedObject(0, (10, 10, 50, 50)), EvaluatedObject(1, (100, 10, 140, 50))]}
     found = evaluate(Given(scored({"1.jpg": TRUTH["1.jpg"]}), NAMES), Given(boxes, NAMES), EvalOptions())
     assert list(found.kinds) == ["box"]
     assert found.main == "box"

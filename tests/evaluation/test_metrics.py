@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import iou
 
-from samcli.evaluation.ground_truth import LabelledObject
+from samcli.evaluation.ground_truth import EvaluatedObject
 from samcli.evaluation.metrics import average_precision, boundary_iou, iou_matrix, match_objects, size_of
 from samcli.masks import Mask
 
@@ -22,8 +22,8 @@ def blob(x: float, y: float, radius: float, size: tuple[int, int] = SIZE) -> Mas
     return Mask.from_pixels((rows - y) ** 2 + (columns - x) ** 2 <= radius**2)
 
 
-def labelled(mask: Mask, class_id: int = 0, score: float | None = None, crowd: bool = False) -> LabelledObject:
-    return LabelledObject(class_id, tuple(map(float, mask.box or (0, 0, 0, 0))), mask, score, crowd)
+def labelled(mask: Mask, class_id: int = 0, score: float | None = None, crowd: bool = False) -> EvaluatedObject:
+    return EvaluatedObject(class_id, tuple(map(float, mask.box or (0, 0, 0, 0))), mask, score, crowd)
 
 
 def naive_boundary(pixels: np.ndarray, ratio: float) -> np.ndarray:

@@ -7,6 +7,7 @@ import math
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from samcli.config import AutoAnnotateOptions, EvalOptions, TuneOptions, resolve
 from samcli.detectors.ultralytics import UltralyticsDetector
 from samcli.errors import UsageError
 from samcli.evaluation.evaluate import evaluate
-from samcli.evaluation.ground_truth import LabelledObject, open_labels
+from samcli.evaluation.ground_truth import EvaluatedObject, open_labels
 from samcli.evaluation.tuning import Tuning, _values, tune
 from samcli.masks import Mask
 from samcli.sam.engine import Engine
@@ -247,6 +248,7 @@ class Nothing:
     """A truth that says that there is nothing, or speaks of another image."""
 
     names, image_root, notes = {0: "star"}, None, ()
+    file_ids: ClassVar[dict[int, int]] = {}
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -257,7 +259,7 @@ class Nothing:
     def image_size(self, key):
         return None
 
-    def objects(self, key, size) -> list[LabelledObject]:
+    def objects(self, key, size) -> list[EvaluatedObject]:
         return []
 
 
@@ -273,7 +275,7 @@ def test_nothing_right__is_said(shapes) -> None:
         def objects(self, key, size):
             pixels = np.zeros(size, bool)
             pixels[:2, :2] = True
-            return [LabelledObject(0, (0, 0, 2, 2), Mask.from_pixels(pixels))]
+            return [EvaluatedObject(0, (0, 0, 2, 2), Mask.from_pixels(pixels))]
 
     result = tune(shapes, Wrong("beads.jpg"), options())
     assert result.best.objective == 0

@@ -407,7 +407,7 @@ def test_read_image__whatever_the_system_says_is_an_image_error(tmp_path: Path) 
     for name, reason in (
         ("gone.png", "the file is gone"),
         ("loop.png", "Too many levels"),
-        ("folder.png", "Is a directory"),
+        ("folder.png", "not a regular file"),
         ("n" * 300 + ".png", "name too long"),
     ):
         with pytest.raises(ImageError, match=reason):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 from pathlib import Path
 
@@ -53,11 +52,6 @@ def masks(annotation: Annotation) -> list[np.ndarray]:
     return [instance.mask.pixels() for instance in annotation.instances]
 
 
-def runs_of(values) -> list[int]:
-    """Values without their immediate repetitions."""
-    return [value for value, _ in itertools.groupby(values)]
-
-
 def one_line(result, status: int) -> str:
     assert result.exit_code == status, result.output
     assert len(result.stderr.strip().splitlines()) == 1
@@ -79,8 +73,7 @@ def test_sam_none__labels_with_the_detectors_own_masks_and_classes(detect, photo
         assert all(same(a, b) for a, b in zip(masks(found), masks_of(wanted), strict=True))
         assert [instance.class_id for instance in found.instances] == wanted.boxes.cls.int().tolist()
         rows = (output / key).with_suffix(".txt").read_text().splitlines()
-        classes = (int(row.split()[0]) for row in rows)  # a ragged mask has several
-        assert runs_of(classes) == runs_of(wanted.boxes.cls.int().tolist())
+        assert [int(row.split()[0]) for row in rows] == wanted.boxes.cls.int().tolist()  # an object, a row
         for instance, box, score in zip(
             found.instances, wanted.boxes.xyxy.tolist(), wanted.boxes.conf.tolist(), strict=True
         ):
@@ -89,7 +82,7 @@ def test_sam_none__labels_with_the_detectors_own_masks_and_classes(detect, photo
             assert quality.detector_score == pytest.approx(score, abs=1e-4)
             assert (quality.predicted_iou, quality.stability) == (None, None)
             assert 0 < quality.box_iou <= 1
-            assert quality.polygon_iou >= 0.98
+            assert quality.polygon_iou >= 0.85  # masks of noise, whose hundreds of parts are joined
 
 
 def test_sam_none__is_part_of_the_recipe_and_resumes(detect, samcli_run, photo_folder, yolo_seg) -> None:

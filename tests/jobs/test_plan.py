@@ -26,8 +26,8 @@ from samcli.jobs.plan import (
     sort_images,
 )
 from samcli.jobs.prompt import Prompt
-from samcli.output.journal import Entry, Journal
-from samcli.output.layout import Labels, Layout
+from samcli.output.journal import Journal, JournalEntry
+from samcli.output.layout import LabelFiles, Layout
 from samcli.output.manifest import Manifest, Recipe, write_manifest
 from samcli.output.records import write_record
 from samcli.types import Annotation, ImageRef, Outcome, Status
@@ -54,16 +54,16 @@ def scope(images: Path, of: Job | None = None, data: Path | None = None) -> Scop
     return find_scope(data or images, images.parent / "labels", of or job())
 
 
-def entry(ref: ImageRef, **changes: Any) -> Entry:
-    return Entry(ref.size, ref.mtime_ns, RUN, True, ())._replace(**changes)
+def entry(ref: ImageRef, **changes: Any) -> JournalEntry:
+    return JournalEntry(ref.size, ref.mtime_ns, RUN, True, ())._replace(**changes)
 
 
 def digest(of: Scope, key: str = "a.png") -> str:
     return of.job.digest(key)
 
 
-def labels(of: Scope, **changes: Any) -> Labels:
-    return replace(Labels(of.layout, (".txt",), frozenset(), {}), **changes)
+def labels(of: Scope, **changes: Any) -> LabelFiles:
+    return replace(LabelFiles(of.layout, (".txt",), frozenset(), {}), **changes)
 
 
 def manifest(recipe: Recipe | None = None, **changes: Any) -> Manifest:
@@ -124,10 +124,10 @@ def test_prompt__matched_with_images_is_another_job_of_the_same_recipe(images: P
     boxes.mkdir()
     (boxes / "a.txt").write_text("3 0.5 0.5 0.4 0.4\n")
     of = job(box=(), prompts=str(boxes))
-    before = of.recipe()
+    before, asked = of.recipe(), list(of.asked() or ())
     matched = of.matched(KEYS)
     assert list(matched.asked() or ()) == ["a.png"]
-    assert (matched.recipe(), of.recipe(), list(of.asked() or ())) == (before, before, [])
+    assert (matched.recipe(), of.recipe(), list(of.asked() or ())) == (before, before, asked)
 
 
 # Under which recipe

@@ -14,7 +14,7 @@ import samcli.jobs.run as running
 from samcli.errors import ImageError, UsageError
 from samcli.jobs.auto_annotate import AutoAnnotate
 from samcli.jobs.prompt import Prompt
-from samcli.jobs.worker import Finding, Worker
+from samcli.jobs.worker import AnnotatedImage, Worker
 from samcli.output import run_folder
 from samcli.output.layout import Layout, locked
 from samcli.types import ImageRef, Outcome
@@ -318,7 +318,7 @@ def test_output_that_is_moved_while_a_run_works__ends_it_with_a_storage_error(
 ) -> None:
     out, publish = tmp_path / "out", Worker.publish
 
-    def moving(worker: Worker, ref: ImageRef, result: Finding) -> Outcome:
+    def moving(worker: Worker, ref: ImageRef, result: AnnotatedImage) -> Outcome:
         outcome = publish(worker, ref, result)
         if ref.key == "b.png":
             out.rename(tmp_path / "moved")

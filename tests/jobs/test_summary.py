@@ -12,7 +12,7 @@ import pytest
 from samcli.errors import UsageError
 from samcli.jobs.status import read_status
 from samcli.jobs.summary import Summary
-from samcli.output.journal import Entry, Journal
+from samcli.output.journal import Journal, JournalEntry
 from samcli.output.layout import Layout
 from samcli.output.manifest import Manifest, Recipe, write_manifest
 from samcli.types import ImageRef, Outcome, Status, Withheld
@@ -28,8 +28,8 @@ def failed(key: str, error: str | None = "truncated") -> Outcome:
     return Outcome(ImageRef(Path("/in"), key, 100, 5), Status.FAILED, error=error)
 
 
-def entry(key_done: bool, instances: tuple[tuple[int, int], ...] = (), error: str | None = None) -> Entry:
-    return Entry(100, 5, "run", key_done, instances, 0.5, error)
+def entry(key_done: bool, instances: tuple[tuple[int, int], ...] = (), error: str | None = None) -> JournalEntry:
+    return JournalEntry(100, 5, "run", key_done, instances, 0.5, error)
 
 
 def summary(total: int = 10, **more: Any) -> Summary:
@@ -118,7 +118,7 @@ def test_as_json__is_one_document_with_class_names() -> None:
 
 def test_withheld_images__of_this_run_and_earlier_ones_are_listed() -> None:
     found = summary()
-    earlier = Entry(1, 2, "run", True, ((0, 1),), withheld=Withheld.EXCLUDED)
+    earlier = JournalEntry(1, 2, "run", True, ((0, 1),), withheld=Withheld.EXCLUDED)
     found.add_earlier({"1.jpg": earlier, "2.jpg": earlier._replace(withheld=None)}, {})
     found.add(replace(done("3.jpg", {0: 1}), withheld=Withheld.INCOMPLETE))
     assert (found.as_dict()["incomplete"], found.as_dict()["excluded"]) == (["3.jpg"], ["1.jpg"])

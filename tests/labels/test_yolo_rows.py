@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samcli.labels.yolo_rows import Row, numbered_rows, read_row
+from samcli.labels.yolo_rows import YoloRow, numbered_rows, read_row
 from samcli.polygons import rasterise
 
 SIZE = (50, 80)
@@ -15,7 +15,7 @@ SIZE = (50, 80)
 
 def test_row__of_four_shares_is_a_box_in_pixels() -> None:
     row = read_row("3 0.5 0.5 0.25 0.2 0.875")
-    assert row == Row(3, (0.5, 0.5, 0.25, 0.2), 0.875)
+    assert row == YoloRow(3, (0.5, 0.5, 0.25, 0.2), 0.875)
     assert row.is_box
     assert row.box(SIZE) == pytest.approx((30, 20, 50, 30))
 
@@ -31,7 +31,7 @@ def test_row__of_more_is_a_polygon_as_the_trainer_draws_it() -> None:
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
 )
 def test_polygon__drawn_in_a_window_is_the_same_as_in_the_whole_image(values, size) -> None:
-    row = Row(0, tuple(np.ravel(values).tolist()), None)
+    row = YoloRow(0, tuple(np.ravel(values).tolist()), None)
     assert (row.mask(size).pixels() == rasterise([row.points()], *size)).all()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from samcli.errors import SamcliError, StorageError, UsageError
-from samcli.output.journal import Entry, Journal, _Parser, read_journal
+from samcli.output.journal import Journal, JournalEntry, _Parser, read_journal
 from samcli.output.manifest import Manifest, Model, Recipe, check_same_run, read_manifest, write_manifest
 from samcli.types import ImageRef, Outcome, Status, Withheld
 
@@ -43,9 +43,9 @@ def path(tmp_path: Path) -> Path:
 def test_journal__gives_back_what_was_appended(path: Path) -> None:
     write(path, done("a/1.jpg", {0: 2, 7: 1}), done("2.jpg"), failed("3.jpg"))
     assert read_journal(path) == {
-        "a/1.jpg": Entry(100, 5, "run", True, ((0, 2), (7, 1)), 0.25, None),
-        "2.jpg": Entry(100, 5, "run", True, (), 0.25, None),
-        "3.jpg": Entry(100, 5, "run", False, (), 0.0, "truncated"),
+        "a/1.jpg": JournalEntry(100, 5, "run", True, ((0, 2), (7, 1)), 0.25, None),
+        "2.jpg": JournalEntry(100, 5, "run", True, (), 0.25, None),
+        "3.jpg": JournalEntry(100, 5, "run", False, (), 0.0, "truncated"),
     }
 
 
@@ -146,7 +146,7 @@ def test_journal__a_line_means_what_its_json_means_however_it_is_written(path: P
     for line in path.read_text().splitlines():
         row = json.loads(line)
         counts = tuple((int(name), count) for name, count in row["instances"].items())
-        assert entries[row["key"]] == Entry(
+        assert entries[row["key"]] == JournalEntry(
             row["size"], row["mtime_ns"], row["run"], row["status"] == "done", counts, row["seconds"], row["error"],
         )  # fmt: skip
 
@@ -168,11 +168,11 @@ def test_journal__of_a_run_with_anything_in_it_is_read_as_it_was_written(path: P
 
     outcomes = [outcome(number) for number in range(1, 500)]
     write(path, *outcomes)
-    wanted: dict[str, Entry] = {}
+    wanted: dict[str, JournalEntry] = {}
     for one in outcomes:
         wanted.pop(one.ref.key, None)
         if one.status is not Status.GONE:
-            wanted[one.ref.key] = Entry(
+            wanted[one.ref.key] = JournalEntry(
                 one.ref.size, one.ref.mtime_ns, "run", one.status is Status.DONE, tuple(one.instances.items()),
                 round(one.seconds, 4), one.error, one.whole_name, one.dropped, one.digest,
                 one.withheld,

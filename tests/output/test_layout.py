@@ -11,7 +11,7 @@ import pytest
 
 from samcli.errors import SamcliError, UsageError
 from samcli.output.layout import (
-    Labels,
+    LabelFiles,
     Layout,
     Listing,
     assign_labels,
@@ -131,12 +131,12 @@ def test_paths__of_the_longest_names_can_be_written(tmp_path: Path, stem: str) -
     assert len(set(paths)) == 3
 
 
-def labels_of(*keys: str, on_collision: str = "fail") -> Labels:
+def labels_of(*keys: str, on_collision: str = "fail") -> LabelFiles:
     refs = [ImageRef(Path("/in"), key) for key in keys]
     return assign_labels(Layout(Path("/in"), Path("/out")), refs, [".txt"], on_collision)
 
 
-def names(labels: Labels, *keys: str) -> list[str]:
+def names(labels: LabelFiles, *keys: str) -> list[str]:
     return [path.removeprefix("/out/") for key in keys for path in labels.paths(key)]
 
 

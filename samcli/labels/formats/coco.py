@@ -20,7 +20,7 @@ from samcli.labels.class_names import usable_names
 from samcli.labels.formats.base import SPOOL, LabelFormat, Rendering, box_inside
 from samcli.labels.formats.sources import Failure, LabelSet, Source
 from samcli.labels.json_stream import Shelf, beginning, shown, walk
-from samcli.labels.objects import XYXY, Box, Entry, LabelledObject, Pixels, ReadImage, Shape, box_of, gather
+from samcli.labels.objects import XYXY, Box, LabelEntry, LabelledObject, Pixels, ReadImage, Shape, box_of, gather
 from samcli.labels.shapes import Floats, clip_ring, coco_mask, number, numbers
 from samcli.masks import Mask, mask_iou
 from samcli.types import Instance, Quality, Size
@@ -96,7 +96,7 @@ class Coco(LabelFormat):
     def read(self, source: Source) -> LabelSet:
         """Categories become classes 0, 1, ... in the order of their ids; crowd regions are left out.
 
-        Polygons are rasterised as pycocotools does; a box without segmentation is a filled rectangle.
+        CocoPolygons are rasterised as pycocotools does; a box without segmentation is a filled rectangle.
         """
         file = self._file_in(source.path)
         if file is None:
@@ -174,7 +174,7 @@ def quality_of(item: Mapping[str, Any]) -> Quality:
 
 
 @dataclass(frozen=True, slots=True)
-class Polygons:
+class CocoPolygons:
     """COCO's polygons, drawn as pycocotools does: (K, 2) pixels each."""
 
     rings: tuple[Floats, ...]
@@ -188,9 +188,9 @@ class Polygons:
         """See Shape."""
         return polygon_mask(self.rings, image_size)
 
-    def scaled(self, x: float, y: float) -> Polygons:
+    def scaled(self, x: float, y: float) -> CocoPolygons:
         """See Shape."""
-        return Polygons(tuple(ring * (x, y) for ring in self.rings))
+        return CocoPolygons(tuple(ring * (x, y) for ring in self.rings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ def shape_of(item: Mapping[str, Any]) -> tuple[Shape, XYXY | None]:
         parts = value if all(isinstance(part, list) for part in value) else [value]
         rings = [_ring(part) for part in parts if len(part) >= _LEAST_NUMBERS]
         if rings:
-            return Polygons(tuple(rings)), box
+            return CocoPolygons(tuple(rings)), box
         if any(parts):
             raise ValueError(f"a polygon of {max(map(len, parts))} numbers; expected x, y of three points or more")
     if box is None:
@@ -333,7 +333,7 @@ class _Reader:
         return LabelSet(
             dict(enumerate(names)),
             entries=[
-                Entry(image.name, functools.partial(self._read, image=image), str(self._file))
+                LabelEntry(image.name, functools.partial(self._read, image=image), str(self._file))
                 for images in self._images.values()
                 if len(images) == 1
                 for image in images

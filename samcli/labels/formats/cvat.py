@@ -29,7 +29,7 @@ from samcli.labels.formats.coco import Coco
 from samcli.labels.formats.cvat_xml import XML, is_cvat_xml, read_cvat_xml
 from samcli.labels.formats.sources import LabelSet, Source, label_files
 from samcli.labels.formats.yolo import image_lists, lists_images_elsewhere, read_rows, yolo_rows
-from samcli.labels.objects import Entry, ReadImage
+from samcli.labels.objects import LabelEntry, ReadImage
 
 _NAMES = "obj.names"
 """Class names of YOLO 1.1, a line each."""
@@ -197,7 +197,9 @@ def _listed(package: _Package, file: str, top: str, source: Source) -> Iterator[
             yield _Listed(name, name.removeprefix(subset), f"{top}labels/{posixpath.splitext(name)[0]}.txt")
 
 
-def _entries(package: _Package, listed: Iterable[_Listed], names: Mapping[int, str], source: Source) -> list[Entry]:
+def _entries(
+    package: _Package, listed: Iterable[_Listed], names: Mapping[int, str], source: Source
+) -> list[LabelEntry]:
     def parse(key: str, file: str) -> ReadImage:
         return read_rows(key, package.read(file), names, file)
 
@@ -205,7 +207,7 @@ def _entries(package: _Package, listed: Iterable[_Listed], names: Mapping[int, s
     for image in listed:
         if package.has(image.label):
             read = functools.partial(parse, file=image.label)
-            found.append(Entry(image.inner, read, image.label, keys=(image.inner, image.path)))
+            found.append(LabelEntry(image.inner, read, image.label, keys=(image.inner, image.path)))
         else:
             source.remarks["images have no labels and were left out"] += 1
     return found

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from samcli.errors import UsageError, one_line
-from samcli.labels.formats.coco import Polygons
+from samcli.labels.formats.coco import CocoPolygons
 from samcli.labels.formats.sources import LabelSet, Source
 from samcli.labels.json_stream import Shelf
 from samcli.labels.label_texts import by_name, class_ids, label_of
-from samcli.labels.objects import Box, Entry, LabelledObject, NotUsedError, ReadImage, Shape, gather
+from samcli.labels.objects import Box, LabelEntry, LabelledObject, NotUsedError, ReadImage, Shape, gather
 from samcli.labels.placed_shapes import Ellipse, Encoded, turned_box
 from samcli.labels.shapes import Placed, number, ring_of, runs_mask, side, whole_number
 from samcli.types import Size
@@ -55,7 +55,9 @@ def read_cvat_xml(opened: IO[bytes], where: str, source: Source) -> LabelSet:
         raise UsageError(f"{where}: {error}") from error
     class_ids(file.names, file.labels, source.remarks)
     entries = [
-        Entry(name, functools.partial(_read, shelf=file.shelf, place=place, size=size, names=file.names), where)
+        LabelEntry(
+            name, functools.partial(_read, shelf=file.shelf, place=place, size=size, names=file.names), where
+        )
         for name, size, place in file.images
     ]
     return LabelSet(file.names, entries=entries)
@@ -175,7 +177,7 @@ def _box(members: Members, stated: Size | None) -> Shape:
 
 def _polygon(members: Members, stated: Size | None) -> Shape:
     pairs = [point.split(",") for point in members.get("points", "").split(";") if point.strip()]
-    return Polygons((ring_of(pairs),))
+    return CocoPolygons((ring_of(pairs),))
 
 
 def _ellipse(members: Members, stated: Size | None) -> Shape:

@@ -23,7 +23,7 @@ from samcli.labels.formats.coco import figures, quality_of
 from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file, label_files
 from samcli.labels.json_stream import beginning
 from samcli.labels.label_texts import by_name, class_ids, label_of
-from samcli.labels.objects import Box, Entry, LabelledObject, NotUsedError, ReadImage, Shape, gather
+from samcli.labels.objects import Box, LabelEntry, LabelledObject, NotUsedError, ReadImage, Shape, gather
 from samcli.labels.placed_shapes import Ellipse, Encoded, PixelRings, quadrilateral, union_of
 from samcli.labels.shapes import Placed, crop_mask, points_of, ring_of, shown, side
 from samcli.masks import Mask
@@ -81,7 +81,7 @@ class Labelme(LabelFormat):
         Classes are numbered as in `labels.txt`, and further ones by name.
         """
         names, labels = names_beside(source.folder, (_NAMES,)), set[str]()
-        entries: list[Entry] = []
+        entries: list[LabelEntry] = []
         failures: list[Failure] = []
         for relative, file in sorted(label_files(source.folder, ".json")):
             try:
@@ -158,16 +158,18 @@ def _labels(content: Mapping[str, Any]) -> set[str]:
     return found
 
 
-def _entry(relative: str, file: str, image_path: Any, source: Source, read: Callable[[str], ReadImage]) -> Entry:
+def _entry(
+    relative: str, file: str, image_path: Any, source: Source, read: Callable[[str], ReadImage]
+) -> LabelEntry:
     """The image lies as `imagePath` says, seen from the JSON file; else one of that name, or of the file's."""
     name = image_path.replace("\\", "/") if isinstance(image_path, str) else ""
     folder, stem = posixpath.dirname(relative), posixpath.splitext(relative)[0]
     beside = posixpath.join(folder, posixpath.basename(name)) if name else ""
     if source.images is None:
-        return Entry(beside, read, file, stem=stem)
+        return LabelEntry(beside, read, file, stem=stem)
     place = posixpath.normpath(posixpath.join(str(source.folder), folder, name))
     below = place.removeprefix(f"{source.images}/")
-    return Entry(name or stem, read, file, keys=(below, beside) if name else (), stem=stem)
+    return LabelEntry(name or stem, read, file, keys=(below, beside) if name else (), stem=stem)
 
 
 def _read(key: str, *, file: str, source: Source, names: Mapping[int, str]) -> ReadImage:

@@ -23,7 +23,7 @@ from samcli.labels.formats.coco import figures, quality_of
 from samcli.labels.formats.sources import Failure, LabelSet, Source
 from samcli.labels.json_stream import Shelf, beginning, walk
 from samcli.labels.label_texts import by_name, class_ids, label_of
-from samcli.labels.objects import XYXY, Entry, LabelledObject, NotUsedError, ReadImage, Rings, Shape, gather
+from samcli.labels.objects import XYXY, LabelEntry, LabelledObject, NotUsedError, ReadImage, Rings, Shape, gather
 from samcli.labels.placed_shapes import Ellipse, Encoded, turned_box
 from samcli.labels.shapes import Floats, Placed, number, ring_of, rotated_box, shown, side
 from samcli.labels.xml_files import read_xml
@@ -83,7 +83,7 @@ class LabelStudio(LabelFormat):
         file = source.path / _FILE if source.path.is_dir() else source.path
         shelf, labels = Shelf(), set[str]()
         names = _names_of(file.parent / _CONFIG)
-        entries: list[Entry] = []
+        entries: list[LabelEntry] = []
         failures: list[Failure] = []
         for place, line, task in walk(file, levels=1):
             if len(place) != 1 or not isinstance(task, dict) or not isinstance(task.get("data"), dict):
@@ -95,7 +95,7 @@ class LabelStudio(LabelFormat):
                 continue
             labels |= _labels_in(regions)
             read = functools.partial(_read, shelf=shelf, place=shelf.put((task["data"], regions)), names=names)
-            entries.append(Entry(name, read, where))
+            entries.append(LabelEntry(name, read, where))
         class_ids(names, labels, source.remarks)
         return LabelSet(names, entries=entries, failures=failures)
 

@@ -18,7 +18,7 @@ from samcli.labels.formats.sources import Failure, LabelSet, Source
 from samcli.labels.image_names import ImageNames, key_of_unseen
 from samcli.labels.json_stream import beginning
 from samcli.labels.objects import (
-    Entry,
+    LabelEntry,
     LabelledObject,
     Omission,
     Omissions,
@@ -304,10 +304,10 @@ def check_box(box: tuple[float, float, float, float], size: Size) -> None:
         raise ValueError(f"box ({shown}) is outside the image of {width} x {height} pixels")
 
 
-def matched(entries: Sequence[Entry], source: Source) -> tuple[dict[str, Entry], list[Failure]]:
+def matched(entries: Sequence[LabelEntry], source: Source) -> tuple[dict[str, LabelEntry], list[Failure]]:
     """The image of each entry by key, and those of which it cannot be told."""
     found, failures = _claims(entries, source)
-    by_key: dict[str, list[Entry]] = {}
+    by_key: dict[str, list[LabelEntry]] = {}
     for key, entry in found:
         by_key.setdefault(key, []).append(entry)
     twice = [
@@ -318,22 +318,22 @@ def matched(entries: Sequence[Entry], source: Source) -> tuple[dict[str, Entry],
     return {key: claims[0] for key, claims in by_key.items() if len(claims) == 1}, [*failures, *twice]
 
 
-def _places(entries: Sequence[Entry]) -> str:
+def _places(entries: Sequence[LabelEntry]) -> str:
     places = dict.fromkeys(entry.where for entry in entries)
     names = dict.fromkeys(f"'{entry.name}'" for entry in entries)
     return " and ".join(places if len(places) > 1 else names)
 
 
-def _claims(entries: Sequence[Entry], source: Source) -> tuple[list[tuple[str, Entry]], list[Failure]]:
+def _claims(entries: Sequence[LabelEntry], source: Source) -> tuple[list[tuple[str, LabelEntry]], list[Failure]]:
     """(key, entry) for entries whose image is known; whole names go before parts of names."""
     if source.keys is None:
         named = [(entry.name if entry.exact else key_of_unseen(entry.name), entry) for entry in entries]
         nameless = [Failure(f"'{entry.name}'", f"{entry.where}: names no image") for key, entry in named if not key]
         return [(key, entry) for key, entry in named if key], nameless
     names = ImageNames(source.keys)
-    found: list[tuple[str, Entry]] = []
+    found: list[tuple[str, LabelEntry]] = []
     failures: list[Failure] = []
-    left: list[Entry] = []
+    left: list[LabelEntry] = []
     for entry in entries:
         exact = [entry.name] if entry.exact else [key for key in entry.keys if key in source.keys][:1]
         exact = exact or names.exact(entry.name)

@@ -15,7 +15,7 @@ from samcli.labels.formats.base import LabelFormat, Rendering
 from samcli.labels.formats.coco import Runs
 from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file, label_files
 from samcli.labels.json_stream import beginning
-from samcli.labels.objects import Entry, ReadImage, gather
+from samcli.labels.objects import LabelEntry, ReadImage, gather
 from samcli.labels.shapes import shown, side
 from samcli.types import UNNAMED
 
@@ -55,7 +55,7 @@ class Sa1b(LabelFormat):
     def read(self, source: Source) -> LabelSet:
         """All objects are of one class."""
 
-        entries: list[Entry] = []
+        entries: list[LabelEntry] = []
         failures: list[Failure] = []
         for relative, file in sorted(label_files(source.folder, ".json")):
             image = next((item.value for item in beginning(Path(file)) if item.name == "image"), None)
@@ -66,15 +66,15 @@ class Sa1b(LabelFormat):
         return LabelSet({0: UNNAMED}, entries=entries, failures=failures)
 
 
-def _entry(relative: str, file: str, name: Any, source: Source) -> Entry:
+def _entry(relative: str, file: str, name: Any, source: Source) -> LabelEntry:
     """The image beside the file, or in the same folder below the images, by its name; else by the file's own."""
     name = name.replace("\\", "/") if isinstance(name, str) else ""
     stem = posixpath.splitext(relative)[0]
     beside = posixpath.join(posixpath.dirname(relative), posixpath.basename(name)) if name else stem
     read = functools.partial(_read, file=file)
     if source.images is None:
-        return Entry(beside, read, file, stem=stem)
-    return Entry(name or stem, read, file, keys=(beside,), stem=stem)
+        return LabelEntry(beside, read, file, stem=stem)
+    return LabelEntry(name or stem, read, file, keys=(beside,), stem=stem)
 
 
 def _read(key: str, *, file: str) -> ReadImage:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from samcli.errors import ImageError, UsageError
 from samcli.images import find_images, probe_image
-from samcli.labels.objects import Entry, ReadImage, lack_of_file
+from samcli.labels.objects import LabelEntry, ReadImage, lack_of_file
 from samcli.labels.shapes import box_mask as box_mask
 from samcli.output.layout import Layout, Listing, images_of
 from samcli.types import Annotation, ImageRef, Size
@@ -45,7 +45,7 @@ class LabelSet:
     names: Mapping[int, str]
     annotations: Iterable[Annotation | ReadImage | Failure] = ()
     """Images that are read one after the other, in the order of keys, where `entries` cannot be listed."""
-    entries: Sequence[Entry] = ()
+    entries: Sequence[LabelEntry] = ()
     failures: Sequence[Failure] = ()
     """Images and label files of which is known beforehand that they cannot be read."""
     declared: bool = True
@@ -150,7 +150,7 @@ class Source:
 
     def image_entries(
         self, suffix: str, parse: Callable[[str, str], Annotation | ReadImage], folder: Path | None = None
-    ) -> tuple[list[Entry], list[Failure]]:
+    ) -> tuple[list[LabelEntry], list[Failure]]:
         """An entry for each image that has a label file, and failures: label files without image.
 
         `parse(key, label file)`. `folder`: of the labels, where it is not the source's. Where the images are not
@@ -161,7 +161,7 @@ class Source:
             files = [(name, file) for name, file in label_files(top, suffix) if Path(file).name not in _NO_LABELS]
             return [_entry(name[: len(name) - len(suffix)], file, parse) for name, file in sorted(files)], []
         layout, listing = Layout(Path(), top), Listing()
-        entries: list[Entry] = []
+        entries: list[LabelEntry] = []
         lost: list[Failure] = []
         seen: dict[str, str] = {}
         trees = [layout, *(Layout(Path(), tree) for tree in _darknet_trees(top))] if suffix == ".txt" else [layout]
@@ -236,8 +236,8 @@ def _darknet_trees(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("obj_*_data") if path.is_dir())
 
 
-def _entry(name: str, file: str, parse: Callable[[str, str], Annotation | ReadImage]) -> Entry:
-    return Entry(name, functools.partial(_parsed, parse, file), file, exact=True)
+def _entry(name: str, file: str, parse: Callable[[str, str], Annotation | ReadImage]) -> LabelEntry:
+    return LabelEntry(name, functools.partial(_parsed, parse, file), file, exact=True)
 
 
 def _parsed(parse: Callable[[str, str], Annotation | ReadImage], file: str, key: str) -> ReadImage:

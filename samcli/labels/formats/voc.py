@@ -15,7 +15,7 @@ from samcli.labels.formats.base import LabelFormat, Rendering, plain_text
 from samcli.labels.formats.index_maps import class_map, map_png, masks_of, palette, read_map
 from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file, label_files
 from samcli.labels.label_texts import by_name, class_ids, label_of
-from samcli.labels.objects import Box, Entry, LabelledObject, Pixels, ReadImage, Shape, gather
+from samcli.labels.objects import Box, LabelEntry, LabelledObject, Pixels, ReadImage, Shape, gather
 from samcli.labels.placed_shapes import PixelRings, turned_box
 from samcli.labels.shapes import Floats, Placed, number, ring_of, side
 from samcli.labels.xml_files import read_xml, text_of
@@ -83,7 +83,7 @@ class Voc(LabelFormat):
         """
         suffix = _BOXES if (source.folder / "Annotations").is_dir() else ".xml"
         names, labels = _label_map(source.folder / _LABEL_MAP), set[str]()
-        entries: list[Entry] = []
+        entries: list[LabelEntry] = []
         failures: list[Failure] = []
         for relative, file in sorted(label_files(source.folder, suffix)):
             try:
@@ -114,13 +114,13 @@ def _root(file: str) -> ElementTree.Element:
 
 def _entry(
     root: ElementTree.Element, stem: str, file: str, source: Source, read: Callable[[str], ReadImage]
-) -> Entry:
+) -> LabelEntry:
     """The image beside the file, or in the same folder below the images, by its name; else by the file's own."""
     name = (text_of(root, "filename") or "").replace("\\", "/")
     beside = posixpath.join(posixpath.dirname(stem), posixpath.basename(name)) if name else ""
     if source.images is None:
-        return Entry(beside, read, file, stem=stem)
-    return Entry(name or stem, read, file, keys=(beside,) if name else (), stem=stem)
+        return LabelEntry(beside, read, file, stem=stem)
+    return LabelEntry(name or stem, read, file, keys=(beside,) if name else (), stem=stem)
 
 
 def _read(key: str, *, file: str, drawing: Path | None, names: Mapping[int, str]) -> ReadImage:

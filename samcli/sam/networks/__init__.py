@@ -42,7 +42,7 @@ def load_network(path: Path) -> SamNetwork:
         WeightsError: it would run code, is damaged, is of an unknown family, or does not fit exactly.
     """
     if path.is_dir() and _config_of(path).get("model_type") in PROMPTABLE:
-        from samcli.sam.networks.pretrained import load_promptable
+        from samcli.sam.networks.transformers_adapter import load_promptable
 
         return load_promptable(path)
     return build_network(read_checkpoint(path), path)

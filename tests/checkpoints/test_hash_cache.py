@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from samcli.checkpoints import hashes
-from samcli.checkpoints.hashes import remembered_sha256
+from samcli.checkpoints import hash_cache
+from samcli.checkpoints.hash_cache import remembered_sha256
 
 
 @pytest.fixture
 def reads(monkeypatch) -> list[Path]:
     """The files that were read to be hashed; even small ones are remembered."""
     read: list[Path] = []
-    original = hashes.sha256_of
-    monkeypatch.setattr(hashes, "_FEW_BYTES", 0)
-    monkeypatch.setattr(hashes, "sha256_of", lambda path: (read.append(path), original(path))[1])
+    original = hash_cache.sha256_of
+    monkeypatch.setattr(hash_cache, "_FEW_BYTES", 0)
+    monkeypatch.setattr(hash_cache, "sha256_of", lambda path: (read.append(path), original(path))[1])
     return read
 
 

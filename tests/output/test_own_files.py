@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from samcli.output.reading import check_key, open_own, parse_object, read_own, typed
+from samcli.output.own_files import check_key, open_own, parse_object, read_own, typed
 
 
 @pytest.mark.parametrize(

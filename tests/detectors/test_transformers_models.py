@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("transformers")
 
 import small_models as small
+from helpers import iou
 from small_models import pixels
 
 from samcli.detectors.loading import load_detector
@@ -178,14 +179,14 @@ def test_concepts__are_what_the_library_finds_prompt_by_prompt(saved, text: str)
         order = np.argsort(-scores, kind="stable")
         inside = [i for i in order if (boxes[i][2:] > boxes[i][:2].clip(0)).all()]
         for mask, place in zip(own.masks, inside, strict=True):
-            assert (mask.pixels() != masks[place]).sum() <= 8  # where a probability is 0.5 but for rounding
+            assert iou(mask.pixels(), masks[place]) >= 0.99  # many probabilities are 0.5 but for rounding here
     assert sum(map(len, found)) > 4
 
 
 def test_concepts__texts_are_read_once_a_run_and_images_seen_once(saved) -> None:
     vocabulary = read_vocabulary(", ".join(f"kind {i}" for i in range(10)))
     read, seen = [], []
-    from samcli.checkpoints.pretrained import import_transformers
+    from samcli.checkpoints.transformers_loading import import_transformers
 
     kind = import_transformers("a test").Sam3Model
     features, looks = kind.get_text_features, kind.get_vision_features

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from samcli.checkpoints.model_folder import ModelFolder
-from samcli.checkpoints.pretrained import load_pretrained, load_processor, remember
+from samcli.checkpoints.transformers_loading import load_pretrained, load_processor, remember
 from samcli.detectors.base import DetectorSettings, Selection, same_size_groups
 from samcli.errors import ImageError
 from samcli.masks import Mask
@@ -52,7 +52,7 @@ class Pretrained:
         return getattr(self.processor, "image_processor", self.processor)
 
     def remember(self, module: Any, capacity: int = 1) -> None:
-        """See `samcli.checkpoints.pretrained.remember`."""
+        """See `samcli.checkpoints.transformers_loading.remember`."""
         remember(module, capacity)
 
 

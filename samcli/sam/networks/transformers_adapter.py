@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from samcli.checkpoints.model_folder import PROMPTABLE, ModelFolder, read_model_folder
-from samcli.checkpoints.pretrained import load_pretrained, load_processor
+from samcli.checkpoints.transformers_loading import load_pretrained, load_processor
 from samcli.errors import WeightsError
 from samcli.sam.networks.base import Frame, PromptTensors, SamNetwork, promising
 from samcli.sam.networks.sam import Sam
