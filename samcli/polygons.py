@@ -94,6 +94,26 @@ def mask_to_polygons(mask: Mask, options: PolygonOptions | None = None) -> Polyg
     return Polygons(tuple(rings), _iou(drawn, pixels))
 
 
+def restated(polygons: Sequence[Polygons], masks: Sequence[Mask]) -> list[Polygons]:
+    """The polygons of an image's masks, their IoU as the trainer draws them beside each other in one label file.
+
+    Where a row has more than 1,000 points, all others of the file get more points than alone, and these may fall
+    on other pixels.
+    """
+    longest = max((len(ring) for shape in polygons for ring in shape.rings), default=0)
+    if longest <= _TRAINER_POINTS:
+        return list(polygons)
+    return [_restated(shape, mask, longest) for shape, mask in zip(polygons, masks, strict=True)]
+
+
+def _restated(shape: Polygons, mask: Mask, longest: int) -> Polygons:
+    if not shape.rings:
+        return shape
+    pixels, box = mask.crop()
+    rows = [label_points(ring, mask.height, mask.width) for ring in shape.rings]
+    return Polygons(shape.rings, _iou(rasterise(rows, mask.height, mask.width, box, longest=longest), pixels))
+
+
 def normalise(ring: Ring, height: int, width: int) -> NDArray[np.float64]:
     """(K, 2) in 0..1: centres of pixels, rounded."""
     return np.round((ring + 0.5) / (width, height), _DECIMALS)
@@ -111,9 +131,17 @@ def label_points(ring: Ring, height: int, width: int) -> NDArray[np.float64]:
 
 
 def rasterise(
-    rings: Sequence[NDArray[np.float64]], height: int, width: int, window: Box | None = None
+    rings: Sequence[NDArray[np.float64]],
+    height: int,
+    width: int,
+    window: Box | None = None,
+    *,
+    longest: int = 0,
 ) -> NDArray[np.bool_]:
     """Normalised rings to pixels as Ultralytics' trainer does it at that size: bool, all of it or a window.
+
+    `longest`: points of the longest ring of the image's label file. Where they are more than 1,000, the trainer
+    adds points to all rings of the file until they have as many.
 
     Source: ultralytics `resample_segments` (float32 points are added between the given ones), then
     `polygon2mask` (truncated to whole numbers, `cv2.fillPoly`).
@@ -125,7 +153,7 @@ def rasterise(
         alike[len(ring)].append(ring)
     for group in alike.values():
         for start in range(0, len(group), _RESAMPLED_AT_ONCE):
-            shares = _trainer_points(np.stack(group[start : start + _RESAMPLED_AT_ONCE]))
+            shares = _trainer_points(np.stack(group[start : start + _RESAMPLED_AT_ONCE]), longest)
             points = (shares * np.array((width, height), np.float64)).astype(np.int32)
             points -= np.array((left, top), np.int32)
             for line in _without_repeats(points):
@@ -150,7 +178,7 @@ def draw_rings(rings: Sequence[Ring], image_size: Size) -> Mask:
     return draw([normalise(ring, *image_size) for ring in rings], image_size)
 
 
-def _trainer_points(rings: NDArray[np.float64]) -> NDArray[np.float32]:
+def _trainer_points(rings: NDArray[np.float64], longest: int) -> NDArray[np.float32]:
     """(R, K, 2) to (R, P, 2): `np.interp` as the trainer uses it, to the last bit, for rings alike at once."""
     count, length, _ = rings.shape
     closed = np.empty((count, length + 1, 2))
@@ -158,7 +186,7 @@ def _trainer_points(rings: NDArray[np.float64]) -> NDArray[np.float32]:
     closed[:, -1] = closed[:, 0]
     steps = np.zeros_like(closed)
     np.subtract(closed[:, 1:], closed[:, :-1], out=steps[:, :-1])
-    before, share = _trainer_places(length + 1)
+    before, share = _trainer_places(length + 1, longest + 1 if longest > _TRAINER_POINTS else _TRAINER_POINTS)
     # A pair of floats is moved as one complex number.
     from_there, there = (np.take(pairs.view(np.complex128), before, 1).view(float) for pairs in (steps, closed))
     points: NDArray[np.float32] = (from_there * share + there).astype(np.float32)
@@ -166,13 +194,13 @@ def _trainer_points(rings: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 @functools.lru_cache(maxsize=256)
-def _trainer_places(count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Where along a closed ring of so many points the trainer's points lie, its own among them.
+def _trainer_places(count: int, total: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Where along a closed ring of `count` points the trainer's `total` points lie, its own among them.
 
     The ring's own point before each (P,), and the share of the way to the next one (P, 1).
     """
     own = np.arange(count)
-    added = np.linspace(0, count - 1, max(_TRAINER_POINTS - count, 1))
+    added = np.linspace(0, count - 1, max(total - count, 1))
     places = np.insert(added, np.searchsorted(added, own), own)
     before = np.floor(places).astype(np.int64)
     return before, (places - before)[:, None]

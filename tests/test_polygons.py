@@ -36,7 +36,16 @@ def blob(seed: int, roughness: int = 9, share: float = 0.5, height: int = 90, wi
 
 
 def trainer_sees(pixels: Pixels, shape: Polygons) -> Pixels:
-    """The mask of the label file's rows, read and rasterised by Ultralytics' own functions.
+    """The mask of the label file's rows, read and rasterised by Ultralytics' own functions."""
+    height, width = pixels.shape
+    annotation = Annotation("a.jpg", (height, width), (Instance(Mask.from_pixels(pixels), 0),))
+    rendering = Rendering(annotation)
+    vars(rendering)["polygons"] = [shape]  # where the cached property keeps them
+    return np.any(trainer_reads(YoloFormat().render(rendering), (height, width)), axis=0)
+
+
+def trainer_reads(label: bytes, size: tuple[int, int]) -> list[Pixels]:
+    """The masks of a label file's rows, read and rasterised by Ultralytics' own functions.
 
     `resample_segments` is called as its data set does (1000 points, or one more than the longest row).
     """
@@ -46,17 +55,10 @@ def trainer_sees(pixels: Pixels, shape: Polygons) -> Pixels:
     from ultralytics.data.utils import polygon2mask
     from ultralytics.utils.ops import resample_segments
 
-    height, width = pixels.shape
-    annotation = Annotation("a.jpg", (height, width), (Instance(Mask.from_pixels(pixels), 0),))
-    rendering = Rendering(annotation)
-    vars(rendering)["polygons"] = [shape]  # where the cached property keeps them
-    rows = YoloFormat().render(rendering).decode().splitlines()
-    segments = [np.array(row.split()[1:], np.float32).reshape(-1, 2) for row in rows]
+    segments = [np.array(row.split()[1:], np.float32).reshape(-1, 2) for row in label.decode().splitlines()]
     longest = max(map(len, segments))
-    seen = np.zeros((height, width), bool)
-    for segment in resample_segments(segments, 1000 if longest <= 1000 else longest + 1):
-        seen |= polygon2mask((height, width), [(segment * (width, height)).ravel()]).astype(bool)
-    return seen
+    resampled = resample_segments(segments, 1000 if longest <= 1000 else longest + 1)
+    return [polygon2mask(size, [(one * size[::-1]).ravel()]).astype(bool) for one in resampled]
 
 
 def polygons_of(pixels: Pixels, **options: object) -> Polygons:
@@ -432,6 +434,19 @@ def test_rasterise__many_rings_of_as_many_points_are_each_ultralytics_own(count:
     ):
         wanted |= polygon2mask((211, 307), [(ring * (307, 211)).reshape(-1)]).astype(bool)
     assert (rasterise(list(rings), 211, 307) == wanted).all()
+
+
+def test_restated__is_the_iou_beside_a_row_of_thousands_of_points() -> None:
+    """The trainer resamples all rows of a file to as many points as the longest has, if these are above 1,000."""
+    pixels = [salt(0.4, 120, 160), two_near_parts().astype(bool), blob(5, 3, height=120, width=160)]
+    masks = [Mask.from_pixels(one) for one in pixels]
+    rendering = Rendering(Annotation("a.jpg", (120, 160), tuple(Instance(mask, 0) for mask in masks)))
+    alone = [mask_to_polygons(mask) for mask in masks]
+    assert len(alone[0].rings[0]) > 1000
+    seen = trainer_reads(YoloFormat().render(rendering), (120, 160))
+    wanted = [iou(*pair) for pair in zip(seen, pixels, strict=True)]
+    assert [shape.iou for shape in rendering.polygons] == pytest.approx(wanted, abs=1e-9)
+    assert [shape.iou for shape in alone[1:]] != pytest.approx(wanted[1:], abs=1e-5), "a row alone differs"
 
 
 def test_rasterise__rings_that_overlap_do_not_cancel() -> None:

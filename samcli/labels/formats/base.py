@@ -18,7 +18,7 @@ from samcli.errors import UsageError
 from samcli.files import Files as Files
 from samcli.labels.formats.sources import LabelSet, Source
 from samcli.masks import KEEP_ALL, PartLimit, parse_part_limit, without_specks
-from samcli.polygons import PolygonOptions, Polygons, mask_to_polygons
+from samcli.polygons import PolygonOptions, Polygons, mask_to_polygons, restated
 from samcli.types import Annotation, Instance
 
 T = TypeVar("T", bound=np.generic)
@@ -80,7 +80,8 @@ class Rendering:
     @cached_property
     def polygons(self) -> list[Polygons]:
         """The instances' polygons, in order; made once, by the first writer that asks."""
-        return [mask_to_polygons(instance.mask, self.polygon_options) for instance in self.annotation.instances]
+        masks = [instance.mask for instance in self.annotation.instances]
+        return restated([mask_to_polygons(mask, self.polygon_options) for mask in masks], masks)
 
 
 def _cleaned(annotation: Annotation, limit: PartLimit) -> Annotation:
