@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from samcli.errors import UsageError
 from samcli.labels.class_names import find_names_file, names_beside, read_names
@@ -69,3 +73,32 @@ def test_key_points__are_refused_by_whoever_reads_the_names(tmp_path: Path) -> N
     (tmp_path / "data.yaml").write_text("names: [cat]\nkpt_shape: [17, 3]\n")
     with pytest.raises(UsageError, match="labels of key points would be taken for polygons"):
         names_beside(tmp_path)
+
+
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.floats(), st.integers(), st.text(max_size=5), st.dates()),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=8,
+)
+SAID = st.one_of(
+    ANYTHING,
+    st.lists(st.one_of(st.sampled_from(["cat", "cat", "", " ", None]), ANYTHING), max_size=4),
+    st.dictionaries(st.one_of(st.integers(-1, 5), st.text(max_size=2)), ANYTHING, max_size=4),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(SAID)
+def test_data_yaml__of_any_content_gives_unique_names_or_one_clear_error(said) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.yaml"
+        path.write_text(yaml.safe_dump({"names": said, "train": "images"}), encoding="utf-8")
+        try:
+            names = read_names(path, Counter())
+        except UsageError as error:
+            assert str(path) in str(error)
+            assert len(str(error)) < 400
+            return
+        assert names
+        assert len(set(names.values())) == len(names)
+        assert all(name.strip() for name in names.values())

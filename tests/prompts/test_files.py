@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -434,3 +435,85 @@ def test_for_image__errors_are_of_that_image_and_name_the_line(tmp_path) -> None
         source.for_image("b.jpg", SIZE)
     with pytest.raises(ImageError, match=r"a.csv:4: box .* outside the image of 1000 x 1000"):
         source.for_image("c.jpg", SIZE)
+
+
+# Any content gives objects or one clear error
+
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.floats(),
+        st.integers(-3, 2000),
+        st.sampled_from([10**400, -(2**70), 1e300, "1", "nan", "a.jpg", "cat"]),
+        st.text(max_size=4),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=6,
+)
+NUMBERS = st.one_of(st.integers(0, 900), st.floats(), VALUES)
+OBJECTS = st.one_of(
+    VALUES,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "image": st.one_of(st.just("a.jpg"), VALUES),
+            "box": st.one_of(st.just([1, 2, 30, 40]), st.lists(NUMBERS, max_size=5), VALUES),
+            "points": st.one_of(st.lists(st.lists(NUMBERS, max_size=3), max_size=3), VALUES),
+            "labels": st.one_of(st.lists(st.integers(0, 2), max_size=3), VALUES),
+            "class": st.one_of(st.sampled_from(["cat", 0, 2.0]), VALUES),
+            "score": NUMBERS,
+            "mask_input": VALUES,
+        },
+    ),
+)
+NAMES = st.one_of(st.just(["cat", "dog"]), st.dictionaries(st.sampled_from(["0", "1", "x"]), VALUES), VALUES)
+DOCUMENTS = st.one_of(
+    st.lists(OBJECTS, max_size=4),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "names": NAMES,
+            "images": st.one_of(st.dictionaries(st.sampled_from(["a.jpg", ""]), st.lists(OBJECTS)), VALUES),
+        },
+    ),
+)
+CELLS = st.one_of(st.sampled_from(["", "a.jpg", "1", "2.0", "-5", "nan", "1e400", "cat"]), st.text(max_size=4))
+COLUMNS = st.sampled_from(
+    ["image,x1,y1,x2,y2,class", "image,x,y,label,object,score", "image,mask_input", "image,x1"]
+)
+PYTHON_TEXT = re.compile(r"NoneType|has no len|Traceback|object is not|unhashable|unpack|indices must|<class")
+
+
+def check_any(name: str, content: str) -> None:
+    """The objects of a prompts file can be asked for, or one error of a line or two names the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_text(content, encoding="utf-8", errors="replace")
+        try:
+            for one in open_prompts(path).matched(["a.jpg"]).for_image("a.jpg", SIZE):
+                assert one.box is not None or one.points or one.mask_input is not None
+        except (UsageError, ImageError) as error:
+            assert name in str(error)
+            assert len(str(error)) < 700
+            assert not PYTHON_TEXT.search(str(error)), str(error)
+
+
+@settings(max_examples=60, deadline=None)
+@given(DOCUMENTS)
+def test_json__of_any_content_gives_objects_or_one_clear_error(document) -> None:
+    check_any("a.json", json.dumps(document))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.one_of(OBJECTS, st.fixed_dictionaries({"names": NAMES})), max_size=4))
+def test_jsonl__of_any_content_gives_objects_or_one_clear_error(lines) -> None:
+    check_any("a.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+
+@settings(max_examples=60, deadline=None)
+@given(COLUMNS, st.lists(st.lists(CELLS, min_size=2, max_size=6), max_size=4))
+def test_csv__of_any_content_gives_objects_or_one_clear_error(columns, rows) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows([row[: columns.count(",") + 1] for row in rows])
+    check_any("a.csv", f"{columns}\n{text.getvalue()}")

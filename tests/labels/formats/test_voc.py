@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from label_samples import ANNOTATIONS, read_all, write_images, write_labels
+from PIL import Image
 
 from samcli.labels.formats import FORMATS, Rendering
 from samcli.labels.formats.index_maps import map_png, palette
@@ -100,3 +103,64 @@ def test_a_damaged_file__fails_alone(size: str, tmp_path: Path) -> None:
     bad, good, torn = read_labels("voc", Source(tmp_path)).annotations
     assert isinstance(good, Annotation)
     assert isinstance(bad, Failure) and isinstance(torn, Failure)
+
+
+TRIANGLE = [(5, 3), (26, 4), (12, 18)]
+NUMBERED = "".join(f"<x{i}>{x}</x{i}><y{i}>{y}</y{i}>" for i, (x, y) in enumerate(TRIANGLE, 1))
+POINTS = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in TRIANGLE)
+BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>30</xmax><ymax>20</ymax></bndbox>"
+
+
+def one_file(folder: Path, content: str, images: Path | None = None) -> tuple[Annotation, Source]:
+    """What a file with this content says of its image."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "1.xml").write_text(f"<annotation>{content}</annotation>")
+    source = Source(folder, images)
+    (found,) = read_labels("voc", source).annotations
+    assert isinstance(found, Annotation)
+    return found, source
+
+
+@pytest.mark.parametrize("polygon", [NUMBERED, POINTS])
+def test_polygon__goes_before_the_box_and_counts_pixels_from_one(tmp_path: Path, polygon: str) -> None:
+    shape = f"{BOX}<polygon>{polygon}</polygon>"
+    content = f"<filename>1.jpg</filename><size>{SIDES}</size><object><name>cat</name>{shape}</object>"
+    found, source = one_file(tmp_path, content)
+    expected = np.zeros((20, 30), np.uint8)
+    cv2.fillPoly(expected, [np.array(TRIANGLE, np.int32) - 1], 1)
+    pixels = found.instances[0].mask.pixels()
+    assert np.count_nonzero(pixels & (expected > 0)) / np.count_nonzero(pixels | (expected > 0)) > 0.95
+    assert not source.remarks
+
+
+def test_robndbox__is_a_rectangle_turned_about_its_centre_by_radians(tmp_path: Path) -> None:
+    values = {"cx": 15, "cy": 10, "w": 12, "h": 6, "angle": math.radians(30)}
+    turned = "".join(f"<{tag}>{value}</{tag}>" for tag, value in values.items())
+    shape = f"<robndbox>{turned}</robndbox>"
+    content = f"<filename>1.jpg</filename><size>{SIDES}</size><object><name>cat</name>{shape}</object>"
+    found, _ = one_file(tmp_path, content)
+    y, x = np.mgrid[0.5:20, 0.5:30]
+    cos, sin = math.cos(math.radians(30)), math.sin(math.radians(30))
+    along, down = (x - 15) * cos + (y - 10) * sin, (y - 10) * cos - (x - 15) * sin
+    assert (found.instances[0].mask.pixels() == ((abs(along) <= 6) & (abs(down) <= 3))).all()
+
+
+@pytest.mark.parametrize("size", ["", "<size/>", "<size><width>0</width><height>0</height></size>"])
+@pytest.mark.parametrize("filename", ["", "<filename/>", "<filename>1.png</filename>"])
+def test_size_and_filename_that_are_missing__come_from_the_image_and_the_file_s_own_name(
+    tmp_path: Path, size: str, filename: str
+) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (30, 20)).save(tmp_path / "images" / "1.png")
+    content = f"{filename}{size}<object><name>cat</name>{BOX}</object>"
+    found, _ = one_file(tmp_path / "v", content, tmp_path / "images")
+    assert (found.key, found.image_size) == ("1.png", (20, 30))
+    assert [one.mask.area for one in found.instances] == [600]
+
+
+def test_object_without_name_or_place__costs_itself_alone(tmp_path: Path) -> None:
+    nowhere = "<object><name>cat</name></object>"
+    content = f"<filename>1.jpg</filename><size>{SIDES}</size><object>{BOX}</object>{nowhere}"
+    found, source = one_file(tmp_path, content)
+    assert (len(found.instances), found.omitted) == (1, 1)
+    assert any("shapes without a label" in remark for remark in source.remarks)
