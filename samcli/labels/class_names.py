@@ -46,10 +46,11 @@ def find_names_file(labels: Path, files: Iterable[str] = NAMES_FILES) -> Path | 
 
 
 def _files_named(folder: Path, name: str) -> list[Path]:
-    """The file of that name, or of a pattern those that have names."""
+    """The file of that name; of a pattern the only one that has names: of several, nothing says which is meant."""
     if not name.startswith("*"):
         return [path] if (path := folder / name).is_file() else []
-    return [path for path in sorted(folder.glob(name)) if path.is_file() and _has_names(path)]
+    found = [path for path in folder.glob(name) if path.is_file() and _has_names(path)]
+    return found if len(found) == 1 else []
 
 
 def _has_names(path: Path) -> bool:

@@ -102,3 +102,13 @@ def test_data_yaml__of_any_content_gives_unique_names_or_one_clear_error(said) -
         assert names
         assert len(set(names.values())) == len(names)
         assert all(name.strip() for name in names.values())
+
+
+def test_names_file__of_any_name_is_taken_only_where_it_is_the_only_one(tmp_path: Path) -> None:
+    labels = tmp_path / "boxes"
+    labels.mkdir()
+    (tmp_path / "options.yaml").write_text("conf: 0.5\n")
+    (tmp_path / "animals.yaml").write_text("names: [cat]\n")
+    assert find_names_file(labels) == tmp_path / "animals.yaml"
+    (tmp_path / "tools.yaml").write_text("names: [saw]\n")
+    assert find_names_file(labels) is None
