@@ -127,6 +127,7 @@ class Summary:
             "failures": self.failures,
             "seconds": round(self.seconds, 3),
             "stages": {name: round(value, 3) for name, value in self.stages.items()},
+            "notes": self.notes,
             "precision": self.precision,
             "threads": self.threads,
             "stopped_by": self.stopped_by,

@@ -313,14 +313,16 @@ def test_output_that_cannot_be_written__is_refused_in_plain_words(source, tmp_pa
 )
 def test_layouts_of_other_tools__are_read_as_by_the_other_commands(tmp_path, image, label) -> None:
     root, rows = tmp_path / "set", f"0 {TRIANGLE}\n"
-    for path in (root / image, root / label):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    PillowImage.new("RGB", (32, 24)).save(root / image)
-    (root / label).write_text(rows)
+    for name in "ab":  # an image for each split
+        picture, labels = (root / path.replace("a.", f"{name}.") for path in (image, label))
+        for path in (picture, labels):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        PillowImage.new("RGB", (32, 24)).save(picture)
+        labels.write_text(rows)
     (root / "classes.txt").write_text("cat\n")
-    result = build_dataset(tmp_path / "out", root, DatasetOptions(split="1", unlabelled="skip"), labels=root)
-    assert result.splits["train"].objects == {"cat": 1}
-    assert [path.read_text() for path in (tmp_path / "out" / "labels").rglob("*.txt")] == [rows]
+    result = build_dataset(tmp_path / "out", root, DatasetOptions(split="0.5/0.5", unlabelled="skip"), labels=root)
+    assert [split.objects for split in result.splits.values()] == [{"cat": 1}] * 2
+    assert [path.read_text() for path in (tmp_path / "out" / "labels").rglob("*.txt")] == [rows] * 2
 
 
 def test_names_that_repeat__are_told_apart_in_the_data_set(source, tmp_path) -> None:

@@ -110,6 +110,7 @@ def test_as_json__is_one_document_with_class_names() -> None:
         "failures": {"zażółć\n.jpg": "truncated"},
         "seconds": 1.235,
         "stages": {"decode": 0.988},
+        "notes": [],
         "precision": None,
         "threads": None,
         "stopped_by": None,

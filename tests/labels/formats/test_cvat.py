@@ -71,7 +71,10 @@ def test_subsets__are_read_together_and_images_without_labels_left_out(tmp_path:
     )
     conversion = convert(task, tmp_path / "out", ConvertOptions(format=("coco",)))
     assert (conversion.images, conversion.instances, conversion.exit_status) == (2, 3, 0)
-    assert conversion.notes == ["1 images have no labels and were left out"]
+    assert conversion.notes == [
+        "1 class is called 'cat-1': the name 'cat' is there twice (id 1)",
+        "1 images have no labels and were left out",
+    ]
 
 
 def test_folder_called_images_in_a_key__is_part_of_it(tmp_path: Path) -> None:
