@@ -23,6 +23,9 @@ _NAMES = 28
 """Columns for the names of options on a wide terminal; longer names have a line of their own."""
 
 
+_ONE_INPUT = "One input is read at a time: give the folder of the images, or run the command once per image."
+
+
 class Command(TyperCommand):
     """A command whose help and usage are laid out by this module."""
 
@@ -33,6 +36,16 @@ class Command(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the parts of the usage line after the command's name."""
         return _usage(self)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of the command line; of too many inputs say how to give them."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # Typer's, or click's: newer versions bring their own copy
+            said = str(getattr(error, "message", ""))
+            if "unexpected extra argument" not in said.lower():
+                raise
+            raise type(error)(f"{said}. {_ONE_INPUT}", ctx) from error
 
 
 class Group(TyperGroup):

@@ -223,6 +223,7 @@ class VerifyOptions(CommandOptions):
     ignore: tuple[str, ...] = option(
         (), "Ignore findings of this kind; may be repeated.", many=True, metavar="KIND"
     )
+    strict: bool = option(False, "Exit status 3 for warnings too, not only for errors.")
 
 
 @dataclass(frozen=True)

@@ -133,11 +133,14 @@ class Verification:
     fixed_files: int = 0
     backup: Path | None = None
     notes: list[str] = field(default_factory=list)
+    strict: bool = False
+    """Warnings count as errors for the exit status."""
 
     @property
     def exit_status(self) -> int:
-        """0 clean, 3 something is wrong."""
-        return 3 if self.tallies else 0
+        """Return 3 if there are errors, or, with `strict`, warnings; else 0."""
+        counted = {"error", "warning"} if self.strict else {"error"}
+        return 3 if any(KINDS[kind].severity in counted for kind in self.tallies) else 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -197,7 +200,7 @@ def verify_labels(
         raise UsageError(f"--images {images} is no folder")
     data = data or find_names_file(labels, (DATA_YAML,))
     images = Path(os.path.abspath(images)) if images else _images_of(labels)  # noqa: PTH100
-    result = Verification(labels, images, data)
+    result = Verification(labels, images, data, strict=options.strict)
     verifier = _Verifier(result, read_data_yaml(data) if data else None, options, fix=fix, watch=watch)
     layout = Layout(labels, labels)
     with locked(layout, "Make it writable") if fix and layout.run_folder.is_dir() else nullcontext():
@@ -257,9 +260,9 @@ class _Verifier:
     def run(self) -> None:
         result = self.result
         if result.images is None:
-            result.notes.append("images not found: whether images and labels go together was not looked at")
+            result.notes.append("images not found: whether images and labels match was not checked (give --images)")
         if self.data is None:
-            result.notes.append("no data.yaml found: class ids were not held against names")
+            result.notes.append("no data.yaml found: class ids were not checked")
         else:
             result.notes += self.data.notes
         self._data_yaml()

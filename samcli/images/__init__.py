@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.errors import ImageError, UsageError, is_transient, one_line
+from samcli.errors import ImageError, UsageError, is_transient, missing_path, one_line
 from samcli.images.memory import LARGE, room_for
 from samcli.types import Image, ImageRef, Size
 
@@ -53,7 +53,7 @@ def find_images(root: Path, *, exclude: Sequence[Path] = ()) -> list[ImageRef]:
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root} is not a regular file; expected an image or a folder of images")
     if not root.is_dir():
-        raise UsageError(f"{root} does not exist; expected an image or a folder of images")
+        raise missing_path(root, "an image or a folder of images")
     refs = sorted(_walk(root, {path.resolve() for path in exclude}), key=operator.attrgetter("key"))
     if not refs:
         raise UsageError(f"no images in {root} (searched all folders below it for {' '.join(SUFFIXES)})")

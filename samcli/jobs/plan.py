@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import samcli
+from samcli.checkpoints.registry import WeightsFile
 from samcli.config import JobOptions
-from samcli.errors import ImageError, UsageError
+from samcli.errors import ImageError, SamcliError, UsageError
 from samcli.images import Probe, find_images, probe_image
 from samcli.jobs.base import Job, Models
 from samcli.labels.formats import check_formats
 from samcli.output.journal import JournalEntry, read_journal
 from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, make_layout, stem_of
 from samcli.output.manifest import Manifest, Recipe, check_same_run, read_manifest, short
+from samcli.output.run_folder import RunFolder
 from samcli.types import ImageRef
 
 R = TypeVar("R")
@@ -100,16 +102,42 @@ def find_scope(data: Path, output: Path | None, job: Job[R]) -> Scope[R]:
     """
     check_formats(job.format_names)
     _check_provided(job)
-    layout = make_layout(data, output, job.folder)
-    _check_apart(layout, job)
     one_image = data if data.is_file() else None
-    refs = find_images(
-        one_image or layout.input_root, exclude=[layout.output] if layout.output != layout.input_root else []
-    )
-    job = job.matched([ref.key for ref in refs])
+    layout = make_layout(data, output or (one_image and _beside(one_image, job)), job.folder)
+    _check_apart(layout, job)
+    refs = find_images(one_image or layout.input_root, exclude=_outputs(layout))
+    job = (job.of_one_image() if one_image else job).matched([ref.key for ref in refs])
     asked = job.asked()
     wanted = refs if asked is None else [ref for ref in refs if ref.key in asked]
     return Scope(job, layout, wanted, len(refs) - len(wanted), one_image)
+
+
+def _beside(image: Path, job: Job[R]) -> Path | None:
+    """Return the output folder for a single image: beside it, unless its folder has one.
+
+    None: that of its folder, where a trainer would look or where this command has labelled the folder before.
+    """
+    of_folder = make_layout(image, None, job.folder)
+    if "images" in of_folder.input_root.parts:
+        return None
+    run = _find_run(of_folder.output)
+    if run is None or run.manifest.recipe.command != job.command or run.layout.input_root != of_folder.input_root:
+        return image.parent / job.folder
+    return None
+
+
+def _find_run(folder: Path) -> RunFolder | None:
+    """Return the run in a folder; None also where its manifest is damaged, which `make_plan` reports."""
+    with contextlib.suppress(SamcliError):
+        return RunFolder.find(folder)
+    return None
+
+
+def _outputs(layout: Layout) -> list[Path]:
+    """Return the folders below the input that runs have written: the pictures in them are no input."""
+    own = [layout.output] if layout.output != layout.input_root else []
+    runs = filter(None, (_find_run(layout.input_root / name) for name in ("labels", "masks", "embeddings")))
+    return [*own, *(run.output for run in runs if run.layout.input_root == layout.input_root)]
 
 
 @dataclass(frozen=True)
@@ -139,7 +167,7 @@ def read_earlier(layout: Layout, options: JobOptions) -> Earlier:
 def make_plan(scope: Scope[R], models: Models | None) -> Plan:
     """Hold the images against what the output folder already has.
 
-    `models`: None for a dry run whose checkpoints are not here yet; then earlier recipes are not compared.
+    `models`: None for a dry run whose checkpoints are not here yet; then those of the earlier run are assumed.
 
     Raises:
         UsageError: another recipe or input in the output folder, or labels there that are not ours.
@@ -163,9 +191,16 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
 
 
 def identify(job: Job[R], models: Models | None, found: Manifest | None) -> tuple[Recipe, str]:
-    """The run's recipe and its fingerprint; without models those of the earlier run, if there is one."""
+    """Return the run's recipe and its fingerprint.
+
+    Without models, those of the earlier run are taken where they have the same names.
+    """
     if models is None and found is not None:
-        return found.recipe, found.fingerprint
+        models = {
+            role: WeightsFile(Path(name), model.sha256)
+            for role, name in job.checkpoints.items()
+            if (model := found.recipe.model(role)) is not None and model.name == name
+        }
     recipe = recipe_of(job, models, found)
     return recipe, recipe.fingerprint
 

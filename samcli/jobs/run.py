@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from samcli.checkpoints.registry import find_all_weights, is_here
-from samcli.errors import UsageError
+from samcli.errors import UsageError, missing_path
 from samcli.files import write_atomic
 from samcli.jobs.base import Job, Models
 from samcli.jobs.executor import StopSignals, run_local
@@ -94,7 +94,7 @@ def run_job(
         SamcliError: it could not be begun, or the output cannot be written any more.
     """
     if not data.exists():
-        raise UsageError(f"{data} does not exist; expected an image or a folder of images")
+        raise missing_path(data, "an image or a folder of images")
     scope = find_scope(data, output, job)
     with contextlib.ExitStack() as stack:
         refused = _lock(stack, scope.layout)
@@ -107,6 +107,7 @@ def run_job(
             raise refused
         if not plan.todo:
             return _bring_up_to_date(plan, scope.job)
+        log.info("loading %s", ", ".join(f"--{role} {name}" for role, name in scope.job.checkpoints.items()))
         worker = scope.job.load(plan, models)  # before anything is written
         manifest = replace(plan.manifest, names=dict(worker.names))
         return _run(replace(plan, manifest=manifest), scope.job, worker, starting)
@@ -256,7 +257,7 @@ def _summary(plan: Plan, job: Job[R]) -> Summary:
     summary.unasked = plan.manifest.unasked
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
-    summary.remedy = job.remedy
+    summary.remedy, summary.formats = job.remedy, job.format_names
     summary.notes = job.notes(plan.layout.output)
     if "yolo" in job.format_names and plan.layout.splits_from_output():
         summary.train_command = f"yolo segment train model=yolo11n-seg.pt data={plan.layout.output / 'data.yaml'}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from samcli.config import ReadingOptions
-from samcli.errors import UsageError
+from samcli.errors import UsageError, missing_path
 from samcli.prompts.command_line import command_line_prompts
 from samcli.prompts.csv_files import read_csv
 from samcli.prompts.json_files import is_own_json, read_json, read_jsonl
@@ -40,7 +40,7 @@ def open_prompts(path: Path, names: Path | None = None, options: ReadingOptions 
     """
     suffix = path.suffix.lower()
     if not path.exists():
-        raise UsageError(f"{path} does not exist; expected a prompts file or labels")
+        raise missing_path(path, "a prompts file or labels")
     if path.is_file() and suffix == ".csv":
         return read_csv(path)
     if path.is_file() and suffix in (".jsonl", ".ndjson"):

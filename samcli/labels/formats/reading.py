@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from samcli.errors import ImageError, UsageError, nearest
+from samcli.errors import ImageError, UsageError, missing_path, nearest
 from samcli.labels.formats import FORMATS
 from samcli.labels.formats.coco import what_list_is
 from samcli.labels.formats.sources import Failure, LabelSet, Source
@@ -53,7 +53,7 @@ def detect_format(path: Path) -> str:
         UsageError: it is none that can be read, or could be several.
     """
     if not path.exists():
-        raise UsageError(f"{path} does not exist; expected a run's output folder, or labels")
+        raise missing_path(path, "a run's output folder, or labels")
     found = [name for name in readable_formats() if FORMATS[name].finds(path)]
     if len(found) == 1:
         return found[0]
@@ -95,7 +95,7 @@ def read_labels(name: str, source: Source) -> Labels:
             f"--from is '{name}'; expected one of {', '.join(_sources())}.{nearest(name, readable_formats())}"
         )
     if not source.path.exists():
-        raise UsageError(f"{source.path} does not exist; expected labels of the format {name}")
+        raise missing_path(source.path, f"labels of the format {name}")
     return Labels(FORMATS[name].read(source), source)
 
 
