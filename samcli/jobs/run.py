@@ -21,11 +21,11 @@ from samcli.jobs.worker import BaseWorker
 from samcli.labels.formats import FORMATS
 from samcli.labels.writing import folds
 from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
-from samcli.output.journal import Journal, read_journal
+from samcli.output.journal import Journal
 from samcli.output.layout import Layout, check_output, locked
-from samcli.output.manifest import Product, read_manifest, write_manifest
+from samcli.output.manifest import Product, write_manifest
 from samcli.output.marks import LargeMarks
-from samcli.output.run_folder import RunFolder
+from samcli.output.run_folder import EarlierRun, RunFolder
 from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome, Status
 
@@ -66,9 +66,9 @@ def check_models(layout: Layout, job: Job[R]) -> None:
     Raises:
         UsageError: it names the model that the folder was begun with.
     """
-    found = None if job.options.run.overwrite else read_manifest(layout.manifest)
+    earlier = None if job.options.run.overwrite else RunFolder.find(layout.output)
     for role, name in job.checkpoints.items():
-        model = found.recipe.model(role) if found else None
+        model = earlier.manifest.recipe.model(role) if earlier else None
         begun_with = model.name if model else name
         if begun_with != name and not is_here(name):
             raise UsageError(
@@ -234,16 +234,16 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
 
 def _remove_earlier_run(plan: Plan) -> None:
     """Labels, records and journal of the run that `--overwrite` replaces: no label of another recipe may stay."""
-    earlier = {key: entry for key, entry in read_journal(plan.layout.journal).items() if entry.done}
-    whole_names = frozenset(key for key, entry in earlier.items() if entry.whole_name)
-    found = read_manifest(plan.layout.manifest)
+    earlier = EarlierRun.read(plan.layout)
+    whole_names = frozenset(key for key, entry in earlier.done.items() if entry.whole_name)
+    found = earlier.manifest
     formats = [FORMATS[name] for name in (found.recipe.formats if found else ()) if name in FORMATS]
     suffixes = {*plan.labels.suffixes, *(suffix for fmt in formats for suffix in fmt.suffixes)}
     if found is not None and found.product is Product.EMBEDDINGS:
         suffixes |= {SUFFIX, NPY_SUFFIX}
     labels = replace(plan.labels, suffixes=tuple(sorted(suffixes)), whole_names=whole_names)
     run = RunFolder(plan.layout, plan.manifest)
-    for key in earlier:
+    for key in earlier.done:
         run.withdraw(key, labels.paths(key))
     for file in {file for fmt in formats for file in fmt.own_files}:
         (plan.layout.output / file).unlink(missing_ok=True)
