@@ -12,6 +12,7 @@ from samcli.config.groups import (
     DetectorOptions,
     DuplicateOptions,
     EmbeddingOptions,
+    ExistingOptions,
     FastSamOptions,
     FilterOptions,
     InputOptions,
@@ -67,6 +68,7 @@ class AutoAnnotateOptions(CommandOptions):
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     format: tuple[str, ...] = _formats(("yolo",), "Label format; may be repeated.")
     labels: LabelOptions = group(LabelOptions)
+    found: ExistingOptions = group(ExistingOptions)
     naming: NamingOptions = group(NamingOptions)
     run: RunOptions = group(RunOptions)
 
@@ -118,6 +120,7 @@ class PromptOptions(CommandOptions):
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     format: tuple[str, ...] = _formats(("yolo",), "Label format; may be repeated.")
     labels: LabelOptions = group(LabelOptions)
+    found: ExistingOptions = group(ExistingOptions)
     naming: NamingOptions = group(NamingOptions)
     run: RunOptions = group(RunOptions)
     point: tuple[str, ...] = option(

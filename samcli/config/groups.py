@@ -350,6 +350,19 @@ class ReadingOptions(Options):
 
 
 @dataclass(frozen=True)
+class ExistingOptions(Options):
+    """Label files that were in the output folder before the run."""
+
+    existing: str = option(
+        "refuse",
+        "Label files in the output folder that samcli did not write. refuse: stop. keep: leave them alone, label "
+        "the other images.",
+        choices=("refuse", "keep"),
+        panel="Labels",
+    )
+
+
+@dataclass(frozen=True)
 class NamingOptions(Options):
     """How label files are named."""
 

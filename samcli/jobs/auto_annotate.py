@@ -17,6 +17,7 @@ from samcli.detectors.base import Detector, DetectorSettings
 from samcli.detectors.loading import detector_name, load_detector
 from samcli.detectors.ultralytics import is_exported
 from samcli.jobs.base import Job, Models, without_idle
+from samcli.jobs.beside import beside_existing
 from samcli.jobs.class_mapping import MappedDetector, class_map_facts, open_class_map
 from samcli.jobs.plan import Plan
 from samcli.jobs.segmenting import (
@@ -118,7 +119,7 @@ class AutoAnnotate(Job[AnnotatedImage]):
         )
         annotator = BoxAnnotator(detector, segmenter, options, clock, on_cpu=device.type == "cpu")
         return Worker(
-            annotator,
+            beside_existing(annotator, self, plan),
             plan.labels,
             self.formats,
             self.shapes,

@@ -90,6 +90,8 @@ class Scope(Generic[R]):
     """Images that were found and that the job is not about."""
     one_image: Path | None
     """The input, where it is an image, not a folder."""
+    kept: int = 0
+    """Images that had labels before the run and are left alone; not among `refs`."""
 
 
 @_without_garbage_collection()
@@ -128,7 +130,10 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
     earlier = EarlierRun() if options.run.overwrite else EarlierRun.read(layout)
     recipe, fingerprint = identify(job, models, earlier.manifest)
     files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
-    labels = name_labels(scope, earlier, earlier.owned(short(fingerprint)), files)
+    owned = earlier.owned(short(fingerprint))
+    labels = name_labels(scope, earlier, owned, files)
+    kept = _labelled_before(scope, labels, owned)
+    scope = replace(scope, refs=[ref for ref in scope.refs if ref.key not in kept], kept=len(kept))
     manifest = build_manifest(scope, recipe, fingerprint, labels, earlier.manifest)
     if earlier.manifest is not None:
         check_same_run(earlier.manifest, manifest, layout.output)
@@ -159,7 +164,9 @@ def name_labels(scope: Scope[R], earlier: EarlierRun, owned: dict[str, bool], fi
     options, refs = scope.job.options, scope.refs
     labels = assign_labels(scope.layout, refs, scope.job.suffixes, options.naming.on_collision, owned)
     labels = _spare_own_files(labels, refs, files)
-    if options.run.overwrite:
+    if scope.job.existing != "refuse":
+        refs, files = [], [] if options.run.overwrite else _unwelcome(scope, files, earlier)
+    elif options.run.overwrite:
         return labels
     return _spare_foreign_files(labels, refs, owned, files, begun=earlier.manifest is not None)
 
@@ -182,6 +189,7 @@ def build_manifest(
         total=max(whole.total, total) if whole else total,
         collisions={**whole.collisions, **labels.collisions} if whole else labels.collisions,
         unasked=whole.unasked if whole else scope.unasked,
+        kept=whole.kept if whole else scope.kept,
     )
 
 
@@ -276,14 +284,7 @@ def _spare_foreign_files(
     Raises:
         UsageError: a new run would overwrite files.
     """
-    listing, layout = Listing(), labels.layout
-    foreign = {
-        ref.key: path
-        for ref in refs
-        if ref.key not in owned and ref.key not in labels.collisions and not listing.has(layout.record(ref.key))
-        for path in labels.paths(ref.key)
-        if listing.has(path) and not _is_released(path, labels)
-    }
+    foreign, layout = _foreign_files(labels, refs, owned), labels.layout
     if begun:
         reasons = {
             key: f"{path} was not written by samcli; --overwrite replaces it" for key, path in foreign.items()
@@ -303,6 +304,33 @@ def _spare_foreign_files(
             f"{in_the_way[0]}. Choose another --output, or --overwrite to replace them"
         )
     return labels
+
+
+def _unwelcome(scope: Scope[R], files: Sequence[str], earlier: Earlier) -> list[str]:
+    """Return which files for the whole data set a run beside existing labels cannot leave as they are."""
+    if earlier.manifest is not None:
+        return []
+    left = {f"{scope.layout.output}/{name}" for fmt in scope.job.formats for name in fmt.data_set_names}
+    return [file for file in files if file not in left]
+
+
+def _foreign_files(labels: LabelFiles, refs: Sequence[ImageRef], owned: Mapping[str, bool]) -> dict[str, str]:
+    """Return the label file of each image that has one which no run of ours has written: it has no record."""
+    listing, layout = Listing(), labels.layout
+    return {
+        ref.key: path
+        for ref in refs
+        if ref.key not in owned and ref.key not in labels.collisions and not listing.has(layout.record(ref.key))
+        for path in labels.paths(ref.key)
+        if listing.has(path) and not _is_released(path, labels)
+    }
+
+
+def _labelled_before(scope: Scope[R], labels: LabelFiles, owned: Mapping[str, bool]) -> frozenset[str]:
+    """Return the images that had labels before the run, where these are to be left alone."""
+    if scope.job.existing != "keep":
+        return frozenset()
+    return frozenset(_foreign_files(labels, scope.refs, owned))
 
 
 def _is_released(path: str, labels: LabelFiles) -> bool:

@@ -25,6 +25,7 @@ from samcli.output.journal import Journal
 from samcli.output.layout import Layout, check_output, locked
 from samcli.output.manifest import Product, write_manifest
 from samcli.output.marks import LargeMarks
+from samcli.output.preserving import is_preserved, preserve
 from samcli.output.run_folder import EarlierRun, RunFolder
 from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome, Status
@@ -136,8 +137,11 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
     options, run = job.options, RunFolder(plan.layout, plan.manifest)
     if any(fmt.folded_name for fmt in job.formats):
         run.mark_unfinished()  # before any record changes, until all is folded
+    is_new = RunFolder.find(plan.layout.output) is None
     if options.run.overwrite:
         _remove_earlier_run(plan)
+    if is_new and job.existing != "refuse":
+        preserve(plan.layout, [name for fmt in job.formats for name in fmt.own_files])
     write_manifest(plan.layout.manifest, plan.manifest)
     _write_data_set_files(plan, job)
     summary, watch = _summary(plan, job), starting(plan)
@@ -216,6 +220,8 @@ def _write_data_set_files(plan: Plan, job: Job[R]) -> None:
     layout = plan.layout
     for fmt in job.formats:
         for file, data in fmt.data_set_files(plan.manifest.names, layout.splits_from_output()).items():
+            if is_preserved(layout, file):
+                continue
             if job.options.run.overwrite or not (layout.output / file).exists():
                 write_atomic(layout.output / file, data)
 
@@ -246,14 +252,15 @@ def _remove_earlier_run(plan: Plan) -> None:
     for key in earlier.done:
         run.withdraw(key, labels.paths(key))
     for file in {file for fmt in formats for file in fmt.own_files}:
-        (plan.layout.output / file).unlink(missing_ok=True)
+        if not is_preserved(plan.layout, file):
+            (plan.layout.output / file).unlink(missing_ok=True)
     plan.layout.journal.unlink(missing_ok=True)
 
 
 def _summary(plan: Plan, job: Job[R]) -> Summary:
     """Counts before the first image of this run."""
     summary = Summary(plan.layout.output, plan.manifest.names, plan.total, product=job.product)
-    summary.unasked = plan.manifest.unasked
+    summary.unasked, summary.kept = plan.manifest.unasked, plan.manifest.kept
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
     summary.remedy = job.remedy
