@@ -306,7 +306,7 @@ def _spare_foreign_files(
     return labels
 
 
-def _unwelcome(scope: Scope[R], files: Sequence[str], earlier: Earlier) -> list[str]:
+def _unwelcome(scope: Scope[R], files: Sequence[str], earlier: EarlierRun) -> list[str]:
     """Return which files for the whole data set a run beside existing labels cannot leave as they are."""
     if earlier.manifest is not None:
         return []
