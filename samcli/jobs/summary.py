@@ -48,6 +48,8 @@ class Summary:
     """Of this run alone."""
     unasked: int = 0
     """Images of the input that the prompts say nothing about; not in `total`."""
+    kept: int = 0
+    """Images that had labels before the run and are left alone; not in `total`."""
     train_command: str | None = None
     notes: list[str] = field(default_factory=list)
     """What the user should bear in mind."""
@@ -117,6 +119,7 @@ class Summary:
             "failed": len(self.failures),
             "remaining": self.remaining,
             "without_prompts": self.unasked,
+            **({"kept": self.kept} if self.kept else {}),
             "instances": sum(self.instances.values()),
             "dropped": self.dropped,
             "incomplete": self.withheld_as(Withheld.INCOMPLETE),

@@ -75,13 +75,13 @@ def test_dropped_mask__takes_its_own_class_with_it(annotate, photo_folder) -> No
     annotate(photo_folder, *both, "-o", photo_folder.parent / "all")
     every = read_record((photo_folder.parent / "all/.samcli/records/bus.jpg.json").read_bytes()).instances
     threshold = float(np.median([instance.quality.predicted_iou for instance in every]))
-    annotate(photo_folder, *both, "--min-predicted-iou", threshold, "-o", photo_folder.parent / "some")
+    annotate(photo_folder, *both, "--pred-iou-thresh", threshold, "-o", photo_folder.parent / "some")
     annotation = read_record((photo_folder.parent / "some/.samcli/records/bus.jpg.json").read_bytes())
     kept = {instance.prompt_box: instance.class_id for instance in annotation.instances}
     assert 0 < len(kept) < len(every)
     assert kept.items() <= {instance.prompt_box: instance.class_id for instance in every}.items()
     assert len(annotation.dropped) == len(every) - len(kept)
-    assert all("--min-predicted-iou" in dropped.reason for dropped in annotation.dropped)
+    assert all("--pred-iou-thresh" in dropped.reason for dropped in annotation.dropped)
     counted = sum(row["dropped"] for row in journal(photo_folder.parent / "some") if row["key"] == "bus.jpg")
     assert counted == len(annotation.dropped)
 
