@@ -83,6 +83,12 @@ class Rendering:
         masks = [instance.mask for instance in self.annotation.instances]
         return restated([mask_to_polygons(mask, self.polygon_options) for mask in masks], masks)
 
+    @property
+    def low_polygons(self) -> list[int]:
+        """Numbers of the instances that are not within `min_iou` of their polygons."""
+        least, instances = self.polygon_options.min_iou, self.annotation.instances
+        return [n for n, shape in enumerate(self.polygons) if shape.iou < least and instances[n].mask.area]
+
 
 def _cleaned(annotation: Annotation, limit: PartLimit) -> Annotation:
     """The annotation without specks; itself where there are none."""
@@ -193,6 +199,10 @@ class LabelFormat:
     def render_all(self, rendering: Rendering) -> list[Files]:
         """One for each of `suffixes`."""
         return [self.render(rendering)] if self.suffixes else []
+
+    def count_rows(self, files: Files) -> int | None:
+        """Return how many objects a trainer finds in what `render` made; None where no trainer reads it."""
+        return None
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
         """Files for the whole data set by name; `splits`: image folders as seen from there, by `train`, `val`."""
