@@ -21,6 +21,7 @@ from samcli.config import JobOptions
 from samcli.errors import ImageError, UsageError
 from samcli.images import Probe, find_images, probe_image
 from samcli.jobs.base import Job, Models
+from samcli.labels.existing import LabelledImages, files_of, find_labelled
 from samcli.labels.formats import check_formats
 from samcli.output.journal import JournalEntry, read_journal
 from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, make_layout, stem_of
@@ -48,6 +49,8 @@ class Plan:
     """Images that cannot have a label file of their own; the reasons are in `labels`."""
     changed: bool
     """The manifest on disk says something else or is not there, or a file for the whole data set is missing."""
+    existing: Mapping[str, str] = field(default_factory=dict)
+    """Images that had labels before the run, to which objects are added: key to the name of the format."""
     digests: dict[str, str] = field(default_factory=dict)
     """Of what else the outcome of an image to do depends on, where there is something."""
 
@@ -154,8 +157,12 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
     files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
     owned = earlier.owned(short(fingerprint))
     labels = name_labels(scope, earlier, owned, files)
-    kept = _labelled_before(scope, labels, owned)
-    scope = replace(scope, refs=[ref for ref in scope.refs if ref.key not in kept], kept=len(kept))
+    labelled = _labelled_before(scope, labels, owned)
+    if job.existing == "keep":
+        left = [ref for ref in scope.refs if ref.key not in labelled.formats]
+        scope = replace(scope, refs=left, kept=len(labelled.formats))
+    elif labelled.unfit:
+        labels = replace(labels, collisions={**labels.collisions, **labelled.unfit})
     manifest = build_manifest(scope, recipe, fingerprint, labels, earlier.manifest)
     if earlier.manifest is not None:
         check_same_run(earlier.manifest, manifest, layout.output)
@@ -164,7 +171,8 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
                 f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite"
             )
     changed = manifest != earlier.manifest or _lacks_files(layout, job, files)
-    return sort_images(scope, labels, manifest, earlier.journal, changed=changed)
+    plan = sort_images(scope, labels, manifest, earlier.journal, changed=changed)
+    return replace(plan, existing=labelled.formats) if job.existing == "add" else plan
 
 
 def identify(job: Job[R], models: Models | None, found: Manifest | None) -> tuple[Recipe, str]:
@@ -187,7 +195,7 @@ def name_labels(scope: Scope[R], earlier: Earlier, owned: dict[str, bool], files
     labels = assign_labels(scope.layout, refs, scope.job.suffixes, options.naming.on_collision, owned)
     labels = _spare_own_files(labels, refs, files)
     if scope.job.existing != "refuse":
-        refs, files = [], [] if options.run.overwrite else _unwelcome(scope, files, earlier)
+        refs, files = [], _unwelcome(scope)
     elif options.run.overwrite:
         return labels
     return _spare_foreign_files(labels, refs, owned, files, begun=earlier.manifest is not None)
@@ -328,12 +336,11 @@ def _spare_foreign_files(
     return labels
 
 
-def _unwelcome(scope: Scope[R], files: Sequence[str], earlier: Earlier) -> list[str]:
-    """Return which files for the whole data set a run beside existing labels cannot leave as they are."""
-    if earlier.manifest is not None:
-        return []
-    left = {f"{scope.layout.output}/{name}" for fmt in scope.job.formats for name in fmt.data_set_names}
-    return [file for file in files if file not in left]
+def _unwelcome(scope: Scope[R]) -> list[str]:
+    """Return the files for all images that would lose what was in them before the run."""
+    layout, formats = scope.layout, scope.job.formats
+    names = [fmt.folded_name for fmt in formats if fmt.folded_name and not fmt.extends]
+    return sorted({*map(layout.own_file, names)} - files_of(read_manifest(layout.manifest), layout))
 
 
 def _foreign_files(labels: LabelFiles, refs: Sequence[ImageRef], owned: Mapping[str, bool]) -> dict[str, str]:
@@ -348,11 +355,22 @@ def _foreign_files(labels: LabelFiles, refs: Sequence[ImageRef], owned: Mapping[
     }
 
 
-def _labelled_before(scope: Scope[R], labels: LabelFiles, owned: Mapping[str, bool]) -> frozenset[str]:
-    """Return the images that had labels before the run, where these are to be left alone."""
-    if scope.job.existing != "keep":
-        return frozenset()
-    return frozenset(_foreign_files(labels, scope.refs, owned))
+def _labelled_before(scope: Scope[R], labels: LabelFiles, owned: Mapping[str, bool]) -> LabelledImages:
+    """Return the images that had labels before the run; none where such a run is refused.
+
+    Raises:
+        UsageError: the labels cannot be read, or the run would lose what an earlier one has kept of them.
+    """
+    layout, job = scope.layout, scope.job
+    if job.existing == "refuse":
+        if layout.preserved_root.is_dir():
+            raise UsageError(
+                f"{layout.output} holds labels that were there before its run, which left them as they were: "
+                "give --existing keep or add as before, or samcli take-back removes what the run has added"
+            )
+        return LabelledImages()
+    own_files = files_of(read_manifest(layout.manifest), layout)
+    return find_labelled(labels, job.format_names, [ref.key for ref in scope.refs], owned, own_files)
 
 
 def _is_released(path: str, labels: LabelFiles) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ from samcli.jobs.executor import StopSignals, run_local
 from samcli.jobs.plan import Plan, find_scope, make_plan
 from samcli.jobs.summary import Summary
 from samcli.jobs.worker import BaseWorker
+from samcli.labels.existing import files_of
 from samcli.labels.formats import FORMATS
 from samcli.labels.writing import folds
 from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
@@ -25,7 +26,7 @@ from samcli.output.journal import Journal, read_journal
 from samcli.output.layout import Layout, check_output, locked
 from samcli.output.manifest import Product, read_manifest, write_manifest
 from samcli.output.marks import LargeMarks
-from samcli.output.preserving import is_preserved, preserve
+from samcli.output.preserving import preserve, restore
 from samcli.output.run_folder import RunFolder
 from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome, Status
@@ -137,11 +138,11 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
     options, run = job.options, RunFolder(plan.layout, plan.manifest)
     if any(fmt.folded_name for fmt in job.formats):
         run.mark_unfinished()  # before any record changes, until all is folded
-    is_new = read_manifest(plan.layout.manifest) is None
+    own_files = files_of(read_manifest(plan.layout.manifest), plan.layout)
     if options.run.overwrite:
         _remove_earlier_run(plan)
-    if is_new and job.existing != "refuse":
-        preserve(plan.layout, [name for fmt in job.formats for name in fmt.own_files])
+    if job.existing != "refuse":
+        _preserve(plan, job, own_files)
     write_manifest(plan.layout.manifest, plan.manifest)
     _write_data_set_files(plan, job)
     summary, watch = _summary(plan, job), starting(plan)
@@ -220,9 +221,8 @@ def _write_data_set_files(plan: Plan, job: Job[R]) -> None:
     layout = plan.layout
     for fmt in job.formats:
         for file, data in fmt.data_set_files(plan.manifest.names, layout.splits_from_output()).items():
-            if is_preserved(layout, file):
-                continue
-            if job.options.run.overwrite or not (layout.output / file).exists():
+            anew = job.options.run.overwrite and not layout.preserved(layout.own_file(file)).is_file()
+            if anew or not (layout.output / file).exists():
                 write_atomic(layout.output / file, data)
 
 
@@ -233,7 +233,7 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
     """
     shapes = job.shapes
     run = RunFolder(plan.layout, plan.manifest)
-    missing = run.finish(folds(job.formats, plan.manifest.names, shapes, plan.layout.images_from_output))
+    missing = run.finish(folds(job.formats, plan.manifest.names, shapes, plan.layout))
     if missing:
         summary.add_unreadable(missing, plan.done, {ref.key for ref in plan.todo})
 
@@ -252,9 +252,23 @@ def _remove_earlier_run(plan: Plan) -> None:
     for key in earlier:
         run.withdraw(key, labels.paths(key))
     for file in {file for fmt in formats for file in fmt.own_files}:
-        if not is_preserved(plan.layout, file):
+        if not restore(plan.layout, plan.layout.own_file(file)):
             (plan.layout.output / file).unlink(missing_ok=True)
     plan.layout.journal.unlink(missing_ok=True)
+
+
+def _preserve(plan: Plan, job: Job[R], own_files: Collection[str]) -> None:
+    """Copy the label files that were there before the run, as long as the run has not changed them.
+
+    `own_files`: those for all images that an earlier run has made.
+    """
+    layout = plan.layout
+    files = [layout.own_file(file) for fmt in job.formats for file in fmt.own_files]
+    preserve(layout, [file for file in files if file not in own_files and not layout.preserved(file).is_file()])
+    for key, name in plan.existing.items():
+        if not Path(layout.record(key)).is_file():  # it is written before the label
+            whole_name = key in plan.labels.whole_names
+            preserve(layout, [layout.label(key, one, whole_name=whole_name) for one in FORMATS[name].suffixes])
 
 
 def _summary(plan: Plan, job: Job[R]) -> Summary:
