@@ -26,7 +26,7 @@ STOREYS = (
 
 
 COMMANDS = [
-    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "apply-review", "convert", "verify",
+    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "apply-review", "take-back", "convert", "verify",
     "eval", "tune", "dataset", "export-onnx", "bench", "checks", "models", "models list", "models fetch",
     "models verify", "models info",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ from samcli.config.groups import (
     SpeckOptions,
     TextOptions,
 )
-from samcli.config.options import YES_NO, CommandOptions, Options, group, option
+from samcli.config.options import YES_NO, CommandOptions, Options, declared, former_flag_of, group, option
 
 FORMAT_NAMES = (
     "yolo", "yolo-box", "coco", "coco-polygon", "fiftyone", "voc", "png", "labelme", "labelstudio", "cvat", "sa1b",
@@ -412,3 +412,9 @@ COMMANDS: dict[str, type[CommandOptions]] = {
     "bench": BenchOptions,
 }
 """The options of each command that has some."""
+
+
+def former_flags() -> frozenset[str]:
+    """Return the earlier names of options: still read, and shown nowhere."""
+    entries = (entry for kind in COMMANDS.values() for entry in declared(kind))
+    return frozenset(flag for entry in entries if (flag := former_flag_of(entry)))

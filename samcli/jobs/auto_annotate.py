@@ -56,7 +56,7 @@ class AutoAnnotate(Job[AnnotatedImage]):
 
     def __post_init__(self) -> None:
         if not self._with_sam:
-            names = ("embeddings", "compile", "min_predicted_iou", "min_stability", *_ON_PROMPTING)
+            names = ("embeddings", "compile", "pred_iou_thresh", "stability_score_thresh", *_ON_PROMPTING)
             options = refuse(self.options, names, "to --sam none: the detector's masks are taken as they are")
             object.__setattr__(self, "options", options)
         else:

@@ -23,9 +23,10 @@ from samcli.images import Probe, find_images, probe_image
 from samcli.jobs.base import Job, Models
 from samcli.labels.existing import LabelledImages, files_of, find_labelled
 from samcli.labels.formats import check_formats
-from samcli.output.journal import JournalEntry, read_journal
+from samcli.output.journal import JournalEntry
 from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, make_layout, stem_of
-from samcli.output.manifest import Manifest, Recipe, check_same_run, read_manifest, short
+from samcli.output.manifest import Manifest, Recipe, check_same_run, short
+from samcli.output.run_folder import EarlierRun
 from samcli.types import ImageRef
 
 R = TypeVar("R")
@@ -117,29 +118,6 @@ def find_scope(data: Path, output: Path | None, job: Job[R]) -> Scope[R]:
     return Scope(job, layout, wanted, len(refs) - len(wanted), one_image)
 
 
-@dataclass(frozen=True)
-class Earlier:
-    """What an earlier run has left in the output folder; nothing where it is to be overwritten."""
-
-    manifest: Manifest | None = None
-    journal: Mapping[str, JournalEntry] = field(default_factory=dict)
-
-    def owned(self, run: str) -> dict[str, bool]:
-        """Images that are done in a run, by key, and whether their labels bear the image's whole name."""
-        return {key: entry.whole_name for key, entry in self.journal.items() if entry.done and entry.run == run}
-
-
-def read_earlier(layout: Layout, options: JobOptions) -> Earlier:
-    """Read what an earlier run has left.
-
-    Raises:
-        SamcliError: it is damaged.
-    """
-    if options.run.overwrite:
-        return Earlier()
-    return Earlier(read_manifest(layout.manifest), read_journal(layout.journal))
-
-
 @_without_garbage_collection()
 def make_plan(scope: Scope[R], models: Models | None) -> Plan:
     """Hold the images against what the output folder already has.
@@ -152,7 +130,7 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
     job, layout, options = scope.job, scope.layout, scope.job.options
     if options.run.overwrite and scope.one_image is not None:
         _spare_other_images(layout, scope.one_image)
-    earlier = read_earlier(layout, options)
+    earlier = EarlierRun() if options.run.overwrite else EarlierRun.read(layout)
     recipe, fingerprint = identify(job, models, earlier.manifest)
     files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
     owned = earlier.owned(short(fingerprint))
@@ -183,7 +161,7 @@ def identify(job: Job[R], models: Models | None, found: Manifest | None) -> tupl
     return recipe, recipe.fingerprint
 
 
-def name_labels(scope: Scope[R], earlier: Earlier, owned: dict[str, bool], files: Sequence[str]) -> LabelFiles:
+def name_labels(scope: Scope[R], earlier: EarlierRun, owned: dict[str, bool], files: Sequence[str]) -> LabelFiles:
     """Give each image its label files, without taking those of another image, of all images, or of somebody else.
 
     `owned`: see `assign_labels`. `files`: those for the whole data set.
@@ -235,7 +213,7 @@ def _spare_other_images(layout: Layout, data: Path) -> None:
     Raises:
         UsageError: there are others.
     """
-    others = {key for key, entry in read_journal(layout.journal).items() if entry.done} - {data.name}
+    others = EarlierRun.read(layout).done.keys() - {data.name}
     if others:
         raise UsageError(
             f"--overwrite would remove the labels of {len(others)} other images in {layout.output}: "
@@ -340,7 +318,7 @@ def _unwelcome(scope: Scope[R]) -> list[str]:
     """Return the files for all images that would lose what was in them before the run."""
     layout, formats = scope.layout, scope.job.formats
     names = [fmt.folded_name for fmt in formats if fmt.folded_name and not fmt.extends]
-    return sorted({*map(layout.own_file, names)} - files_of(read_manifest(layout.manifest), layout))
+    return sorted({*map(layout.own_file, names)} - files_of(layout))
 
 
 def _foreign_files(labels: LabelFiles, refs: Sequence[ImageRef], owned: Mapping[str, bool]) -> dict[str, str]:
@@ -369,7 +347,7 @@ def _labelled_before(scope: Scope[R], labels: LabelFiles, owned: Mapping[str, bo
                 "give --existing keep or add as before, or samcli take-back removes what the run has added"
             )
         return LabelledImages()
-    own_files = files_of(read_manifest(layout.manifest), layout)
+    own_files = files_of(layout)
     return find_labelled(labels, job.format_names, [ref.key for ref in scope.refs], owned, own_files)
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _SWITCHES = {"cutout": "cutouts", "overlay": "overlay", "save_logits": "logits"}
 """Options that are short for a format."""
 
-_ONLY_SAM = ("mask_input", "multimask", "refine", "min_stability", "embeddings", "save_logits", "compile")
+_ONLY_SAM = ("mask_input", "multimask", "refine", "stability_score_thresh", "embeddings", "save_logits", "compile")
 """Options that FastSAM has no use for."""
 
 

@@ -16,17 +16,17 @@ from samcli.files import write_atomic
 from samcli.jobs.base import Job, Models
 from samcli.jobs.executor import StopSignals, run_local
 from samcli.jobs.plan import Plan, find_scope, make_plan
+from samcli.jobs.removing import remove_labels
 from samcli.jobs.summary import Summary
 from samcli.jobs.worker import BaseWorker
 from samcli.labels.existing import files_of
 from samcli.labels.formats import FORMATS
 from samcli.labels.writing import folds
-from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
-from samcli.output.journal import Journal, read_journal
+from samcli.output.journal import Journal
 from samcli.output.layout import Layout, check_output, locked
-from samcli.output.manifest import Product, read_manifest, write_manifest
+from samcli.output.manifest import write_manifest
 from samcli.output.marks import LargeMarks
-from samcli.output.preserving import preserve, restore
+from samcli.output.preserving import preserve
 from samcli.output.run_folder import RunFolder
 from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome, Status
@@ -68,9 +68,9 @@ def check_models(layout: Layout, job: Job[R]) -> None:
     Raises:
         UsageError: it names the model that the folder was begun with.
     """
-    found = None if job.options.run.overwrite else read_manifest(layout.manifest)
+    earlier = None if job.options.run.overwrite else RunFolder.find(layout.output)
     for role, name in job.checkpoints.items():
-        model = found.recipe.model(role) if found else None
+        model = earlier.manifest.recipe.model(role) if earlier else None
         begun_with = model.name if model else name
         if begun_with != name and not is_here(name):
             raise UsageError(
@@ -138,9 +138,9 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
     options, run = job.options, RunFolder(plan.layout, plan.manifest)
     if any(fmt.folded_name for fmt in job.formats):
         run.mark_unfinished()  # before any record changes, until all is folded
-    own_files = files_of(read_manifest(plan.layout.manifest), plan.layout)
+    own_files = files_of(plan.layout) if job.existing != "refuse" else frozenset()
     if options.run.overwrite:
-        _remove_earlier_run(plan)
+        remove_labels(plan.layout, plan.manifest, plan.labels.suffixes)
     if job.existing != "refuse":
         _preserve(plan, job, own_files)
     write_manifest(plan.layout.manifest, plan.manifest)
@@ -236,25 +236,6 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
     missing = run.finish(folds(job.formats, plan.manifest.names, shapes, plan.layout))
     if missing:
         summary.add_unreadable(missing, plan.done, {ref.key for ref in plan.todo})
-
-
-def _remove_earlier_run(plan: Plan) -> None:
-    """Labels, records and journal of the run that `--overwrite` replaces: no label of another recipe may stay."""
-    earlier = {key: entry for key, entry in read_journal(plan.layout.journal).items() if entry.done}
-    whole_names = frozenset(key for key, entry in earlier.items() if entry.whole_name)
-    found = read_manifest(plan.layout.manifest)
-    formats = [FORMATS[name] for name in (found.recipe.formats if found else ()) if name in FORMATS]
-    suffixes = {*plan.labels.suffixes, *(suffix for fmt in formats for suffix in fmt.suffixes)}
-    if found is not None and found.product is Product.EMBEDDINGS:
-        suffixes |= {SUFFIX, NPY_SUFFIX}
-    labels = replace(plan.labels, suffixes=tuple(sorted(suffixes)), whole_names=whole_names)
-    run = RunFolder(plan.layout, plan.manifest)
-    for key in earlier:
-        run.withdraw(key, labels.paths(key))
-    for file in {file for fmt in formats for file in fmt.own_files}:
-        if not restore(plan.layout, plan.layout.own_file(file)):
-            (plan.layout.output / file).unlink(missing_ok=True)
-    plan.layout.journal.unlink(missing_ok=True)
 
 
 def _preserve(plan: Plan, job: Job[R], own_files: Collection[str]) -> None:

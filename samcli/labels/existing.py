@@ -12,7 +12,7 @@ from samcli.labels.formats.reading import Labels
 from samcli.labels.formats.sources import Source
 from samcli.labels.objects import lines_of
 from samcli.output.layout import LabelFiles, Layout, Listing
-from samcli.output.manifest import Manifest
+from samcli.output.run_folder import RunFolder
 from samcli.types import Annotation, ExistingObjects, Origin, Size
 
 
@@ -92,9 +92,10 @@ def _spoken_of(fmt: LabelFormat, file: Path, keys: Sequence[str]) -> set[str]:
     return {*labels.keys(), *(unclear & set(keys))}
 
 
-def files_of(manifest: Manifest | None, layout: Layout) -> frozenset[str]:
-    """Return the paths of the files for all images that a run makes."""
-    names = manifest.recipe.formats if manifest else ()
+def files_of(layout: Layout) -> frozenset[str]:
+    """Return the paths of the files for all images that the run in an output folder makes, if there is one."""
+    run = RunFolder.find(layout.output)
+    names = run.manifest.recipe.formats if run else ()
     return frozenset(layout.own_file(file) for name in names if name in FORMATS for file in FORMATS[name].own_files)
 
 

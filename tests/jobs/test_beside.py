@@ -19,6 +19,7 @@ from samcli.errors import UsageError
 from samcli.jobs.base import Job, Models
 from samcli.jobs.beside import beside_existing, merged_classes
 from samcli.jobs.plan import Plan
+from samcli.jobs.removing import take_back
 from samcli.jobs.run import run_job
 from samcli.jobs.status import read_status
 from samcli.jobs.summary import Summary
@@ -235,6 +236,25 @@ def test_add__to_coco_keeps_the_bytes_of_the_file_and_the_ids_of_its_categories(
     assert (summary.done, summary.kept) == (2, 2)
     found = json.loads((labels / "annotations.json").read_text())
     assert found["annotations"][:kept] == lacking["annotations"] and len(found["annotations"]) == kept + 1
+
+
+@pytest.mark.parametrize("mode", ["keep", "add"])
+def test_take_back__leaves_what_was_there_before(folder, mode) -> None:
+    before = put_labels(folder)
+    run(folder, existing=mode)
+    taken = take_back(folder / "labels")
+    assert taken.images == {"keep": 2, "add": 4}[mode]
+    assert files(folder / "labels") == before
+    with pytest.raises(UsageError, match="no run"):
+        take_back(folder / "labels")
+
+
+def test_take_back__refuses_a_run_that_was_alone(folder) -> None:
+    run(folder)
+    before = files(folder / "labels")
+    with pytest.raises(UsageError, match="nothing to go back to"):
+        take_back(folder / "labels")
+    assert files(folder / "labels") == before
 
 
 def test_add__names_the_formats_that_it_cannot_add_to(folder) -> None:
