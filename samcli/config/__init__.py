@@ -40,6 +40,7 @@ from samcli.config.groups import (
     ReadingOptions,
     RunOptions,
     SamOptions,
+    SourceOptions,
     SpeckOptions,
     TextOptions,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "RunOptions",
     "SamOptions",
     "SearchOptions",
+    "SourceOptions",
     "SpeckOptions",
     "TextOptions",
     "TuneOptions",

@@ -21,6 +21,7 @@ from samcli.config.groups import (
     ReadingOptions,
     RunOptions,
     SamOptions,
+    SourceOptions,
     SpeckOptions,
     TextOptions,
 )
@@ -39,6 +40,8 @@ class JobOptions(Protocol):
     @property
     def input(self) -> InputOptions: ...
     @property
+    def source(self) -> SourceOptions: ...
+    @property
     def segmenter(self) -> SamOptions: ...
     @property
     def naming(self) -> NamingOptions: ...
@@ -56,6 +59,7 @@ class AutoAnnotateOptions(CommandOptions):
     """All options of `samcli auto-annotate`."""
 
     input: InputOptions = group(InputOptions)
+    source: SourceOptions = group(SourceOptions)
     detector: DetectorOptions = group(DetectorOptions)
     text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
@@ -76,6 +80,7 @@ class EverythingOptions(CommandOptions):
     """All options of `samcli everything`."""
 
     input: InputOptions = group(InputOptions)
+    source: SourceOptions = group(SourceOptions)
     segmenter: SamOptions = group(SamOptions)
     fastsam: FastSamOptions = group(FastSamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
@@ -108,6 +113,7 @@ class PromptOptions(CommandOptions):
     """All options of `samcli prompt`."""
 
     input: InputOptions = group(InputOptions)
+    source: SourceOptions = group(SourceOptions)
     reading: ReadingOptions = group(ReadingOptions)
     segmenter: SamOptions = group(SamOptions)
     fastsam: FastSamOptions = group(FastSamOptions)
@@ -178,6 +184,7 @@ class EncodeOptions(CommandOptions):
     """All options of `samcli encode`."""
 
     input: InputOptions = group(InputOptions)
+    source: SourceOptions = group(SourceOptions)
     segmenter: SamOptions = group(SamOptions)
     naming: NamingOptions = group(NamingOptions)
     run: RunOptions = group(RunOptions)

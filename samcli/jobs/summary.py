@@ -48,6 +48,8 @@ class Summary:
     """Of this run alone."""
     unasked: int = 0
     """Images of the input that the prompts say nothing about; not in `total`."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Files of the input that are no images, by suffix."""
     train_command: str | None = None
     notes: list[str] = field(default_factory=list)
     """What the user should bear in mind."""
@@ -117,6 +119,7 @@ class Summary:
             "failed": len(self.failures),
             "remaining": self.remaining,
             "without_prompts": self.unasked,
+            "passed_over": dict(sorted(self.passed_over.items())),
             "instances": sum(self.instances.values()),
             "dropped": self.dropped,
             "incomplete": self.withheld_as(Withheld.INCOMPLETE),
