@@ -22,6 +22,7 @@ from samcli.config.commands import (
     SearchOptions,
     TuneOptions,
     VerifyOptions,
+    former_flags,
 )
 from samcli.config.groups import (
     COMPILED_FROM,
@@ -59,10 +60,11 @@ from samcli.config.options import (
     default_of,
     fingerprint,
     flag_of,
+    former_flag_of,
     group,
     option,
     types_of,
-    variable_of,
+    variables_of,
 )
 
 __all__ = [
@@ -111,9 +113,11 @@ __all__ = [
     "default_of",
     "fingerprint",
     "flag_of",
+    "former_flag_of",
+    "former_flags",
     "group",
     "option",
     "resolve",
     "types_of",
-    "variable_of",
+    "variables_of",
 ]

@@ -12,6 +12,7 @@ from samcli.config.groups import (
     DetectorOptions,
     DuplicateOptions,
     EmbeddingOptions,
+    ExistingOptions,
     FastSamOptions,
     FilterOptions,
     InputOptions,
@@ -25,7 +26,7 @@ from samcli.config.groups import (
     SpeckOptions,
     TextOptions,
 )
-from samcli.config.options import YES_NO, CommandOptions, Options, group, option
+from samcli.config.options import YES_NO, CommandOptions, Options, declared, former_flag_of, group, option
 
 FORMAT_NAMES = (
     "yolo", "yolo-box", "coco", "coco-polygon", "fiftyone", "voc", "png", "labelme", "labelstudio", "cvat", "sa1b",
@@ -71,6 +72,7 @@ class AutoAnnotateOptions(CommandOptions):
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     format: tuple[str, ...] = _formats(("yolo",), "Label format; may be repeated.")
     labels: LabelOptions = group(LabelOptions)
+    found: ExistingOptions = group(ExistingOptions)
     naming: NamingOptions = group(NamingOptions)
     run: RunOptions = group(RunOptions)
 
@@ -124,6 +126,7 @@ class PromptOptions(CommandOptions):
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     format: tuple[str, ...] = _formats(("yolo",), "Label format; may be repeated.")
     labels: LabelOptions = group(LabelOptions)
+    found: ExistingOptions = group(ExistingOptions)
     naming: NamingOptions = group(NamingOptions)
     run: RunOptions = group(RunOptions)
     point: tuple[str, ...] = option(
@@ -416,3 +419,9 @@ COMMANDS: dict[str, type[CommandOptions]] = {
     "bench": BenchOptions,
 }
 """The options of each command that has some."""
+
+
+def former_flags() -> frozenset[str]:
+    """Return the earlier names of options: still read, and shown nowhere."""
+    entries = (entry for kind in COMMANDS.values() for entry in declared(kind))
+    return frozenset(flag for entry in entries if (flag := former_flag_of(entry)))

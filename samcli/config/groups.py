@@ -216,11 +216,21 @@ class EmbeddingOptions(Options):
 class FilterOptions(Options):
     """Which masks are not worth a label."""
 
-    min_predicted_iou: float | None = option(
-        None, "Discard masks with a predicted IoU below this.", recipe=True, panel="SAM"
+    pred_iou_thresh: float | None = option(
+        None,
+        "Discard masks with a predicted IoU below this.",
+        recipe=True,
+        panel="SAM",
+        formerly="min_predicted_iou",
     )
-    min_stability: float | None = option(
-        None, "Discard masks with a stability score below this.", recipe=True, low=0, high=1, panel="SAM"
+    stability_score_thresh: float | None = option(
+        None,
+        "Discard masks with a stability score below this.",
+        recipe=True,
+        low=0,
+        high=1,
+        panel="SAM",
+        formerly="min_stability",
     )
     min_mask_area: int = option(1, "Discard masks with fewer pixels than this.", recipe=True, low=1, panel="SAM")
 
@@ -357,6 +367,19 @@ class ReadingOptions(Options):
         panel="Input",
     )
     rescale: bool = option(False, "Scale labels to the image where they state another image size.", panel="Input")
+
+
+@dataclass(frozen=True)
+class ExistingOptions(Options):
+    """Label files that were in the output folder before the run."""
+
+    existing: str = option(
+        "refuse",
+        "Label files in the output folder that samcli did not write. refuse: stop. keep: leave them alone, label "
+        "the other images.",
+        choices=("refuse", "keep"),
+        panel="Labels",
+    )
 
 
 @dataclass(frozen=True)

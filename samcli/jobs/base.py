@@ -85,6 +85,12 @@ class Job(ABC, Generic[R]):
         return [FORMATS[name] for name in self.format_names]
 
     @property
+    def existing(self) -> str:
+        """What is done about label files that were there before the run: `refuse`, `keep`."""
+        found = getattr(self.options, "found", None)
+        return found.existing if found is not None else "refuse"
+
+    @property
     def suffixes(self) -> list[str]:
         """Of the files that each image gets."""
         return [suffix for fmt in self.formats for suffix in fmt.suffixes]

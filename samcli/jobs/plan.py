@@ -23,9 +23,10 @@ from samcli.images import Probe, probe_image
 from samcli.jobs.base import Job, Models
 from samcli.jobs.inputs import FoundImages, Inputs, find_input, open_inputs
 from samcli.labels.formats import check_formats
-from samcli.output.journal import JournalEntry, read_journal
+from samcli.output.journal import JournalEntry
 from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, stem_of
-from samcli.output.manifest import Manifest, Recipe, check_same_run, read_manifest, short
+from samcli.output.manifest import Manifest, Recipe, check_same_run, short
+from samcli.output.run_folder import EarlierRun
 from samcli.types import ImageRef
 
 R = TypeVar("R")
@@ -94,6 +95,8 @@ class Scope(Generic[R]):
     """Whether the input root may hold images that the input does not name."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """Files of the input that are no images, by suffix."""
+    kept: int = 0
+    """Images that had labels before the run and are left alone; not among `refs`."""
 
 
 @_without_garbage_collection()
@@ -122,29 +125,6 @@ def _others(found: FoundImages, job: Job[R]) -> dict[str, int]:
     return {suffix: count for suffix, count in found.passed_over.items() if not (beside and suffix in own)}
 
 
-@dataclass(frozen=True)
-class Earlier:
-    """What an earlier run has left in the output folder; nothing where it is to be overwritten."""
-
-    manifest: Manifest | None = None
-    journal: Mapping[str, JournalEntry] = field(default_factory=dict)
-
-    def owned(self, run: str) -> dict[str, bool]:
-        """Images that are done in a run, by key, and whether their labels bear the image's whole name."""
-        return {key: entry.whole_name for key, entry in self.journal.items() if entry.done and entry.run == run}
-
-
-def read_earlier(layout: Layout, options: JobOptions) -> Earlier:
-    """Read what an earlier run has left.
-
-    Raises:
-        SamcliError: it is damaged.
-    """
-    if options.run.overwrite:
-        return Earlier()
-    return Earlier(read_manifest(layout.manifest), read_journal(layout.journal))
-
-
 @_without_garbage_collection()
 def make_plan(scope: Scope[R], models: Models | None) -> Plan:
     """Hold the images against what the output folder already has.
@@ -157,10 +137,13 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
     job, layout, options = scope.job, scope.layout, scope.job.options
     if options.run.overwrite and scope.is_part:
         _spare_other_images(layout, {ref.key for ref in scope.refs})
-    earlier = read_earlier(layout, options)
+    earlier = EarlierRun() if options.run.overwrite else EarlierRun.read(layout)
     recipe, fingerprint = identify(job, models, earlier.manifest)
     files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
-    labels = name_labels(scope, earlier, earlier.owned(short(fingerprint)), files)
+    owned = earlier.owned(short(fingerprint))
+    labels = name_labels(scope, earlier, owned, files)
+    kept = _labelled_before(scope, labels, owned)
+    scope = replace(scope, refs=[ref for ref in scope.refs if ref.key not in kept], kept=len(kept))
     manifest = build_manifest(scope, recipe, fingerprint, labels, earlier.manifest)
     if earlier.manifest is not None:
         check_same_run(earlier.manifest, manifest, layout.output)
@@ -180,7 +163,7 @@ def identify(job: Job[R], models: Models | None, found: Manifest | None) -> tupl
     return recipe, recipe.fingerprint
 
 
-def name_labels(scope: Scope[R], earlier: Earlier, owned: dict[str, bool], files: Sequence[str]) -> LabelFiles:
+def name_labels(scope: Scope[R], earlier: EarlierRun, owned: dict[str, bool], files: Sequence[str]) -> LabelFiles:
     """Give each image its label files, without taking those of another image, of all images, or of somebody else.
 
     `owned`: see `assign_labels`. `files`: those for the whole data set.
@@ -191,7 +174,9 @@ def name_labels(scope: Scope[R], earlier: Earlier, owned: dict[str, bool], files
     options, refs = scope.job.options, scope.refs
     labels = assign_labels(scope.layout, refs, scope.job.suffixes, options.naming.on_collision, owned)
     labels = _spare_own_files(labels, refs, files)
-    if options.run.overwrite:
+    if scope.job.existing != "refuse":
+        refs, files = [], [] if options.run.overwrite else _unwelcome(scope, files, earlier)
+    elif options.run.overwrite:
         return labels
     return _spare_foreign_files(labels, refs, owned, files, begun=earlier.manifest is not None)
 
@@ -214,6 +199,7 @@ def build_manifest(
         total=max(whole.total, total) if whole else total,
         collisions={**whole.collisions, **labels.collisions} if whole else labels.collisions,
         unasked=whole.unasked if whole else scope.unasked,
+        kept=whole.kept if whole else scope.kept,
     )
 
 
@@ -229,7 +215,7 @@ def _spare_other_images(layout: Layout, keys: Set[str]) -> None:
     Raises:
         UsageError: there are others.
     """
-    others = {key for key, entry in read_journal(layout.journal).items() if entry.done} - keys
+    others = EarlierRun.read(layout).done.keys() - keys
     if others:
         raise UsageError(
             f"--overwrite would remove the labels of {len(others)} other images in {layout.output}: "
@@ -308,14 +294,7 @@ def _spare_foreign_files(
     Raises:
         UsageError: a new run would overwrite files.
     """
-    listing, layout = Listing(), labels.layout
-    foreign = {
-        ref.key: path
-        for ref in refs
-        if ref.key not in owned and ref.key not in labels.collisions and not listing.has(layout.record(ref.key))
-        for path in labels.paths(ref.key)
-        if listing.has(path) and not _is_released(path, labels)
-    }
+    foreign, layout = _foreign_files(labels, refs, owned), labels.layout
     if begun:
         reasons = {
             key: f"{path} was not written by samcli; --overwrite replaces it" for key, path in foreign.items()
@@ -335,6 +314,33 @@ def _spare_foreign_files(
             f"{in_the_way[0]}. Choose another --output, or --overwrite to replace them"
         )
     return labels
+
+
+def _unwelcome(scope: Scope[R], files: Sequence[str], earlier: EarlierRun) -> list[str]:
+    """Return which files for the whole data set a run beside existing labels cannot leave as they are."""
+    if earlier.manifest is not None:
+        return []
+    left = {f"{scope.layout.output}/{name}" for fmt in scope.job.formats for name in fmt.data_set_names}
+    return [file for file in files if file not in left]
+
+
+def _foreign_files(labels: LabelFiles, refs: Sequence[ImageRef], owned: Mapping[str, bool]) -> dict[str, str]:
+    """Return the label file of each image that has one which no run of ours has written: it has no record."""
+    listing, layout = Listing(), labels.layout
+    return {
+        ref.key: path
+        for ref in refs
+        if ref.key not in owned and ref.key not in labels.collisions and not listing.has(layout.record(ref.key))
+        for path in labels.paths(ref.key)
+        if listing.has(path) and not _is_released(path, labels)
+    }
+
+
+def _labelled_before(scope: Scope[R], labels: LabelFiles, owned: Mapping[str, bool]) -> frozenset[str]:
+    """Return the images that had labels before the run, where these are to be left alone."""
+    if scope.job.existing != "keep":
+        return frozenset()
+    return frozenset(_foreign_files(labels, scope.refs, owned))
 
 
 def _is_released(path: str, labels: LabelFiles) -> bool:

@@ -22,11 +22,12 @@ from samcli.jobs.worker import BaseWorker
 from samcli.labels.formats import FORMATS
 from samcli.labels.writing import folds
 from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
-from samcli.output.journal import Journal, read_journal
+from samcli.output.journal import Journal
 from samcli.output.layout import Layout, check_output, locked
-from samcli.output.manifest import Product, read_manifest, write_manifest
+from samcli.output.manifest import Product, write_manifest
 from samcli.output.marks import LargeMarks
-from samcli.output.run_folder import RunFolder
+from samcli.output.preserving import is_preserved, preserve
+from samcli.output.run_folder import EarlierRun, RunFolder
 from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome, Status
 
@@ -67,9 +68,9 @@ def check_models(layout: Layout, job: Job[R]) -> None:
     Raises:
         UsageError: it names the model that the folder was begun with.
     """
-    found = None if job.options.run.overwrite else read_manifest(layout.manifest)
+    earlier = None if job.options.run.overwrite else RunFolder.find(layout.output)
     for role, name in job.checkpoints.items():
-        model = found.recipe.model(role) if found else None
+        model = earlier.manifest.recipe.model(role) if earlier else None
         begun_with = model.name if model else name
         if begun_with != name and not is_here(name):
             raise UsageError(
@@ -135,8 +136,11 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
     options, run = job.options, RunFolder(plan.layout, plan.manifest)
     if any(fmt.folded_name for fmt in job.formats):
         run.mark_unfinished()  # before any record changes, until all is folded
+    is_new = RunFolder.find(plan.layout.output) is None
     if options.run.overwrite:
         _remove_earlier_run(plan)
+    if is_new and job.existing != "refuse":
+        preserve(plan.layout, [name for fmt in job.formats for name in fmt.own_files])
     write_manifest(plan.layout.manifest, plan.manifest)
     _write_data_set_files(plan, job)
     summary, watch = _summary(plan, job), starting(plan)
@@ -215,6 +219,8 @@ def _write_data_set_files(plan: Plan, job: Job[R]) -> None:
     layout = plan.layout
     for fmt in job.formats:
         for file, data in fmt.data_set_files(plan.manifest.names, layout.splits_from_output()).items():
+            if is_preserved(layout, file):
+                continue
             if job.options.run.overwrite or not (layout.output / file).exists():
                 write_atomic(layout.output / file, data)
 
@@ -233,26 +239,27 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
 
 def _remove_earlier_run(plan: Plan) -> None:
     """Labels, records and journal of the run that `--overwrite` replaces: no label of another recipe may stay."""
-    earlier = {key: entry for key, entry in read_journal(plan.layout.journal).items() if entry.done}
-    whole_names = frozenset(key for key, entry in earlier.items() if entry.whole_name)
-    found = read_manifest(plan.layout.manifest)
+    earlier = EarlierRun.read(plan.layout)
+    whole_names = frozenset(key for key, entry in earlier.done.items() if entry.whole_name)
+    found = earlier.manifest
     formats = [FORMATS[name] for name in (found.recipe.formats if found else ()) if name in FORMATS]
     suffixes = {*plan.labels.suffixes, *(suffix for fmt in formats for suffix in fmt.suffixes)}
     if found is not None and found.product is Product.EMBEDDINGS:
         suffixes |= {SUFFIX, NPY_SUFFIX}
     labels = replace(plan.labels, suffixes=tuple(sorted(suffixes)), whole_names=whole_names)
     run = RunFolder(plan.layout, plan.manifest)
-    for key in earlier:
+    for key in earlier.done:
         run.withdraw(key, labels.paths(key))
     for file in {file for fmt in formats for file in fmt.own_files}:
-        (plan.layout.output / file).unlink(missing_ok=True)
+        if not is_preserved(plan.layout, file):
+            (plan.layout.output / file).unlink(missing_ok=True)
     plan.layout.journal.unlink(missing_ok=True)
 
 
 def _summary(plan: Plan, job: Job[R]) -> Summary:
     """Counts before the first image of this run."""
     summary = Summary(plan.layout.output, plan.manifest.names, plan.total, product=job.product)
-    summary.unasked = plan.manifest.unasked
+    summary.unasked, summary.kept = plan.manifest.unasked, plan.manifest.kept
     summary.passed_over = plan.passed_over
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)

@@ -68,6 +68,10 @@ class Layout:
         """Path at which a label file is kept aside while trainers do not get its image: the tree is mirrored."""
         return f"{self.withheld}/{label[len(self._labels) :]}"
 
+    def preserved(self, name: str) -> Path:
+        """Path of the copy of a file as it was before the run; `name`: its path below the output folder."""
+        return self.run_folder / "existing" / name
+
     @functools.cached_property
     def withheld(self) -> Path:
         """Holds the label files that are kept aside."""

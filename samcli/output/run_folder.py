@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from samcli.errors import RecordError, UsageError, one_line
@@ -23,6 +23,35 @@ class Fold:
 
     name: str
     pieces: Callable[[Iterator[Annotation]], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """What a run finds in its output folder before it begins: the manifest and the journal's last entries.
+
+    A run that begins anew, or in a new folder, finds nothing.
+    """
+
+    manifest: Manifest | None = None
+    journal: Mapping[str, JournalEntry] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, layout: Layout) -> EarlierRun:
+        """Read what an output folder holds. The journal's entries may be of several recipes.
+
+        Raises:
+            SamcliError: it is damaged.
+        """
+        return cls(read_manifest(layout.manifest), read_journal(layout.journal))
+
+    @property
+    def done(self) -> dict[str, JournalEntry]:
+        """Return the entries of the images that are done, by key."""
+        return {key: entry for key, entry in self.journal.items() if entry.done}
+
+    def owned(self, run: str) -> dict[str, bool]:
+        """Return for each image that is done in a run whether its labels bear the image's whole name, by key."""
+        return {key: entry.whole_name for key, entry in self.done.items() if entry.run == run}
 
 
 @dataclass(frozen=True)

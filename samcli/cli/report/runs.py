@@ -93,6 +93,8 @@ def _summary_table(summary: Summary) -> Table:
     speed = f"{summary.done / summary.seconds:.2f} a second" if summary.seconds and summary.done else ""
     table.add_row("images done", f"{summary.done}", speed)
     table.add_row("already done", f"{summary.skipped}", "skipped")
+    if summary.kept:
+        table.add_row("left alone", f"{summary.kept}", "had labels before the run")
     if summary.product is Product.LABELS:
         table.add_row("without objects", f"{summary.empty}", "empty label files")
     table.add_row("failed", f"{len(summary.failures)}", "")
@@ -140,6 +142,8 @@ def print_status(
         rows: dict[str, Any] = {"images": f"{known} of {summary.total} {share}"}
         if summary.unasked:
             rows["not asked for"] = f"{summary.unasked} more, about which the prompts say nothing"
+        if summary.kept:
+            rows["left alone"] = f"{summary.kept} more, which had labels before the run"
         rows["done"] = f"{summary.done}" + (f", {summary.empty} of them without objects" if of_labels else "")
         rows["failed"] = f"{len(summary.failures)}" + (" (--failures lists them)" if summary.failures else "")
         if of_labels:
@@ -183,6 +187,7 @@ def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_
         "passed_over": dict(plan.passed_over),
         "to_do": len(plan.todo) - len(seen.unreadable),
         "done_already": len(plan.done),
+        **({"left_alone": plan.manifest.kept} if plan.manifest.kept else {}),
         "failed_before": {key: entry.error for key, entry in plan.failed.items()},
         "label_name_taken": {key: plan.labels.collisions[key] for key in plan.collisions},
         "unreadable": seen.unreadable,
