@@ -42,6 +42,7 @@ from samcli.config.groups import (
     ReadingOptions,
     RunOptions,
     SamOptions,
+    SourceOptions,
     SpeckOptions,
     TextOptions,
 )
@@ -104,6 +105,7 @@ __all__ = [
     "RunOptions",
     "SamOptions",
     "SearchOptions",
+    "SourceOptions",
     "SpeckOptions",
     "TextOptions",
     "TuneOptions",
