@@ -51,12 +51,12 @@ class Plan:
     """Images that cannot have a label file of their own; the reasons are in `labels`."""
     changed: bool
     """The manifest on disk says something else or is not there, or a file for the whole data set is missing."""
-    existing: Mapping[str, str] = field(default_factory=dict)
-    """Images that had labels before the run, to which objects are added: key to the name of the format."""
     digests: dict[str, str] = field(default_factory=dict)
     """Of what else the outcome of an image to do depends on, where there is something."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """Files of the input that are no images, by suffix."""
+    existing: Mapping[str, str] = field(default_factory=dict)
+    """Images that had labels before the run, to which objects are added: key to the name of the format."""
 
     @property
     def precision(self) -> str:
