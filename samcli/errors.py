@@ -152,6 +152,11 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])")
 """The beginning of a URL, also after `Path` has removed a slash. A drive of Windows has a single letter."""
 
 
+def is_url(path: Path) -> bool:
+    """Return whether a path that was given is a URL."""
+    return _URL.match(path.as_posix()) is not None
+
+
 def missing_path(path: Path, expected: str) -> UsageError:
     """Return the error for an input that does not exist; a URL is named as such. `expected`: what it should be."""
     if match := _URL.match(path.as_posix()):

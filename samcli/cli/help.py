@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from typer.core import TyperCommand, TyperGroup
 
 from samcli.cli.terminal import open_console
+from samcli.config import former_flags
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,9 +22,6 @@ _WIDEST = 100
 
 _NAMES = 28
 """Columns for the names of options on a wide terminal; longer names have a line of their own."""
-
-
-_ONE_INPUT = "One input is read at a time: give the folder of the images, or run the command once per image."
 
 
 class Command(TyperCommand):
@@ -36,16 +34,6 @@ class Command(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the parts of the usage line after the command's name."""
         return _usage(self)
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the words of the command line; of too many inputs say how to give them."""
-        try:
-            return super().parse_args(ctx, args)
-        except Exception as error:  # Typer's, or click's: newer versions bring their own copy
-            said = str(getattr(error, "message", ""))
-            if "unexpected extra argument" not in said.lower():
-                raise
-            raise type(error)(f"{said}. {_ONE_INPUT}", ctx) from error
 
 
 class Group(TyperGroup):
@@ -118,7 +106,7 @@ def _first_sentence(text: str | None) -> str:
 def _names(param: Any) -> str:
     """Return an option's names as they are typed, with what follows them; switches are followed by nothing."""
     short = [name for name in param.opts if not name.startswith("--")]
-    names = [*short, *(name for name in param.opts if name.startswith("--"))]
+    names = [*short, *(name for name in param.opts if name.startswith("--") and name not in former_flags())]
     if getattr(param, "is_flag", False):
         return ", ".join([*names, *([param.metavar] if param.metavar else [])])
     return f"{', '.join(names)} {param.metavar or 'VALUE'}"

@@ -217,12 +217,6 @@ def test_url__is_recognised_and_kept_whole(samcli_run, word) -> None:
     assert f"{word} is a URL" in result.stderr
 
 
-def test_several_inputs__are_refused_with_what_to_do(samcli_run) -> None:
-    result = samcli_run("auto-annotate", "a.jpg", "b.jpg")
-    assert result.exit_code == 2
-    assert "give the folder of the images" in " ".join(result.stderr.replace("│", "").split())
-
-
 def test_module__runs_like_the_script() -> None:
     import subprocess
     import sys

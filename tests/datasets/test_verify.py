@@ -67,7 +67,7 @@ def test_objects__are_the_rows_that_a_trainer_takes(tmp_path, samcli_run) -> Non
     result = verify_labels(root, VerifyOptions())
     assert (result.rows, result.objects, result.as_dict()["objects"]) == (7, 1, 1)  # of b, once
     assert (
-        "3 label files, 7 objects; the YOLO loader accepts 1 of them; 3 images" in samcli_run("verify", root).stdout
+        "3 label files, 7 rows; the YOLO loader accepts 1 of them; 3 images" in samcli_run("verify", root).stdout
     )
 
 

@@ -11,6 +11,7 @@ from samcli.cli.report.text import SHOWN_FAILURES, counted, print_next, print_ro
 from samcli.labels.convert import Conversion
 
 if TYPE_CHECKING:
+    from samcli.jobs.removing import TakenBack
     from samcli.review.apply import AppliedReview
 
 
@@ -20,7 +21,9 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
         print(json.dumps({**asdict(conversion), "output": str(conversion.output)}))
         return
     to = " and ".join(conversion.formats)
-    what = f"{counted(conversion.images, 'image')}, {counted(conversion.instances, 'object')}"
+    count = conversion.rows
+    rows = f" in {counted(count, 'row')}" if count and count != conversion.instances else ""
+    what = f"{counted(conversion.images, 'image')}, {counted(conversion.instances, 'object')}{rows}"
     print(f"{what}: {conversion.source_format} -> {to}")
     for note in conversion.notes:
         print(printable(note))
@@ -72,3 +75,11 @@ def print_review(applied: AppliedReview, labels: Path, *, as_json: bool) -> None
         }
     )
     print_next("Check the labels", "samcli", "verify", labels)
+
+
+def print_taken_back(taken: TakenBack, *, as_json: bool) -> None:
+    """Print what was removed."""
+    if as_json:
+        print(json.dumps(asdict(taken)))
+        return
+    print_rows({"removed": f"the labels of {taken.images} images", "as before": f"{taken.restored} files"})

@@ -59,11 +59,13 @@ def print_verification(result: Verification, *, as_json: bool) -> None:
 
 
 def _seen(result: Verification) -> str:
-    """Return what was read, in numbers: a row is an object if the trainer's loader accepts it."""
-    taken = "all of them" if result.objects == result.rows else f"{result.objects:,} of them"
-    rows = f"{counted(result.rows, 'object')}; the YOLO loader accepts {taken}" if result.rows else "no objects"
+    """Return what was read, in numbers: to a trainer, each row that it takes is an object."""
+    taken = "all of them" if result.rows_taken == result.rows else f"{result.rows_taken:,} of them"
+    same = result.objects == result.rows_taken
+    rows = counted(result.rows, "row") + ("" if same else f" of {counted(result.objects, 'object')}")
+    found = f"{rows}; the YOLO loader accepts {taken}" if result.rows else "no objects"
     images = f"; {counted(result.image_count, 'image')}" if result.images else ""
-    return f"{counted(result.files, 'label file')}, {rows}{images}"
+    return f"{counted(result.files, 'label file')}, {found}{images}"
 
 
 def _table(result: Verification) -> Table:
