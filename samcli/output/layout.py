@@ -317,9 +317,14 @@ class Presence:
 
 
 def _names_in(folder: str) -> frozenset[str]:
+    """Return the names in a folder, none where it does not exist.
+
+    Raises:
+        OSError: it cannot be listed: what it holds must not count as missing.
+    """
     try:
         return frozenset(os.listdir(folder))  # noqa: PTH208 - names, not paths
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return frozenset()
 
 
