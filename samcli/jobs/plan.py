@@ -32,6 +32,9 @@ R = TypeVar("R")
 _PICTURES = (".png", ".jpg", ".cutouts")
 """Ends of label files that are, or hold, pictures."""
 
+_TOGETHER = 512
+"""Headers that a thread reads at a time: a task for each would cost more than its header."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -136,10 +139,12 @@ def read_earlier(layout: Layout, options: JobOptions) -> Earlier:
 
 
 @_without_garbage_collection()
-def make_plan(scope: Scope[R], models: Models | None) -> Plan:
+def make_plan(scope: Scope[R], models: Models | None, *, dry: bool = False) -> Plan:
     """Hold the images against what the output folder already has.
 
     `models`: None for a dry run whose checkpoints are not here yet; then earlier recipes are not compared.
+    `dry`: nothing will be computed; where there is no earlier recipe to compare with, `--precision auto` stays
+    unresolved, as its real name costs the import of PyTorch.
 
     Raises:
         UsageError: another recipe or input in the output folder, or labels there that are not ours.
@@ -148,7 +153,7 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
     if options.run.overwrite and scope.one_image is not None:
         _spare_other_images(layout, scope.one_image)
     earlier = read_earlier(layout, options)
-    recipe, fingerprint = identify(job, models, earlier.manifest)
+    recipe, fingerprint = identify(job, models, earlier.manifest, dry=dry)
     files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
     labels = name_labels(scope, earlier, earlier.owned(short(fingerprint)), files)
     manifest = build_manifest(scope, recipe, fingerprint, labels, earlier.manifest)
@@ -162,11 +167,16 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
     return sort_images(scope, labels, manifest, earlier.journal, changed=changed)
 
 
-def identify(job: Job[R], models: Models | None, found: Manifest | None) -> tuple[Recipe, str]:
-    """The run's recipe and its fingerprint; without models those of the earlier run, if there is one."""
+def identify(
+    job: Job[R], models: Models | None, found: Manifest | None, *, dry: bool = False
+) -> tuple[Recipe, str]:
+    """The run's recipe and its fingerprint; without models those of the earlier run, if there is one.
+
+    `dry`: see `make_plan`.
+    """
     if models is None and found is not None:
         return found.recipe, found.fingerprint
-    recipe = recipe_of(job, models, found)
+    recipe = recipe_of(job, models, found, dry=dry)
     return recipe, recipe.fingerprint
 
 
@@ -244,7 +254,7 @@ def _check_apart(layout: Layout, job: Job[R]) -> None:
         raise UsageError(f"--output is the input folder, and what is written ({pictures[0]}) does not belong there")
 
 
-def recipe_of(job: Job[R], models: Models | None, found: Manifest | None) -> Recipe:
+def recipe_of(job: Job[R], models: Models | None, found: Manifest | None, *, dry: bool = False) -> Recipe:
     """Every option that changes what is written, models by their hash, the precision by its real name.
 
     `--precision auto` means: as the run began, else what this device does best. So a run that moves to
@@ -264,6 +274,8 @@ def recipe_of(job: Job[R], models: Models | None, found: Manifest | None) -> Rec
         recipe["precision"] = "as exported"
     elif begun_in == options.segmenter.precision:
         recipe["precision"] = options.segmenter.precision  # a finished run ends without PyTorch
+    elif dry and found is None and (options.segmenter.precision, options.segmenter.device) == ("auto", "auto"):
+        recipe["precision"] = "auto"
     else:
         from samcli.sam.devices import choose_device, choose_precision
 
@@ -375,19 +387,36 @@ class Survey:
 def survey(refs: Iterable[ImageRef], options: JobOptions) -> Survey:
     """Read the header of every image."""
 
-    def look(ref: ImageRef) -> Probe | str:
-        try:
-            return probe_image(ref, options.input.max_pixels)
-        except ImageError as error:
-            return str(error)
+    def look(some: Sequence[ImageRef]) -> Survey:
+        return _survey(some, options.input.max_pixels)
 
     refs = list(refs)
+    parts = [refs[start : start + _TOGETHER] for start in range(0, len(refs), _TOGETHER)]
     with ThreadPoolExecutor(options.run.workers) as pool:
-        seen = dict(zip((ref.key for ref in refs), pool.map(look, refs), strict=True))
-    probes = {key: probe for key, probe in seen.items() if isinstance(probe, Probe)}
+        seen = list(pool.map(look, parts))
     return Survey(
-        unreadable={key: reason for key, reason in seen.items() if isinstance(reason, str)},
-        rotated=tuple(key for key, probe in probes.items() if probe.rotated),
-        wide=tuple(key for key, probe in probes.items() if probe.wide),
-        alpha=tuple(key for key, probe in probes.items() if probe.alpha),
+        unreadable={key: reason for one in seen for key, reason in one.unreadable.items()},
+        rotated=tuple(key for one in seen for key in one.rotated),
+        wide=tuple(key for one in seen for key in one.wide),
+        alpha=tuple(key for one in seen for key in one.alpha),
+    )
+
+
+def _survey(refs: Iterable[ImageRef], max_pixels: int) -> Survey:
+    """Read the headers of some images. What is usual about an image is not kept: there may be a million."""
+    unreadable: dict[str, str] = {}
+    unusual: dict[str, Probe] = {}
+    for ref in refs:
+        try:
+            probe = probe_image(ref, max_pixels)
+        except ImageError as error:
+            unreadable[ref.key] = str(error)
+            continue
+        if probe.rotated or probe.wide or probe.alpha:
+            unusual[ref.key] = probe
+    return Survey(
+        unreadable=unreadable,
+        rotated=tuple(key for key, probe in unusual.items() if probe.rotated),
+        wide=tuple(key for key, probe in unusual.items() if probe.wide),
+        alpha=tuple(key for key, probe in unusual.items() if probe.alpha),
     )

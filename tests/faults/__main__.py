@@ -35,13 +35,12 @@ def main(step: int, jobs: int, commands: list[str]) -> int:
             tally = run_campaign(campaign, step, jobs)
             tally.add(run_full_disks(campaign, SPARE_PAGES, jobs))
             print(f"{name}: {sum(tally.faults.values())} faults, {len(tally.problems)} problems", flush=True)
+            print("".join(f"  {problem}\n" for problem in tally.problems), end="", flush=True)
             total.add(tally)
     for title, counts in (("faults", total.faults), ("operations", total.operations), ("outcomes", total.outcomes)):
         print(f"{title}: {sum(counts.values())}: " + ", ".join(f"{what} {n}" for what, n in sorted(counts.items())))
     for kind in PROBLEMS:
         print(f"{kind}: {sum(problem.startswith(kind) for problem in total.problems)}")
-    for problem in total.problems[:60]:
-        print(problem)
     times = os.times()
     spent = times.user + times.system + times.children_user + times.children_system
     print(f"seconds: {time.monotonic() - begun:.0f}, of processors: {spent:.0f}")

@@ -89,13 +89,22 @@ class Result:
     calls: int = 0
 
 
+@functools.cache
+def _built(app: Any) -> Any:
+    """The command line, which takes longer to be put together than a small run."""
+    import typer.main
+
+    return typer.main.get_command(app)
+
+
 def call(arguments: list[str]) -> Result:
     """Run a command in this process."""
     from typer.testing import CliRunner
 
     from samcli.cli import app
 
-    result = CliRunner().invoke(app, arguments)
+    with mock.patch("typer.testing._get_command", _built):
+        result = CliRunner().invoke(app, arguments)
     error = result.exception if not isinstance(result.exception, (SystemExit, type(None))) else None
     return Result(
         result.exit_code,
@@ -224,7 +233,7 @@ class Campaign:
         self.calls = result.calls
         self._wanted = contents(folder)
         self._whole: defaultdict[str, set[bytes]] = defaultdict(set)
-        """Whole contents by the name of a file, wherever it lies: labels are moved aside before they are replaced."""
+        """Whole contents by the name of a file, wherever it lies: labels are moved aside as they are."""
         for name, data in (*self._before.items(), *self._wanted.items()):
             self._whole[Path(name).name].add(data)
 

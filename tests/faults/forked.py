@@ -7,9 +7,12 @@ left behind (threads, caches, open files) ends with its process.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import gc
 import os
 import pickle
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -46,6 +49,8 @@ def forked(work: Callable[[], T], patience: float = PATIENCE) -> Ended[T]:
 
 def all_forked(works: Iterable[Callable[[], T]], jobs: int, patience: float = PATIENCE) -> Iterator[Ended[T]]:
     """Yield what becomes of each function, in any order; `jobs` of them are at work at once."""
+    gc.collect()
+    gc.freeze()  # so that children do not copy pages in order to look through them for garbage
     waiting = iter(works)
     running: dict[Connection, tuple[int, float]] = {}
     try:
@@ -64,6 +69,7 @@ def all_forked(works: Iterable[Callable[[], T]], jobs: int, patience: float = PA
                 child, _ = running.pop(connection)
                 yield _end(connection, child, hung=connection in late)
     finally:
+        gc.unfreeze()
         for child, _ in running.values():
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
@@ -75,6 +81,7 @@ def _start(work: Callable[[], Any]) -> tuple[Connection, int]:
     if child:
         theirs.close()
         return ours, child
+    faulthandler.register(signal.SIGUSR1, file=sys.__stderr__)
     try:
         result = pickle.dumps(work())
         theirs.send_bytes(result)
@@ -88,6 +95,8 @@ def _start(work: Callable[[], Any]) -> tuple[Connection, int]:
 
 def _end(connection: Connection, child: int, *, hung: bool) -> Ended[Any]:
     if hung:
+        os.kill(child, signal.SIGUSR1)  # says where
+        time.sleep(0.5)
         os.kill(child, signal.SIGKILL)
     result, whole = None, False
     with contextlib.suppress(EOFError), connection:

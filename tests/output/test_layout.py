@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -301,3 +302,13 @@ def test_images_of__is_the_inverse_of_the_default_output() -> None:
     for images in (Path("/data/images"), Path("/labels/images/train")):
         assert images_of(default_output(images)) == images
     assert images_of(Path("/data/masks")) is None
+
+
+def test_listing__a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path, monkeypatch) -> None:
+    def failing(folder: str) -> list[str]:
+        raise OSError(errno.EIO, "Input/output error", folder)
+
+    assert not Listing().has(f"{tmp_path}/no such folder/a.txt")
+    monkeypatch.setattr(os, "listdir", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        Listing().has(f"{tmp_path}/a.txt")

@@ -159,7 +159,7 @@ def show_dry_run(job: Job[Any], data: Path, output: Path | None, *, as_json: boo
     from samcli.output.layout import check_output
 
     models, missing = present_models(job)
-    plan = make_plan(find_scope(data, output, job), models)
+    plan = make_plan(find_scope(data, output, job), models, dry=True)
     if plan.todo or plan.changed:
         check_output(plan.layout)
     seen = survey(plan.todo, job.options)
