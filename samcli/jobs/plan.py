@@ -26,6 +26,7 @@ from samcli.output.journal import JournalEntry
 from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, make_layout, stem_of
 from samcli.output.manifest import Manifest, Recipe, check_same_run, short
 from samcli.output.run_folder import EarlierRun
+from samcli.output.shards import Shard, parse_shard
 from samcli.types import ImageRef
 
 R = TypeVar("R")
@@ -36,7 +37,7 @@ _PICTURES = (".png", ".jpg", ".cutouts")
 
 @dataclass(frozen=True)
 class Plan:
-    """The images of a run, each in exactly one of `todo`, `done`, `failed` and `collisions`."""
+    """The images of a run or of its shard, each in exactly one of `todo`, `done`, `failed` and `collisions`."""
 
     layout: Layout
     labels: LabelFiles
@@ -51,6 +52,8 @@ class Plan:
     """The manifest on disk says something else or is not there, or a file for the whole data set is missing."""
     digests: dict[str, str] = field(default_factory=dict)
     """Of what else the outcome of an image to do depends on, where there is something."""
+    others: tuple[str, ...] = ()
+    """Keys of the images of other shards."""
 
     @property
     def precision(self) -> str:
@@ -103,9 +106,9 @@ def find_scope(data: Path, output: Path | None, job: Job[R]) -> Scope[R]:
     """
     check_formats(job.format_names)
     _check_provided(job)
-    layout = make_layout(data, output, job.folder)
-    _check_apart(layout, job)
     one_image = data if data.is_file() else None
+    layout = replace(make_layout(data, output, job.folder), shard=_shard(job.options, one_image))
+    _check_apart(layout, job)
     refs = find_images(
         one_image or layout.input_root, exclude=[layout.output] if layout.output != layout.input_root else []
     )
@@ -113,6 +116,24 @@ def find_scope(data: Path, output: Path | None, job: Job[R]) -> Scope[R]:
     asked = job.asked()
     wanted = refs if asked is None else [ref for ref in refs if ref.key in asked]
     return Scope(job, layout, wanted, len(refs) - len(wanted), one_image)
+
+
+def _shard(options: JobOptions, one_image: Path | None) -> Shard | None:
+    """Return the shard that a run is about, or None for all images.
+
+    Raises:
+        UsageError: `--shard` is none, or does not go with the input or with `--overwrite`.
+    """
+    if options.run.shard is None:
+        return None
+    if one_image is not None:
+        raise UsageError("--shard divides the images of a folder; give one image without it")
+    if options.run.overwrite:
+        raise UsageError(
+            "--overwrite with --shard would remove what other shards wrote. Remove the output folder, or choose "
+            "another --output"
+        )
+    return parse_shard(options.run.shard)
 
 
 @_without_garbage_collection()
@@ -189,6 +210,7 @@ def build_manifest(
         total=max(whole.total, total) if whole else total,
         collisions={**whole.collisions, **labels.collisions} if whole else labels.collisions,
         unasked=whole.unasked if whole else scope.unasked,
+        shards=layout.shard.count if layout.shard else 0,
         kept=whole.kept if whole else scope.kept,
     )
 
@@ -342,12 +364,16 @@ def sort_images(
     scope: Scope[R], labels: LabelFiles, manifest: Manifest, journal: Mapping[str, JournalEntry], *, changed: bool
 ) -> Plan:
     """The plan: each image where it belongs, by what the journal says of it and whether its files are there."""
-    job = scope.job
+    job, shard = scope.job, labels.layout.shard
     present, run = Presence(labels), manifest.run
     todo, done, failed, collisions = [], {}, {}, {}
-    digests = {}
+    digests, others = {}, []
     for ref in scope.refs:
         key = ref.key
+        if shard is not None and not shard.has(key):
+            if key not in labels.collisions:
+                others.append(key)
+            continue
         entry, digest = journal.get(key), job.digest(key)
         if digest:
             digests[key] = digest
@@ -364,7 +390,11 @@ def sort_images(
             done[key] = entry
         else:
             todo.append(ref)
-    return Plan(labels.layout, labels, manifest, tuple(todo), done, failed, collisions, changed, digests)
+    if shard is not None:
+        labels = replace(labels, released=tuple(key for key in labels.released if shard.has(key)))
+    return Plan(
+        labels.layout, labels, manifest, tuple(todo), done, failed, collisions, changed, digests, tuple(others)
+    )
 
 
 @dataclass(frozen=True)
