@@ -41,6 +41,7 @@ from samcli.config.groups import (
     ReadingOptions,
     RunOptions,
     SamOptions,
+    SourceOptions,
     SpeckOptions,
     TextOptions,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "RunOptions",
     "SamOptions",
     "SearchOptions",
+    "SourceOptions",
     "SpeckOptions",
     "TextOptions",
     "TuneOptions",

@@ -22,6 +22,7 @@ from samcli.config.groups import (
     ReadingOptions,
     RunOptions,
     SamOptions,
+    SourceOptions,
     SpeckOptions,
     TextOptions,
 )
@@ -40,6 +41,8 @@ class JobOptions(Protocol):
     @property
     def input(self) -> InputOptions: ...
     @property
+    def source(self) -> SourceOptions: ...
+    @property
     def segmenter(self) -> SamOptions: ...
     @property
     def naming(self) -> NamingOptions: ...
@@ -57,6 +60,7 @@ class AutoAnnotateOptions(CommandOptions):
     """All options of `samcli auto-annotate`."""
 
     input: InputOptions = group(InputOptions)
+    source: SourceOptions = group(SourceOptions)
     detector: DetectorOptions = group(DetectorOptions)
     text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
@@ -78,6 +82,7 @@ class EverythingOptions(CommandOptions):
     """All options of `samcli everything`."""
 
     input: InputOptions = group(InputOptions)
+    source: SourceOptions = group(SourceOptions)
     segmenter: SamOptions = group(SamOptions)
     fastsam: FastSamOptions = group(FastSamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
@@ -110,6 +115,7 @@ class PromptOptions(CommandOptions):
     """All options of `samcli prompt`."""
 
     input: InputOptions = group(InputOptions)
+    source: SourceOptions = group(SourceOptions)
     reading: ReadingOptions = group(ReadingOptions)
     segmenter: SamOptions = group(SamOptions)
     fastsam: FastSamOptions = group(FastSamOptions)
@@ -181,6 +187,7 @@ class EncodeOptions(CommandOptions):
     """All options of `samcli encode`."""
 
     input: InputOptions = group(InputOptions)
+    source: SourceOptions = group(SourceOptions)
     segmenter: SamOptions = group(SamOptions)
     naming: NamingOptions = group(NamingOptions)
     run: RunOptions = group(RunOptions)

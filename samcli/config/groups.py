@@ -30,6 +30,26 @@ class InputOptions(Options):
     )
 
 
+@dataclass(frozen=True)
+class SourceOptions(Options):
+    """Which of the images that an input names, and what they are called."""
+
+    root: str | None = option(
+        None,
+        "Folder that keys and the output tree are relative to; all images lie in it. Default: the input folder, or "
+        "the deepest folder that holds all inputs.",
+        panel="Input",
+        metavar="DIR",
+    )
+    split: str | None = option(
+        None,
+        "Splits of a data.yaml that is the input, separated by commas. Default: train, val and test, as far as "
+        "it has them.",
+        panel="Input",
+        metavar="train,val",
+    )
+
+
 def _trust_weights(panel: str) -> Any:
     text = "Allow detectors that are full pickles or TorchScript: they can run any code. Only for files you trust."
     return option(False, text, panel=panel)

@@ -10,7 +10,7 @@ import contextlib
 import gc
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,11 +19,12 @@ from typing import Generic, TypeVar
 import samcli
 from samcli.config import JobOptions
 from samcli.errors import ImageError, UsageError
-from samcli.images import Probe, find_images, probe_image
+from samcli.images import Probe, probe_image
 from samcli.jobs.base import Job, Models
+from samcli.jobs.inputs import FoundImages, Inputs, find_input, open_inputs
 from samcli.labels.formats import check_formats
 from samcli.output.journal import JournalEntry
-from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, make_layout, stem_of
+from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, stem_of
 from samcli.output.manifest import Manifest, Recipe, check_same_run, short
 from samcli.output.run_folder import EarlierRun
 from samcli.output.shards import Shard, parse_shard
@@ -52,6 +53,8 @@ class Plan:
     """The manifest on disk says something else or is not there, or a file for the whole data set is missing."""
     digests: dict[str, str] = field(default_factory=dict)
     """Of what else the outcome of an image to do depends on, where there is something."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Files of the input that are no images, by suffix."""
     others: tuple[str, ...] = ()
     """Keys of the images of other shards."""
 
@@ -91,14 +94,16 @@ class Scope(Generic[R]):
     refs: Sequence[ImageRef]
     unasked: int
     """Images that were found and that the job is not about."""
-    one_image: Path | None
-    """The input, where it is an image, not a folder."""
+    is_part: bool
+    """Whether the input root may hold images that the input does not name."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Files of the input that are no images, by suffix."""
     kept: int = 0
     """Images that had labels before the run and are left alone; not among `refs`."""
 
 
 @_without_garbage_collection()
-def find_scope(data: Path, output: Path | None, job: Job[R]) -> Scope[R]:
+def find_scope(data: Path | Inputs, output: Path | None, job: Job[R]) -> Scope[R]:
     """Find the images, and hold the job against them.
 
     Raises:
@@ -106,28 +111,33 @@ def find_scope(data: Path, output: Path | None, job: Job[R]) -> Scope[R]:
     """
     check_formats(job.format_names)
     _check_provided(job)
-    one_image = data if data.is_file() else None
-    layout = replace(make_layout(data, output, job.folder), shard=_shard(job.options, one_image))
+    inputs = data if isinstance(data, Inputs) else open_inputs([data])
+    found = find_input(inputs, output, job.folder)
+    layout, refs = replace(found.layout, shard=_shard(job.options, is_part=inputs.is_part)), found.refs
     _check_apart(layout, job)
-    refs = find_images(
-        one_image or layout.input_root, exclude=[layout.output] if layout.output != layout.input_root else []
-    )
     job = job.matched([ref.key for ref in refs])
     asked = job.asked()
     wanted = refs if asked is None else [ref for ref in refs if ref.key in asked]
-    return Scope(job, layout, wanted, len(refs) - len(wanted), one_image)
+    return Scope(job, layout, wanted, len(refs) - len(wanted), inputs.is_part, _others(found, job))
 
 
-def _shard(options: JobOptions, one_image: Path | None) -> Shard | None:
-    """Return the shard that a run is about, or None for all images.
+def _others(found: FoundImages, job: Job[R]) -> dict[str, int]:
+    """Files that are no images, by suffix; labels that the job writes beside the images are none of them."""
+    own = {Path("label" + suffix).suffix for suffix in job.suffixes}
+    beside = found.layout.output == found.layout.input_root
+    return {suffix: count for suffix, count in found.passed_over.items() if not (beside and suffix in own)}
+
+
+def _shard(options: JobOptions, *, is_part: bool) -> Shard | None:
+    """Return the shard that a run is about, or None for all images. `is_part`: single images are given.
 
     Raises:
         UsageError: `--shard` is none, or does not go with the input or with `--overwrite`.
     """
     if options.run.shard is None:
         return None
-    if one_image is not None:
-        raise UsageError("--shard divides the images of a folder; give one image without it")
+    if is_part:
+        raise UsageError("--shard divides all images of a run; give a single image without it")
     if options.run.overwrite:
         raise UsageError(
             "--overwrite with --shard would remove what other shards wrote. Remove the output folder, or choose "
@@ -146,8 +156,8 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
         UsageError: another recipe or input in the output folder, or labels there that are not ours.
     """
     job, layout, options = scope.job, scope.layout, scope.job.options
-    if options.run.overwrite and scope.one_image is not None:
-        _spare_other_images(layout, scope.one_image)
+    if options.run.overwrite and scope.is_part:
+        _spare_other_images(layout, {ref.key for ref in scope.refs})
     earlier = EarlierRun() if options.run.overwrite else EarlierRun.read(layout)
     recipe, fingerprint = identify(job, models, earlier.manifest)
     files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
@@ -197,10 +207,10 @@ def build_manifest(
 ) -> Manifest:
     """The manifest of the run; `found`: that of the run which it goes on with.
 
-    One image of a folder whose run was begun changes what is known of that image alone.
+    Some images of a folder whose run was begun change what is known of these alone.
     """
     layout, total = scope.layout, len(scope.refs)
-    whole = found if scope.one_image is not None else None
+    whole = found if scope.is_part else None
     return Manifest(
         recipe=recipe,
         fingerprint=fingerprint,
@@ -221,17 +231,17 @@ def _lacks_files(layout: Layout, job: Job[R], files: Iterable[str]) -> bool:
     return not all(Path(file).exists() for file in files) or (folds and layout.unfolded.exists())
 
 
-def _spare_other_images(layout: Layout, data: Path) -> None:
-    """To begin anew with one image would take away the labels of all others.
+def _spare_other_images(layout: Layout, keys: Set[str]) -> None:
+    """To begin anew with some images would take away the labels of all others.
 
     Raises:
         UsageError: there are others.
     """
-    others = EarlierRun.read(layout).done.keys() - {data.name}
+    others = EarlierRun.read(layout).done.keys() - keys
     if others:
         raise UsageError(
             f"--overwrite would remove the labels of {len(others)} other images in {layout.output}: "
-            "give the whole folder, or another --output for this image"
+            "give the whole folder, or another --output"
         )
 
 
@@ -393,7 +403,17 @@ def sort_images(
     if shard is not None:
         labels = replace(labels, released=tuple(key for key in labels.released if shard.has(key)))
     return Plan(
-        labels.layout, labels, manifest, tuple(todo), done, failed, collisions, changed, digests, tuple(others)
+        layout=labels.layout,
+        labels=labels,
+        manifest=manifest,
+        todo=tuple(todo),
+        done=done,
+        failed=failed,
+        collisions=collisions,
+        changed=changed,
+        digests=digests,
+        passed_over=scope.passed_over,
+        others=tuple(others),
     )
 
 

@@ -15,6 +15,7 @@ from samcli.errors import UsageError
 from samcli.files import write_atomic
 from samcli.jobs.base import Job, Models
 from samcli.jobs.executor import StopSignals, run_local
+from samcli.jobs.inputs import Inputs
 from samcli.jobs.plan import Plan, Scope, find_scope, make_plan
 from samcli.jobs.summary import Summary
 from samcli.jobs.worker import BaseWorker
@@ -81,12 +82,12 @@ def check_models(layout: Layout, job: Job[R]) -> None:
 
 def run_job(
     job: Job[R],
-    data: Path,
+    data: Path | Inputs,
     output: Path | None,
     *,
     starting: Callable[[Plan], Watch] = lambda plan: lambda outcome: None,
 ) -> Summary:
-    """Do the job for every image in `data` for which it is not done yet.
+    """Do the job for every image in `data`, a folder, an image or inputs, for which it is not done yet.
 
     The output folder is locked before anything in it is looked at; then the run is planned, once, the models are
     loaded, and only then labels are touched. `starting` is called once the models are loaded, with the plan; what
@@ -95,8 +96,6 @@ def run_job(
     Raises:
         SamcliError: it could not be begun, or the output cannot be written any more.
     """
-    if not data.exists():
-        raise UsageError(f"{data} does not exist; expected an image or a folder of images")
     scope = find_scope(data, output, job)
     with contextlib.ExitStack() as stack:
         refused = _lock(stack, scope.layout)
@@ -314,6 +313,7 @@ def _summary(plan: Plan, job: Job[R]) -> Summary:
     """Counts before the first image of this run."""
     summary = Summary(plan.layout.output, plan.manifest.names, plan.total, product=job.product)
     summary.unasked, summary.kept = plan.manifest.unasked, plan.manifest.kept
+    summary.passed_over = plan.passed_over
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
     summary.remedy = job.remedy

@@ -48,6 +48,8 @@ class Summary:
     """Of this run alone."""
     unasked: int = 0
     """Images of the input that the prompts say nothing about; not in `total`."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Files of the input that are no images, by suffix."""
     kept: int = 0
     """Images that had labels before the run and are left alone; not in `total`."""
     train_command: str | None = None
@@ -119,6 +121,7 @@ class Summary:
             "failed": len(self.failures),
             "remaining": self.remaining,
             "without_prompts": self.unasked,
+            "passed_over": dict(sorted(self.passed_over.items())),
             **({"kept": self.kept} if self.kept else {}),
             "instances": sum(self.instances.values()),
             "dropped": self.dropped,

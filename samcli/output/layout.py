@@ -173,17 +173,18 @@ def images_of(labels: Path) -> Path | None:
     return None
 
 
-def make_layout(data: Path, output: Path | None, folder: str = "labels") -> Layout:
+def make_layout(data: Path, output: Path | None, folder: str = "labels", *, whole: bool = False) -> Layout:
     """The layout of a run over `data`, an image or a folder.
 
-    A folder whose images all lie below `images/` stands for that folder: it is the usual shape of a data set.
+    A folder whose images all lie below `images/` stands for that folder, unless it is to be taken `whole`: it is
+    the usual shape of a data set.
     """
     if output is not None and (blocking := next((p for p in (output, *output.parents) if p.is_file()), None)):
         raise UsageError(f"--output {output}: {blocking} is a file; expected a folder")
     root = Path(os.path.abspath(data.expanduser()))  # noqa: PTH100 - resolve() would follow links
     if root.is_file():
         root = root.parent
-    elif (root / "images").is_dir() and root.name != "images" and not _has_images_outside(root):
+    elif not whole and (root / "images").is_dir() and root.name != "images" and not _has_images_outside(root):
         root = root / "images"
     return Layout(root, Path(os.path.abspath(output.expanduser())) if output else default_output(root, folder))  # noqa: PTH100
 

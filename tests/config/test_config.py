@@ -377,7 +377,8 @@ CHANGED = {
 UNCHANGED = {
     "max_pixels": 5, "image_timeout": 5.0, "embeddings": "there", "on_collision": "suffix", "trust_weights": True,
     "device": "cpu", "batch": 3, "workers": 5, "threads": 2, "resume": False, "overwrite": True,
-    "retry_failed": True, "max_failures": 5, "compile": "off",
+    "retry_failed": True, "max_failures": 5, "compile": "off", "root": "there", "split": "train",
+    "existing": "keep",
 }  # fmt: skip
 """Of each that does not."""
 

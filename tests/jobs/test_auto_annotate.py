@@ -128,7 +128,7 @@ def test_labels__are_rows_that_the_trainer_accepts_and_turns_into_the_masks(anno
                 drawn |= polygon2mask((height, width), [(as_trained * (width, height)).reshape(-1)]).astype(bool)
             pixels = instance.mask.pixels()
             assert (drawn & pixels).sum() >= 0.97 * pixels.sum(), "bridges between parts take nothing away"
-            assert instance.quality.polygon_iou == pytest.approx(iou(drawn, pixels), abs=0.01)
+            assert instance.quality.polygon_iou == pytest.approx(iou(drawn, pixels), abs=1e-6)
 
 
 def test_finished_run__does_nothing_and_loads_no_model(annotate, photo_folder, monkeypatch) -> None:

@@ -82,12 +82,12 @@ def test_scope__has_the_images_in_order_and_where_their_labels_go(images: Path) 
     found = scope(images)
     assert [ref.key for ref in found.refs] == KEYS
     assert found.layout == Layout(images, images.parent / "labels")
-    assert (found.unasked, found.one_image) == (0, None)
+    assert (found.unasked, found.is_part) == (0, False)
 
 
 def test_scope__of_one_image_knows_it(images: Path) -> None:
     found = scope(images, data=images / "a.png")
-    assert ([ref.key for ref in found.refs], found.one_image) == (["a.png"], images / "a.png")
+    assert ([ref.key for ref in found.refs], found.is_part) == (["a.png"], True)
 
 
 def test_scope__leaves_out_what_the_job_is_not_about_and_leaves_the_job_as_it_was(images: Path) -> None:

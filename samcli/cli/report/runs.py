@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from samcli.cli.report.text import SHOWN_CLASSES, SHOWN_FAILURES, counted, duration, print_rows, printable
 from samcli.cli.terminal import open_console
 from samcli.jobs.base import Job
+from samcli.jobs.inputs import Inputs
 from samcli.jobs.status import Reasons
 from samcli.jobs.summary import Summary
 from samcli.output.manifest import Product
@@ -74,6 +76,13 @@ def _withheld(summary: Summary) -> str:
     return ", ".join(f"{count} {word}" for count, word in counts if count)
 
 
+def by_suffix(counts: Mapping[str, int]) -> str:
+    """`3 .txt, 1 .md`, the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    more = [f"{sum(count for _, count in ordered[SHOWN_CLASSES:])} others"] if len(ordered) > SHOWN_CLASSES else []
+    return ", ".join([f"{count} {printable(suffix)}" for suffix, count in ordered[:SHOWN_CLASSES]] + more)
+
+
 def _summary_table(summary: Summary) -> Table:
     from rich.table import Table
 
@@ -91,6 +100,10 @@ def _summary_table(summary: Summary) -> Table:
     table.add_row("failed", f"{len(summary.failures)}", "")
     if summary.remaining:
         table.add_row("not begun", f"{summary.remaining}", "")
+    if summary.passed_over:
+        table.add_row(
+            "no images", f"{sum(summary.passed_over.values())}", f"passed over: {by_suffix(summary.passed_over)}"
+        )
     if summary.product is Product.LABELS:
         table.add_row("instances", f"{sum(summary.instances.values())}", "")
     if summary.withheld:
@@ -156,7 +169,7 @@ def _print_reasons(reasons: Reasons) -> None:
             print(f"         in {', '.join(map(printable, reason.examples))}{more}")
 
 
-def show_dry_run(job: Job[Any], data: Path, output: Path | None, *, as_json: bool) -> None:
+def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_json: bool) -> None:
     """What a run would do, and what is in its way; nothing is written."""
     from samcli.jobs.plan import find_scope, make_plan, survey
     from samcli.jobs.run import present_models
@@ -171,6 +184,7 @@ def show_dry_run(job: Job[Any], data: Path, output: Path | None, *, as_json: boo
         "input": str(plan.layout.input_root),
         "output": str(plan.layout.output),
         "images": plan.total,
+        "passed_over": dict(plan.passed_over),
         "to_do": len(plan.todo) - len(seen.unreadable),
         "done_already": len(plan.done),
         **({"left_alone": plan.manifest.kept} if plan.manifest.kept else {}),
@@ -185,8 +199,9 @@ def show_dry_run(job: Job[Any], data: Path, output: Path | None, *, as_json: boo
     if as_json:
         print(json.dumps(facts))
         return
-    details = {name: value for name, value in facts.items() if isinstance(value, dict) and value}
-    print_rows({name.replace("_", " "): _short(value) for name, value in facts.items()})
+    shown = {**facts, "passed_over": by_suffix(plan.passed_over) or "0"}
+    details = {name: value for name, value in shown.items() if isinstance(value, dict) and value}
+    print_rows({name.replace("_", " "): _short(value) for name, value in shown.items()})
     for name, reasons in details.items():
         for key, reason in list(reasons.items())[:SHOWN_FAILURES]:
             print(f"{name.replace('_', ' ')}: {printable(key)}: {printable(reason)}")
