@@ -376,8 +376,17 @@ class ExistingOptions(Options):
     existing: str = option(
         "refuse",
         "Label files in the output folder that samcli did not write. refuse: stop. keep: leave them alone, label "
-        "the other images.",
-        choices=("refuse", "keep"),
+        "the other images. add: also add objects to them.",
+        recipe=True,
+        choices=("refuse", "keep", "add"),
+        panel="Labels",
+    )
+    existing_iou: float = option(
+        0.5,
+        "With --existing add: an object whose IoU with an existing object of its class is above this is not added.",
+        recipe=True,
+        low=0,
+        high=1,
         panel="Labels",
     )
 

@@ -118,14 +118,15 @@ class AutoAnnotate(Job[AnnotatedImage]):
             models["det"], options, device, precision, class_map=self._class_map, vocabulary=self._vocabulary
         )
         annotator = BoxAnnotator(detector, segmenter, options, clock, on_cpu=device.type == "cpu")
+        beside = beside_existing(annotator, self, plan)
         return Worker(
-            beside_existing(annotator, self, plan),
+            beside.annotator,
             plan.labels,
             self.formats,
             self.shapes,
             limits=options.input,
             clock=clock,
-            notes=notes,
+            notes=lambda: [*notes(), *beside.notes()],
         )
 
 

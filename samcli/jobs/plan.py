@@ -22,6 +22,7 @@ from samcli.errors import ImageError, UsageError
 from samcli.images import Probe, probe_image
 from samcli.jobs.base import Job, Models
 from samcli.jobs.inputs import FoundImages, Inputs, find_input, open_inputs
+from samcli.labels.existing import LabelledImages, files_of, find_labelled
 from samcli.labels.formats import check_formats
 from samcli.output.journal import JournalEntry
 from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, stem_of
@@ -55,6 +56,8 @@ class Plan:
     """Of what else the outcome of an image to do depends on, where there is something."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """Files of the input that are no images, by suffix."""
+    existing: Mapping[str, str] = field(default_factory=dict)
+    """Images that had labels before the run, to which objects are added: key to the name of the format."""
     others: tuple[str, ...] = ()
     """Keys of the images of other shards."""
 
@@ -113,7 +116,7 @@ def find_scope(data: Path | Inputs, output: Path | None, job: Job[R]) -> Scope[R
     _check_provided(job)
     inputs = data if isinstance(data, Inputs) else open_inputs([data])
     found = find_input(inputs, output, job.folder)
-    layout, refs = replace(found.layout, shard=_shard(job.options, is_part=inputs.is_part)), found.refs
+    layout, refs = replace(found.layout, shard=_shard(job.options)), found.refs
     _check_apart(layout, job)
     job = job.matched([ref.key for ref in refs])
     asked = job.asked()
@@ -128,16 +131,14 @@ def _others(found: FoundImages, job: Job[R]) -> dict[str, int]:
     return {suffix: count for suffix, count in found.passed_over.items() if not (beside and suffix in own)}
 
 
-def _shard(options: JobOptions, *, is_part: bool) -> Shard | None:
-    """Return the shard that a run is about, or None for all images. `is_part`: single images are given.
+def _shard(options: JobOptions) -> Shard | None:
+    """Return the shard that a run is about, or None for all images.
 
     Raises:
-        UsageError: `--shard` is none, or does not go with the input or with `--overwrite`.
+        UsageError: `--shard` is none, or does not go with `--overwrite`.
     """
     if options.run.shard is None:
         return None
-    if is_part:
-        raise UsageError("--shard divides all images of a run; give a single image without it")
     if options.run.overwrite:
         raise UsageError(
             "--overwrite with --shard would remove what other shards wrote. Remove the output folder, or choose "
@@ -163,8 +164,12 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
     files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
     owned = earlier.owned(short(fingerprint))
     labels = name_labels(scope, earlier, owned, files)
-    kept = _labelled_before(scope, labels, owned)
-    scope = replace(scope, refs=[ref for ref in scope.refs if ref.key not in kept], kept=len(kept))
+    labelled = _labelled_before(scope, labels, owned)
+    if job.existing == "keep":
+        left = [ref for ref in scope.refs if ref.key not in labelled.formats]
+        scope = replace(scope, refs=left, kept=len(labelled.formats))
+    elif labelled.unfit:
+        labels = replace(labels, collisions={**labels.collisions, **labelled.unfit})
     manifest = build_manifest(scope, recipe, fingerprint, labels, earlier.manifest)
     if earlier.manifest is not None:
         check_same_run(earlier.manifest, manifest, layout.output)
@@ -173,7 +178,8 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
                 f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite"
             )
     changed = manifest != earlier.manifest or _lacks_files(layout, job, files)
-    return sort_images(scope, labels, manifest, earlier.journal, changed=changed)
+    plan = sort_images(scope, labels, manifest, earlier.journal, changed=changed)
+    return replace(plan, existing=labelled.formats) if job.existing == "add" else plan
 
 
 def identify(job: Job[R], models: Models | None, found: Manifest | None) -> tuple[Recipe, str]:
@@ -196,7 +202,7 @@ def name_labels(scope: Scope[R], earlier: EarlierRun, owned: dict[str, bool], fi
     labels = assign_labels(scope.layout, refs, scope.job.suffixes, options.naming.on_collision, owned)
     labels = _spare_own_files(labels, refs, files)
     if scope.job.existing != "refuse":
-        refs, files = [], [] if options.run.overwrite else _unwelcome(scope, files, earlier)
+        refs, files = [], _unwelcome(scope)
     elif options.run.overwrite:
         return labels
     return _spare_foreign_files(labels, refs, owned, files, begun=earlier.manifest is not None)
@@ -338,12 +344,11 @@ def _spare_foreign_files(
     return labels
 
 
-def _unwelcome(scope: Scope[R], files: Sequence[str], earlier: EarlierRun) -> list[str]:
-    """Return which files for the whole data set a run beside existing labels cannot leave as they are."""
-    if earlier.manifest is not None:
-        return []
-    left = {f"{scope.layout.output}/{name}" for fmt in scope.job.formats for name in fmt.data_set_names}
-    return [file for file in files if file not in left]
+def _unwelcome(scope: Scope[R]) -> list[str]:
+    """Return the files for all images that would lose what was in them before the run."""
+    layout, formats = scope.layout, scope.job.formats
+    names = [fmt.folded_name for fmt in formats if fmt.folded_name and not fmt.extends]
+    return sorted({*map(layout.own_file, names)} - files_of(layout))
 
 
 def _foreign_files(labels: LabelFiles, refs: Sequence[ImageRef], owned: Mapping[str, bool]) -> dict[str, str]:
@@ -358,11 +363,22 @@ def _foreign_files(labels: LabelFiles, refs: Sequence[ImageRef], owned: Mapping[
     }
 
 
-def _labelled_before(scope: Scope[R], labels: LabelFiles, owned: Mapping[str, bool]) -> frozenset[str]:
-    """Return the images that had labels before the run, where these are to be left alone."""
-    if scope.job.existing != "keep":
-        return frozenset()
-    return frozenset(_foreign_files(labels, scope.refs, owned))
+def _labelled_before(scope: Scope[R], labels: LabelFiles, owned: Mapping[str, bool]) -> LabelledImages:
+    """Return the images that had labels before the run; none where such a run is refused.
+
+    Raises:
+        UsageError: the labels cannot be read, or the run would lose what an earlier one has kept of them.
+    """
+    layout, job = scope.layout, scope.job
+    if job.existing == "refuse":
+        if layout.preserved_root.is_dir():
+            raise UsageError(
+                f"{layout.output} holds labels that were there before its run, which left them as they were: "
+                "give --existing keep or add as before, or samcli take-back removes what the run has added"
+            )
+        return LabelledImages()
+    own_files = files_of(layout)
+    return find_labelled(labels, job.format_names, [ref.key for ref in scope.refs], owned, own_files)
 
 
 def _is_released(path: str, labels: LabelFiles) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -17,18 +17,19 @@ from samcli.jobs.base import Job, Models
 from samcli.jobs.executor import StopSignals, run_local
 from samcli.jobs.inputs import Inputs
 from samcli.jobs.plan import Plan, Scope, find_scope, make_plan
+from samcli.jobs.removing import remove_labels
 from samcli.jobs.summary import Summary
 from samcli.jobs.worker import BaseWorker
+from samcli.labels.existing import files_of
 from samcli.labels.formats import FORMATS
 from samcli.labels.writing import folds
-from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
 from samcli.output.journal import Journal
 from samcli.output.layout import Layout
 from samcli.output.locks import check_output, ending, locked, whole_folder
-from samcli.output.manifest import Product, check_same_run, write_manifest
+from samcli.output.manifest import check_same_run, write_manifest
 from samcli.output.marks import LargeMarks
-from samcli.output.preserving import is_preserved, preserve
-from samcli.output.run_folder import EarlierRun, RunFolder
+from samcli.output.preserving import preserve
+from samcli.output.run_folder import RunFolder
 from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome, Status
 
@@ -165,11 +166,11 @@ def _begin(plan: Plan, job: Job[R]) -> Plan:
     layout = plan.layout
     if any(fmt.folded_name for fmt in job.formats):
         RunFolder(layout, plan.manifest).mark_unfinished()  # before any record changes, until all is folded
-    is_new = RunFolder.find(layout.output) is None
+    own_files = files_of(layout) if job.existing != "refuse" else frozenset()
     if job.options.run.overwrite:
-        _remove_earlier_run(plan)
-    if is_new and job.existing != "refuse":
-        preserve(layout, [name for fmt in job.formats for name in fmt.own_files])
+        remove_labels(layout, plan.manifest, plan.labels.suffixes)
+    if job.existing != "refuse":
+        _preserve(plan, job, own_files)
     plan = _write_manifest(plan)
     _write_data_set_files(plan, job)
     return plan
@@ -255,9 +256,8 @@ def _write_data_set_files(plan: Plan, job: Job[R]) -> None:
     layout = plan.layout
     for fmt in job.formats:
         for file, data in fmt.data_set_files(plan.manifest.names, layout.splits_from_output()).items():
-            if is_preserved(layout, file):
-                continue
-            if job.options.run.overwrite or not (layout.output / file).exists():
+            anew = job.options.run.overwrite and not layout.preserved(layout.own_file(file)).is_file()
+            if anew or not (layout.output / file).exists():
                 write_atomic(layout.output / file, data)
 
 
@@ -268,7 +268,7 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
     """
     shapes = job.shapes
     run = RunFolder(plan.layout, plan.manifest)
-    all_images = folds(job.formats, plan.manifest.names, shapes, plan.layout.images_from_output)
+    all_images = folds(job.formats, plan.manifest.names, shapes, plan.layout)
     with ending(plan.layout) as is_last:
         if all_images and not (is_last and _others_are_done(plan, run)):
             files = ", ".join(fold.name for fold in all_images)
@@ -290,23 +290,18 @@ def _others_are_done(plan: Plan, run: RunFolder) -> bool:
     return all(key in entries for key in plan.others)
 
 
-def _remove_earlier_run(plan: Plan) -> None:
-    """Labels, records and journal of the run that `--overwrite` replaces: no label of another recipe may stay."""
-    earlier = EarlierRun.read(plan.layout)
-    whole_names = frozenset(key for key, entry in earlier.done.items() if entry.whole_name)
-    found = earlier.manifest
-    formats = [FORMATS[name] for name in (found.recipe.formats if found else ()) if name in FORMATS]
-    suffixes = {*plan.labels.suffixes, *(suffix for fmt in formats for suffix in fmt.suffixes)}
-    if found is not None and found.product is Product.EMBEDDINGS:
-        suffixes |= {SUFFIX, NPY_SUFFIX}
-    labels = replace(plan.labels, suffixes=tuple(sorted(suffixes)), whole_names=whole_names)
-    run = RunFolder(plan.layout, plan.manifest)
-    for key in earlier.done:
-        run.withdraw(key, labels.paths(key))
-    for file in {file for fmt in formats for file in fmt.own_files}:
-        if not is_preserved(plan.layout, file):
-            (plan.layout.output / file).unlink(missing_ok=True)
-    plan.layout.journal.unlink(missing_ok=True)
+def _preserve(plan: Plan, job: Job[R], own_files: Collection[str]) -> None:
+    """Copy the label files that were there before the run, as long as the run has not changed them.
+
+    `own_files`: those for all images that an earlier run has made.
+    """
+    layout = plan.layout
+    files = [layout.own_file(file) for fmt in job.formats for file in fmt.own_files]
+    preserve(layout, [file for file in files if file not in own_files and not layout.preserved(file).is_file()])
+    for key, name in plan.existing.items():
+        if not Path(layout.record(key)).is_file():  # it is written before the label
+            whole_name = key in plan.labels.whole_names
+            preserve(layout, [layout.label(key, one, whole_name=whole_name) for one in FORMATS[name].suffixes])
 
 
 def _summary(plan: Plan, job: Job[R]) -> Summary:

@@ -97,9 +97,18 @@ class Layout:
         """Path at which a label file is kept aside while trainers do not get its image: the tree is mirrored."""
         return f"{self.withheld}/{label[len(self._labels) :]}"
 
-    def preserved(self, name: str) -> Path:
-        """Path of the copy of a file as it was before the run; `name`: its path below the output folder."""
-        return self.run_folder / "existing" / name
+    def preserved(self, label: str) -> Path:
+        """Path of the copy of a label file, or of one for all images, as it was before the run."""
+        return self.preserved_root / label[len(self._labels) :]
+
+    @functools.cached_property
+    def preserved_root(self) -> Path:
+        """Holds such copies, in the same tree as the output folder."""
+        return self.run_folder / "existing"
+
+    def own_file(self, name: str) -> str:
+        """Path of a file for the whole data set."""
+        return f"{self._labels}{name}"
 
     @functools.cached_property
     def withheld(self) -> Path:

@@ -16,6 +16,7 @@ from samcli.output.layout import RUN_FOLDER, Layout
 from samcli.output.locks import check_own_folders
 from samcli.output.manifest import Manifest, Product, read_manifest
 from samcli.output.own_files import read_own
+from samcli.output.preserving import restore
 from samcli.output.records import LARGEST, read_record
 from samcli.output.shards import shard_of
 from samcli.types import Annotation, Outcome
@@ -204,13 +205,19 @@ class RunFolder:
             raise _MissingImagesError
 
     def withdraw(self, key: str, labels: Iterable[str]) -> None:
-        """Remove the label files and the record of an image: of an earlier version of it, or of an earlier run."""
-        record = Path(self.layout.record(key))
+        """Remove the label files and the record of an image: of an earlier version of it, or of an earlier run.
+
+        Label files that were there before the run are again as they were.
+        """
+        record, labels = Path(self.layout.record(key)), list(labels)
         if record.is_file():  # so the labels beside it are ours
             for label in labels:
-                remove(Path(label))
+                if not restore(self.layout, label):
+                    remove(Path(label))
                 remove(Path(self.layout.aside(label)))
             remove(record)
+            for label in labels:  # last: a label without a record and without a copy would be taken for new
+                self.layout.preserved(label).unlink(missing_ok=True)
 
 
 class ShardJournals:

@@ -11,6 +11,7 @@ from samcli.cli.report.text import SHOWN_FAILURES, print_rows, printable
 from samcli.labels.convert import Conversion
 
 if TYPE_CHECKING:
+    from samcli.jobs.removing import TakenBack
     from samcli.review.apply import AppliedReview
 
 
@@ -56,3 +57,11 @@ def print_review(applied: AppliedReview, *, as_json: bool) -> None:
             "complete again": f"{applied.complete} images, whose labels are back",
         }
     )
+
+
+def print_taken_back(taken: TakenBack, *, as_json: bool) -> None:
+    """What was removed."""
+    if as_json:
+        print(json.dumps(asdict(taken)))
+        return
+    print_rows({"removed": f"the labels of {taken.images} images", "as before": f"{taken.restored} files"})

@@ -37,6 +37,25 @@ class _Yolo(LabelFormat):
             comment += " To train well, split off a validation set."
         return {"data.yaml": f"{comment}\n{text}".encode()}
 
+    extends = True
+
+    def extended(self, existing: bytes, rendering: Rendering) -> bytes:
+        """Rows as they were, then those of the added objects that are not there already."""
+        lines = existing.splitlines(keepends=True)
+        rows = [index for index, line in enumerate(lines) if line.strip()]
+        gone = {rows[place] for place in rendering.gone}
+        kept = [line for index, line in enumerate(lines) if index not in gone]
+        have = {b" ".join(line.split()) for line in kept}
+        new = [row for row in self.render(rendering.added).splitlines() if row not in have]
+        end = b"\r\n" if kept and kept[-1].endswith(b"\r\n") else b"\n"
+        if new and kept and not kept[-1].endswith((b"\n", b"\r")):
+            kept.append(end)
+        return b"".join([*kept, *(row + end for row in new)])
+
+    def render(self, rendering: Rendering) -> bytes:
+        """The rows of an image's objects."""
+        raise NotImplementedError
+
     def read(self, source: Source) -> LabelSet:
         """Rows of polygons, rasterised as Ultralytics' trainer does, and of boxes, filled; with or without score.
 
