@@ -28,6 +28,7 @@ from samcli.output.journal import JournalEntry
 from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, stem_of
 from samcli.output.manifest import Manifest, Recipe, check_same_run, short
 from samcli.output.run_folder import EarlierRun
+from samcli.output.shards import Shard, parse_shard
 from samcli.types import ImageRef
 
 R = TypeVar("R")
@@ -41,7 +42,7 @@ _TOGETHER = 512
 
 @dataclass(frozen=True)
 class Plan:
-    """The images of a run, each in exactly one of `todo`, `done`, `failed` and `collisions`."""
+    """The images of a run or of its shard, each in exactly one of `todo`, `done`, `failed` and `collisions`."""
 
     layout: Layout
     labels: LabelFiles
@@ -60,6 +61,8 @@ class Plan:
     """Files of the input that are no images, by suffix."""
     existing: Mapping[str, str] = field(default_factory=dict)
     """Images that had labels before the run, to which objects are added: key to the name of the format."""
+    others: tuple[str, ...] = ()
+    """Keys of the images of other shards."""
 
     @property
     def precision(self) -> str:
@@ -116,7 +119,7 @@ def find_scope(data: Path | Inputs, output: Path | None, job: Job[R]) -> Scope[R
     _check_provided(job)
     inputs = data if isinstance(data, Inputs) else open_inputs([data])
     found = find_input(inputs, output, job.folder)
-    layout, refs = found.layout, found.refs
+    layout, refs = replace(found.layout, shard=_shard(job.options)), found.refs
     _check_apart(layout, job)
     job = job.matched([ref.key for ref in refs])
     asked = job.asked()
@@ -129,6 +132,22 @@ def _others(found: FoundImages, job: Job[R]) -> dict[str, int]:
     own = {Path("label" + suffix).suffix for suffix in job.suffixes}
     beside = found.layout.output == found.layout.input_root
     return {suffix: count for suffix, count in found.passed_over.items() if not (beside and suffix in own)}
+
+
+def _shard(options: JobOptions) -> Shard | None:
+    """Return the shard that a run is about, or None for all images.
+
+    Raises:
+        UsageError: `--shard` is none, or does not go with `--overwrite`.
+    """
+    if options.run.shard is None:
+        return None
+    if options.run.overwrite:
+        raise UsageError(
+            "--overwrite with --shard would remove what other shards wrote. Remove the output folder, or choose "
+            "another --output"
+        )
+    return parse_shard(options.run.shard)
 
 
 @_without_garbage_collection()
@@ -217,6 +236,7 @@ def build_manifest(
         total=max(whole.total, total) if whole else total,
         collisions={**whole.collisions, **labels.collisions} if whole else labels.collisions,
         unasked=whole.unasked if whole else scope.unasked,
+        shards=layout.shard.count if layout.shard else 0,
         kept=whole.kept if whole else scope.kept,
     )
 
@@ -382,12 +402,16 @@ def sort_images(
     scope: Scope[R], labels: LabelFiles, manifest: Manifest, journal: Mapping[str, JournalEntry], *, changed: bool
 ) -> Plan:
     """The plan: each image where it belongs, by what the journal says of it and whether its files are there."""
-    job = scope.job
+    job, shard = scope.job, labels.layout.shard
     present, run = Presence(labels), manifest.run
     todo, done, failed, collisions = [], {}, {}, {}
-    digests = {}
+    digests, others = {}, []
     for ref in scope.refs:
         key = ref.key
+        if shard is not None and not shard.has(key):
+            if key not in labels.collisions:
+                others.append(key)
+            continue
         entry, digest = journal.get(key), job.digest(key)
         if digest:
             digests[key] = digest
@@ -404,8 +428,20 @@ def sort_images(
             done[key] = entry
         else:
             todo.append(ref)
+    if shard is not None:
+        labels = replace(labels, released=tuple(key for key in labels.released if shard.has(key)))
     return Plan(
-        labels.layout, labels, manifest, tuple(todo), done, failed, collisions, changed, digests, scope.passed_over
+        layout=labels.layout,
+        labels=labels,
+        manifest=manifest,
+        todo=tuple(todo),
+        done=done,
+        failed=failed,
+        collisions=collisions,
+        changed=changed,
+        digests=digests,
+        passed_over=scope.passed_over,
+        others=tuple(others),
     )
 
 
