@@ -33,7 +33,7 @@ from samcli.config import (
     types_of,
     variables_of,
 )
-from samcli.errors import SamcliError, WriteError, is_out_of_memory, one_line
+from samcli.errors import SamcliError, is_out_of_memory, one_line
 
 _EXIT_STATUS_HELP = (
     "Exit status: 0 all done, 1 could not run, 2 usage, 3 finished with failed images, 130 or 143 interrupted."
@@ -244,10 +244,7 @@ def _explain(error: Exception) -> str | None:
         )
     if type(error).__name__ == "OutOfMemoryError":
         return "the GPU's memory is too small or in use by others: try --device cpu, or a smaller --sam"
-    if isinstance(error, OSError):
-        plain = error.strerror and error.filename and not isinstance(error, WriteError)
-        return f"{error.filename}: {error.strerror}" if plain else one_line(error)
-    return None
+    return one_line(error) if isinstance(error, OSError) else None
 
 
 class _StderrHandler(logging.Handler):

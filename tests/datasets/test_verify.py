@@ -66,9 +66,7 @@ def test_objects__are_the_rows_that_a_trainer_takes(tmp_path, samcli_run) -> Non
     (root / "labels" / "c.txt").write_text("0 7 7 7 7 7 7\n")
     result = verify_labels(root, VerifyOptions())
     assert (result.rows, result.objects, result.as_dict()["objects"]) == (7, 1, 1)  # of b, once
-    assert (
-        "3 label files, 7 rows; the YOLO loader accepts 1 of them; 3 images" in samcli_run("verify", root).stdout
-    )
+    assert "3 label files, 7 rows; the YOLO loader accepts 1 of them; 3 images" in samcli_run("verify", root).stdout
 
 
 def test_rows__are_held_against_the_names_in_data_yaml(tmp_path) -> None:

@@ -72,6 +72,11 @@ def print_review(applied: AppliedReview, labels: Path, *, as_json: bool) -> None
             "incomplete": f"{counted(applied.incomplete, 'more image')}; their labels are kept aside",
             "excluded": f"{counted(applied.excluded, 'more image')}; their labels are kept aside",
             "complete again": f"{counted(applied.complete, 'image')}; their labels are back",
+            **(
+                {"written again": f"{counted(applied.remade, 'more image')}, with polygons of an earlier version"}
+                if applied.remade
+                else {}
+            ),
         }
     )
     print_next("Check the labels", "samcli", "verify", labels)

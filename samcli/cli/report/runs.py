@@ -196,12 +196,12 @@ def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_
     """What a run would do, and what is in its way; nothing is written."""
     from samcli.jobs.plan import find_scope, make_plan, survey
     from samcli.jobs.run import check_models, present_models
-    from samcli.output.layout import check_output
+    from samcli.output.locks import check_output
 
     models, missing = present_models(job)
     scope = find_scope(data, output, job)
     check_models(scope.layout, scope.job)
-    plan = make_plan(scope, models)
+    plan = make_plan(scope, models, dry=True)
     if plan.todo or plan.changed:
         check_output(plan.layout)
     seen = survey(plan.todo, job.options)
