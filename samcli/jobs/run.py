@@ -253,7 +253,7 @@ def _remove_earlier_run(plan: Plan) -> None:
 def _summary(plan: Plan, job: Job[R]) -> Summary:
     """Counts before the first image of this run."""
     summary = Summary(plan.layout.output, plan.manifest.names, plan.total, product=job.product)
-    summary.unasked = plan.manifest.unasked
+    summary.unasked, summary.lost = plan.manifest.unasked, job.lost()
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
     summary.remedy = job.remedy
