@@ -127,7 +127,7 @@ def build_dataset(
     images = Path(os.path.abspath(images))  # noqa: PTH100
     labels = Path(os.path.abspath(labels)) if labels else _labels_of(images)  # noqa: PTH100
     if problem := not_yolo(labels):
-        raise UsageError(problem)
+        raise UsageError(f"--labels: {problem}")
     labels = label_folder(labels, images)
     shares = parse_shares(options.split)
     remarks = Counter[str]()

@@ -119,7 +119,7 @@ class Summary:
             "failed": len(self.failures),
             "remaining": self.remaining,
             "without_prompts": self.unasked,
-            "prompts_without_image": dict(self.lost),
+            **({"prompts_without_image": dict(self.lost)} if self.lost else {}),
             "instances": sum(self.instances.values()),
             "dropped": self.dropped,
             "incomplete": self.withheld_as(Withheld.INCOMPLETE),

@@ -110,7 +110,8 @@ class Coco(LabelFormat):
             return [path] if path.suffix.lower() == ".json" and path.is_file() else []
         usual = [file for name in (self.folded_name or "", ROBOFLOW) if (file := path / name).is_file()]
         splits = usual[:1] or sorted(path.glob(f"*/{ROBOFLOW}"))
-        return splits or sorted(path.glob("annotations/instances_*.json"))
+        folder = path if path.name == "annotations" else path / "annotations"
+        return splits or sorted(folder.glob("instances_*.json"))
 
 
 def folder_of_split(top: Path, file: Path) -> str:

@@ -165,10 +165,10 @@ def _entry(
     name = image_path.replace("\\", "/") if isinstance(image_path, str) else ""
     folder, stem = posixpath.dirname(relative), posixpath.splitext(relative)[0]
     beside = posixpath.join(folder, posixpath.basename(name)) if name else ""
-    if source.images is None:
-        return LabelEntry(beside, read, file, stems=(stem,))
     place = posixpath.normpath(posixpath.join(str(source.folder), folder, name))
     below, mirrored = (place.removeprefix(f"{top}/") for top in (source.images, source.folder))
+    if source.images is None:
+        return LabelEntry(beside if mirrored == place or not name else mirrored, read, file, stems=(stem,))
     return LabelEntry(name or stem, read, file, keys=(below, mirrored, beside) if name else (), stems=(stem,))
 
 

@@ -153,6 +153,8 @@ def label_folder(path: Path, images: Path | None = None) -> Path:
     `images`: the folder of the images, where it is known.
     """
     folder = path if path.is_dir() else path.parent
+    if images is not None and (images == folder or images in folder.parents):
+        return folder
     if images is not None and folder in images.parents and (own := default_output(images)).is_dir():
         return own if folder in own.parents else folder
     inner = folder / "labels"
