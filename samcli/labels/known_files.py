@@ -69,6 +69,8 @@ def _is_by_image(item: Item) -> bool:
 
 def _list(first: Any) -> str | None:
     """Of a file with a list at its root."""
+    if not first:
+        return "JSON that holds nothing"
     if not isinstance(first, dict):
         return None
     if {"image_id", "category_id"} <= first.keys():

@@ -470,3 +470,22 @@ def test_fix__of_labels_that_cannot_be_written_names_their_folder(tmp_path, samc
     assert f"cannot write in {root / 'labels'}" in result.stderr
     assert "Errno" not in result.stderr
     assert (root / "labels" / "a.txt").read_text() == TRIANGLE * 2
+
+
+@pytest.mark.parametrize("file", ["obj.names", "classes.txt", "other.yaml"])
+def test_class_ids__are_held_against_the_names_that_the_other_commands_read(file: str, tmp_path: Path) -> None:
+    folder = tmp_path / "obj_train_data"
+    folder.mkdir()
+    (folder / "a.txt").write_text("1 .5 .5 .2 .2\n")
+    (tmp_path / file).write_text("names: [cat]\n" if file.endswith("yaml") else "cat\n")
+    found = verify_labels(tmp_path, VerifyOptions())
+    assert found.tallies["class-unknown"].count == 1
+    assert any(file in note for note in found.notes)
+
+
+def test_labels_of_another_format__are_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "annotations.xml").write_text("<annotations/>")
+    with pytest.raises(UsageError, match="holds labels of the format cvat; samcli convert .* --to yolo"):
+        verify_labels(tmp_path, VerifyOptions())
+    with pytest.raises(UsageError, match="is no folder|holds labels"):
+        verify_labels(tmp_path / "annotations.xml", VerifyOptions())

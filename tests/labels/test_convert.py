@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from label_samples import ANNOTATIONS, HOLED, NAMES, SIZE, least_iou, read_all, write_images, write_labels
 
-from samcli.config import ConvertOptions
+from samcli.config import ClassMapOptions, ConvertOptions
 from samcli.errors import StorageError, UsageError
 from samcli.labels.convert import Conversion, convert
 from samcli.labels.formats.reading import readable_formats

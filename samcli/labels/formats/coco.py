@@ -348,12 +348,12 @@ class _Reader:
         self._objects = self._crowds = 0
         take = {"images": self._image, "annotations": self._annotation, "categories": self._category}
         for place, line, value in walk(file, levels=1):
-            has_annotations = has_annotations or (place[:1] == ("annotations",) and value is not None)
+            has_annotations = has_annotations or place[:1] == ("annotations",)
             if len(place) == 2 and place[0] in take:
                 if not isinstance(value, dict):
                     raise UsageError(f"{file}:{line}: {place[0]} has {shown(value)}; expected objects")
                 take[str(place[0])](value, line)
-            elif len(place) == 1 and place[0] in take and value not in ([], None):
+            elif len(place) == 1 and place[0] in take and value != []:
                 raise UsageError(f"{file}:{line}: {place[0]} is {shown(value)}; expected a list of objects")
             elif len(place) == 1 and isinstance(place[0], int):
                 raise UsageError(f"{file}:{line}: {what_list_is(value)}")

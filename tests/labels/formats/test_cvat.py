@@ -13,7 +13,8 @@ from label_samples import ANNOTATIONS, NAMES, least_iou, read_all, write_images,
 from samcli.config import ConvertOptions
 from samcli.errors import UsageError
 from samcli.labels.convert import convert
-from samcli.labels.formats.reading import detect_format
+from samcli.labels.formats.reading import detect_format, read_labels
+from samcli.labels.formats.sources import Source
 
 NEAR = ANNOTATIONS[:3]
 ROW = "1 0.1 0.1 0.5 0.1 0.5 0.5\n"
@@ -206,7 +207,9 @@ def test_coco_in_a_zip__is_read_with_all_its_subsets(different: bool, tmp_path: 
 
 
 @pytest.mark.parametrize("labels", ["labels/train/a.txt", "train/labels/a.txt", "set/train/labels/a.txt"])
-def test_zip_whose_yaml_lists_folders__is_read_by_the_places_of_its_label_files(labels: str, tmp_path: Path) -> None:
+def test_zip_whose_yaml_lists_folders__is_read_by_the_places_of_its_label_files(
+    labels: str, tmp_path: Path
+) -> None:
     write_images(tmp_path / "images", [replace(NEAR[0], key="a.png")])
     top = "set/" if labels.startswith("set/") else ""
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
