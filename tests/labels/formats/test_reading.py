@@ -271,10 +271,7 @@ def test_known_files__are_named_with_what_to_do(name: str, content: str, what: s
         detect_format(tmp_path / name)
     assert what in str(caught.value)
     assert "object of type" not in str(caught.value)
-    if what not in (
-        "file of prompts",
-        "holds nothing",
-    ):  # the option for prompts and the command for data sets recognise them as well
+    if what not in ("file of prompts", "holds nothing"):  # which are prompts
         with pytest.raises(UsageError, match=re.escape(name)):
             open_prompts(tmp_path / name)
     assert name in str(not_yolo(tmp_path / name))
