@@ -45,6 +45,9 @@ _SEARCH_POINTS = 1500
 _LEAST_POINTS_OF_CONTOUR = 6
 """Points that a contour takes of `max_points` at the least: four corners, and one at each end of its bridge."""
 
+_RAGGED = 10_000
+"""Changes along its lines that a mask has at the least which may have more contours than are traced in a moment."""
+
 _SWINGS = 24
 """Diagonals of a bridge are at most this share of the image's longer side: 27 pixels of 640."""
 
@@ -282,6 +285,9 @@ def _trace(pixels: NDArray[np.bool_], most: int) -> list[_Part]:
 
     Where there are more contours than `most`, only the largest parts and holes.
     """
+    is_ragged = np.count_nonzero(pixels[:, 1:] != pixels[:, :-1]) > _RAGGED  # there are no more contours than that
+    if is_ragged and _count_contours(pixels) > most:
+        pixels = _largest(pixels, (most + 1) // 2)
     contours, hierarchy = cv2.findContours(pixels.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if len(contours) > most:
         pixels = _largest(pixels, (most + 1) // 2)
@@ -296,6 +302,14 @@ def _trace(pixels: NDArray[np.bool_], most: int) -> list[_Part]:
         if parent >= 0:
             parts[parent].holes.append(_contour(points, hole=True))
     return sorted(parts.values(), key=lambda part: -part.area)
+
+
+def _count_contours(pixels: NDArray[np.bool_]) -> int:
+    """Return the number of parts and holes; quicker than to trace them where there are hundreds of thousands."""
+    padded = np.pad(pixels, 1)
+    parts, _ = cv2.connectedComponents(padded.view(np.uint8), connectivity=8)
+    outside_and_holes, _ = cv2.connectedComponents((~padded).view(np.uint8), connectivity=4)
+    return parts - 1 + outside_and_holes - 2  # both count what is no component, as number 0
 
 
 def _largest(pixels: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
@@ -468,13 +482,19 @@ def _nearest_ends(here: _End, there: _End) -> tuple[_End, _End]:
     """Move the ends of a bridge along their contours, in turn, for as long as it gets shorter."""
     length = np.inf
     while True:
-        offsets = np.abs(there[0].points - here[0].points[here[1]])
-        there = there[0], int(offsets.max(1).argmin())
-        distances = np.abs(here[0].points - there[0].points[there[1]]).max(1)
+        there = there[0], int(_distances(there[0], *here).argmin())
+        distances = _distances(here[0], *there)
         here = here[0], int(distances.argmin())
         if distances[here[1]] >= length:
             return here, there
         length = distances[here[1]]
+
+
+def _distances(contour: _Contour, other: _Contour, index: int) -> NDArray[np.int32]:
+    """Return the distance of each point of a contour to one of another, along the longer axis."""
+    x, y = np.abs(contour.points - other.points[index]).T
+    distances: NDArray[np.int32] = np.maximum(x, y)
+    return distances
 
 
 @dataclass(frozen=True)

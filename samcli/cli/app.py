@@ -28,9 +28,10 @@ from samcli.config import (
     declared,
     default_of,
     flag_of,
+    former_flag_of,
     resolve,
     types_of,
-    variable_of,
+    variables_of,
 )
 from samcli.errors import SamcliError, WriteError, is_out_of_memory, one_line
 
@@ -184,11 +185,12 @@ def _parameters(kind: type[CommandOptions]) -> Iterator[inspect.Parameter]:
         hint = list[str] if rules["many"] else hints[entry.name]
         flag, default = flag_of(entry), default_of(entry)
         names = [f"{flag}/--no-{flag[2:]}"] if hint is bool else [flag]
+        names += [former] if (former := former_flag_of(entry)) else []
         option = typer.Option(
             *names,
             help=_help_of(entry) + ("" if not default else rf" [dim]\[default: {default}][/]"),
             show_default=False,
-            envvar=variable_of(entry),
+            envvar=variables_of(entry),
             show_envvar=False,
             rich_help_panel=rules["panel"],
             metavar=_metavar_of(entry, hint),

@@ -37,13 +37,18 @@ if typing.TYPE_CHECKING:
 
 
 Data = Annotated[
-    Path | None,
-    typer.Argument(metavar="DATA", help="Image, or folder that is searched recursively.", show_default=False),
+    list[str] | None,
+    typer.Argument(
+        metavar="DATA...",
+        help="Images, folders (searched recursively), patterns ('data/**/*.jpg'), a list of paths (.txt, or - for "
+        "standard input), a data.yaml, or a COCO .json with its images.",
+        show_default=False,
+    ),
 ]
 Input = Annotated[
-    Path | None,
+    list[str] | None,
     typer.Option(
-        "--input", "-i", metavar="PATH", help="Same as the argument: image or folder.", show_default=False
+        "--input", "-i", metavar="PATH", help="Same as the argument; may be repeated.", show_default=False
     ),
 ]
 Output = Annotated[
@@ -66,11 +71,11 @@ Moved = Annotated[str | None, typer.Option(hidden=True)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress; print only the result and errors.")]
 
 
-def _input_of(data: Path | None, input: Path | None, example: str) -> Path:
+def _input_of(data: list[str] | None, input: list[str] | None, example: str) -> list[str]:
     """`example`: what a whole command line may look like."""
-    if data is not None and input is not None:
-        raise UsageError(f"two inputs: {data} and --input {input}; give one")
-    if (given := data or input) is None:
+    if data and input:
+        raise UsageError(f"two inputs: {data[0]} and --input {input[0]}; give one or the other")
+    if not (given := data or input):
         raise UsageError(f"no input: give an image or a folder, e.g. samcli {example}")
     return given
 
@@ -98,7 +103,8 @@ def _job_command(
         module, _, class_name = home.partition(":")
         job_class: Callable[[CommandOptions], Job[Any]] = getattr(importlib.import_module(module), class_name)
         job = job_class(options)
-        _run(job, _input_of(data, input, f"{name} {example}"), output, dry_run=dry_run, json=json, quiet=quiet)
+        given_input = _input_of(data, input, f"{name} {example}")
+        _run(job, given_input, output, dry_run=dry_run, json=json, quiet=quiet)
 
     run.__doc__ = description
     command(name, kind)(run)
@@ -132,12 +138,16 @@ _job_command(
 )
 
 
-def _run(job: Job[Any], data: Path, output: Path | None, *, dry_run: bool, json: bool, quiet: bool) -> None:
+def _run(
+    job: Job[Any], arguments: list[str], output: Path | None, *, dry_run: bool, json: bool, quiet: bool
+) -> None:
     """Run a job, show what became of it, and exit."""
     from samcli.cli.report.progress import Progress
     from samcli.cli.report.runs import print_summary, show_dry_run
+    from samcli.jobs.inputs import open_inputs
     from samcli.jobs.run import run_job
 
+    data = open_inputs(arguments, job.options.source)
     if dry_run:
         show_dry_run(job, data, output, as_json=json)
         return
@@ -231,6 +241,21 @@ def apply_review(
     from samcli.review.apply import apply_review
 
     print_review(apply_review(labels, review), as_json=json)
+
+
+@command("take-back")
+def take_back(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Output folder of a run with --existing.")],
+    discard_human: Annotated[
+        bool, typer.Option("--discard-human", help="Also remove objects that people have drawn or corrected.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Take a run with --existing back: remove what it has added; the labels from before are as they were."""
+    from samcli.cli.report.labels import print_taken_back
+    from samcli.jobs.removing import take_back
+
+    print_taken_back(take_back(labels, discard_human=discard_human), as_json=json)
 
 
 @command("convert", ConvertOptions)

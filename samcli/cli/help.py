@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from typer.core import TyperCommand, TyperGroup
 
 from samcli.cli.terminal import open_console
+from samcli.config import former_flags
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -105,7 +106,7 @@ def _first_sentence(text: str | None) -> str:
 def _names(param: Any) -> str:
     """Return an option's names as they are typed, with what follows them; switches are followed by nothing."""
     short = [name for name in param.opts if not name.startswith("--")]
-    names = [*short, *(name for name in param.opts if name.startswith("--"))]
+    names = [*short, *(name for name in param.opts if name.startswith("--") and name not in former_flags())]
     if getattr(param, "is_flag", False):
         return ", ".join([*names, *([param.metavar] if param.metavar else [])])
     return f"{', '.join(names)} {param.metavar or 'VALUE'}"

@@ -22,6 +22,7 @@ from samcli.config.commands import (
     SearchOptions,
     TuneOptions,
     VerifyOptions,
+    former_flags,
 )
 from samcli.config.groups import (
     COMPILED_FROM,
@@ -31,6 +32,7 @@ from samcli.config.groups import (
     DetectorOptions,
     DuplicateOptions,
     EmbeddingOptions,
+    ExistingOptions,
     FastSamOptions,
     FilterOptions,
     InputOptions,
@@ -40,6 +42,7 @@ from samcli.config.groups import (
     ReadingOptions,
     RunOptions,
     SamOptions,
+    SourceOptions,
     SpeckOptions,
     TextOptions,
 )
@@ -58,10 +61,11 @@ from samcli.config.options import (
     default_of,
     fingerprint,
     flag_of,
+    former_flag_of,
     group,
     option,
     types_of,
-    variable_of,
+    variables_of,
 )
 
 __all__ = [
@@ -86,6 +90,7 @@ __all__ = [
     "EncodeOptions",
     "EvalOptions",
     "EverythingOptions",
+    "ExistingOptions",
     "ExportOnnxOptions",
     "FastSamOptions",
     "FilterOptions",
@@ -100,6 +105,7 @@ __all__ = [
     "RunOptions",
     "SamOptions",
     "SearchOptions",
+    "SourceOptions",
     "SpeckOptions",
     "TextOptions",
     "TuneOptions",
@@ -109,9 +115,11 @@ __all__ = [
     "default_of",
     "fingerprint",
     "flag_of",
+    "former_flag_of",
+    "former_flags",
     "group",
     "option",
     "resolve",
     "types_of",
-    "variable_of",
+    "variables_of",
 ]

@@ -12,6 +12,7 @@ from samcli.config.groups import (
     DetectorOptions,
     DuplicateOptions,
     EmbeddingOptions,
+    ExistingOptions,
     FastSamOptions,
     FilterOptions,
     InputOptions,
@@ -21,10 +22,11 @@ from samcli.config.groups import (
     ReadingOptions,
     RunOptions,
     SamOptions,
+    SourceOptions,
     SpeckOptions,
     TextOptions,
 )
-from samcli.config.options import YES_NO, CommandOptions, Options, group, option
+from samcli.config.options import YES_NO, CommandOptions, Options, declared, former_flag_of, group, option
 
 FORMAT_NAMES = (
     "yolo", "yolo-box", "coco", "coco-polygon", "fiftyone", "voc", "png", "labelme", "labelstudio", "cvat", "sa1b",
@@ -38,6 +40,8 @@ class JobOptions(Protocol):
 
     @property
     def input(self) -> InputOptions: ...
+    @property
+    def source(self) -> SourceOptions: ...
     @property
     def segmenter(self) -> SamOptions: ...
     @property
@@ -56,6 +60,7 @@ class AutoAnnotateOptions(CommandOptions):
     """All options of `samcli auto-annotate`."""
 
     input: InputOptions = group(InputOptions)
+    source: SourceOptions = group(SourceOptions)
     detector: DetectorOptions = group(DetectorOptions)
     text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
@@ -67,6 +72,7 @@ class AutoAnnotateOptions(CommandOptions):
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     format: tuple[str, ...] = _formats(("yolo",), "Label format; may be repeated.")
     labels: LabelOptions = group(LabelOptions)
+    found: ExistingOptions = group(ExistingOptions)
     naming: NamingOptions = group(NamingOptions)
     run: RunOptions = group(RunOptions)
 
@@ -76,6 +82,7 @@ class EverythingOptions(CommandOptions):
     """All options of `samcli everything`."""
 
     input: InputOptions = group(InputOptions)
+    source: SourceOptions = group(SourceOptions)
     segmenter: SamOptions = group(SamOptions)
     fastsam: FastSamOptions = group(FastSamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
@@ -108,6 +115,7 @@ class PromptOptions(CommandOptions):
     """All options of `samcli prompt`."""
 
     input: InputOptions = group(InputOptions)
+    source: SourceOptions = group(SourceOptions)
     reading: ReadingOptions = group(ReadingOptions)
     segmenter: SamOptions = group(SamOptions)
     fastsam: FastSamOptions = group(FastSamOptions)
@@ -118,6 +126,7 @@ class PromptOptions(CommandOptions):
     class_mapping: ClassMapOptions = group(ClassMapOptions)
     format: tuple[str, ...] = _formats(("yolo",), "Label format; may be repeated.")
     labels: LabelOptions = group(LabelOptions)
+    found: ExistingOptions = group(ExistingOptions)
     naming: NamingOptions = group(NamingOptions)
     run: RunOptions = group(RunOptions)
     point: tuple[str, ...] = option(
@@ -178,6 +187,7 @@ class EncodeOptions(CommandOptions):
     """All options of `samcli encode`."""
 
     input: InputOptions = group(InputOptions)
+    source: SourceOptions = group(SourceOptions)
     segmenter: SamOptions = group(SamOptions)
     naming: NamingOptions = group(NamingOptions)
     run: RunOptions = group(RunOptions)
@@ -220,6 +230,9 @@ class VerifyOptions(CommandOptions):
         1e-6, "Warn about polygons smaller than this fraction of the image (0: off).", low=0, high=1
     )
     min_fill: float = option(0.1, "Warn when mask area / prompt box area is below this.", low=0, high=1)
+    imgsz: int | None = option(
+        None, "Warn about objects that a trainer does not see at this image size.", low=32, metavar="PIXELS"
+    )
     ignore: tuple[str, ...] = option(
         (), "Ignore findings of this kind; may be repeated.", many=True, metavar="KIND"
     )
@@ -409,3 +422,9 @@ COMMANDS: dict[str, type[CommandOptions]] = {
     "bench": BenchOptions,
 }
 """The options of each command that has some."""
+
+
+def former_flags() -> frozenset[str]:
+    """Return the earlier names of options: still read, and shown nowhere."""
+    entries = (entry for kind in COMMANDS.values() for entry in declared(kind))
+    return frozenset(flag for entry in entries if (flag := former_flag_of(entry)))

@@ -30,6 +30,26 @@ class InputOptions(Options):
     )
 
 
+@dataclass(frozen=True)
+class SourceOptions(Options):
+    """Which of the images that an input names, and what they are called."""
+
+    root: str | None = option(
+        None,
+        "Folder that keys and the output tree are relative to; all images lie in it. Default: the input folder, or "
+        "the deepest folder that holds all inputs.",
+        panel="Input",
+        metavar="DIR",
+    )
+    split: str | None = option(
+        None,
+        "Splits of a data.yaml that is the input, separated by commas. Default: train, val and test, as far as "
+        "it has them.",
+        panel="Input",
+        metavar="train,val",
+    )
+
+
 def _trust_weights(panel: str) -> Any:
     text = "Allow detectors that are full pickles or TorchScript: they can run any code. Only for files you trust."
     return option(False, text, panel=panel)
@@ -196,11 +216,21 @@ class EmbeddingOptions(Options):
 class FilterOptions(Options):
     """Which masks are not worth a label."""
 
-    min_predicted_iou: float | None = option(
-        None, "Discard masks with a predicted IoU below this.", recipe=True, panel="SAM"
+    pred_iou_thresh: float | None = option(
+        None,
+        "Discard masks with a predicted IoU below this.",
+        recipe=True,
+        panel="SAM",
+        formerly="min_predicted_iou",
     )
-    min_stability: float | None = option(
-        None, "Discard masks with a stability score below this.", recipe=True, low=0, high=1, panel="SAM"
+    stability_score_thresh: float | None = option(
+        None,
+        "Discard masks with a stability score below this.",
+        recipe=True,
+        low=0,
+        high=1,
+        panel="SAM",
+        formerly="min_stability",
     )
     min_mask_area: int = option(1, "Discard masks with fewer pixels than this.", recipe=True, low=1, panel="SAM")
 
@@ -337,6 +367,28 @@ class ReadingOptions(Options):
         panel="Input",
     )
     rescale: bool = option(False, "Scale labels to the image where they state another image size.", panel="Input")
+
+
+@dataclass(frozen=True)
+class ExistingOptions(Options):
+    """Label files that were in the output folder before the run."""
+
+    existing: str = option(
+        "refuse",
+        "Label files in the output folder that samcli did not write. refuse: stop. keep: leave them alone, label "
+        "the other images. add: also add objects to them.",
+        recipe=True,
+        choices=("refuse", "keep", "add"),
+        panel="Labels",
+    )
+    existing_iou: float = option(
+        0.5,
+        "With --existing add: an object whose IoU with an existing object of its class is above this is not added.",
+        recipe=True,
+        low=0,
+        high=1,
+        panel="Labels",
+    )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from samcli.config.options import (
     declared,
     flag_of,
     types_of,
-    variable_of,
+    variables_of,
 )
 from samcli.errors import UsageError, nearest
 from samcli.files import parse_yaml
@@ -51,7 +51,7 @@ def check_environment(environment: Mapping[str, str]) -> None:
     Raises:
         UsageError: naming the nearest known variable.
     """
-    known = {variable_of(entry) for kind in COMMANDS.values() for entry in declared(kind)}
+    known = {name for kind in COMMANDS.values() for entry in declared(kind) for name in variables_of(entry)}
     known |= _OTHER_VARIABLES | {ENVIRONMENT_PREFIX + "CONFIG"}
     for name in environment:
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
@@ -70,6 +70,7 @@ def _read_yaml(kind: type[CommandOptions], path: Path) -> dict[str, Any]:
     types, entries = types_of(kind), declared(kind)
     fields = {flag_of(entry)[2:].replace("-", "_"): entry.name for entry in entries}  # e.g. `to` is `format`
     fields |= {entry.name: entry.name for entry in entries}
+    fields |= {former: entry.name for entry in entries if (former := entry.metadata["formerly"])}
     switches = {entry.name for entry in entries if entry.metadata["metavar"] == YES_NO}
     keys: dict[str, Any] = {}
     values = {}

@@ -42,12 +42,13 @@ def option(
     flag: str | None = None,
     many: bool = False,
     metavar: str | None = None,
+    formerly: str | None = None,
 ) -> Any:
     """Return a dataclass field that is an option.
 
     `recipe`: it changes what is written. `only_given`: the recipe leaves it out where it is None. `low`, `high`:
     inclusive limits. `flag`: its name on the command line where the usual one (underscores to dashes) does not
-    do. `many`: it may be repeated.
+    do. `many`: it may be repeated. `formerly`: the option's earlier name, which is still read and no longer shown.
     """
     metadata = {
         "help": help,
@@ -60,6 +61,7 @@ def option(
         "flag": flag,
         "metavar": metavar,
         "many": many,
+        "formerly": formerly,
     }
     if many:
         return field(default_factory=lambda: tuple(default), metadata=metadata)
@@ -212,6 +214,12 @@ def flag_of(entry: dataclasses.Field[Any]) -> str:
     return str(entry.metadata.get("flag") or "--" + entry.name.replace("_", "-"))
 
 
+def former_flag_of(entry: dataclasses.Field[Any]) -> str | None:
+    """Return the option's earlier name on the command line, or None where it had no other."""
+    former = entry.metadata["formerly"]
+    return "--" + former.replace("_", "-") if former else None
+
+
 def default_of(entry: dataclasses.Field[Any]) -> str | None:
     """The option's default as people write it; None where it has none or is a switch."""
     if isinstance(entry.default_factory, dataclasses._MISSING_TYPE):
@@ -219,9 +227,10 @@ def default_of(entry: dataclasses.Field[Any]) -> str | None:
     return ",".join(entry.default_factory())
 
 
-def variable_of(entry: dataclasses.Field[Any]) -> str:
-    """The environment variable of an option, e.g. `SAMCLI_MAX_DET`."""
-    return ENVIRONMENT_PREFIX + flag_of(entry)[2:].replace("-", "_").upper()
+def variables_of(entry: dataclasses.Field[Any]) -> list[str]:
+    """Return the environment variables of an option, e.g. `SAMCLI_MAX_DET`; one of an earlier name comes last."""
+    flags = [flag for flag in (flag_of(entry), former_flag_of(entry)) if flag]
+    return [ENVIRONMENT_PREFIX + flag[2:].replace("-", "_").upper() for flag in flags]
 
 
 def fingerprint(recipe: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from samcli.labels.formats.sources import first_file, label_places, label_trees
 from samcli.labels.formats.yolo import label_folder
 from samcli.labels.yolo_rows import numbered_rows
 from samcli.output.layout import Listing, default_output, stem_of
-from samcli.output.placing import find_withheld
+from samcli.output.placing import LabelJournal, RowCount
 from samcli.types import Withheld
 
 SPLITS_FILE = "splits.csv"
@@ -46,6 +46,8 @@ class _Member:
     label: Path | None
     classes: Counter[int]
     """New class id -> objects."""
+    rows: int
+    """Of its label file."""
     shape: Shape | None
     group: str
 
@@ -59,6 +61,8 @@ class SplitCounts:
     """Images without any object."""
     objects: Counter[str] = field(default_factory=Counter)
     """By class name."""
+    rows: int = 0
+    """Of the label files: a trainer takes each as one object."""
 
 
 @dataclass
@@ -90,7 +94,12 @@ class Dataset:
             "data": str(self.output / DATA_YAML),
             "names": self.names,
             "splits": {
-                name: {"images": one.images, "background": one.background, "objects": dict(one.objects)}
+                name: {
+                    "images": one.images,
+                    "background": one.background,
+                    "objects": dict(one.objects),
+                    "rows": one.rows,
+                }
                 for name, one in self.splits.items()
             },
             "unlabelled": self.unlabelled,
@@ -183,7 +192,8 @@ def _members(
     pattern = parse_pattern(options.group_by) if options.group_by else None
     members, apart = [], 0
     owners: dict[Path, str] = {}
-    withheld = find_withheld(labels)
+    journal = LabelJournal.of(labels)
+    withheld, row_counts = journal.withheld(), journal.row_counts()
     for key, found_label in _with_labels(images, labels):
         label = found_label
         if (image := withheld.get(key)) is not None:
@@ -202,11 +212,13 @@ def _members(
         group = group_of(key, pattern)
         try:
             found, shape = _judged(label, classes) if label else (Counter[int](), None)
+            rows = found.total()
+            found = _objects(found, row_counts.get(key), classes)
         except _Unfit as error:
             result.left_out[key] = str(error)
             continue
         apart += pattern is not None and group == key
-        members.append(_Member(key, label, found, shape, group))
+        members.append(_Member(key, label, found, rows, shape, group))
     if not members:
         why = next(iter(result.left_out.values()), _why_none(result))
         raise UsageError(f"no image of {images} can be in the data set: {why}")
@@ -233,8 +245,19 @@ class _Unfit(Exception):  # noqa: N818 - it is the image that is unfit
     """Why no trainer would take an image's labels."""
 
 
+def _objects(rows: Counter[int], written: RowCount | None, classes: MappedClasses) -> Counter[int]:
+    """Objects by new class id: as many as `rows`, unless the run that wrote so many rows says otherwise."""
+    if written is None or written.rows != rows.total():
+        return rows
+    found: Counter[int] = Counter()
+    for class_id, count in written.objects.items():
+        if (new := classes.ids.get(class_id)) is not None:
+            found[new] += count
+    return found
+
+
 def _judged(label: Path, classes: MappedClasses) -> tuple[Counter[int], Shape | None]:
-    """Objects by new class id, and whether they are boxes or polygons."""
+    """Rows by new class id, and whether they are boxes or polygons."""
     try:
         data = label.read_bytes()
     except OSError as error:
@@ -360,6 +383,7 @@ def _link(source: Path, target: Path, how: str) -> None:
 def _count(counts: SplitCounts, member: _Member, classes: MappedClasses) -> None:
     counts.images += 1
     counts.background += not member.classes
+    counts.rows += member.rows
     for class_id, number in member.classes.items():
         counts.objects[classes.names[class_id]] += number
 

@@ -11,6 +11,7 @@ from typing import Any
 from samcli.errors import UsageError, one_line
 from samcli.files import parse_yaml
 from samcli.labels.class_names import refuse_key_points
+from samcli.labels.data_splits import candidates, said_places
 
 _NEEDED = ("train", "val")
 _FOLDERS = (*_NEEDED, "test", "minival")
@@ -129,22 +130,10 @@ def _whole(value: Any) -> int | None:
 
 def _missing(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Splits whose images are nowhere: neither seen from the file nor, as trainers do, from where one stands."""
-    roots = list(_roots(path, content))
     for split in _FOLDERS:
-        given = content.get("validation" if split == "val" and "val" not in content else split) or []
-        for place in given if isinstance(given, list) else [given]:
-            # A trainer that does not find '../train/images' looks for 'train/images', as some services mean it.
-            forms = [place] if isinstance(given, list) else [place, place.removeprefix("../")]
-            if not any(root.joinpath(form).exists() for root in roots for form in forms):
+        for place in said_places(content, split):
+            if not any(found.exists() for found in candidates(path, content, split, place)):
                 yield split, place
-
-
-def _roots(path: Path, content: Mapping[str, Any]) -> Iterator[Path]:
-    """Where the paths in it start from."""
-    root = content.get("path")
-    yield path.parent / (root or "")
-    if root:
-        yield Path(root)
 
 
 def _weighed(missing: Mapping[str, str], content: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:

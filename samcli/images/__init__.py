@@ -6,6 +6,7 @@ import contextlib
 import operator
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from samcli.errors import ImageError, UsageError, is_transient, one_line
 from samcli.images.memory import LARGE, room_for
+from samcli.images.patterns import Pattern
 from samcli.types import Image, ImageRef, Size
 
 if TYPE_CHECKING:
@@ -37,11 +39,13 @@ _STRIP = 1 << 22
 """Pixels that are converted at a time: an image is never held twice beside its result."""
 
 
-def find_images(root: Path, *, exclude: Sequence[Path] = ()) -> list[ImageRef]:
+def find_images(
+    root: Path, *, exclude: Sequence[Path] = (), passed_over: Counter[str] | None = None
+) -> list[ImageRef]:
     """All images under `root` (a folder, searched recursively, or one file), sorted by key.
 
     Names that begin with a dot are left out. A linked folder is followed once; a loop is not. Folders in
-    `exclude` are not entered.
+    `exclude` are not entered. `passed_over`: counts the files that are no images, by suffix.
 
     Raises:
         UsageError: `root` does not exist, is no image, or holds none.
@@ -49,23 +53,45 @@ def find_images(root: Path, *, exclude: Sequence[Path] = ()) -> list[ImageRef]:
     if root.is_file():
         if root.suffix.lower() not in SUFFIXES:
             raise UsageError(f"{root} is not an image: expected one of {' '.join(SUFFIXES)}")
-        return [_ref(root.parent, root.name, root.stat())]
+        return [image_ref(root.parent, root.name, root.stat())]
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root} is not a regular file; expected an image or a folder of images")
     if not root.is_dir():
         raise UsageError(f"{root} does not exist; expected an image or a folder of images")
-    refs = sorted(_walk(root, {path.resolve() for path in exclude}), key=operator.attrgetter("key"))
+    refs = sorted(search(root, exclude=exclude, passed_over=passed_over), key=operator.attrgetter("key"))
     if not refs:
         raise UsageError(f"no images in {root} (searched all folders below it for {' '.join(SUFFIXES)})")
     return refs
 
 
-def _ref(root: Path, key: str, status: os.stat_result) -> ImageRef:
+def is_image_name(name: str) -> bool:
+    """Return whether a file's suffix is that of an image."""
+    return name[name.rfind(".") :].lower() in _NAMED
+
+
+def suffix_of(name: str) -> str:
+    """Return the suffix by which a file that is no image is counted, in lower case."""
+    return os.path.splitext(name)[1].lower() or "no suffix"  # noqa: PTH122 - asked for by the million
+
+
+def image_ref(root: Path, key: str, status: os.stat_result) -> ImageRef:
+    """Return the reference of an image whose file has this status."""
     return ImageRef(root, key, status.st_size, status.st_mtime_ns)
 
 
-def _walk(root: Path, excluded: set[Path]) -> Iterator[ImageRef]:
-    """Images under `root`, in no particular order, each real folder visited once."""
+def search(
+    root: Path,
+    *,
+    exclude: Sequence[Path] = (),
+    pattern: Pattern | None = None,
+    passed_over: Counter[str] | None = None,
+) -> Iterator[ImageRef]:
+    """Yield the images under a folder, in no particular order, each real folder visited once.
+
+    `exclude`, `passed_over`: see `find_images`. `pattern`: only for files that match, and these alone are counted.
+    """
+    excluded = {path.resolve() for path in exclude}
+    counted = Counter[str]() if passed_over is None else passed_over
     pending = [(root, "")]
     seen: set[tuple[int, int]] = set()
     while pending:
@@ -83,15 +109,24 @@ def _walk(root: Path, excluded: set[Path]) -> Iterator[ImageRef]:
             for entry in entries:
                 name = entry.name
                 named = name[name.rfind(".") :].lower() in _NAMED
-                if name[0] == "." or (not named and entry.is_file(follow_symlinks=False)):
+                if name[0] == ".":
+                    continue
+                if not named and entry.is_file(follow_symlinks=False):
+                    if pattern is None or pattern.matches(relative + name):
+                        counted[suffix_of(name)] += 1
                     continue
                 status = _status(entry)
                 if status is None:
                     continue
                 if stat.S_ISDIR(status.st_mode):
-                    (linked if entry.is_symlink() else real).append((Path(entry.path), f"{relative}{name}/"))
-                elif named and (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-                    yield _ref(root, relative + name, status)
+                    if pattern is None or pattern.may_hold(relative + name):
+                        (linked if entry.is_symlink() else real).append((Path(entry.path), f"{relative}{name}/"))
+                elif (
+                    named
+                    and (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode))
+                    and (pattern is None or pattern.matches(relative + name))
+                ):
+                    yield image_ref(root, relative + name, status)
         # Taken from the end: in order of name, so that a folder linked twice always has the same name.
         pending[:0] = sorted(linked, reverse=True)
         pending += sorted(real, reverse=True)

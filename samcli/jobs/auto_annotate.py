@@ -17,6 +17,7 @@ from samcli.detectors.base import Detector, DetectorSettings
 from samcli.detectors.loading import detector_name, load_detector
 from samcli.detectors.ultralytics import is_exported
 from samcli.jobs.base import Job, Models, without_idle
+from samcli.jobs.beside import beside_existing
 from samcli.jobs.class_mapping import MappedDetector, class_map_facts, open_class_map
 from samcli.jobs.plan import Plan
 from samcli.jobs.segmenting import (
@@ -55,7 +56,7 @@ class AutoAnnotate(Job[AnnotatedImage]):
 
     def __post_init__(self) -> None:
         if not self._with_sam:
-            names = ("embeddings", "compile", "min_predicted_iou", "min_stability", *_ON_PROMPTING)
+            names = ("embeddings", "compile", "pred_iou_thresh", "stability_score_thresh", *_ON_PROMPTING)
             options = refuse(self.options, names, "to --sam none: the detector's masks are taken as they are")
             object.__setattr__(self, "options", options)
         else:
@@ -117,14 +118,15 @@ class AutoAnnotate(Job[AnnotatedImage]):
             models["det"], options, device, precision, class_map=self._class_map, vocabulary=self._vocabulary
         )
         annotator = BoxAnnotator(detector, segmenter, options, clock, on_cpu=device.type == "cpu")
+        beside = beside_existing(annotator, self, plan)
         return Worker(
-            annotator,
+            beside.annotator,
             plan.labels,
             self.formats,
             self.shapes,
             limits=options.input,
             clock=clock,
-            notes=notes,
+            notes=lambda: [*notes(), *beside.notes()],
         )
 
 

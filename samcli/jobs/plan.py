@@ -10,7 +10,7 @@ import contextlib
 import gc
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,12 +19,15 @@ from typing import Generic, TypeVar
 import samcli
 from samcli.config import JobOptions
 from samcli.errors import ImageError, UsageError
-from samcli.images import Probe, find_images, probe_image
+from samcli.images import Probe, probe_image
 from samcli.jobs.base import Job, Models
+from samcli.jobs.inputs import FoundImages, Inputs, find_input, open_inputs
+from samcli.labels.existing import LabelledImages, files_of, find_labelled
 from samcli.labels.formats import check_formats
-from samcli.output.journal import JournalEntry, read_journal
-from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, make_layout, stem_of
-from samcli.output.manifest import Manifest, Recipe, check_same_run, read_manifest, short
+from samcli.output.journal import JournalEntry
+from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, stem_of
+from samcli.output.manifest import Manifest, Recipe, check_same_run, short
+from samcli.output.run_folder import EarlierRun
 from samcli.types import ImageRef
 
 R = TypeVar("R")
@@ -50,6 +53,10 @@ class Plan:
     """The manifest on disk says something else or is not there, or a file for the whole data set is missing."""
     digests: dict[str, str] = field(default_factory=dict)
     """Of what else the outcome of an image to do depends on, where there is something."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Files of the input that are no images, by suffix."""
+    existing: Mapping[str, str] = field(default_factory=dict)
+    """Images that had labels before the run, to which objects are added: key to the name of the format."""
 
     @property
     def precision(self) -> str:
@@ -87,12 +94,16 @@ class Scope(Generic[R]):
     refs: Sequence[ImageRef]
     unasked: int
     """Images that were found and that the job is not about."""
-    one_image: Path | None
-    """The input, where it is an image, not a folder."""
+    is_part: bool
+    """Whether the input root may hold images that the input does not name."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Files of the input that are no images, by suffix."""
+    kept: int = 0
+    """Images that had labels before the run and are left alone; not among `refs`."""
 
 
 @_without_garbage_collection()
-def find_scope(data: Path, output: Path | None, job: Job[R]) -> Scope[R]:
+def find_scope(data: Path | Inputs, output: Path | None, job: Job[R]) -> Scope[R]:
     """Find the images, and hold the job against them.
 
     Raises:
@@ -100,39 +111,21 @@ def find_scope(data: Path, output: Path | None, job: Job[R]) -> Scope[R]:
     """
     check_formats(job.format_names)
     _check_provided(job)
-    layout = make_layout(data, output, job.folder)
+    inputs = data if isinstance(data, Inputs) else open_inputs([data])
+    found = find_input(inputs, output, job.folder)
+    layout, refs = found.layout, found.refs
     _check_apart(layout, job)
-    one_image = data if data.is_file() else None
-    refs = find_images(
-        one_image or layout.input_root, exclude=[layout.output] if layout.output != layout.input_root else []
-    )
     job = job.matched([ref.key for ref in refs])
     asked = job.asked()
     wanted = refs if asked is None else [ref for ref in refs if ref.key in asked]
-    return Scope(job, layout, wanted, len(refs) - len(wanted), one_image)
+    return Scope(job, layout, wanted, len(refs) - len(wanted), inputs.is_part, _others(found, job))
 
 
-@dataclass(frozen=True)
-class Earlier:
-    """What an earlier run has left in the output folder; nothing where it is to be overwritten."""
-
-    manifest: Manifest | None = None
-    journal: Mapping[str, JournalEntry] = field(default_factory=dict)
-
-    def owned(self, run: str) -> dict[str, bool]:
-        """Images that are done in a run, by key, and whether their labels bear the image's whole name."""
-        return {key: entry.whole_name for key, entry in self.journal.items() if entry.done and entry.run == run}
-
-
-def read_earlier(layout: Layout, options: JobOptions) -> Earlier:
-    """Read what an earlier run has left.
-
-    Raises:
-        SamcliError: it is damaged.
-    """
-    if options.run.overwrite:
-        return Earlier()
-    return Earlier(read_manifest(layout.manifest), read_journal(layout.journal))
+def _others(found: FoundImages, job: Job[R]) -> dict[str, int]:
+    """Files that are no images, by suffix; labels that the job writes beside the images are none of them."""
+    own = {Path("label" + suffix).suffix for suffix in job.suffixes}
+    beside = found.layout.output == found.layout.input_root
+    return {suffix: count for suffix, count in found.passed_over.items() if not (beside and suffix in own)}
 
 
 @_without_garbage_collection()
@@ -145,12 +138,19 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
         UsageError: another recipe or input in the output folder, or labels there that are not ours.
     """
     job, layout, options = scope.job, scope.layout, scope.job.options
-    if options.run.overwrite and scope.one_image is not None:
-        _spare_other_images(layout, scope.one_image)
-    earlier = read_earlier(layout, options)
+    if options.run.overwrite and scope.is_part:
+        _spare_other_images(layout, {ref.key for ref in scope.refs})
+    earlier = EarlierRun() if options.run.overwrite else EarlierRun.read(layout)
     recipe, fingerprint = identify(job, models, earlier.manifest)
     files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
-    labels = name_labels(scope, earlier, earlier.owned(short(fingerprint)), files)
+    owned = earlier.owned(short(fingerprint))
+    labels = name_labels(scope, earlier, owned, files)
+    labelled = _labelled_before(scope, labels, owned)
+    if job.existing == "keep":
+        left = [ref for ref in scope.refs if ref.key not in labelled.formats]
+        scope = replace(scope, refs=left, kept=len(labelled.formats))
+    elif labelled.unfit:
+        labels = replace(labels, collisions={**labels.collisions, **labelled.unfit})
     manifest = build_manifest(scope, recipe, fingerprint, labels, earlier.manifest)
     if earlier.manifest is not None:
         check_same_run(earlier.manifest, manifest, layout.output)
@@ -159,7 +159,8 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
                 f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite"
             )
     changed = manifest != earlier.manifest or _lacks_files(layout, job, files)
-    return sort_images(scope, labels, manifest, earlier.journal, changed=changed)
+    plan = sort_images(scope, labels, manifest, earlier.journal, changed=changed)
+    return replace(plan, existing=labelled.formats) if job.existing == "add" else plan
 
 
 def identify(job: Job[R], models: Models | None, found: Manifest | None) -> tuple[Recipe, str]:
@@ -170,7 +171,7 @@ def identify(job: Job[R], models: Models | None, found: Manifest | None) -> tupl
     return recipe, recipe.fingerprint
 
 
-def name_labels(scope: Scope[R], earlier: Earlier, owned: dict[str, bool], files: Sequence[str]) -> LabelFiles:
+def name_labels(scope: Scope[R], earlier: EarlierRun, owned: dict[str, bool], files: Sequence[str]) -> LabelFiles:
     """Give each image its label files, without taking those of another image, of all images, or of somebody else.
 
     `owned`: see `assign_labels`. `files`: those for the whole data set.
@@ -181,7 +182,9 @@ def name_labels(scope: Scope[R], earlier: Earlier, owned: dict[str, bool], files
     options, refs = scope.job.options, scope.refs
     labels = assign_labels(scope.layout, refs, scope.job.suffixes, options.naming.on_collision, owned)
     labels = _spare_own_files(labels, refs, files)
-    if options.run.overwrite:
+    if scope.job.existing != "refuse":
+        refs, files = [], _unwelcome(scope)
+    elif options.run.overwrite:
         return labels
     return _spare_foreign_files(labels, refs, owned, files, begun=earlier.manifest is not None)
 
@@ -191,10 +194,10 @@ def build_manifest(
 ) -> Manifest:
     """The manifest of the run; `found`: that of the run which it goes on with.
 
-    One image of a folder whose run was begun changes what is known of that image alone.
+    Some images of a folder whose run was begun change what is known of these alone.
     """
     layout, total = scope.layout, len(scope.refs)
-    whole = found if scope.one_image is not None else None
+    whole = found if scope.is_part else None
     return Manifest(
         recipe=recipe,
         fingerprint=fingerprint,
@@ -204,6 +207,7 @@ def build_manifest(
         total=max(whole.total, total) if whole else total,
         collisions={**whole.collisions, **labels.collisions} if whole else labels.collisions,
         unasked=whole.unasked if whole else scope.unasked,
+        kept=whole.kept if whole else scope.kept,
     )
 
 
@@ -213,17 +217,17 @@ def _lacks_files(layout: Layout, job: Job[R], files: Iterable[str]) -> bool:
     return not all(Path(file).exists() for file in files) or (folds and layout.unfolded.exists())
 
 
-def _spare_other_images(layout: Layout, data: Path) -> None:
-    """To begin anew with one image would take away the labels of all others.
+def _spare_other_images(layout: Layout, keys: Set[str]) -> None:
+    """To begin anew with some images would take away the labels of all others.
 
     Raises:
         UsageError: there are others.
     """
-    others = {key for key, entry in read_journal(layout.journal).items() if entry.done} - {data.name}
+    others = EarlierRun.read(layout).done.keys() - keys
     if others:
         raise UsageError(
             f"--overwrite would remove the labels of {len(others)} other images in {layout.output}: "
-            "give the whole folder, or another --output for this image"
+            "give the whole folder, or another --output"
         )
 
 
@@ -298,14 +302,7 @@ def _spare_foreign_files(
     Raises:
         UsageError: a new run would overwrite files.
     """
-    listing, layout = Listing(), labels.layout
-    foreign = {
-        ref.key: path
-        for ref in refs
-        if ref.key not in owned and ref.key not in labels.collisions and not listing.has(layout.record(ref.key))
-        for path in labels.paths(ref.key)
-        if listing.has(path) and not _is_released(path, labels)
-    }
+    foreign, layout = _foreign_files(labels, refs, owned), labels.layout
     if begun:
         reasons = {
             key: f"{path} was not written by samcli; --overwrite replaces it" for key, path in foreign.items()
@@ -325,6 +322,43 @@ def _spare_foreign_files(
             f"{in_the_way[0]}. Choose another --output, or --overwrite to replace them"
         )
     return labels
+
+
+def _unwelcome(scope: Scope[R]) -> list[str]:
+    """Return the files for all images that would lose what was in them before the run."""
+    layout, formats = scope.layout, scope.job.formats
+    names = [fmt.folded_name for fmt in formats if fmt.folded_name and not fmt.extends]
+    return sorted({*map(layout.own_file, names)} - files_of(layout))
+
+
+def _foreign_files(labels: LabelFiles, refs: Sequence[ImageRef], owned: Mapping[str, bool]) -> dict[str, str]:
+    """Return the label file of each image that has one which no run of ours has written: it has no record."""
+    listing, layout = Listing(), labels.layout
+    return {
+        ref.key: path
+        for ref in refs
+        if ref.key not in owned and ref.key not in labels.collisions and not listing.has(layout.record(ref.key))
+        for path in labels.paths(ref.key)
+        if listing.has(path) and not _is_released(path, labels)
+    }
+
+
+def _labelled_before(scope: Scope[R], labels: LabelFiles, owned: Mapping[str, bool]) -> LabelledImages:
+    """Return the images that had labels before the run; none where such a run is refused.
+
+    Raises:
+        UsageError: the labels cannot be read, or the run would lose what an earlier one has kept of them.
+    """
+    layout, job = scope.layout, scope.job
+    if job.existing == "refuse":
+        if layout.preserved_root.is_dir():
+            raise UsageError(
+                f"{layout.output} holds labels that were there before its run, which left them as they were: "
+                "give --existing keep or add as before, or samcli take-back removes what the run has added"
+            )
+        return LabelledImages()
+    own_files = files_of(layout)
+    return find_labelled(labels, job.format_names, [ref.key for ref in scope.refs], owned, own_files)
 
 
 def _is_released(path: str, labels: LabelFiles) -> bool:
@@ -358,7 +392,9 @@ def sort_images(
             done[key] = entry
         else:
             todo.append(ref)
-    return Plan(labels.layout, labels, manifest, tuple(todo), done, failed, collisions, changed, digests)
+    return Plan(
+        labels.layout, labels, manifest, tuple(todo), done, failed, collisions, changed, digests, scope.passed_over
+    )
 
 
 @dataclass(frozen=True)

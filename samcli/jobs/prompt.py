@@ -16,6 +16,7 @@ from samcli.detectors.fastsam import FastSam, choose
 from samcli.detectors.ultralytics import is_exported
 from samcli.errors import ImageError, UsageError
 from samcli.jobs.base import Job, Models
+from samcli.jobs.beside import beside_existing
 from samcli.jobs.class_mapping import MappedSource, open_class_map
 from samcli.jobs.plan import Plan
 from samcli.jobs.segmenting import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 _SWITCHES = {"cutout": "cutouts", "overlay": "overlay", "save_logits": "logits"}
 """Options that are short for a format."""
 
-_ONLY_SAM = ("mask_input", "multimask", "refine", "min_stability", "embeddings", "save_logits", "compile")
+_ONLY_SAM = ("mask_input", "multimask", "refine", "stability_score_thresh", "embeddings", "save_logits", "compile")
 """Options that FastSAM has no use for."""
 
 
@@ -137,14 +138,15 @@ class Prompt(Job[AnnotatedImage]):
             segmenter = SamSegmenter(engine, encoder, options, clock, logits=logits)
         on_cpu, told = device.type == "cpu", set(self._source.notes)
         annotator = PromptAnnotator(segmenter, self._source, options, logits=logits, on_cpu=on_cpu)
+        beside = beside_existing(annotator, self, plan)
         return Worker(
-            annotator,
+            beside.annotator,
             plan.labels,
             self.formats,
             self.shapes,
             limits=options.input,
             clock=clock,
-            notes=lambda: [*notes(), *self._later_notes(told)],
+            notes=lambda: [*notes(), *self._later_notes(told), *beside.notes()],
             size_of=size_of,
         )
 

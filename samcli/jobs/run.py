@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -15,16 +15,19 @@ from samcli.errors import UsageError
 from samcli.files import write_atomic
 from samcli.jobs.base import Job, Models
 from samcli.jobs.executor import StopSignals, run_local
+from samcli.jobs.inputs import Inputs
 from samcli.jobs.plan import Plan, find_scope, make_plan
+from samcli.jobs.removing import remove_labels
 from samcli.jobs.summary import Summary
 from samcli.jobs.worker import BaseWorker
+from samcli.labels.existing import files_of
 from samcli.labels.formats import FORMATS
 from samcli.labels.writing import folds
-from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
-from samcli.output.journal import Journal, read_journal
+from samcli.output.journal import Journal
 from samcli.output.layout import Layout, check_output, locked
-from samcli.output.manifest import Product, read_manifest, write_manifest
+from samcli.output.manifest import write_manifest
 from samcli.output.marks import LargeMarks
+from samcli.output.preserving import preserve
 from samcli.output.run_folder import RunFolder
 from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome, Status
@@ -66,9 +69,9 @@ def check_models(layout: Layout, job: Job[R]) -> None:
     Raises:
         UsageError: it names the model that the folder was begun with.
     """
-    found = None if job.options.run.overwrite else read_manifest(layout.manifest)
+    earlier = None if job.options.run.overwrite else RunFolder.find(layout.output)
     for role, name in job.checkpoints.items():
-        model = found.recipe.model(role) if found else None
+        model = earlier.manifest.recipe.model(role) if earlier else None
         begun_with = model.name if model else name
         if begun_with != name and not is_here(name):
             raise UsageError(
@@ -79,12 +82,12 @@ def check_models(layout: Layout, job: Job[R]) -> None:
 
 def run_job(
     job: Job[R],
-    data: Path,
+    data: Path | Inputs,
     output: Path | None,
     *,
     starting: Callable[[Plan], Watch] = lambda plan: lambda outcome: None,
 ) -> Summary:
-    """Do the job for every image in `data` for which it is not done yet.
+    """Do the job for every image in `data`, a folder, an image or inputs, for which it is not done yet.
 
     The output folder is locked before anything in it is looked at; then the run is planned, once, the models are
     loaded, and only then labels are touched. `starting` is called once the models are loaded, with the plan; what
@@ -93,8 +96,6 @@ def run_job(
     Raises:
         SamcliError: it could not be begun, or the output cannot be written any more.
     """
-    if not data.exists():
-        raise UsageError(f"{data} does not exist; expected an image or a folder of images")
     scope = find_scope(data, output, job)
     with contextlib.ExitStack() as stack:
         refused = _lock(stack, scope.layout)
@@ -136,8 +137,11 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
     options, run = job.options, RunFolder(plan.layout, plan.manifest)
     if any(fmt.folded_name for fmt in job.formats):
         run.mark_unfinished()  # before any record changes, until all is folded
+    own_files = files_of(plan.layout) if job.existing != "refuse" else frozenset()
     if options.run.overwrite:
-        _remove_earlier_run(plan)
+        remove_labels(plan.layout, plan.manifest, plan.labels.suffixes)
+    if job.existing != "refuse":
+        _preserve(plan, job, own_files)
     write_manifest(plan.layout.manifest, plan.manifest)
     _write_data_set_files(plan, job)
     summary, watch = _summary(plan, job), starting(plan)
@@ -216,7 +220,8 @@ def _write_data_set_files(plan: Plan, job: Job[R]) -> None:
     layout = plan.layout
     for fmt in job.formats:
         for file, data in fmt.data_set_files(plan.manifest.names, layout.splits_from_output()).items():
-            if job.options.run.overwrite or not (layout.output / file).exists():
+            anew = job.options.run.overwrite and not layout.preserved(layout.own_file(file)).is_file()
+            if anew or not (layout.output / file).exists():
                 write_atomic(layout.output / file, data)
 
 
@@ -227,33 +232,31 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
     """
     shapes = job.shapes
     run = RunFolder(plan.layout, plan.manifest)
-    missing = run.finish(folds(job.formats, plan.manifest.names, shapes, plan.layout.images_from_output))
+    missing = run.finish(folds(job.formats, plan.manifest.names, shapes, plan.layout))
     if missing:
         summary.add_unreadable(missing, plan.done, {ref.key for ref in plan.todo})
 
 
-def _remove_earlier_run(plan: Plan) -> None:
-    """Labels, records and journal of the run that `--overwrite` replaces: no label of another recipe may stay."""
-    earlier = {key: entry for key, entry in read_journal(plan.layout.journal).items() if entry.done}
-    whole_names = frozenset(key for key, entry in earlier.items() if entry.whole_name)
-    found = read_manifest(plan.layout.manifest)
-    formats = [FORMATS[name] for name in (found.recipe.formats if found else ()) if name in FORMATS]
-    suffixes = {*plan.labels.suffixes, *(suffix for fmt in formats for suffix in fmt.suffixes)}
-    if found is not None and found.product is Product.EMBEDDINGS:
-        suffixes |= {SUFFIX, NPY_SUFFIX}
-    labels = replace(plan.labels, suffixes=tuple(sorted(suffixes)), whole_names=whole_names)
-    run = RunFolder(plan.layout, plan.manifest)
-    for key in earlier:
-        run.withdraw(key, labels.paths(key))
-    for file in {file for fmt in formats for file in fmt.own_files}:
-        (plan.layout.output / file).unlink(missing_ok=True)
-    plan.layout.journal.unlink(missing_ok=True)
+def _preserve(plan: Plan, job: Job[R], own_files: Collection[str]) -> None:
+    """Copy the label files that were there before the run, as long as the run has not changed them.
+
+    `own_files`: those for all images that an earlier run has made.
+    """
+    layout = plan.layout
+    files = [layout.own_file(file) for fmt in job.formats for file in fmt.own_files]
+    preserve(layout, [file for file in files if file not in own_files and not layout.preserved(file).is_file()])
+    for key, name in plan.existing.items():
+        if not Path(layout.record(key)).is_file():  # it is written before the label
+            whole_name = key in plan.labels.whole_names
+            preserve(layout, [layout.label(key, one, whole_name=whole_name) for one in FORMATS[name].suffixes])
 
 
 def _summary(plan: Plan, job: Job[R]) -> Summary:
     """Counts before the first image of this run."""
     summary = Summary(plan.layout.output, plan.manifest.names, plan.total, product=job.product)
-    summary.unasked, summary.lost = plan.manifest.unasked, job.lost()
+    summary.unasked, summary.kept = plan.manifest.unasked, plan.manifest.kept
+    summary.passed_over = plan.passed_over
+    summary.lost = job.lost()
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
     summary.remedy = job.remedy

@@ -252,10 +252,12 @@ def reason_to_drop(instance: Instance, options: FilterOptions) -> str | None:
         return "empty mask"
     if mask.area < options.min_mask_area:
         return f"{mask.area} pixels, fewer than --min-mask-area {options.min_mask_area}"
-    if _below(quality.predicted_iou, options.min_predicted_iou):
-        return f"predicted IoU {quality.predicted_iou:.3f} below --min-predicted-iou {options.min_predicted_iou:g}"
-    if _below(quality.stability, options.min_stability):
-        return f"stability {quality.stability:.3f} below --min-stability {options.min_stability:g}"
+    if _below(quality.predicted_iou, options.pred_iou_thresh):
+        return f"predicted IoU {quality.predicted_iou:.3f} below --pred-iou-thresh {options.pred_iou_thresh:g}"
+    if _below(quality.stability, options.stability_score_thresh):
+        return (
+            f"stability {quality.stability:.3f} below --stability-score-thresh {options.stability_score_thresh:g}"
+        )
     return None
 
 

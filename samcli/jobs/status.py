@@ -92,7 +92,7 @@ def read_status(output: Path) -> Summary:
     done = {key: entry for key, entry in entries.items() if entry.done}
     summary = Summary(run.output, manifest.names, max(manifest.total, len(entries) + len(manifest.collisions)))
     summary.product = manifest.product
-    summary.unasked = manifest.unasked
+    summary.unasked, summary.kept = manifest.unasked, manifest.kept
     summary.add_earlier(done, {key: entry for key, entry in entries.items() if not entry.done})
     summary.failures.update(manifest.collisions)
     summary.done, summary.skipped = summary.skipped, 0

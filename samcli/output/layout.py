@@ -68,6 +68,19 @@ class Layout:
         """Path at which a label file is kept aside while trainers do not get its image: the tree is mirrored."""
         return f"{self.withheld}/{label[len(self._labels) :]}"
 
+    def preserved(self, label: str) -> Path:
+        """Path of the copy of a label file, or of one for all images, as it was before the run."""
+        return self.preserved_root / label[len(self._labels) :]
+
+    @functools.cached_property
+    def preserved_root(self) -> Path:
+        """Holds such copies, in the same tree as the output folder."""
+        return self.run_folder / "existing"
+
+    def own_file(self, name: str) -> str:
+        """Path of a file for the whole data set."""
+        return f"{self._labels}{name}"
+
     @functools.cached_property
     def withheld(self) -> Path:
         """Holds the label files that are kept aside."""
@@ -140,17 +153,18 @@ def images_of(labels: Path) -> Path | None:
     return None
 
 
-def make_layout(data: Path, output: Path | None, folder: str = "labels") -> Layout:
+def make_layout(data: Path, output: Path | None, folder: str = "labels", *, whole: bool = False) -> Layout:
     """The layout of a run over `data`, an image or a folder.
 
-    A folder whose images all lie below `images/` stands for that folder: it is the usual shape of a data set.
+    A folder whose images all lie below `images/` stands for that folder, unless it is to be taken `whole`: it is
+    the usual shape of a data set.
     """
     if output is not None and (blocking := next((p for p in (output, *output.parents) if p.is_file()), None)):
         raise UsageError(f"--output {output}: {blocking} is a file; expected a folder")
     root = Path(os.path.abspath(data.expanduser()))  # noqa: PTH100 - resolve() would follow links
     if root.is_file():
         root = root.parent
-    elif (root / "images").is_dir() and root.name != "images" and not _has_images_outside(root):
+    elif not whole and (root / "images").is_dir() and root.name != "images" and not _has_images_outside(root):
         root = root / "images"
     return Layout(root, Path(os.path.abspath(output.expanduser())) if output else default_output(root, folder))  # noqa: PTH100
 

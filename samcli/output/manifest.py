@@ -133,6 +133,9 @@ class Manifest:
     unasked: int = 0
     """Images found that the prompts say nothing about; they are not in `total`."""
 
+    kept: int = 0
+    """Images found that had labels before the run and are left alone; they are not in `total`."""
+
     @property
     def product(self) -> Product:
         """What the run makes: only a recipe of embeddings says in which number format they are stored."""
@@ -185,6 +188,7 @@ def _checked(content: dict[str, Any]) -> Manifest:
         total=typed(content, "total", int, 0),
         collisions={check_key(key): why for key, why in _texts(typed(content, "collisions", dict, {})).items()},
         unasked=typed(content, "unasked", int, 0),
+        kept=typed(content, "kept", int, 0),
     )
 
 
@@ -197,6 +201,8 @@ def _texts(content: dict[str, Any]) -> dict[str, str]:
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Atomically; nothing is written where nothing changed."""
     content = {**vars(manifest), "recipe": dict(manifest.recipe.values)}
+    if not manifest.kept:
+        del content["kept"]
     data = json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
     if not path.is_file() or path.read_bytes() != data:
         write_atomic(path, data)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from samcli.errors import RecordError, UsageError, one_line
@@ -13,6 +13,7 @@ from samcli.output.journal import JournalEntry, journal_lines, read_journal
 from samcli.output.layout import RUN_FOLDER, Layout, check_own_folders
 from samcli.output.manifest import Manifest, Product, read_manifest
 from samcli.output.own_files import read_own
+from samcli.output.preserving import restore
 from samcli.output.records import LARGEST, read_record
 from samcli.types import Annotation
 
@@ -23,6 +24,35 @@ class Fold:
 
     name: str
     pieces: Callable[[Iterator[Annotation]], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """What a run finds in its output folder before it begins: the manifest and the journal's last entries.
+
+    A run that begins anew, or in a new folder, finds nothing.
+    """
+
+    manifest: Manifest | None = None
+    journal: Mapping[str, JournalEntry] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, layout: Layout) -> EarlierRun:
+        """Read what an output folder holds. The journal's entries may be of several recipes.
+
+        Raises:
+            SamcliError: it is damaged.
+        """
+        return cls(read_manifest(layout.manifest), read_journal(layout.journal))
+
+    @property
+    def done(self) -> dict[str, JournalEntry]:
+        """Return the entries of the images that are done, by key."""
+        return {key: entry for key, entry in self.journal.items() if entry.done}
+
+    def owned(self, run: str) -> dict[str, bool]:
+        """Return for each image that is done in a run whether its labels bear the image's whole name, by key."""
+        return {key: entry.whole_name for key, entry in self.done.items() if entry.run == run}
 
 
 @dataclass(frozen=True)
@@ -164,13 +194,19 @@ class RunFolder:
             raise _MissingImagesError
 
     def withdraw(self, key: str, labels: Iterable[str]) -> None:
-        """Remove the label files and the record of an image: of an earlier version of it, or of an earlier run."""
-        record = Path(self.layout.record(key))
+        """Remove the label files and the record of an image: of an earlier version of it, or of an earlier run.
+
+        Label files that were there before the run are again as they were.
+        """
+        record, labels = Path(self.layout.record(key)), list(labels)
         if record.is_file():  # so the labels beside it are ours
             for label in labels:
-                remove(Path(label))
+                if not restore(self.layout, label):
+                    remove(Path(label))
                 remove(Path(self.layout.aside(label)))
             remove(record)
+            for label in labels:  # last: a label without a record and without a copy would be taken for new
+                self.layout.preserved(label).unlink(missing_ok=True)
 
 
 class _MissingImagesError(Exception):

@@ -60,8 +60,8 @@ class _Wanted:
     multimask: bool
     stability_offset: float
     return_logits: bool
-    above: float
-    min_stability: float
+    pred_iou_thresh: float
+    stability_score_thresh: float
 
 
 class Engine:
@@ -147,16 +147,17 @@ class Engine:
         multimask: bool = False,
         stability_offset: float = 1.0,
         return_logits: bool = False,
-        above: float = -math.inf,
-        min_stability: float = -math.inf,
+        pred_iou_thresh: float = -math.inf,
+        stability_score_thresh: float = -math.inf,
         at_once: int | None = None,
     ) -> list[Segment]:
         """Masks at the original size for N prompts: one each, or with `multimask` all of the ambiguous ones.
 
         `stability_offset`: in logits, as Meta's. `return_logits`: keep each mask's low-resolution logits.
-        Only masks whose predicted IoU is above `above` and whose stability is at least `min_stability` are
-        returned; the former cost no more than the decoder. `at_once`: no more prompts than these together.
-        Prompts go through in chunks, and each chunk's masks are finished before the next begins.
+        Only masks whose predicted IoU is above `pred_iou_thresh` and whose stability is at least
+        `stability_score_thresh` are returned; those below the former cost no more than the decoder. `at_once`:
+        no more prompts than these together. Prompts go through in chunks, and each chunk's masks are finished
+        before the next begins.
 
         Raises:
             UsageError: the embedding is another model's.
@@ -166,7 +167,7 @@ class Engine:
             raise UsageError(
                 f"the embedding was made by model {embedding.model[:12]}, this is {self.model[:12]}: encode anew"
             )
-        wanted = _Wanted(multimask, stability_offset, return_logits, above, min_stability)
+        wanted = _Wanted(multimask, stability_offset, return_logits, pred_iou_thresh, stability_score_thresh)
         segments: list[Segment] = []
         start = 0
         while start < len(prompts):
@@ -182,18 +183,18 @@ class Engine:
 
     def _segment_chunk(self, embedding: Embedding, prompts: Prompts, wanted: _Wanted) -> list[Segment]:
         """The finished masks of a few prompts; what predicted IoU rules out is never upsampled."""
-        logits, quality = self._decode(embedding, prompts, wanted.multimask, wanted.above)
+        logits, quality = self._decode(embedding, prompts, wanted.multimask, wanted.pred_iou_thresh)
         quality = quality.cpu()
         if not (bool(torch.isfinite(quality).all()) and _is_finite(logits)):
             raise ImageError(f"SAM's answer is not finite in {self.precision}; try --precision fp32")
         tokens = logits.shape[1]
-        good = quality > wanted.above
+        good = quality > wanted.pred_iou_thresh
         kept = good.flatten().nonzero()[:, 0]
         chosen = logits.flatten(0, 1)  # of the prompts with any good mask
         if len(kept) < len(chosen):
             chosen = chosen[good[good.any(1)].flatten().to(chosen.device)]
         chosen = chosen.float()
-        finished = self._finish(embedding, chosen, wanted.stability_offset, wanted.min_stability)
+        finished = self._finish(embedding, chosen, wanted.stability_offset, wanted.stability_score_thresh)
         return [
             Segment(
                 prompt=index // tokens,
@@ -208,10 +209,10 @@ class Engine:
         ]
 
     def _decode(
-        self, embedding: Embedding, prompts: Prompts, multimask: bool, above: float
+        self, embedding: Embedding, prompts: Prompts, multimask: bool, pred_iou_thresh: float
     ) -> tuple[Tensor, Tensor]:
-        """Low-resolution logits (K, M, h, w) of prompts with an answer above, and predicted IoU (N, M) in float32,
-        on the device."""
+        """Low-resolution logits (K, M, h, w) of prompts with an answer above `pred_iou_thresh`, and predicted IoU
+        (N, M) in float32, on the device."""
         frame = self._network.frame(embedding.image_size)
         sparse, dense = self._network.embed_prompts(self._in_frame(prompts, frame))
         features, *high_res = (
@@ -223,7 +224,7 @@ class Engine:
             self._position,
             (sparse.to(self._dtype), dense.to(self._dtype)),
             multimask,
-            above,
+            pred_iou_thresh,
         )
         return masks, quality.float()
 
@@ -241,7 +242,7 @@ class Engine:
         return PromptTensors(points, labels, boxes, logits)
 
     def _finish(
-        self, embedding: Embedding, logits: Tensor, offset: float, min_stability: float
+        self, embedding: Embedding, logits: Tensor, offset: float, stability_score_thresh: float
     ) -> Iterator[tuple[Mask | None, float]]:
         """Masks at the original size and their stability, for logits (M, h, w), as the family's reference does.
 
@@ -260,9 +261,9 @@ class Engine:
             waiting += found
             pixels += sum(one.pixels.numel() for one in found if one)
             if pixels > _WAITING_PIXELS:
-                yield from _fetch(waiting, embedding.image_size, min_stability)
+                yield from _fetch(waiting, embedding.image_size, stability_score_thresh)
                 waiting, pixels = [], 0
-        yield from _fetch(waiting, embedding.image_size, min_stability)
+        yield from _fetch(waiting, embedding.image_size, stability_score_thresh)
 
     def _axes(self, embedding: Embedding, logits: Tensor) -> tuple[Axis, Axis]:
         """Vertical and horizontal: from logits (M, h, w) to the image."""
@@ -366,7 +367,7 @@ def _count(found: Tensor) -> Tensor:
 
 
 def _fetch(
-    found: Sequence[_Thresholded | None], size: Size, min_stability: float
+    found: Sequence[_Thresholded | None], size: Size, stability_score_thresh: float
 ) -> Iterator[tuple[Mask | None, float]]:
     """Masks and their stability from the device, in two transfers; what is not stable enough is left there."""
     there = [one for one in found if one is not None]
@@ -374,14 +375,14 @@ def _fetch(
     # In float32, as the reference divides and compares: 0.95 itself has to fall on its side.
     certain, possible = counts.T.astype(np.float32)
     stabilities = certain / np.maximum(possible, 1)
-    stable = (stabilities >= np.float32(min_stability)).tolist()
+    stable = (stabilities >= np.float32(stability_score_thresh)).tolist()
     kept = [one.pixels for one, enough in zip(there, stable, strict=True) if enough]
     flat = torch.cat([pixels.flatten() for pixels in kept]).cpu().numpy() if kept else np.zeros(0, bool)
     start, answers = 0, zip(there, stabilities.tolist(), stable, strict=True)
     for one in found:
         if one is None:
             empty = Mask.from_pixels(np.zeros((0, 0), bool), size=size)
-            yield None if min_stability > 0 else empty, 0.0
+            yield None if stability_score_thresh > 0 else empty, 0.0
             continue
         _, stability, enough = next(answers)
         if not enough:

@@ -202,8 +202,8 @@ class _Search:
             Prompts(points=points[:, None].astype(np.float32), point_labels=np.ones((len(points), 1), np.int64)),
             multimask=True,
             stability_offset=self.options.stability_score_offset,
-            above=_limit(self.settings.pred_iou_thresh),
-            min_stability=_limit(self.settings.stability_score_thresh),
+            pred_iou_thresh=_limit(self.settings.pred_iou_thresh),
+            stability_score_thresh=_limit(self.settings.stability_score_thresh),
             at_once=self.options.points_per_batch,
             return_logits=self.return_logits,
         )

@@ -1,15 +1,18 @@
 """How near the rows of YOLO labels are to their masks, as each reader of the labels draws them.
 
-Prints a Markdown table: mean and least IoU with the mask by shape and by reader. Run it from the repository:
+Prints two Markdown tables of the mean and the least IoU with the mask by reader: one by shape, with the vertices
+where samcli places them, and one by placement, over all shapes. Run it from the repository:
 `python tests/benchmarks/polygon_placement.py [--masks N]`.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -17,11 +20,13 @@ from numpy.typing import NDArray
 
 from samcli.checkpoints.ultralytics_setup import prepare_ultralytics
 from samcli.masks import Mask
-from samcli.polygons import label_points, mask_to_polygons
+from samcli.polygons import Ring, label_points, mask_to_polygons, normalise
 
 Pixels = NDArray[np.bool_]
 Rings = list[NDArray[np.float64]]
 Reader = Callable[[Rings, tuple[int, int]], Pixels]
+Placement = Callable[[Ring, int, int], NDArray[np.float64]]
+"""Positions of pixels (K, 2), height and width of the image -> normalised coordinates (K, 2)."""
 
 TRAINING_SIZE = 640
 MASK_RATIO = 4
@@ -150,38 +155,86 @@ def iou(first: Pixels, second: Pixels) -> float:
     return np.count_nonzero(first & second) / union if union else 1.0
 
 
-def judged(pixels: Pixels, size_name: str) -> Iterator[tuple[str, float]]:
-    """Yield the IoU by each reader, and the number of points."""
+def outward(ring: Ring) -> NDArray[np.int64]:
+    """Return for each vertex (K, 2) whether outward is to the left (-1), to the right (1), or neither (0)."""
+    turned = np.roll(ring, -1, 0)
+    side = 1 if np.sum(ring[:, 0] * turned[:, 1] - turned[:, 0] * ring[:, 1]) >= 0 else -1
+    steps = turned - ring
+    normals = side * np.stack([steps[:, 1], -steps[:, 0]], 1) / np.maximum(np.hypot(*steps.T), 1e-9)[:, None]
+    both = normals + np.roll(normals, 1, 0)
+    return np.where(np.abs(both) < 1e-9, 0, np.sign(both)).astype(np.int64)
+
+
+def moved(ring: Ring, height: int, width: int, *, low: float, high: float) -> NDArray[np.float64]:
+    """Return vertices moved from the centre: at the left and the top by `low` pixels, else by `high`.
+
+    They end just inside the place: a step of the last decimal.
+    """
+    sides = outward(ring)
+    places = (ring + 0.5 + np.where(sides < 0, low, np.where(sides > 0, high, 0))) * 1e6 / (width, height)
+    inside = np.where(sides < 0, np.ceil(places) + 1, np.floor(places) - 1)
+    shares: NDArray[np.float64] = np.clip(inside / 1e6, 0, 1)
+    return shares
+
+
+PLACEMENTS: Mapping[str, Placement] = {
+    "just below centres (samcli)": label_points,
+    "centres": normalise,
+    "0.01 pixel outward": functools.partial(moved, low=-0.01, high=0.01),
+    "left and top edges, centres": functools.partial(moved, low=-0.5, high=0.0),
+    "edges": functools.partial(moved, low=-0.5, high=0.5),
+}
+
+
+def judged(pixels: Pixels, rings: Sequence[Ring], place: Placement, size_name: str) -> Iterator[tuple[str, float]]:
+    """Yield the IoU with the mask by each reader."""
     size = (pixels.shape[0], pixels.shape[1])
-    shape = mask_to_polygons(Mask.from_pixels(pixels))
-    rings = [label_points(ring, *size) for ring in shape.rings]
-    yield "points", float(sum(map(len, rings)))
+    rows = [place(ring, *size) for ring in rings]
     for name, reader in OWN_SIZE.items():
-        yield name, iou(reader(rings, size), pixels)
+        yield name, iou(reader(rows, size), pixels)
     wanted = scaled(pixels)
     if wanted.any():
-        drawn = trainer_draws(rings, training_size(size), MASK_RATIO)
-        yield f"trainer 640/4, {size_name}", iou(drawn, wanted)
+        yield f"trainer 640/4, {size_name}", iou(trainer_draws(rows, training_size(size), MASK_RATIO), wanted)
+
+
+@dataclass
+class Figures:
+    """IoUs by row and column of a table."""
+
+    values: dict[str, dict[str, list[float]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+
+    def print(self, title: str) -> None:
+        """Print the table in Markdown: mean, and the least in brackets."""
+        columns = [*OWN_SIZE, *(f"trainer 640/4, {name}" for name in SIZES)]
+        print(f"| {title} | {' | '.join(columns)} |")
+        print("| --- |" + " ---: |" * len(columns))
+        for name, found in self.values.items():
+            print(f"| {name} | {' | '.join(_cell(found[column]) for column in columns)} |")
+        print()
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--masks", type=int, default=10, help="masks of each shape and size")
     args = parser.parse_args()
     prepare_ultralytics()
-    columns = [*OWN_SIZE, *(f"trainer 640/4, {name}" for name in SIZES)]
-    print(f"| shape | points | {' | '.join(columns)} |")
-    print("| --- |" + " ---: |" * (len(columns) + 1))
+    by_shape, by_placement = Figures(), Figures()
     for kind in SHAPES:
-        figures: dict[str, list[float]] = defaultdict(list)
         for size_name, sides in SIZES.items():
             rng = np.random.default_rng(7)
             for _ in range(args.masks):
-                for reader, value in judged(draw_shape(kind, rng, int(rng.integers(*sides))), size_name):
-                    figures[reader].append(value)
-        cells = [_cell(figures[column]) for column in columns]
-        print(f"| {kind} | {np.mean(figures['points']):.0f} | {' | '.join(cells)} |", flush=True)
+                pixels = draw_shape(kind, rng, int(rng.integers(*sides)))
+                rings = mask_to_polygons(Mask.from_pixels(pixels)).rings
+                for placement, place in PLACEMENTS.items():
+                    for reader, value in judged(pixels, rings, place, size_name):
+                        by_placement.values[placement][reader].append(value)
+                        if place is label_points:
+                            by_shape.values[kind][reader].append(value)
+    by_shape.print("shape")
+    by_placement.print("vertices")
 
 
 def _cell(values: list[float]) -> str:

@@ -21,11 +21,12 @@ from samcli.config import (
     default_of,
     fingerprint,
     flag_of,
+    former_flags,
     group,
     option,
     resolve,
     types_of,
-    variable_of,
+    variables_of,
 )
 from samcli.errors import UsageError
 
@@ -244,9 +245,28 @@ def test_choices__are_listed_with_the_nearest(name: str, value: object, expected
 def test_options__have_a_flag_a_variable_and_help() -> None:
     entries = {entry.name: entry for entry in declared(AutoAnnotateOptions)}
     assert flag_of(entries["max_det"]) == "--max-det"
-    assert variable_of(entries["max_det"]) == "SAMCLI_MAX_DET"
-    assert {variable_of(entry) for entry in declared(ConvertOptions)} >= {"SAMCLI_TO", "SAMCLI_FROM"}
+    assert variables_of(entries["max_det"]) == ["SAMCLI_MAX_DET"]
+    assert {name for entry in declared(ConvertOptions) for name in variables_of(entry)} >= {
+        "SAMCLI_TO",
+        "SAMCLI_FROM",
+    }
     assert all(entry.metadata["help"].endswith(".") for entry in entries.values())
+
+
+def test_former_names__are_read_from_everywhere_and_shown_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = next(entry for entry in declared(AutoAnnotateOptions) if entry.name == "pred_iou_thresh")
+    assert variables_of(entry) == ["SAMCLI_PRED_IOU_THRESH", "SAMCLI_MIN_PREDICTED_IOU"]
+    assert former_flags() == {"--min-predicted-iou", "--min-stability"}
+    monkeypatch.setenv("SAMCLI_MIN_PREDICTED_IOU", "0.5")
+    config = tmp_path / "options.yaml"
+    config.write_text("min-stability: 0.9\n")
+    options = resolve(AutoAnnotateOptions, {}, config)
+    assert options.filters.stability_score_thresh == 0.9
+    config.write_text("min-stability: 0.9\nstability-score-thresh: 0.9\n")
+    with pytest.raises(UsageError, match="are the same option; give one"):
+        resolve(AutoAnnotateOptions, {}, config)
 
 
 def test_default_of__is_what_people_would_write() -> None:
@@ -346,8 +366,8 @@ def test_environment__an_unknown_variable_is_an_error_that_names_the_nearest(
 
 CHANGED = {
     "det": "tiny", "sam": "tiny", "precision": "fp32",
-    "conf": 0.3, "iou": 0.5, "imgsz": 320, "max_det": 10, "classes": "person", "min_predicted_iou": 0.1,
-    "min_stability": 0.1, "min_mask_area": 2, "format": ("yolo", "yolo"), "holes": "fill",
+    "conf": 0.3, "iou": 0.5, "imgsz": 320, "max_det": 10, "classes": "person", "pred_iou_thresh": 0.1,
+    "stability_score_thresh": 0.1, "min_mask_area": 2, "format": ("yolo", "yolo"), "holes": "fill",
     "parts": "separate", "min_polygon_iou": 0.9, "class_map": "map.yaml",
     "best_mask": True, "refine": 1, "box_padding": 0.1, "text": "person", "text_threshold": 0.3,
     "agnostic_nms": True, "cross_class_iou": 0.8, "min_part_area": "5", "max_points": 500,
@@ -357,7 +377,8 @@ CHANGED = {
 UNCHANGED = {
     "max_pixels": 5, "image_timeout": 5.0, "embeddings": "there", "on_collision": "suffix", "trust_weights": True,
     "device": "cpu", "batch": 3, "workers": 5, "threads": 2, "resume": False, "overwrite": True,
-    "retry_failed": True, "max_failures": 5, "compile": "off",
+    "retry_failed": True, "max_failures": 5, "compile": "off", "root": "there", "split": "train",
+    "existing": "keep",
 }  # fmt: skip
 """Of each that does not."""
 

@@ -75,13 +75,13 @@ def test_dropped_mask__takes_its_own_class_with_it(annotate, photo_folder) -> No
     annotate(photo_folder, *both, "-o", photo_folder.parent / "all")
     every = read_record((photo_folder.parent / "all/.samcli/records/bus.jpg.json").read_bytes()).instances
     threshold = float(np.median([instance.quality.predicted_iou for instance in every]))
-    annotate(photo_folder, *both, "--min-predicted-iou", threshold, "-o", photo_folder.parent / "some")
+    annotate(photo_folder, *both, "--pred-iou-thresh", threshold, "-o", photo_folder.parent / "some")
     annotation = read_record((photo_folder.parent / "some/.samcli/records/bus.jpg.json").read_bytes())
     kept = {instance.prompt_box: instance.class_id for instance in annotation.instances}
     assert 0 < len(kept) < len(every)
     assert kept.items() <= {instance.prompt_box: instance.class_id for instance in every}.items()
     assert len(annotation.dropped) == len(every) - len(kept)
-    assert all("--min-predicted-iou" in dropped.reason for dropped in annotation.dropped)
+    assert all("--pred-iou-thresh" in dropped.reason for dropped in annotation.dropped)
     counted = sum(row["dropped"] for row in journal(photo_folder.parent / "some") if row["key"] == "bus.jpg")
     assert counted == len(annotation.dropped)
 
@@ -128,7 +128,7 @@ def test_labels__are_rows_that_the_trainer_accepts_and_turns_into_the_masks(anno
                 drawn |= polygon2mask((height, width), [(as_trained * (width, height)).reshape(-1)]).astype(bool)
             pixels = instance.mask.pixels()
             assert (drawn & pixels).sum() >= 0.97 * pixels.sum(), "bridges between parts take nothing away"
-            assert instance.quality.polygon_iou == pytest.approx(iou(drawn, pixels), abs=0.01)
+            assert instance.quality.polygon_iou == pytest.approx(iou(drawn, pixels), abs=1e-6)
 
 
 def test_finished_run__does_nothing_and_loads_no_model(annotate, photo_folder, monkeypatch) -> None:

@@ -144,7 +144,7 @@ def test_exported_model_alone__has_the_precision_that_it_was_exported_in(job) ->
 
 @pytest.mark.parametrize(
     "given",
-    [("--embeddings", "x"), ("--min-predicted-iou", 0.5), ("--min-stability", 0.5), ("--compile", "on")],
+    [("--embeddings", "x"), ("--pred-iou-thresh", 0.5), ("--stability-score-thresh", 0.5), ("--compile", "on")],
     ids=str,
 )
 def test_sam_none__takes_nothing_that_is_only_for_sam(detect, photo_folder, given) -> None:
@@ -285,7 +285,7 @@ def test_prompt__with_a_mask_to_start_from_fails_its_image_alone(
 @pytest.mark.parametrize(
     "given",
     [("--multimask",), ("--refine", 1), ("--mask-input", "x.npy"), ("--embeddings", "x"), ("--save-logits",),
-     ("--min-stability", 0.5)],
+     ("--stability-score-thresh", 0.5)],
     ids=str,
 )  # fmt: skip
 def test_prompt__of_fastsam_takes_nothing_that_is_only_for_sam(samcli_run, photo_file, fastsam, given) -> None:

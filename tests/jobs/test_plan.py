@@ -14,14 +14,12 @@ from samcli.errors import UsageError
 from samcli.jobs.base import Job
 from samcli.jobs.encode import Encode
 from samcli.jobs.plan import (
-    Earlier,
     Scope,
     build_manifest,
     find_scope,
     identify,
     make_plan,
     name_labels,
-    read_earlier,
     recipe_of,
     sort_images,
 )
@@ -30,6 +28,7 @@ from samcli.output.journal import Journal, JournalEntry
 from samcli.output.layout import LabelFiles, Layout
 from samcli.output.manifest import Manifest, Recipe, write_manifest
 from samcli.output.records import write_record
+from samcli.output.run_folder import EarlierRun
 from samcli.types import Annotation, ImageRef, Outcome, Status
 
 RUN = "f" * 16
@@ -83,12 +82,12 @@ def test_scope__has_the_images_in_order_and_where_their_labels_go(images: Path) 
     found = scope(images)
     assert [ref.key for ref in found.refs] == KEYS
     assert found.layout == Layout(images, images.parent / "labels")
-    assert (found.unasked, found.one_image) == (0, None)
+    assert (found.unasked, found.is_part) == (0, False)
 
 
 def test_scope__of_one_image_knows_it(images: Path) -> None:
     found = scope(images, data=images / "a.png")
-    assert ([ref.key for ref in found.refs], found.one_image) == (["a.png"], images / "a.png")
+    assert ([ref.key for ref in found.refs], found.is_part) == (["a.png"], True)
 
 
 def test_scope__leaves_out_what_the_job_is_not_about_and_leaves_the_job_as_it_was(images: Path) -> None:
@@ -153,17 +152,14 @@ def test_identify__without_models_keeps_what_the_earlier_run_says() -> None:
 # What an earlier run has left
 
 
-def test_earlier__is_nothing_where_it_is_overwritten(images: Path) -> None:
+def test_plan__of_a_run_that_overwrites_does_every_image(images: Path) -> None:
     of = scope(images)
     write_manifest(of.layout.manifest, manifest())
     with Journal(of.layout.journal, RUN) as journal:
         journal.append(Outcome(of.refs[0], Status.DONE))
         journal.append(Outcome(of.refs[1], Status.FAILED, error="torn"))
-    earlier = read_earlier(of.layout, of.job.options)
-    assert earlier.manifest == manifest()
-    assert earlier.owned(RUN) == {"a.png": False}
-    assert earlier.owned("another") == {}
-    assert read_earlier(of.layout, of.job.options.with_values(overwrite=True)) == Earlier()
+    again = replace(of, job=job(overwrite=True))
+    assert [ref.key for ref in make_plan(again, {}).todo] == KEYS
 
 
 # Which label files
@@ -174,14 +170,14 @@ def test_labels__of_somebody_else_refuse_a_new_run_and_fail_their_image_in_one_u
     write_files(of, "b.png")
     Path(of.layout.record("b.png")).unlink()
     with pytest.raises(UsageError, match="holds files that samcli did not write: 1 in the way"):
-        name_labels(of, Earlier(), {}, [])
-    assert list(name_labels(of, Earlier(manifest()), {}, []).collisions) == ["b.png"]
+        name_labels(of, EarlierRun(), {}, [])
+    assert list(name_labels(of, EarlierRun(manifest()), {}, []).collisions) == ["b.png"]
 
 
 def test_labels__named_as_a_file_for_all_images_fail_their_image(images: Path) -> None:
     (images / "b.png").rename(images / "classes.png")
     of = scope(images)
-    found = name_labels(of, Earlier(), {}, [f"{of.layout.output}/classes.txt"])
+    found = name_labels(of, EarlierRun(), {}, [f"{of.layout.output}/classes.txt"])
     assert list(found.collisions) == ["classes.png"]
 
 

@@ -23,9 +23,9 @@ def run_folder(tmp_path: Path) -> Path:
     manifest = Manifest(Recipe({"command": "prompt"}), "f" * 64, "../images", names={0: "cat"}, collisions=taken)
     write_manifest(layout.manifest, manifest)
     reasons = {
-        "a/1.jpg": ["predicted IoU 0.412 below --min-predicted-iou 0.5", "empty mask"],
-        "a/2.jpg": ["predicted IoU 0.3 below --min-predicted-iou 0.5"] * 2,
-        "a/3.jpg": ["predicted IoU -0.1 below --min-predicted-iou 0.5"],
+        "a/1.jpg": ["predicted IoU 0.412 below --pred-iou-thresh 0.5", "empty mask"],
+        "a/2.jpg": ["predicted IoU 0.3 below --pred-iou-thresh 0.5"] * 2,
+        "a/3.jpg": ["predicted IoU -0.1 below --pred-iou-thresh 0.5"],
         "a/4.jpg": ["empty mask"],
     }
     with Journal(layout.journal, manifest.run) as journal:
@@ -52,7 +52,7 @@ def test_reasons__are_grouped_by_what_they_have_in_common(run_folder: Path) -> N
         ),
     ]
     assert [(one.what, one.count, one.images, one.examples) for one in reasons.dropped] == [
-        ("predicted IoU # below --min-predicted-iou 0.5", 4, 3, ["a/1.jpg", "a/2.jpg", "a/3.jpg"]),
+        ("predicted IoU # below --pred-iou-thresh 0.5", 4, 3, ["a/1.jpg", "a/2.jpg", "a/3.jpg"]),
         ("empty mask", 1, 1, ["a/1.jpg"]),
         ("the record cannot be read", 1, 1, ["a/4.jpg"]),
     ]
@@ -81,7 +81,7 @@ def test_command__lists_reasons_with_counts_and_examples(run_folder: Path, samcl
     facts = json.loads(samcli_run("status", run_folder, "--reasons", "--json").stdout)
     assert (facts["images"], facts["failed"], facts["dropped"]) == (9, 5, 6)
     assert facts["reasons"]["dropped"][0] == {
-        "what": "predicted IoU # below --min-predicted-iou 0.5",
+        "what": "predicted IoU # below --pred-iou-thresh 0.5",
         "count": 4,
         "images": 3,
         "examples": ["a/1.jpg", "a/2.jpg", "a/3.jpg"],

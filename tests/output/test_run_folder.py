@@ -13,7 +13,7 @@ from samcli.output.journal import Journal
 from samcli.output.layout import Layout
 from samcli.output.manifest import Manifest, Product, Recipe, write_manifest
 from samcli.output.records import write_record
-from samcli.output.run_folder import Fold, RunFolder
+from samcli.output.run_folder import EarlierRun, Fold, RunFolder
 from samcli.types import Annotation, ImageRef, Outcome, Status
 
 KEYS = ["a.png", "b/c.png", "d.png"]
@@ -52,6 +52,14 @@ def test_open__knows_where_the_images_are_and_what_this_run_did(run: RunFolder) 
     assert run.layout.input_root == run.output.parent / "images"
     assert sorted(run.entries()) == [*KEYS, "failed.png"]
     assert run.done() == KEYS
+
+
+def test_earlier__is_what_all_recipes_did_and_what_of_it_is_a_runs_own(run: RunFolder) -> None:
+    earlier = EarlierRun.read(run.layout)
+    assert earlier.manifest == run.manifest
+    assert sorted(earlier.done) == [*KEYS, "other.png"]
+    assert earlier.owned(run.manifest.run) == dict.fromkeys(KEYS, False)
+    assert EarlierRun.read(Layout(run.output, run.output / "new")) == EarlierRun()
 
 
 def test_open__takes_a_relative_folder(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

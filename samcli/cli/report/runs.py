@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from samcli.cli.report.text import SHOWN_CLASSES, SHOWN_FAILURES, counted, duration, print_rows, printable
 from samcli.cli.terminal import open_console
 from samcli.jobs.base import Job
+from samcli.jobs.inputs import Inputs
 from samcli.jobs.status import Reasons
 from samcli.jobs.summary import Summary
 from samcli.output.manifest import Product
@@ -54,6 +56,8 @@ def print_summary(summary: Summary) -> None:
         console.print(f"{what} are in [bold]{escape(str(summary.output))}[/]", highlight=False)
     if summary.instances:
         console.print(f"Look at them:   samcli preview {escape(str(summary.output))}", highlight=False)
+    if summary.low_polygons:
+        console.print(f"[yellow]low polygon IoU[/] {escape(_low_polygons(summary))}", highlight=False)
     for note in summary.notes:
         console.print(f"[dim]{escape(note)}[/]", highlight=False)
     if summary.withheld:  # a trainer takes images without labels for background
@@ -68,10 +72,30 @@ def _data_set_command(summary: Summary) -> str:
     return escape(f"samcli dataset DATASET --images IMAGES --labels {shlex.quote(str(summary.output))}")
 
 
+def _rows(summary: Summary) -> str:
+    """`in 93 rows`; nothing where there is one row for each instance."""
+    return f"in {sum(summary.instances.values()) + summary.further_rows} rows" if summary.further_rows else ""
+
+
+def _low_polygons(summary: Summary) -> str:
+    """How many objects have polygons that differ too much from their masks, and where."""
+    counts = summary.low_polygons
+    objects, images = counted(sum(counts.values()), "object"), counted(len(counts), "image")
+    first = printable(next(iter(counts)))
+    return f"{objects} in {images}, the first {first} (verify --list)"
+
+
 def _withheld(summary: Summary) -> str:
     """`3 incomplete, 1 excluded`."""
     counts = ((len(summary.withheld_as(why)), why.value) for why in Withheld)
     return ", ".join(f"{count} {word}" for count, word in counts if count)
+
+
+def by_suffix(counts: Mapping[str, int]) -> str:
+    """`3 .txt, 1 .md`, the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    more = [f"{sum(count for _, count in ordered[SHOWN_CLASSES:])} others"] if len(ordered) > SHOWN_CLASSES else []
+    return ", ".join([f"{count} {printable(suffix)}" for suffix, count in ordered[:SHOWN_CLASSES]] + more)
 
 
 def _summary_table(summary: Summary) -> Table:
@@ -84,13 +108,19 @@ def _summary_table(summary: Summary) -> Table:
     speed = f"{summary.done / summary.seconds:.2f} a second" if summary.seconds and summary.done else ""
     table.add_row("images done", f"{summary.done}", speed)
     table.add_row("already done", f"{summary.skipped}", "skipped")
+    if summary.kept:
+        table.add_row("left alone", f"{summary.kept}", "had labels before the run")
     if summary.product is Product.LABELS:
         table.add_row("without objects", f"{summary.empty}", "empty label files")
     table.add_row("failed", f"{len(summary.failures)}", "")
     if summary.remaining:
         table.add_row("not begun", f"{summary.remaining}", "")
+    if summary.passed_over:
+        table.add_row(
+            "no images", f"{sum(summary.passed_over.values())}", f"passed over: {by_suffix(summary.passed_over)}"
+        )
     if summary.product is Product.LABELS:
-        table.add_row("instances", f"{sum(summary.instances.values())}", "")
+        table.add_row("instances", f"{sum(summary.instances.values())}", _rows(summary))
     if summary.withheld:
         table.add_row("kept aside", f"{len(summary.withheld)}", f"{_withheld(summary)}: no labels for trainers")
     if summary.dropped:
@@ -127,10 +157,15 @@ def print_status(
         rows: dict[str, Any] = {"images": f"{known} of {summary.total} {share}"}
         if summary.unasked:
             rows["not asked for"] = f"{summary.unasked} more, about which the prompts say nothing"
+        if summary.kept:
+            rows["left alone"] = f"{summary.kept} more, which had labels before the run"
         rows["done"] = f"{summary.done}" + (f", {summary.empty} of them without objects" if of_labels else "")
         rows["failed"] = f"{len(summary.failures)}" + (" (--failures lists them)" if summary.failures else "")
         if of_labels:
-            rows["instances"] = f"{sum(summary.instances.values())}, {summary.dropped} dropped"
+            in_rows = f" {_rows(summary)}" if _rows(summary) else ""
+            rows["instances"] = f"{sum(summary.instances.values())}{in_rows}, {summary.dropped} dropped"
+        if summary.low_polygons:
+            rows["low polygon IoU"] = _low_polygons(summary)
         if summary.withheld:
             rows["kept aside"] = f"{_withheld(summary)} (--incomplete lists them)"
         rows["labels" if of_labels else "embeddings"] = summary.output
@@ -152,7 +187,7 @@ def _print_reasons(reasons: Reasons) -> None:
             print(f"         in {', '.join(map(printable, reason.examples))}{more}")
 
 
-def show_dry_run(job: Job[Any], data: Path, output: Path | None, *, as_json: bool) -> None:
+def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_json: bool) -> None:
     """What a run would do, and what is in its way; nothing is written."""
     from samcli.jobs.plan import find_scope, make_plan, survey
     from samcli.jobs.run import present_models
@@ -167,8 +202,10 @@ def show_dry_run(job: Job[Any], data: Path, output: Path | None, *, as_json: boo
         "input": str(plan.layout.input_root),
         "output": str(plan.layout.output),
         "images": plan.total,
+        "passed_over": dict(plan.passed_over),
         "to_do": len(plan.todo) - len(seen.unreadable),
         "done_already": len(plan.done),
+        **({"left_alone": plan.manifest.kept} if plan.manifest.kept else {}),
         "failed_before": {key: entry.error for key, entry in plan.failed.items()},
         "label_name_taken": {key: plan.labels.collisions[key] for key in plan.collisions},
         "unreadable": seen.unreadable,
@@ -180,8 +217,9 @@ def show_dry_run(job: Job[Any], data: Path, output: Path | None, *, as_json: boo
     if as_json:
         print(json.dumps(facts))
         return
-    details = {name: value for name, value in facts.items() if isinstance(value, dict) and value}
-    print_rows({name.replace("_", " "): _short(value) for name, value in facts.items()})
+    shown = {**facts, "passed_over": by_suffix(plan.passed_over) or "0"}
+    details = {name: value for name, value in shown.items() if isinstance(value, dict) and value}
+    print_rows({name.replace("_", " "): _short(value) for name, value in shown.items()})
     for name, reasons in details.items():
         for key, reason in list(reasons.items())[:SHOWN_FAILURES]:
             print(f"{name.replace('_', ' ')}: {printable(key)}: {printable(reason)}")

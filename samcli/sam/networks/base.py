@@ -109,7 +109,7 @@ class SamNetwork(abc.ABC):
         position: Tensor,
         embedded: tuple[Tensor, Tensor],
         multimask: bool,
-        above: float = -math.inf,
+        pred_iou_thresh: float = -math.inf,
     ) -> tuple[Tensor, Tensor]:
         """Low-resolution logits (K, M, h, w) and predicted IoU (N, M) for one image's features (1, C, h, w).
 
@@ -124,11 +124,11 @@ class SamNetwork(abc.ABC):
         """
 
 
-def promising(quality: Tensor, above: float) -> Tensor | None:
-    """Positions (K,) of the prompts with an answer whose predicted IoU (N, M) is above that; None: all of them."""
-    if above == -math.inf:  # a GPU need not be waited for
+def promising(quality: Tensor, pred_iou_thresh: float) -> Tensor | None:
+    """Positions (K,) of the prompts with an answer whose predicted IoU (N, M) is above it; None: all of them."""
+    if pred_iou_thresh == -math.inf:  # a GPU need not be waited for
         return None
-    kept = (quality.float() > above).any(1).nonzero()[:, 0]
+    kept = (quality.float() > pred_iou_thresh).any(1).nonzero()[:, 0]
     return None if len(kept) == len(quality) else kept
 
 

@@ -48,9 +48,9 @@ def decoder_forward(decoder: nn.Module, *, compiled: bool = False) -> Callable[.
 
 
 def _decode_all(
-    decoder: Callable[..., tuple[Tensor, Tensor]], *inputs: Tensor | bool, above: float = -math.inf
+    decoder: Callable[..., tuple[Tensor, Tensor]], *inputs: Tensor | bool, pred_iou_thresh: float = -math.inf
 ) -> tuple[Tensor, Tensor]:
     """By a decoder that makes the masks of all prompts."""
     masks, quality = decoder(*inputs)
-    kept = promising(quality, above)
+    kept = promising(quality, pred_iou_thresh)
     return masks if kept is None else masks[kept], quality

@@ -31,7 +31,7 @@ def decode_masks(
     sparse: Tensor,
     dense: Tensor,
     multimask: bool,
-    above: float = -math.inf,
+    pred_iou_thresh: float = -math.inf,
 ) -> tuple[Tensor, Tensor]:
     """Low-resolution logits (K, M, 4h, 4w) and predicted IoU (P, M) by an Ultralytics `MaskDecoder`.
 
@@ -54,7 +54,7 @@ def decode_masks(
         own = dense[at_once * len(quality) :][: len(part)]
         tokens, seen = _transform(decoder, _tokens(image + own) if shared is None else shared, places, part)
         quality.append(decoder.iou_prediction_head(tokens[:, 0])[:, wanted])
-        if (kept := promising(quality[-1], above)) is not None:
+        if (kept := promising(quality[-1], pred_iou_thresh)) is not None:
             tokens, seen = tokens[kept], seen[kept]
         masks.append(_masks(decoder, tokens, seen, (height, width), wanted))
     return torch.cat(masks), torch.cat(quality)

@@ -79,10 +79,10 @@ class Sam(SamNetwork):
         position: Tensor,
         embedded: tuple[Tensor, Tensor],
         multimask: bool,
-        above: float = -math.inf,
+        pred_iou_thresh: float = -math.inf,
     ) -> tuple[Tensor, Tensor]:
         """See SamNetwork; there are no finer levels."""
-        return self._predict(features, position, *embedded, multimask, above=above)
+        return self._predict(features, position, *embedded, multimask, pred_iou_thresh=pred_iou_thresh)
 
     def axis(self, length: int, input_length: int, image_length: int, device: torch.device) -> Axis:
         """First to the padded square, then cut to the image: masks are resized twice, as Meta does."""

@@ -136,7 +136,7 @@ class Sam2(SamNetwork):
         position: Tensor,
         embedded: tuple[Tensor, Tensor],
         multimask: bool,
-        above: float = -math.inf,
+        pred_iou_thresh: float = -math.inf,
     ) -> tuple[Tensor, Tensor]:
         """See SamNetwork. Whether an object is there at all, the decoder says for videos; it is not used."""
         masks, quality, _, _ = self._predict(
@@ -148,7 +148,7 @@ class Sam2(SamNetwork):
             repeat_image=True,
             high_res_features=list(high_res),
         )
-        kept = promising(quality, above)
+        kept = promising(quality, pred_iou_thresh)
         return masks if kept is None else masks[kept], quality
 
     def axis(self, length: int, input_length: int, image_length: int, device: torch.device) -> Axis:

@@ -123,9 +123,9 @@ class _MaskDecoder(nn.Module):
         return masks[:, 0], quality[:, 0]
 
 
-def _chosen(answer: tuple[Tensor, Tensor], above: float) -> tuple[Tensor, Tensor]:
+def _chosen(answer: tuple[Tensor, Tensor], pred_iou_thresh: float) -> tuple[Tensor, Tensor]:
     masks, quality = answer
-    kept = promising(quality, above)
+    kept = promising(quality, pred_iou_thresh)
     return masks if kept is None else masks[kept], quality
 
 
@@ -149,7 +149,7 @@ class SamHq(Sam):
         position: Tensor,
         embedded: tuple[Tensor, Tensor],
         multimask: bool,
-        above: float = -math.inf,
+        pred_iou_thresh: float = -math.inf,
     ) -> tuple[Tensor, Tensor]:
         """See SamNetwork: SAM's own masks plus that of the high-quality token, the library's default."""
         early = [level.permute(0, 2, 3, 1).expand(len(embedded[0]), -1, -1, -1) for level in high_res]
@@ -161,7 +161,7 @@ class SamHq(Sam):
             hq_token_only=False,
             intermediate_embeddings=early,
         )
-        return _chosen(answer, above)
+        return _chosen(answer, pred_iou_thresh)
 
 
 class SquareSam(SamNetwork):
@@ -201,7 +201,7 @@ class SquareSam(SamNetwork):
         position: Tensor,
         embedded: tuple[Tensor, Tensor],
         multimask: bool,
-        above: float = -math.inf,
+        pred_iou_thresh: float = -math.inf,
     ) -> tuple[Tensor, Tensor]:
         """See SamNetwork."""
         count = len(embedded[0])
@@ -209,7 +209,7 @@ class SquareSam(SamNetwork):
         answer = self.mask_decoder(
             features, position, *embedded, multimask_output=multimask, high_resolution_features=levels
         )
-        return _chosen(answer, above)
+        return _chosen(answer, pred_iou_thresh)
 
     def axis(self, length: int, input_length: int, image_length: int, device: torch.device) -> Axis:
         """The whole square becomes the whole image."""

@@ -181,7 +181,7 @@ def test_decoder__makes_the_same_masks_of_promising_prompts_and_of_those_alone(
     best = quality.amax(1)
     between = best.sort().values.unfold(0, 2, 1).mean(1)  # thresholds that leave 6, 5, ... 1 of 7
     for above, left in zip([-2e9, *between.tolist(), 2e9], range(7, -1, -1), strict=True):
-        found, predicted = predict(*inputs, True, above=above)
+        found, predicted = predict(*inputs, True, pred_iou_thresh=above)
         torch.testing.assert_close(predicted, quality, atol=1e-5, rtol=1e-5)
         assert found.shape == (left, *masks.shape[1:])
         if left:
