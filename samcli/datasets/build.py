@@ -6,7 +6,6 @@ import csv
 import io
 import os
 import shutil
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ from typing import Any
 from samcli.config import DatasetOptions
 from samcli.datasets.splits import ImageGroup, group_of, parse_pattern, parse_shares, split_groups
 from samcli.datasets.trainer_rows import Shape, judge
-from samcli.errors import UsageError, one_line
-from samcli.files import check_writable, storage_errors
+from samcli.errors import SamcliError, UsageError, is_worth_retrying, one_line
+from samcli.files import check_writable, new_folder
 from samcli.images import find_images
 from samcli.labels.class_map import IDENTITY, ClassMap, MappedClasses
 from samcli.labels.class_names import DATA_YAML, SPLITS, find_names_file, read_names
@@ -261,6 +260,8 @@ def _judged(label: Path, classes: MappedClasses) -> tuple[Counter[int], Shape | 
     try:
         data = label.read_bytes()
     except OSError as error:
+        if is_worth_retrying(error):  # no verdict on the label: a data set without it would be wrong
+            raise SamcliError(f"{one_line(error)}: nothing was written; mend that and run again") from error
         raise _Unfit(f"{label} cannot be read: {one_line(error)}") from error
     judgement = judge(data)
     if judgement.rejected:
@@ -319,29 +320,18 @@ def _write(
     result: Dataset,
 ) -> None:
     """Write everything into a folder beside the output, which then takes its name."""
-    output = result.output
-    with storage_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(dir=output.parent, prefix=".samcli-", suffix=".tmp"))
-        try:
-            targets = _targets(members, placed)
-            for member in members:
-                split, target = placed[member.key], targets[member.key]
-                _link(images / member.key, building / "images" / split / target, options.link)
-                rows = _mapped(member.label.read_bytes(), classes) if member.label else b""
-                label = building / "labels" / split / f"{stem_of(target)}.txt"
-                label.parent.mkdir(parents=True, exist_ok=True)
-                label.write_bytes(rows)
-                _count(result.splits[split], member, classes)
-            (building / DATA_YAML).write_text(_data_yaml(result), encoding="utf-8")
-            (building / SPLITS_FILE).write_bytes(_splits_csv(members, placed, targets))
-            building.chmod((building / "images").stat().st_mode)  # a temporary one is for its owner alone
-            if output.is_dir():
-                output.rmdir()  # empty: looked at before
-            building.replace(output)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
+    with new_folder(result.output) as building:
+        targets = _targets(members, placed)
+        for member in members:
+            split, target = placed[member.key], targets[member.key]
+            _link(images / member.key, building / "images" / split / target, options.link)
+            rows = _mapped(member.label.read_bytes(), classes) if member.label else b""
+            label = building / "labels" / split / f"{stem_of(target)}.txt"
+            label.parent.mkdir(parents=True, exist_ok=True)
+            label.write_bytes(rows)
+            _count(result.splits[split], member, classes)
+        (building / DATA_YAML).write_text(_data_yaml(result), encoding="utf-8")
+        (building / SPLITS_FILE).write_bytes(_splits_csv(members, placed, targets))
 
 
 def _targets(members: list[_Member], placed: Mapping[str, str]) -> dict[str, str]:

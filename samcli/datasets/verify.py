@@ -28,7 +28,8 @@ from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, find_names_file,
 from samcli.labels.formats import FORMATS
 from samcli.labels.formats.base import recorded_polygon_options
 from samcli.labels.formats.reading import not_yolo
-from samcli.output.layout import RUN_FOLDER, Layout, images_of, locked, stem_of
+from samcli.output.layout import RUN_FOLDER, Layout, images_of, stem_of
+from samcli.output.locks import locked
 from samcli.output.manifest import Product
 from samcli.output.own_files import read_own
 from samcli.output.placing import LabelJournal

@@ -21,8 +21,8 @@ from samcli.images import read_image
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering
 from samcli.labels.formats.base import recorded_polygon_options
 from samcli.labels.writing import Written, folds, write_annotation
-from samcli.output.journal import Journal, JournalEntry
-from samcli.output.layout import locked
+from samcli.output.journal import JournalEntry
+from samcli.output.locks import locked
 from samcli.output.manifest import Product, Recipe
 from samcli.output.records import rejection
 from samcli.output.run_folder import RunFolder
@@ -362,7 +362,7 @@ class _Publisher:
         all_images = folds(self._formats, run.manifest.names, self._polygon_options, run.layout)
         if all_images:
             run.mark_unfinished()
-        with Journal(run.layout.journal, run.manifest.run) as journal:
+        with run.journal() as journal:
             for judgement in judgements:
                 written = self._write(judgement.annotation, judgement.entry)
                 journal.append(_outcome(run, judgement, written))

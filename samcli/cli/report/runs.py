@@ -191,10 +191,10 @@ def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_
     """What a run would do, and what is in its way; nothing is written."""
     from samcli.jobs.plan import find_scope, make_plan, survey
     from samcli.jobs.run import present_models
-    from samcli.output.layout import check_output
+    from samcli.output.locks import check_output
 
     models, missing = present_models(job)
-    plan = make_plan(find_scope(data, output, job), models)
+    plan = make_plan(find_scope(data, output, job), models, dry=True)
     if plan.todo or plan.changed:
         check_output(plan.layout)
     seen = survey(plan.todo, job.options)
