@@ -56,6 +56,8 @@ class Conversion:
     """Label files (or folders of them) of single images, and for all images."""
     dry_run: bool = False
     """Nothing was written."""
+    unseen: bool = False
+    """No folder of images is known: names and sizes are as the labels state them."""
 
     @property
     def exit_status(self) -> int:
@@ -109,6 +111,7 @@ def convert(
         remarks = [f"{count} {what}" for what, count in source.remarks.items()] + labels.omitted.lines()
         conversion.notes += [remark for remark in remarks if remark not in conversion.notes]
         conversion.notes += describe(format_name, writer.lost, writer.first_lost)
+    conversion.unseen = run is None and source.images is None
     conversion.notes += _withheld_lines(conversion.withheld)
     return conversion
 

@@ -489,3 +489,27 @@ def test_labels_of_another_format__are_named_with_what_to_do(tmp_path: Path) -> 
         verify_labels(tmp_path, VerifyOptions())
     with pytest.raises(UsageError, match="holds labels of the format cvat"):
         verify_labels(tmp_path / "annotations.xml", VerifyOptions())
+
+
+@pytest.mark.parametrize(
+    ("root", "found", "told"),
+    [("", True, False), ("{whole}", True, False), ("../set", True, True), ("nowhere", False, True)],
+)
+def test_path_in_data_yaml__is_the_file_s_own_folder_the_whole_one_or_told(
+    root: str, found: bool, told: bool, tmp_path: Path
+) -> None:
+    """Ultralytics takes what is absent for the file's folder, and looks for relative paths where it is started."""
+    from ultralytics.data.utils import check_det_dataset
+
+    folder = tmp_path / "set"
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(folder / "images" / "a.png")
+    (folder / "labels" / "a.txt").write_text("0 .5 .5 .2 .2\n")
+    path = f"path: {root.format(whole=folder)}\n" if root else ""
+    (folder / "data.yaml").write_text(f"{path}train: images\nval: images\nnames: [cat]\n")
+    result = verify_labels(folder, VerifyOptions())
+    assert ("path-missing" not in result.tallies) is found
+    assert any("a trainer looks for it from the folder" in note for note in result.notes) is told
+    if not told:
+        check_det_dataset(str(folder / "data.yaml"), autodownload=False)
