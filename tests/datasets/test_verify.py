@@ -496,9 +496,12 @@ def test_labels_of_another_format__are_named_with_what_to_do(tmp_path: Path) -> 
     [("", True, False), ("{whole}", True, False), ("../set", True, True), ("nowhere", False, True)],
 )
 def test_path_in_data_yaml__is_the_file_s_own_folder_the_whole_one_or_told(
-    root: str, found: bool, told: bool, tmp_path: Path
+    root: str, found: bool, told: bool, tmp_path: Path, cache: Path
 ) -> None:
     """Ultralytics takes what is absent for the file's folder, and looks for relative paths where it is started."""
+    from samcli.checkpoints.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
     from ultralytics.data.utils import check_det_dataset
 
     folder = tmp_path / "set"

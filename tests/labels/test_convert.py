@@ -394,9 +394,8 @@ def test_objects_without_pixels__give_no_empty_label(tmp_path: Path) -> None:
 
 
 def test_images_that_are_not_known__are_said_once(tmp_path: Path, samcli_run) -> None:
-    xml = (
-        '<annotations><image name="a.jpg" width="30" height="20"><box label="cat" xtl="1" ytl="1" xbr="9" ybr="9"/>'
-    )
-    (tmp_path / "x.xml").write_text(f"{xml}</image></annotations>")
+    box = '<box label="cat" xtl="1" ytl="1" xbr="9" ybr="9"/>'
+    xml = f'<annotations><image name="a.jpg" width="30" height="20">{box}</image></annotations>'
+    (tmp_path / "x.xml").write_text(xml)
     done = samcli_run("convert", tmp_path / "x.xml", "--to", "yolo", "--to", "coco", "-o", tmp_path / "out")
     assert (done.exit_code, done.stdout.count("no folder of images is known")) == (0, 1)
