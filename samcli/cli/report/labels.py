@@ -59,6 +59,11 @@ def print_review(applied: AppliedReview, *, as_json: bool) -> None:
             "incomplete": f"{applied.incomplete} images more, whose labels are kept aside",
             "excluded": f"{applied.excluded} images more, whose labels are kept aside",
             "complete again": f"{applied.complete} images, whose labels are back",
+            **(
+                {"written again": f"{applied.remade} images more, whose polygons an earlier version wrote"}
+                if applied.remade
+                else {}
+            ),
         }
     )
 
