@@ -359,7 +359,7 @@ class _Publisher:
         """Write record, labels and journal line of each; then the files that hold all images."""
         run = self._run
         self._check_images(judgements)
-        all_images = folds(self._formats, run.manifest.names, self._polygon_options, run.layout)
+        all_images = folds(self._formats, run.manifest, self._polygon_options, run.layout)
         if all_images:
             run.mark_unfinished()
         with run.journal() as journal:
