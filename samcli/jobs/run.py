@@ -312,6 +312,7 @@ def _summary(plan: Plan, job: Job[R]) -> Summary:
     summary = Summary(plan.layout.output, plan.manifest.names, plan.total, product=job.product)
     summary.unasked, summary.kept = plan.manifest.unasked, plan.manifest.kept
     summary.passed_over = plan.passed_over
+    summary.lost = job.lost()
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
     summary.remedy = job.remedy
