@@ -151,8 +151,16 @@ class SamOptions(Options):
         panel="SAM",
     )
     device: str = option(
-        "auto", "Device of the networks: cpu, cuda, cuda:1, mps or auto.", panel="SAM", metavar="DEVICE"
+        "auto",
+        "Device of the networks: cpu, cuda, cuda:1, mps or auto. Several, as cuda:0,cuda:1: a process for each.",
+        panel="SAM",
+        metavar="DEVICE",
     )
+
+    @property
+    def devices(self) -> list[str]:
+        """Return the devices that `device` names."""
+        return [name.strip() for name in self.device.split(",")]
 
 
 @dataclass(frozen=True)
@@ -416,6 +424,10 @@ class RunOptions(Options):
     )
     batch: int = option(0, "Batch size (0: 1 on a CPU, 8 on a GPU).", low=0, panel="Run")
     workers: int = option(2, "Number of threads that decode images and write labels.", low=1, high=64, panel="Run")
+    procs: int | None = option(
+        None, "Number of worker processes; each loads the models. Default: one per device.", low=1, high=256,
+        panel="Run", metavar="N",
+    )  # fmt: skip
     threads: int | None = option(
         None, "Number of threads of the networks. Default: the cores that affinity and CPU quota allow.", low=1,
         panel="Run", metavar="N",

@@ -6,10 +6,11 @@ is the same for all of them (`plan`, `run`).
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from samcli.checkpoints.registry import WeightsFile
 from samcli.config import ExistingOptions, JobOptions, LabelOptions
@@ -129,6 +130,12 @@ class Job(ABC, Generic[R]):
     def of_one_image(self) -> Job[R]:
         """Return the job for an input that is a single image."""
         return self
+
+    def on_device(self, device: str) -> Job[R]:
+        """Return the job for one of the devices that its options name."""
+        job = copy.copy(self)
+        object.__setattr__(job, "options", cast(Any, self.options).with_values(device=device))  # jobs may be frozen
+        return job
 
     def asked(self) -> Collection[str] | None:
         """Which of the images that were found the matched job is about; None: all."""

@@ -325,7 +325,9 @@ def recipe_of(job: Job[R], models: Models | None, found: Manifest | None, *, dry
     else:
         from samcli.sam.devices import choose_device, choose_precision
 
-        recipe["precision"] = choose_precision(options.segmenter.precision, choose_device(options.segmenter.device))
+        recipe["precision"] = choose_precision(
+            options.segmenter.precision, choose_device(options.segmenter.devices[0])
+        )
     return Recipe(json.loads(json.dumps(recipe)))  # as the manifest will hold it: to be compared with that
 
 

@@ -14,12 +14,12 @@ from samcli.checkpoints.registry import find_all_weights, is_here
 from samcli.errors import UsageError
 from samcli.files import write_atomic
 from samcli.jobs.base import Job, Models
-from samcli.jobs.executor import StopSignals, run_local
+from samcli.jobs.crew import Crew, open_crew
+from samcli.jobs.executor import StopSignals
 from samcli.jobs.inputs import Inputs
 from samcli.jobs.plan import Plan, Scope, find_scope, make_plan
 from samcli.jobs.removing import remove_labels
 from samcli.jobs.summary import Summary
-from samcli.jobs.worker import BaseWorker
 from samcli.labels.existing import files_of
 from samcli.labels.formats import FORMATS
 from samcli.labels.training_lists import has_training_lists, refresh_training_lists
@@ -31,7 +31,6 @@ from samcli.output.manifest import check_same_run, write_manifest
 from samcli.output.marks import LargeMarks
 from samcli.output.preserving import preserve
 from samcli.output.run_folder import RunFolder
-from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome, Status
 
 R = TypeVar("R")
@@ -111,9 +110,10 @@ def run_job(
         if not plan.todo:
             return _bring_up_to_date(plan, scope.job)
         log.info("loading %s", ", ".join(f"--{role} {name}" for role, name in scope.job.checkpoints.items()))
-        worker = scope.job.load(plan, models)  # before anything is written
-        manifest = replace(plan.manifest, names=dict(worker.names))
-        return _run(replace(plan, manifest=manifest), scope.job, worker, starting)
+        marks = LargeMarks(plan.layout.large)
+        crew = stack.enter_context(open_crew(scope.job, plan, models, marks.begin))  # before anything is written
+        manifest = replace(plan.manifest, names=dict(crew.names))
+        return _run(replace(plan, manifest=manifest), scope.job, crew, marks, starting)
 
 
 def _lock(stack: contextlib.ExitStack, layout: Layout) -> UsageError | None:
@@ -178,14 +178,13 @@ def _begin(plan: Plan, job: Job[R]) -> Plan:
     return plan
 
 
-def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Plan], Watch]) -> Summary:
+def _run(plan: Plan, job: Job[R], crew: Crew, marks: LargeMarks, starting: Callable[[Plan], Watch]) -> Summary:
     with whole_folder(plan.layout):
         plan = _begin(plan, job)
     options, run = job.options, RunFolder(plan.layout, plan.manifest)
     summary, watch = _summary(plan, job), starting(plan)
     begun = time.perf_counter()
     with StopSignals() as signals, Journal(plan.layout.journal, plan.manifest.run) as journal:
-        marks = LargeMarks(plan.layout.large)
 
         def settle(outcome: Outcome) -> None:
             if outcome.status is not Status.DONE:
@@ -199,22 +198,13 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
         def too_many_failures() -> bool:
             return options.run.max_failures is not None and summary.new_failures >= options.run.max_failures
 
-        worker.on_large = lambda ref: marks.begin(ref.key)
         if options.run.retry_failed:
             marks.tries = {}
         todo, alone = _apart(plan.todo, marks, summary, settle)
         for key in plan.labels.released:
             gone = ImageRef(plan.layout.input_root, key)
             settle(Outcome(gone, Status.GONE))
-        outcomes = run_local(
-            worker,
-            todo,
-            alone=alone,
-            batch=options.run.batch or worker.default_batch,
-            workers=options.run.workers,
-            settle=settle,
-            stopping=lambda: signals() or too_many_failures(),
-        )
+        outcomes = crew.run(todo, alone=alone, settle=settle, stopping=lambda: signals() or too_many_failures())
         with contextlib.closing(outcomes):
             for outcome in outcomes:
                 summary.add(outcome)
@@ -224,14 +214,15 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
             summary.stopped_by = f"--max-failures {options.run.max_failures}"
         if summary.stopped_by is None:
             journal.check_in_place()  # else nothing would be found to fold
-            with worker.clock.measure("fold"):
-                _fold(plan, job, summary)
-                if summary.withheld or has_training_lists(run):
-                    refresh_training_lists(run)
-    summary.notes += worker.notes()
-    summary.precision, summary.threads = plan.precision, torch_threads()
+            folding = time.perf_counter()
+            _fold(plan, job, summary)
+            if summary.withheld or has_training_lists(run):
+                refresh_training_lists(run)
+            crew.seconds["fold"] += time.perf_counter() - folding
+    summary.notes += crew.notes
+    summary.precision, summary.threads = plan.precision, crew.threads
     summary.seconds = time.perf_counter() - begun
-    summary.stages = {name: seconds for name, seconds in worker.clock.seconds.items() if seconds >= 0.001}
+    summary.stages = {name: seconds for name, seconds in crew.seconds.items() if seconds >= 0.001}
     return summary
 
 

@@ -96,6 +96,16 @@ class Shelf:
         self._end = 0
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> bytes:
+        """Return the content: a shelf may be sent to another process."""
+        with self._lock:
+            self._file.seek(0)
+            return self._file.read()
+
+    def __setstate__(self, content: bytes) -> None:
+        self.__init__()  # type: ignore[misc]
+        self._end = self._file.write(content)
+
     def put(self, value: Any) -> int:
         """The place of a plain value that has been put aside."""
         place = self._end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,14 @@ def test_beginning__of_a_damaged_file_is_what_comes_before_the_fault(tmp_path: P
         ("image", {"id": 1}),
         ("annotations", {"a": 1}),
     ]
+
+
+def test_shelf__may_be_sent_to_another_process() -> None:
+    shelf = Shelf()
+    places = [shelf.put(value) for value in ({"a": 1}, [2])]
+    other = pickle.loads(pickle.dumps(shelf))
+    assert [other.take(place) for place in places] == [{"a": 1}, [2]]
+    assert other.take(other.put("new")) == "new"
 
 
 def test_shelf__gives_back_what_was_put_there_in_any_order() -> None:
