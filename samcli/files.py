@@ -76,7 +76,7 @@ def _nearest(path: Path) -> Path:
 
 
 def _is_about(error: OSError, path: Path) -> bool:
-    """Whether it names the file, its folder or one above, or a temporary file there; or nothing at all."""
+    """Return whether it names the file, its folder or one above, or a temporary file there; or nothing at all."""
     if error.filename is None:
         return True
     name = Path(os.fsdecode(error.filename))
@@ -241,7 +241,7 @@ def remove(path: Path) -> None:
 
 
 def _is_ours(file: Path) -> bool:
-    """Whether a file has a name that formats give to those in an image's folder."""
+    """Return whether a file has a name that formats give to those in an image's folder."""
     return bool(_LABEL_FILE.fullmatch(file.name)) and not file.is_dir()
 
 

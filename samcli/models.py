@@ -47,7 +47,7 @@ class KnownModel:
 
     @property
     def on_hub(self) -> bool:
-        """Whether it is a repository of the Hugging Face hub."""
+        """Return whether it is a repository of the Hugging Face hub."""
         return self.name in HUB_MODELS
 
 
@@ -109,7 +109,7 @@ def _embedded_model(role: str) -> KnownModel:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a check. `state`: `whole`, `wrong`, `missing`, or `unknown` (nothing to compare with)."""
+    """Result of a check. `state`: `whole`, `wrong`, `missing`, or `unknown` (nothing to compare with)."""
 
     name: str
     path: str
@@ -119,7 +119,7 @@ class Verdict:
 
     @property
     def bad(self) -> bool:
-        """Whether the file is not what it must be."""
+        """Return whether the file is not what it must be."""
         return self.state in ("wrong", "missing")
 
 
@@ -226,7 +226,9 @@ def fetch_models(
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a checkpoint holds. None, or empty, where it cannot be told without running the file."""
+    """Contents of a checkpoint; None, or empty, where they are unknown without running the file. None, or empty,
+    where it cannot be told without running the file.
+    """
 
     path: str
     files: int
@@ -246,7 +248,7 @@ class ModelFacts:
 
 
 def describe_model(target: str) -> list[ModelFacts]:
-    """What is known of a checkpoint: a file, a folder, a known name that is here, or `tiny` (two models).
+    """Describe a checkpoint: a file, a folder, a known name that is here, or `tiny` (two models).
 
     No code in the file is run: SAM's tensors are loaded as numbers only, a pickled network is read with every
     name in it replaced by something inert.
@@ -414,7 +416,7 @@ def _look_into_onnx(path: Path) -> dict[str, Any]:
 
 
 def _exported(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What Ultralytics writes into the models it exports."""
+    """Return the metadata that Ultralytics writes into the models it exports."""
     import ast
 
     names: Any = facts.get("names", {})

@@ -54,7 +54,9 @@ _SWINGS = 24
 
 @dataclass(frozen=True)
 class PolygonOptions:
-    """How a mask becomes rings. `min_iou` bounds what simplification, bridges and specks may cost."""
+    """Options of the conversion of a mask to rings. `min_iou` bounds what simplification, bridges and specks may
+    cost.
+    """
 
     holes: Literal["bridge", "fill"] = "bridge"
     parts: Literal["bridge", "separate", "largest"] = "bridge"
@@ -198,7 +200,7 @@ def _trainer_points(rings: NDArray[np.float64], longest: int) -> NDArray[np.floa
 
 @functools.lru_cache(maxsize=256)
 def _trainer_places(count: int, total: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Where along a closed ring of `count` points the trainer's `total` points lie, its own among them.
+    """Return the positions of the trainer's `total` points along a closed ring of `count` points.
 
     The ring's own point before each (P,), and the share of the way to the next one (P, 1).
     """
@@ -544,7 +546,7 @@ def _count(rings: Sequence[Ring]) -> int:
 def _with_bridges(
     target: NDArray[np.bool_], contours: Sequence[_Contour], min_iou: float
 ) -> tuple[NDArray[np.bool_], float]:
-    """What rings are held against: the target, or, where bridges cost most of the bound, the target with them."""
+    """Return the masks that rings are compared with: with bridges where these cost most of the bound."""
     canvas = target.astype(np.uint8)
     for contour in contours:
         for bridge in (bridge for bridges in contour.bridges.values() for bridge in bridges):

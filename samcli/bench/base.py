@@ -1,4 +1,4 @@
-"""What a tool under measurement can do."""
+"""Define the interface of a tool under measurement."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Contender(Protocol):
         ...
 
     def prepare(self, task: str, image: Image) -> None:
-        """What comes before the task and is not part of it: a box needs an image that is encoded."""
+        """Do what precedes the task and is not measured, such as encoding the image before a box prompt."""
         ...
 
     def run(self, task: str, image: Image) -> int:

@@ -24,7 +24,7 @@ _MODES = ("box", "everything")
 
 @dataclass
 class ModelFigures:
-    """What was measured of one model. `stages`: seconds an image by mode (`box`, `everything`) and stage."""
+    """Measurements of one model. `stages`: seconds an image by mode (`box`, `everything`) and stage."""
 
     model: BenchModel
     contenders: list[ContenderFigures]
@@ -32,7 +32,7 @@ class ModelFigures:
 
     @property
     def ratios(self) -> dict[str, dict[str, Spread]]:
-        """How many times as long the others took, by tool and task."""
+        """Return the slowdown of the other tools, by tool and task."""
         own = self.contenders[0]
         return {other.tool: ratios(own, other) for other in self.contenders[1:] if other.tasks}
 
@@ -173,7 +173,7 @@ def _add(sums: dict[str, float], seconds: dict[str, float], count: int) -> None:
 
 
 def machine(device: str, options: BenchOptions) -> dict[str, Any]:
-    """What the figures hold for."""
+    """Return a description of the machine on which the figures were measured."""
     import torch
 
     checks = run_checks()

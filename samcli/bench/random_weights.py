@@ -61,7 +61,7 @@ def save_torchvision(path: Path, name: str) -> Path:
 
 
 def architecture_of(name: str) -> str:
-    """What a known checkpoint is called in Ultralytics: its builder of a SAM, or its YAML file of a detector.
+    """Return Ultralytics' name of a known checkpoint: a builder of a SAM, or the YAML file of a detector.
 
     Raises:
         WeightsError: no such name is known.

@@ -1,4 +1,4 @@
-"""What is wrong with a checkpoint, as far as its bytes show it before anything in it is read.
+"""Detect damage of a checkpoint from its bytes, before anything in it is read.
 
 Broken downloads and copies are common, and what the libraries say of them (`101`, `PytorchStreamReader
 failed`) helps nobody.

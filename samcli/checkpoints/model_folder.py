@@ -60,7 +60,7 @@ class ModelFolder:
 
 
 def is_model_folder(path: Path) -> bool:
-    """Whether a folder holds a configuration as transformers saves it beside a model."""
+    """Return whether a folder holds a configuration as transformers saves it beside a model."""
     return (path / CONFIG).is_file()
 
 

@@ -1,4 +1,4 @@
-"""What a pickled network says of itself, read without running anything that is in the file.
+"""Describe a pickled network without running anything in the file.
 
 A pickle is a program: it names classes and functions, which `pickle.load` imports and calls. Here every name
 stands for an inert object that only remembers what it was given: nothing is imported and nothing is called.
@@ -132,7 +132,7 @@ def _damage(path: Path) -> Iterator[None]:
 
 
 def torchscript_facts(path: Path) -> dict[str, Any]:
-    """What Ultralytics writes beside the program in a TorchScript file: task, class names, image size.
+    """Return the task, class names and image size that Ultralytics stores in a TorchScript file.
 
     Raises:
         WeightsError: it is no TorchScript archive.
@@ -214,7 +214,7 @@ class _Reader(pickle._Unpickler):
 
 
 def is_module(held: Any) -> TypeGuard[Inert]:
-    """Whether an object of a pickle is a network or a part of one."""
+    """Return whether an object of a pickle is a network or a part of one."""
     return isinstance(held, Inert) and "_modules" in held.state
 
 

@@ -157,7 +157,7 @@ class _Builder:
         raise refusal(self._path, f"{origin} is no layer of a known network")
 
     def _state(self, kind: type[nn.Module], state: dict[str, Any]) -> dict[str, Any]:
-        """What the module keeps: `nn.Module`'s own entries and plain attributes."""
+        """Return the module's state: the entries of `nn.Module` and plain attributes."""
         checked: dict[str, Any] = {
             "_modules": self._entries(state, "_modules", lambda held: self.module(held)),
             "_parameters": self._entries(state, "_parameters", self._parameter),

@@ -69,7 +69,7 @@ class Checkpoint:
 
     @property
     def publisher(self) -> str:
-        """Who offers the file."""
+        """Return the publisher of the file."""
         if self.url.startswith(_PYTORCH):
             return "PyTorch"
         return "Ultralytics" if self.url.startswith(_ULTRALYTICS) else "Meta"
@@ -81,7 +81,7 @@ class Checkpoint:
 
     @property
     def stored(self) -> Path:
-        """Where the file lies in the cache, once it is there."""
+        """Return the path of the downloaded file in the cache."""
         return cache_folder() / "weights" / self.url.rpartition("/")[2]
 
 
@@ -373,7 +373,7 @@ def _sha256(path: Path) -> str:
 
 
 def is_here(name: str) -> bool:
-    """Whether `find_weights` would need no network.
+    """Return whether `find_weights` would need no network.
 
     Raises:
         WeightsError: no file and no known checkpoint has that name.
@@ -409,7 +409,7 @@ def _is_path(name: str) -> bool:
 
 
 def embedded_card() -> dict[str, Any]:
-    """What is known of the tiny models: hashes, architectures, figures."""
+    """Return the card of the tiny models: hashes, architectures, figures."""
     file = resources.files("samcli") / "assets" / "card.json"
     card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return card

@@ -86,7 +86,7 @@ def _class_of(transformers: Any, class_name: str, folder: ModelFolder) -> Any:
 
 
 def _within(folder: ModelFolder, load: Callable[[], Any]) -> Any:
-    """What `load` gives; whatever the library raises becomes one line.
+    """Return the result of `load`, with every error of the library as one line.
 
     Raises:
         WeightsError: it could not be loaded.

@@ -98,7 +98,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and log de
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """What the user gave for options; None: nothing. `environment`: which of them SAMCLI_* variables gave."""
+    """Options that the user gave; None: not given. `environment`: which of them SAMCLI_* variables gave."""
 
     values: dict[str, Any]
     environment: frozenset[str]

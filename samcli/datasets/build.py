@@ -51,7 +51,7 @@ class _Member:
 
 @dataclass
 class SplitCounts:
-    """What one split holds."""
+    """Contents of one split, in numbers."""
 
     images: int = 0
     background: int = 0
@@ -64,7 +64,7 @@ class SplitCounts:
 
 @dataclass
 class Dataset:
-    """What was built."""
+    """Result of building a data set."""
 
     output: Path
     names: dict[int, str]
@@ -167,7 +167,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _labels_of(images: Path) -> Path:
-    """Where a trainer looks for the labels of a folder of images, or the folder itself where it holds some."""
+    """Return the folder in which a trainer looks for the labels of an image folder, or the folder itself."""
     images = Path(os.path.abspath(images))  # noqa: PTH100
     usual = default_output(images)
     return images if not usual.is_dir() and first_file(images, ".txt") else usual

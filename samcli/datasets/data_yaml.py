@@ -31,7 +31,7 @@ _NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 
 @dataclass(frozen=True)
 class DataYaml:
-    """What a trainer takes from `data.yaml`."""
+    """Contents of `data.yaml` as a trainer reads them."""
 
     path: Path
     names: dict[int, str]
@@ -137,7 +137,7 @@ def _missing(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]
 
 
 def _weighed(missing: Mapping[str, str], content: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Of what is missing, what training needs, and notes about the rest."""
+    """Sort what is missing into problems that stop a training and notes."""
     downloads = isinstance(content.get("download"), str) and bool(content["download"])
     needed = {split: place for split, place in missing.items() if split in _NEEDED and not downloads}
     notes = [f"data.yaml: no {split} images in {place}" for split, place in missing.items() if split not in needed]

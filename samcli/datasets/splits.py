@@ -102,7 +102,7 @@ def _rank(name: str, seed: int) -> bytes:
 
 
 class _Wanted:
-    """How many images, and images of each class, each split still wants."""
+    """Numbers of images, in all and per class, that each split still needs."""
 
     def __init__(self, groups: Collection[ImageGroup], shares: Mapping[str, float]) -> None:
         total = sum(group.images for group in groups)

@@ -38,14 +38,14 @@ ImageKind = Literal["image-damaged", "image-too-small", "image-format", "image-r
 
 @dataclass(frozen=True, slots=True)
 class ImageProblem:
-    """What is wrong with an image file."""
+    """Problem of an image file."""
 
     kind: ImageKind
     detail: str
 
     @property
     def is_error(self) -> bool:
-        """Whether the trainer goes on without the image, or cannot go on."""
+        """Return whether the trainer goes on without the image, or cannot go on."""
         return self.kind != "image-rewritten"
 
 

@@ -108,7 +108,7 @@ class Finding:
 
 @dataclass
 class Tally:
-    """How often a kind was found, in how many files, and the first of them."""
+    """Number of findings of a kind, number of files with them, and the first files."""
 
     count: int = 0
     files: int = 0
@@ -126,7 +126,7 @@ class Tally:
 
 @dataclass
 class Verification:
-    """What was found in a folder of labels."""
+    """Findings in a folder of labels."""
 
     labels: Path
     images: Path | None
@@ -229,7 +229,7 @@ def _labels_folder(labels: Path) -> Path:
 
 
 def _images_of(labels: Path) -> Path | None:
-    """Where a trainer would look for the images of these labels, or the run that wrote them found them."""
+    """Return the image folder of these labels: as a trainer finds it, or as their run recorded it."""
     if (run := RunFolder.find(labels)) is not None:
         run.check(Product.LABELS)
         return root if (root := run.layout.input_root).is_dir() else None
@@ -330,7 +330,7 @@ class _Verifier:
         self._find(f"image-{image.why.value}" if image else "image-without-label", key)
 
     def _image(self, key: str) -> bool:
-        """Whether a trainer takes an image; what is wrong with it is told."""
+        """Return whether a trainer takes an image; what is wrong with it is told."""
         if self.result.images is None or self.ignores_images:
             return True
         problem = judge_image(self.result.images / key)
@@ -393,7 +393,7 @@ class _Verifier:
             self._find(problem.kind, key, problem.line, problem.detail)
 
     def _whole(self) -> None:
-        """What can be said only once all files were seen."""
+        """Report findings that need all files to have been read."""
         if not self.with_label:
             self._find("no-labels", str(self.result.labels))
         elif not self.result.rows and not {"unreadable"} & set(self.result.tallies):
@@ -404,7 +404,7 @@ class _Verifier:
             self._find("mixed-data", fewer[1].examples[0], detail=detail)
 
     def _records(self) -> None:
-        """What the records say of masks: those that fill little of their box, or differ from their polygons."""
+        """Report what the records show: masks that fill little of their box, or differ from their polygons."""
         root = self.result.labels / RUN_FOLDER / "records"
         if not root.is_dir():
             return
@@ -485,7 +485,10 @@ def _exchanged(path: str, old: str, new: str) -> str:
 
 
 def _lists_images(file: Path) -> bool:
-    """Whether a text file is a list of images, as some exports have one: each line of its beginning is one."""
+    """Return whether a text file is a list of images, as some exports have one.
+
+    Each line of its beginning is one.
+    """
     try:
         with file.open("rb") as opened:
             lines = opened.read(_LIST_BYTES).decode("utf-8", "replace").splitlines()

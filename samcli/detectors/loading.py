@@ -83,7 +83,7 @@ def _from_file(weights: WeightsFile, settings: DetectorSettings) -> Detector:
 
 
 def _is_world_model(path: Path) -> bool:
-    """Whether a file holds YOLO-World or YOLOE, which read text where a text encoder is installed."""
+    """Return whether a file holds YOLO-World or YOLOE, which read text where a text encoder is installed."""
     try:
         return path.suffix == ".pt" and inspect_pickle(path).network.endswith(_WORLD_MODELS)
     except WeightsError:

@@ -39,7 +39,7 @@ _MASK_THRESHOLD = 0.5
 
 
 def is_torchvision(tensors: Tensors) -> bool:
-    """Whether these are the tensors of one of torchvision's detectors."""
+    """Return whether these are the tensors of one of torchvision's detectors."""
     return any(name in tensors for name in _CLASS_TENSORS) and any(name.startswith("backbone.") for name in tensors)
 
 

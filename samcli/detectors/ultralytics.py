@@ -73,7 +73,7 @@ def load_detector(
 
 
 def is_exported(path: Path | str) -> bool:
-    """Whether a detector's file is a program, made from a network for one kind of arithmetic."""
+    """Return whether a detector's file is a program, made from a network for one kind of arithmetic."""
     return Path(path).suffix in _EXPORTED
 
 
@@ -149,7 +149,7 @@ def _unloadable(path: Path, error: Exception) -> WeightsError:
 
 
 def _exported_task(path: Path) -> str:
-    """What the exporter says that the model does: not every version of Ultralytics asks it."""
+    """Return the task that the exporter recorded; not every version of Ultralytics reads it."""
     from ultralytics.nn.autobackend import AutoBackend
 
     return getattr(AutoBackend(str(path)), "task", None) or "detect"

@@ -51,7 +51,7 @@ def cut_masks(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Siz
 
 
 def _padding(padded: Size, size: Size) -> tuple[int, int]:
-    """How many pixels of the network's input, above and below, left and right together, are not the image."""
+    """Return the total padding of the network's input in pixels, vertically and horizontally."""
     gain = min(padded[0] / size[0], padded[1] / size[1])
     down, across = (side - max(round(length * gain), 1) for side, length in zip(padded, size, strict=True))
     return down, across
@@ -73,7 +73,7 @@ def _axis(length: int, padding: int, factor: int, new: int, device: torch.device
 
 
 def _content(length: int, padding: float) -> tuple[int, int]:
-    """Where the image begins and ends on an axis that is padded by so much in all."""
+    """Return the first and last position of the image on an axis with this total padding."""
     start = round(padding / 2 - 0.1)  # an odd one has less before than after: as the image was padded
     return start, start + round(length - padding)
 

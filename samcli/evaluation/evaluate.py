@@ -38,7 +38,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class AtThreshold:
-    """What is right at one IoU threshold."""
+    """Counts and metrics at one IoU threshold."""
 
     true_positives: int
     false_positives: int
@@ -137,7 +137,7 @@ class EvaluatedImage:
 
 @dataclass
 class Evaluation:
-    """What came of holding predictions against the truth."""
+    """Result of an evaluation against ground truth."""
 
     names: dict[int, str]
     """Shared class id -> name."""
@@ -429,7 +429,7 @@ def kinds_of(found: Evaluation) -> list[IouType]:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """What one object turned out to be at one IoU threshold."""
+    """Verdict on one object at one IoU threshold."""
 
     threshold: float
     what: Literal["tp", "fp", "fn"]
@@ -511,7 +511,7 @@ def plain_scores(
 
 
 def _events(image: EvaluatedImage, kind: IouType, *, by_score: bool, boundaries: bool = True) -> Iterator[_Event]:
-    """What the objects of an image turn out to be; each class is looked at alone."""
+    """Yield the verdicts on the objects of an image, class by class."""
     for class_id in sorted({one.class_id for one in (*image.truth, *image.predicted)}):
         truth = [one for one in image.truth if one.class_id == class_id]
         predicted = [one for one in image.predicted if one.class_id == class_id]

@@ -63,12 +63,12 @@ class EvaluatedLabels(Protocol):
 
     @property
     def image_root(self) -> Path | None:
-        """Where its images are, if it knows."""
+        """Return the folder of the images, or None if it is unknown."""
         ...
 
     @property
     def notes(self) -> Sequence[str]:
-        """What a person should bear in mind."""
+        """Return notes for the user."""
         ...
 
     def keys(self) -> Sequence[str]:
@@ -80,7 +80,7 @@ class EvaluatedLabels(Protocol):
         ...
 
     def objects(self, key: str, image_size: Size) -> list[EvaluatedObject]:
-        """What is in an image.
+        """Return the objects of an image.
 
         Raises:
             ImageError: its labels cannot be read.
@@ -109,7 +109,9 @@ def open_labels(path: Path, names: Path | None = None, *, rescale: bool = False)
 
 
 class RunLabels:
-    """What a run has labelled, from its records. An image that failed is one in which nothing was found."""
+    """Labels of a run, read from its records; a failed image counts as one without detections. An image that failed
+    is one in which nothing was found.
+    """
 
     def __init__(self, run: RunFolder, names: Mapping[int, str] | None) -> None:
         self.names = names or run.manifest.names or None
@@ -148,7 +150,7 @@ def _run_notes(name: str, entries: Collection[JournalEntry]) -> Iterator[str]:
 
 
 def object_of(instance: Instance) -> EvaluatedObject:
-    """What a run has found, as it is evaluated: the mask's own box, the detector's score or else SAM's."""
+    """Return an instance as it is evaluated: with its mask's box, and the detector's score or else SAM's."""
     quality = instance.quality
     score = quality.detector_score if quality.detector_score is not None else quality.predicted_iou
     return EvaluatedObject(instance.class_id, _box_of(instance.mask), instance.mask, score)
@@ -214,12 +216,12 @@ def _of_object(one: LabelledObject, image_size: Size) -> EvaluatedObject:
 
 
 def _states_another_box(one: EvaluatedObject) -> bool:
-    """Whether the box has less than half in common with the mask's own."""
+    """Return whether the box has less than half in common with the mask's own."""
     return one.mask is not None and bool(one.mask.area) and box_iou(one.box, _box_of(one.mask)) < _SAME_BOX
 
 
 def match_keys(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
-    """Which of `theirs` each of `ours` is; see `labels.image_names`. Suffixes of images may be missing.
+    """Match each key of `ours` to one of `theirs`; see `labels.image_names`. Suffixes of images may be missing.
 
     A name that two of a side have is left out rather than guessed.
     """

@@ -1,4 +1,4 @@
-"""How well two sets of objects in an image agree: IoU, boundary IoU, matching, and COCO's average precision."""
+"""Compare two sets of objects in an image: IoU, boundary IoU, matching, and COCO's average precision."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def size_of(area: float) -> str:
 
 @dataclass(frozen=True)
 class Matches:
-    """What is what in one image: (prediction, truth) pairs; predictions in crowds, which count for nothing."""
+    """Matches of one image: (prediction, truth) pairs, and predictions in crowds, which are ignored."""
 
     pairs: tuple[tuple[int, int], ...]
     ignored: frozenset[int]
@@ -246,7 +246,7 @@ def _indexed(data_set: dict[str, Any]) -> Any:
 
 
 def _mean(precision: NDArray[np.float64]) -> float | None:
-    """Of what COCO does not mark (-1) as having nothing to find."""
+    """Return the mean of the values that COCO does not mark (-1) as undefined."""
     known = precision[precision > -1]
     return float(known.mean()) if known.size else None
 

@@ -88,7 +88,7 @@ class PolygonTrial:
 
 @dataclass
 class Tuning:
-    """What was tried, and what came of it."""
+    """Trials and the best of them."""
 
     objective: str
     images: int
@@ -181,7 +181,7 @@ def tune(images: Path, truth: EvaluatedLabels, options: TuneOptions, watch: Watc
 
 
 def _describe(result: Tuning, found: Evaluation) -> None:
-    """What is evaluated: the same, whatever the way of prompting."""
+    """Return what is evaluated; it is the same for every way of prompting."""
     result.kind = kinds_of(found)[0]
     result.notes += found.notes
     result.left_out |= found.left_out
@@ -197,7 +197,7 @@ def _way(values: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _base(options: TuneOptions) -> AutoAnnotateOptions:
-    """What all trials have in common."""
+    """Return the options that all trials share."""
     if options.segmenter.sam == "none":
         raise UsageError("--sam none has no prompts to tune; expected a SAM checkpoint")
     return AutoAnnotateOptions(
@@ -261,7 +261,7 @@ def _labelled(images: Path, truth: EvaluatedLabels) -> tuple[list[ImageRef], lis
 
 
 class _FoundLabels:
-    """What one way of prompting SAM has given: a `EvaluatedLabels`."""
+    """Labels from one way of prompting SAM, as `EvaluatedLabels`."""
 
     image_root = None
     file_ids: Mapping[int, int] = {}
@@ -292,7 +292,7 @@ class _EncodesOnce(Encoder):
         self._last: tuple[Image, Embedding] | None = None
 
     def encode(self, images: Sequence[Image]) -> list[Embedding]:
-        """Of one image."""
+        """Encode one image."""
         (image,) = images
         if self._last is None or self._last[0] is not image:
             self._last = image, super().encode(images)[0]
@@ -391,7 +391,7 @@ def _try_polygons(
 
 
 def _recipe(options: TuneOptions, result: Tuning) -> dict[str, Any]:
-    """What was given and changes labels, and what was found to be best."""
+    """Return the given options that change labels, with the best values found."""
     defaults = AutoAnnotateOptions().recipe()
     given = {
         name: value for name, value in options.recipe().items() if name in ("det", "sam") or value != defaults[name]

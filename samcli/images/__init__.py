@@ -145,7 +145,7 @@ def _listed(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Of what an entry leads to; of the link itself where that is nowhere (reading it will say so)."""
+    """Return the status of the target of an entry, or of the link itself if it is broken."""
     try:
         return entry.stat()
     except OSError:
@@ -156,7 +156,7 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
 
 @dataclass(frozen=True)
 class Probe:
-    """What an image's header says, before any pixel is decoded."""
+    """Facts from the header of an image, before any pixel is decoded."""
 
     image_size: Size
     """Upright: (height, width) after the EXIF orientation is applied."""

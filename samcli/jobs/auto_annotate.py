@@ -83,7 +83,7 @@ class AutoAnnotate(Job[AnnotatedImage]):
 
     @property
     def computes_as_exported(self) -> bool:
-        """Where the detector is all there is."""
+        """Return whether the only network is an exported detector."""
         return not self._with_sam and is_exported(self.options.detector.det)
 
     def recipe(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class AutoAnnotate(Job[AnnotatedImage]):
 
 
 def open_vocabulary(options: TextOptions) -> Vocabulary | None:
-    """What `--text` names; None without it.
+    """Return the vocabulary of `--text`; None without it.
 
     Raises:
         UsageError: it names nothing, or its file cannot be read.

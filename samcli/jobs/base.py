@@ -66,12 +66,15 @@ class Job(ABC, Generic[R]):
 
     @property
     def computes_as_exported(self) -> bool:
-        """Whether its networks are programs made for one kind of arithmetic: `--precision` changes nothing."""
+        """Return whether its networks are programs made for one kind of arithmetic.
+
+        `--precision` changes nothing.
+        """
         return False
 
     @property
     def remedy(self) -> str:
-        """What the user can do about images that have failed."""
+        """Return what the user can do about failed images."""
         return "Fix the files and rerun with --retry-failed to try them again."
 
     @property
@@ -86,7 +89,7 @@ class Job(ABC, Generic[R]):
 
     @property
     def beside(self) -> ExistingOptions | None:
-        """What is done about label files that were there before the run; None: the job refuses them."""
+        """Return the treatment of label files that existed before the run; None: the job refuses them."""
         return getattr(self.options, "found", None)
 
     @property
@@ -96,12 +99,12 @@ class Job(ABC, Generic[R]):
 
     @property
     def suffixes(self) -> list[str]:
-        """Of the files that each image gets."""
+        """Return the suffixes of the files of each image."""
         return [suffix for fmt in self.formats for suffix in fmt.suffixes]
 
     @property
     def shapes(self) -> PolygonOptions:
-        """How its masks become labels."""
+        """Return the options that turn its masks into labels."""
         labels, specks = (getattr(self.options, name, None) for name in ("labels", "specks"))
         return polygon_options(labels or LabelOptions(), specks)
 
@@ -115,7 +118,7 @@ class Job(ABC, Generic[R]):
         return recipe
 
     def digest(self, key: str) -> str:
-        """What else the outcome of this one image depends on, as a short hash: its own prompts, say."""
+        """Return a short hash of what else the result for this image depends on, such as its own prompts."""
         return ""
 
     def matched(self, keys: Sequence[str]) -> Job[R]:
@@ -131,7 +134,7 @@ class Job(ABC, Generic[R]):
         return self
 
     def asked(self) -> Collection[str] | None:
-        """Which of the images that were found the matched job is about; None: all."""
+        """Return the keys of the found images that the matched job is about; None: all."""
         return None
 
     @abstractmethod
@@ -144,7 +147,7 @@ class Job(ABC, Generic[R]):
         """
 
     def notes(self, output: Path) -> list[str]:
-        """What the user should bear in mind at the end."""
+        """Return the notes shown at the end."""
         if "tiny" in self.checkpoints.values():
             return [
                 "The tiny models know eight kinds of synthetic shape: for trying out and testing, not for photos."

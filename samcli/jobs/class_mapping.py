@@ -28,7 +28,7 @@ def open_class_map(options: ClassMapOptions) -> ClassMap | None:
 
 
 def class_map_facts(class_map: ClassMap | None) -> dict[str, Any]:
-    """What a recipe says of a class map: its content; not the file's name, nor the order of its lines."""
+    """Return the recipe's entry for a class map: its content, not its file name or the order of its lines."""
     if class_map is None:
         return {}
     return {"class_map": sorted(([old, new] for old, new in class_map.rules.items()), key=repr)}

@@ -45,7 +45,7 @@ class Encode(Job[Embedding]):
 
     @property
     def suffixes(self) -> list[str]:
-        """Of an image's files."""
+        """Return the suffixes of an image's files."""
         return [SUFFIX, NPY_SUFFIX] if self.options.npy else [SUFFIX]
 
     def load(self, plan: Plan, models: Models) -> EncodeWorker:
@@ -53,7 +53,7 @@ class Encode(Job[Embedding]):
         return EncodeWorker(load_engine(plan, models, self.options), plan.labels, self.options)
 
     def notes(self, output: Path) -> list[str]:
-        """How to use them."""
+        """Return a note on how to use the embeddings."""
         return [
             *super().notes(output),
             f"Use them:  samcli prompt ... --sam {self.options.segmenter.sam} --embeddings {output}",

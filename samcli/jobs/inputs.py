@@ -55,7 +55,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the arguments name: folders to be searched and single files, all as absolute paths."""
+    """Folders to search and single files that the arguments name, all as absolute paths."""
 
     given: str
     """The arguments in words, for messages."""
@@ -69,7 +69,7 @@ class Inputs:
 
     @property
     def is_part(self) -> bool:
-        """Whether the root may hold images that the input does not name."""
+        """Return whether the root may hold images that the input does not name."""
         return bool(self.files or self.root is not None or any(tree.pattern for tree in self.trees))
 
     @property
@@ -128,7 +128,9 @@ def open_inputs(arguments: Sequence[str | Path], options: SourceOptions | None =
 
 
 class _Collected:
-    """What the arguments name, one after the other. `among_images`: files of other kinds are passed over."""
+    """Collect the inputs that the arguments name, one after the other. `among_images`: files of other kinds are
+    passed over.
+    """
 
     def __init__(self, split: str | None, *, among_images: bool) -> None:
         self._split = split
@@ -205,7 +207,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a path is a pipe, as `<(find ...)` makes them."""
+    """Return whether a path is a pipe, as `<(find ...)` makes them."""
     with contextlib.suppress(OSError):
         return stat.S_ISFIFO(path.stat().st_mode)
     return False

@@ -75,7 +75,7 @@ class Prompt(Job[AnnotatedImage]):
 
     @property
     def remedy(self) -> str:
-        """Where the prompts are to blame, to try again with the same is of no use."""
+        """Return what to do about failed images: the same prompts would fail again."""
         changed = (
             "Other prompts for a folder need --overwrite" if self._is_alike else "Changed prompts are tried again"
         )
@@ -113,7 +113,7 @@ class Prompt(Job[AnnotatedImage]):
         return self._source.keys()
 
     def recipe(self) -> dict[str, Any]:
-        """What the prompts say about every image belongs to it; what they say about one is in its `digest`."""
+        """Return the recipe, with what the prompts say about every image; the rest is in each image's `digest`."""
         recipe = {
             **super().recipe(),
             "format": list(self.format_names),
@@ -124,7 +124,7 @@ class Prompt(Job[AnnotatedImage]):
         return {**recipe, **self._source.recipe()}
 
     def digest(self, key: str) -> str:
-        """Of the image's own prompts."""
+        """Return the hash of the image's own prompts."""
         try:
             return self._source.digest(key)
         except ImageError:
@@ -161,11 +161,11 @@ class Prompt(Job[AnnotatedImage]):
         )
 
     def _later_notes(self, told: Collection[str]) -> list[str]:
-        """What the prompts had to leave out of the images, beside what was told before there were any."""
+        """Return the notes about prompts that could not be used, beyond those given before the run."""
         return [note for note in self._source.notes if note not in told]
 
     def notes(self, output: Path) -> list[str]:
-        """What the prompts leave out, too."""
+        """Return the notes, with those about omitted prompts."""
         alike = []
         if self.options.prompts is None and self._images > 1:
             alike = [f"The same prompts for each of {self._images} images; --prompts gives each its own."]
@@ -191,7 +191,7 @@ def open_source(options: PromptOptions) -> PromptSource:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What became of one object of an image."""
+    """Result for one object of an image."""
 
     instance: Instance | None = None
     dropped: Dropped | None = None

@@ -1,4 +1,4 @@
-"""What commands that ask for masks share: networks, embeddings, segments that become instances or are dropped."""
+"""Provide what commands that prompt for masks share: networks, embeddings, and segments that become instances."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
 
 
 def is_compiled(options: JobOptions, images: int) -> bool:
-    """Whether SAM is to be compiled for so many images; a warning where that was asked for and cannot be.
+    """Return whether SAM is to be compiled for so many images; a warning where that was asked for and cannot be.
 
     Raises:
         UsageError: no such device.
@@ -176,7 +176,7 @@ class Encoder:
         self._clock = clock
 
     def notes(self) -> list[str]:
-        """How many embeddings the store had."""
+        """Return a note on how many embeddings were reused."""
         if self._store is None:
             return []
         counts = self._store.counts
@@ -237,7 +237,7 @@ def ask(
 
 
 def best_of_each(segments: Sequence[Segment]) -> list[Segment]:
-    """Of each prompt's segments the one with the highest predicted IoU, the first of equals."""
+    """Return the segment with the highest predicted IoU for each prompt, the first of equals."""
     best: dict[int, Segment] = {}
     for segment in segments:
         if segment.prompt not in best or segment.predicted_iou > best[segment.prompt].predicted_iou:

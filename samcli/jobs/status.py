@@ -1,4 +1,4 @@
-"""How far a run is, read from its manifest, journal and records; the run itself is not disturbed."""
+"""Read the progress of a run from its manifest, journal and records, without disturbing it."""
 
 from __future__ import annotations
 

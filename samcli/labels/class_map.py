@@ -17,7 +17,7 @@ T = TypeVar("T", Instance, Dropped)
 
 @dataclass(frozen=True)
 class ClassMap:
-    """What becomes of classes: old name or id -> new name, or None to drop it. `*`: all that are not named.
+    """Mapping of classes: old name or id -> new name, or None to drop it. `*`: all that are not named.
 
     Classes that nothing is said of keep their name.
     """

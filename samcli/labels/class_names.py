@@ -88,7 +88,7 @@ def names_beside(
 
 
 def _said_names(path: Path) -> Any:
-    """What a file says about names, unchecked."""
+    """Return the names in a file, unchecked."""
     if path.suffix.lower() == ".json":
         return _names_in_notes(path)
     if path.suffix.lower() not in (".yaml", ".yml"):

@@ -33,7 +33,7 @@ Watch = Callable[[int], None]
 
 @dataclass
 class Conversion:
-    """What became of a conversion."""
+    """Result of a conversion."""
 
     output: Path
     source_format: str
@@ -318,7 +318,9 @@ class _Writer:
                 self.rows = (self.rows or 0) + rows
 
     def _claim(self, key: str) -> bool:
-        """Whether the image's files bear its whole name: it has no suffix, or another image has the plain one."""
+        """Return whether the image's files bear its whole name: it has no suffix, or another image has the plain
+        one.
+        """
         by_stem = bool(self._format.suffixes) or self._format.one_per_stem
         if not by_stem:  # the file for all images tells names apart that differ in case alone
             return False

@@ -1,4 +1,5 @@
-"""Which image labels mean by a name. One order of rules for every format and command.
+"""Match image names in labels to images, by one order of rules for every format and command. One order of rules for
+every format and command.
 
 1. The name as it is, then with `\\` as `/`, then the path of an address (`https://host/a%20b.jpg?x=1`), decoded
    and without its query; each equal to a key, in Unicode's composed form.
@@ -82,7 +83,7 @@ class ImageNames:
 
 
 def matching_keys(ours: Sequence[str], theirs: Sequence[str], stem: Callable[[str], str]) -> dict[str, str]:
-    """Which of `theirs` each of `ours` is: itself, the same without suffix, or the one of the longest common tail.
+    """Match each of `ours` to one of `theirs`: the same, the same without suffix, or the longest common tail.
 
     What fits two of a side equally well is left out rather than guessed.
     """
@@ -102,7 +103,7 @@ def _pairs(
     short: Callable[[str], str],
     rule: Callable[[ImageNames, str], list[str]],
 ) -> dict[str, str]:
-    """What of the keys that are left fits one of the other side alone, and it alone."""
+    """Return the remaining keys that fit exactly one key of the other side, and are its only fit."""
     mine = _by_short(set(ours) - found.keys(), short)
     others = _by_short(set(theirs) - {*found.values()}, short)
     names = ImageNames(others)

@@ -154,7 +154,7 @@ def _with_high_half(found: re.Match[bytes]) -> bytes:
 
 
 def _is_odd(token: bytes) -> bool:
-    """Whether it is a number that no parser takes, or one of Python's words for such."""
+    """Return whether it is a number that no parser takes, or one of Python's words for such."""
     if token in (b"NaN", b"Infinity", b"-Infinity"):
         return True
     if not token.lstrip(b"-")[:1].isdigit():
@@ -223,7 +223,7 @@ class _Walk:
         frame.at = name
 
     def _enters(self, event: str, line: int) -> bool:
-        """Whether the value that begins is walked into."""
+        """Return whether the value that begins is walked into."""
         inside = bool(self._frames) and self._frames[-1].is_list
         if inside:
             self._frames[-1].at = int(self._frames[-1].at) + 1
@@ -325,7 +325,7 @@ def _events(pieces: Iterable[bytes]) -> Iterator[tuple[int, list[tuple[str, Any]
 
 
 def _reason(error: Exception) -> str:
-    """What the parser says, in one line and without a picture of the place."""
+    """Return the parser's message in one line, without its excerpt."""
     text = error.args[0] if error.args else ""
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
     first = text.strip().split("\n")[0].strip()

@@ -1,4 +1,4 @@
-"""What every reader of labels gives: for each image its sound objects, and what had to be left out and why.
+"""Define what every reader of labels returns: valid objects per image, and what was left out and why.
 
 A reader (`LabelFormat.read`) lists the images that the labels speak of as `LabelEntry` values, before anything of
 them is read; `LabelEntry.read` then gives one `ReadImage`. Its objects are `LabelledObject`s: class, figures, and a
@@ -33,11 +33,11 @@ _SAME_BOX = 1.0
 
 
 class Shape(Protocol):
-    """Where an object is: a box, polygons or pixels."""
+    """Shape of an object: a box, polygons or pixels."""
 
     @property
     def is_box(self) -> bool:
-        """Whether only its box is known."""
+        """Return whether only its box is known."""
         ...
 
     def box(self, image_size: Size) -> XYXY | None:
@@ -230,7 +230,7 @@ class NotUsedError(ValueError):
 
 @dataclass(frozen=True)
 class ReadImage:
-    """What labels say of one image."""
+    """Labels of one image."""
 
     key: str
     objects: tuple[LabelledObject, ...] = ()
@@ -291,7 +291,7 @@ class LabelEntry:
 def gather(
     items: Iterable[tuple[str, T]], parse: Callable[[T], V | None]
 ) -> tuple[tuple[V, ...], tuple[Omission, ...]]:
-    """What `parse` makes of each item, and what it cannot use.
+    """Parse each item with `parse`; return the results and what could not be used.
 
     `items`: where each lies in its file, and the item. None of a parser: an item that is no object at all.
     """
@@ -312,7 +312,7 @@ _OF_ANOTHER_KIND = (TypeError, AttributeError, IndexError, OverflowError)
 
 
 def lack_of(error: Exception) -> str:
-    """What something lacks that its format has, from the error that reading it has raised."""
+    """Describe what an item lacks that its format requires, from the error raised when reading it."""
     if isinstance(error, KeyError):
         return f"it has no {error}"
     if isinstance(error, _OF_ANOTHER_KIND):  # Python's words would be about Python
@@ -333,7 +333,7 @@ def lack_of_file(error: Exception) -> str:
 
 
 class Omissions:
-    """What was left out of many images: how much of each kind, and where first."""
+    """Counts of what was left out of many images, by kind, with the first place."""
 
     def __init__(self) -> None:
         self.images: dict[str, int] = {}
@@ -342,7 +342,7 @@ class Omissions:
         self._first: dict[str, tuple[str, Omission]] = {}
 
     def add(self, key: str, omitted: Sequence[Omission]) -> None:
-        """What was left out of one image."""
+        """Add what was left out of one image."""
         if omitted:
             self.images[key] = self.images.get(key, 0) + len(omitted)
         for one in omitted:

@@ -157,7 +157,7 @@ def clip_ring(ring: Floats, image_size: Size) -> Floats:
 
 
 def _cut(ring: Floats, axis: int, limit: float, sign: int) -> Floats:
-    """What of a ring lies below a limit (sign 1) or above it (sign -1) along an axis."""
+    """Return the part of a ring below (sign 1) or above (sign -1) a limit on an axis."""
     if not len(ring):
         return ring
     after = np.roll(ring, -1, axis=0)
@@ -249,7 +249,7 @@ def _pieces(ring: Floats) -> list[Floats]:
 
 
 def _is_near(ring: Floats) -> bool:
-    """Whether a ring in shares lies within an image's size of the image."""
+    """Return whether a ring in shares lies within an image's size of the image."""
     return bool(((ring >= -1) & (ring <= 2)).all())
 
 

@@ -19,7 +19,7 @@ _SUFFIX = ".txt"
 
 
 def has_training_lists(run: RunFolder) -> bool:
-    """Whether there are lists: some images may have been withheld until now."""
+    """Return whether there are lists: some images may have been withheld until now."""
     return any((run.output / name).exists() for name in _lists(run).values())
 
 
@@ -60,7 +60,7 @@ def _data_set_files(run: RunFolder, formats: Iterable[LabelFormat], splits: Mapp
 
 
 def _is_ours(run: RunFolder, file: str, *written: Mapping[str, bytes]) -> bool:
-    """Whether a file is as we wrote it: people edit them."""
+    """Return whether a file is as we wrote it: people edit them."""
     try:
         content = (run.output / file).read_bytes()
     except OSError:

@@ -20,7 +20,7 @@ from samcli.types import Annotation, Instance, Origin
 
 @dataclass(frozen=True)
 class Written:
-    """What is to be known of the label files of an image; see `Outcome`."""
+    """Facts about the written label files of an image; see `Outcome`."""
 
     rows: int | None = None
     low_polygons: int = 0

@@ -38,7 +38,7 @@ log = logging.getLogger("samcli")
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a file says of the embedding in it."""
+    """Metadata of the embedding in a file."""
 
     key: str
     model: str
@@ -86,7 +86,7 @@ def _torch_dtype(name: str) -> torch.dtype:
 
 @dataclass(frozen=True)
 class _Stored:
-    """What a run's recipe says of its embeddings."""
+    """Facts about the embeddings in a run's recipe."""
 
     model: Model
     precision: str
@@ -123,7 +123,7 @@ class EmbeddingStore:
         return [Path(self._layout.label(ref.key, SUFFIX, whole_name=whole_name)) for whole_name in (False, True)]
 
     def _is_about(self, facts: _Facts, ref: ImageRef) -> bool:
-        """Whether it is of this very version of the image, by the right model."""
+        """Return whether it is of this very version of the image, by the right model."""
         found = facts.key, facts.bytes, facts.mtime_ns, facts.model
         return found == (ref.key, ref.size, ref.mtime_ns, self._model)
 
@@ -172,7 +172,7 @@ def _facts(file: Any) -> _Facts:
 
 
 def _read(path: Path) -> tuple[_Facts, Embedding] | str:
-    """What a file holds, or why it holds nothing: `missing` or `damaged`."""
+    """Return the contents of a file, or why there are none: `missing` or `damaged`."""
     from safetensors import SafetensorError
 
     try:
@@ -197,7 +197,7 @@ def _open_run(folder: Path) -> RunFolder:
 
 
 def store_facts(folder: str | None) -> dict[str, Any]:
-    """What a recipe says of the embeddings that are read from a folder: they are rounded, so masks may differ.
+    """Return the recipe's entry for embeddings read from a folder: they are rounded, so masks may differ.
 
     Raises:
         UsageError: no embeddings were written there.

@@ -1,4 +1,4 @@
-"""Where everything of a run lies on disk: labels, records, journal, and which image gets which label file."""
+"""Define the paths of a run: labels, records, journal, and the label file of each image."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def make_layout(data: Path, output: Path | None, folder: str = "labels", *, whol
 
 
 def _has_images_outside(root: Path) -> bool:
-    """Whether an image lies below `root` but not below `root/images`."""
+    """Return whether an image lies below `root` but not below `root/images`."""
     from samcli.images import find_images
 
     with contextlib.suppress(UsageError):
@@ -209,7 +209,7 @@ def _has_images_outside(root: Path) -> bool:
 
 @dataclass(frozen=True)
 class LabelFiles:
-    """Which label files each image has or gets.
+    """Label files of each image.
 
     `whole_names`: keys whose label is named after the whole file name. `collisions`: keys that get none, and
     why. `released`: keys of images that are gone, whose label names others now need.
@@ -274,7 +274,7 @@ def _owner_above(key: str, owners: Mapping[str, str]) -> str | None:
 
 
 def _with_paths_apart(labels: LabelFiles, refs: Iterable[ImageRef]) -> LabelFiles:
-    """Of two images whose files of different formats would be one (`a.png`, `a.edges.png`), the second fails."""
+    """Fail the second of two images whose files of different formats would be the same (`a.png`, `a.edges.png`)."""
     takers: dict[str, str] = {}
     reasons = {}
     for ref in refs:
@@ -299,12 +299,12 @@ def _label_name(key: str, whole: bool) -> str:
 
 
 def _is_gone(layout: Layout, key: str, owned: Mapping[str, bool]) -> bool:
-    """Whether the image whose labels an earlier run wrote is no longer there."""
+    """Return whether the image whose labels an earlier run wrote is no longer there."""
     return key in owned and not os.path.lexists(layout.input_root / key)
 
 
 class Listing:
-    """Which files exist, from one listing of each folder: a look at each of a million names takes longer.
+    """Existence of files from one listing per folder: checking a million names one by one takes longer.
 
     Only the last few folders are remembered; ask in the order of keys.
     """
@@ -313,13 +313,13 @@ class Listing:
         self._names = functools.lru_cache(maxsize=8)(_names_in)
 
     def has(self, path: str) -> bool:
-        """Whether the file existed when its folder was listed."""
+        """Return whether the file existed when its folder was listed."""
         folder, _, name = path.rpartition("/")
         return name in self._names(folder)
 
 
 class Presence:
-    """Whether an image's record and labels exist, from one listing of each folder. Ask in the order of keys."""
+    """Existence of each image's record and labels, from one listing per folder. Ask in the order of keys."""
 
     def __init__(self, labels: LabelFiles) -> None:
         self._labels = labels
@@ -329,7 +329,7 @@ class Presence:
         self._files: list[tuple[str, frozenset[str]]] = []
 
     def has_all(self, key: str) -> bool:
-        """Whether all of them existed when their folders were listed."""
+        """Return whether all of them existed when their folders were listed."""
         folder, _, name = key.rpartition("/")
         if folder != self._folder:
             self._enter(folder)

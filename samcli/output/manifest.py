@@ -29,7 +29,7 @@ _SHORT = 16
 
 
 class Product(Enum):
-    """What a run makes of each image."""
+    """Kind of output of a run for each image."""
 
     LABELS = "labels"
     EMBEDDINGS = "embeddings"
@@ -76,7 +76,7 @@ class Recipe:
 
     @property
     def precision(self) -> str | None:
-        """Of the networks, by its real name."""
+        """Return the precision of the networks, never `auto`."""
         return self.values.get("precision")
 
     @property
@@ -86,7 +86,7 @@ class Recipe:
 
     @property
     def polygons(self) -> tuple[str, str, float]:
-        """What is done with holes and parts, and the least polygon IoU.
+        """Return the handling of holes and parts, and the minimum polygon IoU.
 
         Raises:
             UsageError: the recipe does not say: it is of no run that makes labels.
@@ -145,7 +145,7 @@ class Manifest:
 
     @property
     def product(self) -> Product:
-        """What the run makes: only a recipe of embeddings says in which number format they are stored."""
+        """Return the product of the run: only a recipe of embeddings has a number format for storage."""
         return Product.EMBEDDINGS if self.recipe.dtype is not None else Product.LABELS
 
     @property
@@ -243,7 +243,7 @@ def check_same_run(found: Manifest, wanted: Manifest, output: Path) -> None:
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What keeps the one recipe from going on with what the other has begun, and what to do."""
+    """Explain why a run cannot continue with another recipe, and what to do."""
     commands = found.get("command"), wanted.get("command")
     if commands[0] != commands[1]:
         return (

@@ -230,7 +230,7 @@ def _rounded(value: Any) -> Any:
 
 
 class Figures(NamedTuple):
-    """What is known of an instance without its mask: its prompt box (xyxy), pixels, and polygon IoU."""
+    """Facts about an instance without its mask: its prompt box (xyxy), pixels, and polygon IoU."""
 
     box: tuple[float, ...] | None
     area: int

@@ -1,4 +1,4 @@
-"""Which image of a run a prompts file means."""
+"""Match the image names of a prompts file to the images of a run."""
 
 from __future__ import annotations
 

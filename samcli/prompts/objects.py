@@ -1,4 +1,4 @@
-"""What asks for an object, held against its image; and objects batched into the engine's prompts."""
+"""Define the prompt for an object, check it against its image, and batch prompts for the engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_LOGITS_SIDE = 4096
 
 @dataclass(frozen=True, slots=True)
 class ObjectPrompt:
-    """What asks for one object: any combination of a box, points and a mask, or else a polygon that is kept.
+    """Prompt for one object: any combination of a box, points and a mask, or else a polygon that is kept.
 
     Raises:
         UsageError: it asks for nothing, a box is empty or inside out, or labels do not fit the points.
@@ -85,11 +85,11 @@ class PromptSource(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should hear: what was left out, and how many images it says nothing about."""
+        """Return notes for the user: what was left out, and the number of images without prompts."""
         ...
 
     def recipe(self) -> dict[str, Any]:
-        """What of it concerns every image, as plain values; what concerns one image is in its `digest`."""
+        """Return what concerns every image, as plain values; what concerns one image is in its `digest`."""
         ...
 
     def matched(self, keys: Iterable[str]) -> PromptSource:
@@ -216,7 +216,7 @@ def read_mask_input(path: Path, where: str = "") -> NDArray[np.float32]:
 
 
 def mask_identity(path: Path | None) -> tuple[str, int, int] | None:
-    """Which version of a mask_input it is, as for images: name, size and time; -1, 0 where it is not there."""
+    """Return the version of a mask_input, as for images: name, size and time; -1, 0 if it is missing."""
     if path is None:
         return None
     try:

@@ -66,7 +66,7 @@ DOUBT_FORMULA = "1 − predicted IoU × stability × box IoU"
 
 
 def doubt(quality: Quality) -> float | None:
-    """How much an instance wants a look, 0 to 1: `DOUBT_FORMULA`.
+    """Return the uncertainty of an instance, 0 to 1: `DOUBT_FORMULA`.
 
     Each figure is cut to 0..1 (SAM's prediction may lie outside); one that is absent is left out; None where
     all three are.
@@ -81,7 +81,7 @@ def doubt(quality: Quality) -> float | None:
 
 
 def instance_hash(instance: Instance) -> str:
-    """Of class and mask, as hex digits: a mark is for this very mask and never for another one."""
+    """Return the hash of class and mask, as hex digits: a mark is for this mask and no other."""
     mask = instance.mask
     head = f"{instance.class_id} {mask.height} {mask.width} ".encode()
     return hashlib.sha256(head + mask.counts).hexdigest()[:_HASH_DIGITS]
@@ -195,7 +195,7 @@ def _is_image_mark(row: Any) -> bool:
 
 @dataclass(frozen=True)
 class AppliedReview:
-    """What a review has changed. `accepted` counts marks on instances that were in the labels before."""
+    """Changes made by a review. `accepted` counts marks on instances that were in the labels before."""
 
     images: int = 0
     rejected: int = 0

@@ -165,7 +165,7 @@ def _embeddable(text: str) -> bytes:
 
 
 def _head(run: RunFolder, target: Path) -> dict[str, Any]:
-    """What the page knows of the run as a whole."""
+    """Return the page's facts about the run as a whole."""
     return {
         "format": REVIEW_FORMAT,
         "version": REVIEW_VERSION,
@@ -181,7 +181,7 @@ def _head(run: RunFolder, target: Path) -> dict[str, Any]:
 
 
 def _identity(run: RunFolder) -> str:
-    """Of this run among all that a browser keeps marks of: recipe, and the journal's first line (with times)."""
+    """Return the key of this run's marks in the browser: its recipe, and the journal's first line (with times)."""
     return hashlib.sha256(run.manifest.fingerprint.encode() + run.first_line()).hexdigest()[:16]
 
 

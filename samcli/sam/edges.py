@@ -28,7 +28,7 @@ _SMOOTHING = 1.0
 
 
 def edge_map(engine: Engine, image: Image, encode: Encode | None = None) -> NDArray[np.uint8]:
-    """How sure an edge is at every pixel of an image, uint8 (H, W), thinned to lines of about a pixel."""
+    """Return the edge strength at every pixel of an image, uint8 (H, W), thinned to lines of about a pixel."""
     strongest = np.zeros(image.image_size, np.float32)
     for found in find_candidates(engine, image, EDGE_OPTIONS, encode=encode, return_logits=True):
         logits, embedding = found.segment.low_res_logits, found.embedding

@@ -55,7 +55,7 @@ def load_sam(name: str = "sam_b.pt", device: str = "auto", precision: str = "aut
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Which answers to prompts are asked for, and what of them: see `Engine.segment`."""
+    """Requested answers to prompts, and their parts: see `Engine.segment`."""
 
     multimask: bool
     stability_offset: float
@@ -355,12 +355,12 @@ def _threshold(
 
 
 def _above(values: Tensor, limit: float) -> Tensor:
-    """Where they are above it. On a CPU numpy compares, and counts, in a fifth of torch's time."""
+    """Return where values exceed the threshold. On a CPU numpy compares, and counts, in a fifth of torch's time."""
     return torch.from_numpy(values.numpy() > limit) if values.device.type == "cpu" else values > limit
 
 
 def _count(found: Tensor) -> Tensor:
-    """How many of each (M, h, w) there are, (M,)."""
+    """Count the true values of each mask of (M, h, w); return (M,)."""
     if found.device.type == "cpu":
         return torch.tensor([np.count_nonzero(one) for one in found.numpy()])
     return found.sum((1, 2))

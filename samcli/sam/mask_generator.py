@@ -177,7 +177,7 @@ def _area(box: CropBox) -> int:
 def _embeddings(
     engine: Engine, image: Image, crops: Sequence[tuple[CropBox, int]], encode: Encode | None
 ) -> Iterator[Embedding]:
-    """Of the whole image first, then of the crops: together on a GPU, one at a time on a CPU."""
+    """Yield the embedding of the whole image, then of the crops: batched on a GPU, one at a time on a CPU."""
     yield (encode or engine.encode)([image])[0]
     parts = [Image(image.ref, image.pixels[top:bottom, left:right]) for (left, top, right, bottom), _ in crops[1:]]
     at_once = 1 if engine.device.type == "cpu" else 8
@@ -198,7 +198,7 @@ class _Search:
     return_logits: bool
 
     def click(self, grid: NDArray[np.float64]) -> list[Candidate]:
-        """What the clicks of a grid (N, 2) in 0..1 of the crop give, in the frame of the whole image."""
+        """Return the candidates, in the image's frame, for a grid of points (N, 2) in 0..1 of the crop."""
         height, width = self.embedding.image_size
         points = grid * (width, height)
         segments = self.engine.segment(
@@ -224,7 +224,7 @@ class _Search:
         return found
 
     def _is_cut_off(self, mask: Mask) -> bool:
-        """Whether the mask ends near the crop's edge, where that is not the image's own edge."""
+        """Return whether the mask ends near the crop's edge, where that is not the image's own edge."""
         height, width = self.image_size
         left, top, right, bottom = mask.box or (0, 0, 1, 1)
         x, y = self.crop_box[:2]
@@ -241,7 +241,7 @@ def _limit(threshold: float) -> float:
 
 
 class Nms(Protocol):
-    """Which of the candidates stay, best first."""
+    """Return the indices of the candidates that stay, best first."""
 
     def __call__(self, found: Sequence[Candidate], scores: Sequence[float], threshold: float) -> list[int]: ...
 

@@ -133,7 +133,7 @@ def _publish(file: ExportedFile, folder: Path) -> ExportedFile:
 
 
 def _external_weights(path: Path) -> Path:
-    """Where the exporter puts weights that are too large for the file itself."""
+    """Return the path of the weights that the exporter stores beside a large file."""
     return path.with_name(path.name + ".data")
 
 

@@ -21,7 +21,7 @@ _WAITING_BY_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 @dataclass(frozen=True)
 class Cores:
-    """What this process may use: cores by affinity, and the CPU quota in cores (None: there is none)."""
+    """Cores that this process may use: by affinity, and the CPU quota in cores (None: there is none)."""
 
     affinity: int
     quota: float | None

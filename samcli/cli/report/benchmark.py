@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Ticker:
-    """What is being measured: one line that changes on a terminal; nothing elsewhere, or when quiet."""
+    """Show what is being measured: one changing line on a terminal; nothing elsewhere, or when quiet."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._shown = sys.stderr.isatty() and not quiet

@@ -1,4 +1,4 @@
-"""What `samcli eval` prints: figures of masks and boxes, by class and size, and the worst images."""
+"""Print the result of `samcli eval`: metrics of masks and boxes, by class and size, and the worst images."""
 
 from __future__ import annotations
 

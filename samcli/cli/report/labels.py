@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
-    """What was converted, what a format could not hold, and what failed."""
+    """Print what was converted, what a format could not store, and what failed."""
     if as_json:
         print(json.dumps({**asdict(conversion), "output": str(conversion.output)}))
         return

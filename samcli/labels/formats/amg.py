@@ -90,7 +90,7 @@ def _png_shape(folder: str, row: Mapping[str, str]) -> Encoded:
 
 
 def _facts_of(row: Mapping[str, str | None]) -> dict[str, Any]:
-    """Of a row of `metadata.csv`, where an empty cell stands for what is not known."""
+    """Return the facts in a row of `metadata.csv`; an empty cell means unknown."""
     point = [row.get("point_input_x"), row.get("point_input_y")]
     crop = [row.get(f"crop_box_{side}") for side in ("x0", "y0", "w", "h")]
     return {
@@ -146,7 +146,7 @@ def _numbered(facts: Sequence[Any]) -> list[tuple[str, Any]]:
 
 
 def amg_facts(instance: Instance, annotation: Annotation) -> dict[str, Any]:
-    """What amg.py says of a mask, in its order. Its boxes (xywh) end at the last pixel, not behind it."""
+    """Return amg.py's facts of a mask, in its order. Its boxes (xywh) end at the last pixel, not behind it."""
     left, top, right, bottom = instance.mask.box or (0, 0, 1, 1)
     height, width = annotation.image_size
     crop = instance.crop_box or (0, 0, width, height)

@@ -1,4 +1,4 @@
-"""What a label format is, and what it is given of an image."""
+"""Define a label format, and what it is given of an image."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def box_inside(instance: Instance) -> tuple[float, float, float, float]:
 
 
 def given(value: NDArray[T] | None) -> NDArray[T]:
-    """What a format `needs`, which the run must have provided.
+    """Return a value that a format `needs`, which the run must have provided.
 
     Raises:
         ValueError: it did not: records alone do not hold it.
@@ -204,7 +204,9 @@ class LabelFormat:
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        """Of all label files of one image. `Annotations/.xml`: a tree of .xml files below `Annotations`."""
+        """Return the suffixes of all label files of one image. `Annotations/.xml`: a tree of .xml files below
+        `Annotations`.
+        """
         return () if self.suffix is None else (self.suffix,)
 
     @property
@@ -213,7 +215,7 @@ class LabelFormat:
         return (*self.data_set_names, *((self.folded_name,) if self.folded_name else ()))
 
     def render(self, rendering: Rendering) -> Files:
-        """What is written for one image."""
+        """Return the files of one image."""
         raise NotImplementedError(f"{type(self).__name__} writes nothing for one image")
 
     def render_all(self, rendering: Rendering) -> list[Files]:
@@ -246,7 +248,7 @@ class LabelFormat:
         raise NotImplementedError(f"{type(self).__name__} folds nothing")
 
     def finds(self, path: Path) -> bool:
-        """Whether the file or folder looks like this format's; quick, and sure to be False for others'."""
+        """Return whether the file or folder looks like this format's; quick, and sure to be False for others'."""
         return False
 
     def read(self, source: Source) -> LabelSet:

@@ -140,7 +140,7 @@ class Coco(LabelFormat):
 
 
 def _is_of_prompts(value: Any) -> bool:
-    """Whether `images` is samcli's own object of image to prompts."""
+    """Return whether `images` is samcli's own object of image to prompts."""
     return isinstance(value, dict) and any(isinstance(one, list) for one in value.values())
 
 
@@ -377,7 +377,7 @@ class _Image:
 
 
 class _Reader:
-    """What a file lists; annotations are put aside, and looked at when their image's turn comes."""
+    """Reader of a COCO file; annotations are stored and parsed when their image is read."""
 
     def __init__(self, file: Path, source: Source) -> None:
         self._file, self._source, self._shelf = file, source, Shelf()
@@ -531,13 +531,13 @@ def _order(key: Any) -> tuple[int, Any]:
 
 
 def is_crowd(item: Mapping[str, Any]) -> bool:
-    """Whether `iscrowd` says so: 1, true, or as text."""
+    """Return whether `iscrowd` says so: 1, true, or as text."""
     value = item.get("iscrowd")
     return value.strip().lower() in ("1", "true") if isinstance(value, str) else bool(value)
 
 
 def what_list_is(first: Any) -> str:
-    """What a list at the root of a file is instead of COCO's images, annotations and categories."""
+    """Describe a list at the root of a file that is not COCO's images, annotations and categories."""
     if isinstance(first, dict) and {"image_id", "category_id"} <= first.keys():
         return (
             "a list of COCO results, which names images and categories by number alone. Put it as "

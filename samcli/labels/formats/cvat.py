@@ -80,7 +80,7 @@ class Cvat(LabelFormat):
             return False
 
     def read(self, source: Source) -> LabelSet:
-        """What an export of CVAT holds: its XML, or YOLO's rows (see `YoloFormat.read`), or COCO's file.
+        """Read an export of CVAT: its XML, YOLO rows (see `YoloFormat.read`), or a COCO file.
 
         Of YOLO, every list of images counts, whatever its subset is called; label files that no list names are
         counted. A subset's own folder (`images/train/...`) is no part of a key, unless images lie in such folders.
@@ -227,7 +227,7 @@ class _Package(Protocol):
         ...
 
     def find(self, name: str) -> str | None:
-        """Where the file lies: at the top, or in the one folder that everything lies in."""
+        """Return the path of the file: at the top, or in the only folder that contains everything."""
         ...
 
     def close(self) -> None: ...

@@ -173,7 +173,7 @@ def _entry(
 
 
 def _read(key: str, *, file: str, source: Source, names: Mapping[int, str]) -> ReadImage:
-    """What a file says of its image."""
+    """Return the objects of the image of a file."""
     content, ids = _content(file), by_name(names)
     size = side(content.get("imageHeight")), side(content.get("imageWidth"))
     stated = size if all(size) else None

@@ -72,7 +72,7 @@ class LabelStudio(LabelFormat):
         return bool(items) and not items[0].name and isinstance(items[0].value, dict) and "data" in items[0].value
 
     def read(self, source: Source) -> LabelSet:
-        """What people have made (`annotations`), else `predictions`: brush regions, polygons, rectangles, ellipses.
+        """Read people's `annotations`, else `predictions`: brush regions, polygons, rectangles, ellipses.
 
         Classes are numbered as in `label_config.xml` beside the file, and further ones by name. A task that nobody
         has labelled, or that was skipped, is no image without objects: it is listed.
@@ -139,13 +139,13 @@ def _score(quality: Quality) -> float | None:
 
 
 def _file_name(data: Mapping[str, Any]) -> str:
-    """What a task calls its image: a path or an address."""
+    """Return the image name of a task: a path or an address."""
     named = [data[name] for name in ("image", "img", "photo", "url") if isinstance(data.get(name), str)]
     return str(next(iter([*named, *(value for value in data.values() if isinstance(value, str))]), ""))
 
 
 def _regions(task: Mapping[str, Any], remarks: Counter[str]) -> list[Any] | None:
-    """Of the first annotation that was not cancelled, else of the first prediction; None where there is none."""
+    """Return the regions of the first annotation that was not cancelled, or of the first prediction, or None."""
     made, guessed = (_answers(task.get(name)) for name in ("annotations", "predictions"))
     answers = [answer for answer in made if not answer.get("was_cancelled")]
     if len(answers) > 1:
@@ -177,7 +177,7 @@ class _Region:
     """Types of results that are no shape."""
 
     def takes(self, result: Mapping[str, Any]) -> bool:
-        """Whether a shape with the same id is this region's."""
+        """Return whether a shape with the same id is this region's."""
         return self.shape is None or _geometry(self.shape) == _geometry(result)
 
     def add_labels(self, kind: str, value: Any) -> None:
@@ -241,7 +241,7 @@ def _label(region: _Region) -> str:
 
 
 def _read(key: str, *, shelf: Shelf, place: int, names: Mapping[int, str]) -> ReadImage:
-    """What a task says of its image."""
+    """Return the objects of the image of a task."""
     (data, results), ids = shelf.take(place), by_name(names)
     size = next((size for result in results if all(size := _size_of(result))), _size_of_task(data))
 

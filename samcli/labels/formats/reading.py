@@ -37,7 +37,7 @@ _SAME_RATIO = 0.01
 
 
 def _sources() -> list[str]:
-    """What `--from` takes."""
+    """Return the values that `--from` accepts."""
     return ["records", *readable_formats()]
 
 
@@ -65,7 +65,7 @@ def detect_format(path: Path) -> str:
 
 
 def what_it_is(path: Path) -> str | None:
-    """What a file is that holds no labels, or not on its own, and what to do; None: it is not known."""
+    """Describe a file that holds no labels, or not on its own, and what to do; None if it is not recognised."""
     if path.is_dir() or not path.is_file():
         return None
     if path.suffix.lower() == ".txt":
@@ -116,7 +116,7 @@ class Labels:
 
     @cached_property
     def _read_at_once(self) -> dict[str, Annotation | ReadImage | Failure]:
-        """Of a reader that lists no entries."""
+        """Read with a reader that lists no entries."""
         return {item.key: item for item in self._labels.annotations}
 
     def among(self, keys: Collection[str]) -> Labels:
@@ -149,7 +149,7 @@ class Labels:
         return image.annotation.image_size if image.annotation else _usable(image.size)
 
     def image(self, key: str, size: Size | None = None) -> ReadImage:
-        """What the labels say of an image, its size known and checked, objects outside of it left out.
+        """Return the labels of an image with a known, checked size, without objects outside of it.
 
         `size`: the image's own, where it is known already.
 
@@ -198,7 +198,7 @@ class Labels:
             return Failure(key, str(error))
 
     def raw(self, key: str) -> ReadImage:
-        """What the labels say of an image, unchecked.
+        """Return the labels of an image, unchecked.
 
         Raises:
             ImageError: they cannot be read.

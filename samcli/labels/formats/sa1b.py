@@ -78,7 +78,7 @@ def _entry(relative: str, file: str, name: Any, source: Source) -> LabelEntry:
 
 
 def _read(key: str, *, file: str) -> ReadImage:
-    """What a file says of its image."""
+    """Return the objects of the image of a file."""
     content = json.loads(Path(file).read_bytes())
     if not isinstance(content, dict) or not isinstance(content.get("image"), dict):
         raise ValueError("it has no 'image'; expected a file of SA-1B")

@@ -40,7 +40,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """What a reader gives: class names, and the images that the labels speak of, not read yet."""
+    """Result of a reader: class names, and the labelled images, not read yet."""
 
     names: Mapping[int, str]
     annotations: Iterable[Annotation | ReadImage | Failure] = ()
@@ -141,7 +141,7 @@ class Source:
 
 
 def label_places(key: str, suffix: str, trees: Sequence[Layout]) -> Iterator[str]:
-    """Where the label file of an image may lie: in the same tree, or in `labels` where the image is in `images`."""
+    """Return the possible paths of an image's label file: in the same tree, or in `labels` instead of `images`."""
     for tree in trees:
         yield from (tree.label(key, suffix, whole_name=whole) for whole in (True, False))
     folder, slash, name = key.rpartition("/")
@@ -197,7 +197,7 @@ def first_file(folder: Path, suffix: str) -> Path | None:
 
 
 def find_image_folder(path: Path, *, itself: bool) -> Path | None:
-    """Where the images of a file or folder of labels lie, if that is a usual place; None otherwise.
+    """Return the image folder of a file or folder of labels, if it is in a usual place; else None.
 
     `labels` in the path exchanged for `images`; `images` or `JPEGImages` in it or beside it; the folder itself,
     unless labels are images too.

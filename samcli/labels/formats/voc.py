@@ -124,7 +124,7 @@ def _entry(
 
 
 def _read(key: str, *, file: str, drawing: Path | None, names: Mapping[int, str]) -> ReadImage:
-    """What a file says of its image."""
+    """Return the objects of the image of a file."""
     root, ids = _root(file), by_name(names)
     size = side(text_of(root, "size/height")), side(text_of(root, "size/width"))
     drawn = drawing is not None and drawing.is_file()
@@ -146,7 +146,7 @@ def _where(number: int, entry: ElementTree.Element) -> str:
 
 
 def _shape(entry: ElementTree.Element) -> Shape:
-    """Of an object without a mask.
+    """Return the shape of an object without a mask.
 
     Raises:
         ValueError: it has none, or a damaged one.

@@ -143,7 +143,7 @@ def yolo_rows(rendering: Rendering) -> bytes:
 
 
 def lists_images_elsewhere(folder: Path) -> bool:
-    """Whether it is a data set in which text files list the images, as CVAT exports it."""
+    """Return whether it is a data set in which text files list the images, as CVAT exports it."""
     if (folder / "obj.names").is_file() and any(folder.glob("obj_*_data")) and any(folder.glob("*.txt")):
         return True
     if not (folder / "labels").is_dir() or (folder / "images").is_dir():

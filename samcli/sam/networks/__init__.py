@@ -108,7 +108,7 @@ def _read_file(path: Path) -> RawCheckpoint:
 
 
 def _config_of(path: Path) -> Mapping[str, object]:
-    """What `config.json` says, beside or in a checkpoint under one of transformers' names; else nothing."""
+    """Return the contents of `config.json` beside or in a checkpoint with transformers' names; else nothing."""
     if path.is_dir():
         file = path / "config.json"
     elif path.name.startswith(("model.safetensors", "pytorch_model.bin")):

@@ -101,7 +101,7 @@ class _Windows:
 
 
 def _relative(attn: Any, q: Tensor) -> tuple[Tensor, Tensor]:
-    """What queries (G, h, w, d) add to the scores of the keys of each row (G, h, w, h) and column (G, h, w, w).
+    """Return what queries (G, h, w, d) add to the scores of keys by row (G, h, w, h) and column (G, h, w, w).
 
     One product with the embeddings of all distances; the distances of a query's own row, say, are a stretch of
     its products that begins one earlier with each row: a view whose step from row to row is one short.

@@ -65,7 +65,7 @@ _ASSUMED: Mapping[tuple[str, str], object] = {
 
 
 def is_hugging_face_sam(tensors: Tensors) -> bool:
-    """Whether these are the tensors of a transformers `SamModel`, or of one that has some of them besides."""
+    """Return whether these tensors include those of a transformers `SamModel`."""
     return "vision_encoder.patch_embed.projection.weight" in tensors and "mask_decoder.iou_token.weight" in tensors
 
 

@@ -107,7 +107,7 @@ def longest_side(image_size: Size, side: int) -> Frame:
 
 
 def is_sam(tensors: Tensors) -> bool:
-    """Whether these are the tensors of a SAM 1 network."""
+    """Return whether these are the tensors of a SAM 1 network."""
     groups = {name.partition(".")[0] for name in tensors}
     return {"image_encoder", "prompt_encoder", "mask_decoder"} <= groups and (
         "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix" in tensors
