@@ -137,7 +137,7 @@ _NO_MEMORY = (
 
 
 def _system_error(error: BaseException) -> BaseException:
-    """The error of the system that led to this one, as far as it is known."""
+    """Return the error of the system that led to this one, as far as it is known."""
     seen = error
     while seen.__cause__ is not None:
         seen = seen.__cause__

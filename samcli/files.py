@@ -70,7 +70,7 @@ def check_writable(path: Path) -> None:
 
 
 def _nearest(path: Path) -> Path:
-    """The folder itself where it is one, else what is there of those above."""
+    """Return the folder itself where it is one, else what is there of those above."""
     path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
     return path if path.is_dir() else next(folder for folder in path.parents if os.path.lexists(folder))
 
@@ -279,7 +279,7 @@ def make_ordinary(file: int | Path, mode: int = 0o666) -> None:
 
 
 def _umask() -> int:
-    """The process's umask, read without changing it (os.umask would, for every thread)."""
+    """Return the process's umask, read without changing it (os.umask would, for every thread)."""
     global _known_umask
     if _known_umask is None:
         try:
@@ -362,7 +362,7 @@ def parse_yaml(data: bytes, where: str) -> Any:
 
 
 def _nodes(node: Any, known: dict[int, int]) -> int:
-    """The values that a YAML node stands for, written out. A node within itself has no end."""
+    """Return the values that a YAML node stands for, written out. A node within itself has no end."""
     if id(node) not in known:
         known[id(node)] = _MOST_NODES + 1  # while it is counted: it must not hold itself
         held = node.value if isinstance(node.value, list) else []

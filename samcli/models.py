@@ -52,7 +52,7 @@ class KnownModel:
 
 
 def known_models() -> list[KnownModel]:
-    """All known checkpoints and the two embedded ones, those that prompts are given to first."""
+    """Return all known checkpoints and the two embedded ones, those that prompts are given to first."""
     embedded = [_embedded_model(role) for role in EMBEDDED]
     rest = [
         KnownModel(
@@ -188,7 +188,7 @@ def _compare(checkpoint: Checkpoint, path: Path, found: str) -> Verdict:
 
 
 def known_name(sha256: str) -> str | None:
-    """The name of the known, pinned or embedded checkpoint with that content."""
+    """Return the name of the known, pinned or embedded checkpoint with that content."""
     for role, file in EMBEDDED.items():
         if embedded_card()["sha256"][file] == sha256:
             return f"tiny ({role})"
@@ -279,7 +279,7 @@ def describe_model(target: str) -> list[ModelFacts]:
 
 
 def _describe_folder(path: Path) -> ModelFacts:
-    """A folder of the transformers library: SAM's by its tensors, others by their configuration."""
+    """Return a folder of the transformers library: SAM's by its tensors, others by their configuration."""
     folder = read_model_folder(path)
     facts = _describe_file(path)
     if facts.family is not None:
@@ -318,7 +318,7 @@ def _describe_file(path: Path) -> ModelFacts:
 
 
 def _tiny_details(role: str) -> dict[str, Any]:
-    """The lines of the card that say how good it is."""
+    """Return the lines of the card that say how good it is."""
     card = embedded_card()
     plain, hard = card["figures"]["plain"], card["figures"]["hard"]
     if role == "sam":
@@ -366,7 +366,7 @@ def _look_into_tensors(path: Path, raw: RawCheckpoint) -> dict[str, Any]:
 
 
 def _look_into_pickle(path: Path, refusal: str) -> dict[str, Any]:
-    """A file that is more than tensors: a detector, most likely."""
+    """Return a file that is more than tensors: a detector, most likely."""
     from samcli.checkpoints.pickles import inspect_pickle
 
     try:

@@ -201,7 +201,7 @@ class Prompts:
         raise AssertionError("unreachable: checked when made")
 
     def __getitem__(self, index: slice) -> Prompts:
-        """The prompts of some of the objects."""
+        """Return the prompts of some of the objects."""
         part = {name: None if v is None else v[index] for name, v in vars(self).items()}
         return Prompts(**part)
 

@@ -112,7 +112,7 @@ def compare(
 
 
 def words(text: str | None, known: Iterable[str], flag: str) -> list[str]:
-    """The words between the commas, each one of those that are known.
+    """Return the words between the commas, each one of those that are known.
 
     Raises:
         UsageError: one is not.
@@ -125,7 +125,7 @@ def words(text: str | None, known: Iterable[str], flag: str) -> list[str]:
 
 
 def bench_images(images: Path | None, count: int, folder: Path) -> list[Path]:
-    """The first `count` images of those given, or as many drawn ones."""
+    """Return the first `count` images of those given, or as many drawn ones."""
     if images is None:
         return write_pictures(folder, count)
     return [ref.path for ref in find_images(images)[:count]]

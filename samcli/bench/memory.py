@@ -17,7 +17,7 @@ def reset_peak() -> None:
 
 
 def own_peak() -> float:
-    """The most that this process has held since the last reset."""
+    """Return the most that this process has held since the last reset."""
     if (peak := process_memory("self", "VmHWM")) is not None:
         return peak
     import resource

@@ -80,7 +80,7 @@ class WorkerProcess:
         return self._exchange(self.setup.as_json())
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """The answer; one that has the key `unsupported` or `error` is its last.
+        """Return the answer; one that has the key `unsupported` or `error` is its last.
 
         Raises:
             SamcliError: it has died.

@@ -69,7 +69,7 @@ def _of_torch(path: Path, head: bytes) -> str | None:
 
 
 def _of_safetensors(file: BinaryIO, size: int) -> str | None:
-    """The length of the header (8 bytes, little-endian), the header (JSON), the numbers."""
+    """Return the length of the header (8 bytes, little-endian), the header (JSON), the numbers."""
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if length > size - 8:

@@ -81,7 +81,7 @@ def hub_folder(name: str) -> Path | None:
 
 
 def fetch_from_hub(name: str) -> Path:
-    """The folder with a repository's files, downloaded if need be.
+    """Return the folder with a repository's files, downloaded if need be.
 
     Raises:
         WeightsError: the client is not installed, there is no network, no such repository, or it is gated.

@@ -112,7 +112,7 @@ def read_pickle(path: Path) -> InertPickle:
 
 
 def refusal(path: Path, why: str) -> WeightsError:
-    """The error for a file that is code, or may hold some."""
+    """Return the error for a file that is code, or may hold some."""
     return WeightsError(
         f"{path} was refused: it would run code when loaded ({why[:200]}). If you made it yourself: --trust-weights"
     )
@@ -244,7 +244,7 @@ def _describe(found: InertPickle, network: Inert) -> PickledNetwork:
 
 
 def _tensors(module: Inert) -> Iterator[tuple[Inert, bool]]:
-    """The tensors of a module and of those in it, each once, and whether it is a parameter."""
+    """Yield the tensors of a module and of those in it, each once, and whether it is a parameter."""
     seen: set[int] = set()
     waiting = [module]
     while waiting:

@@ -71,7 +71,8 @@ _DEEPEST = 100
 
 
 def rebuild_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network in a .pt file as Ultralytics writes them, in fp32, and what its training says: task, image size.
+    """Return the network in a .pt file as Ultralytics writes them, in fp32, and what its training says: task, image
+    size.
 
     Raises:
         WeightsError: it would run code when loaded, is damaged, or holds something other than a network.
@@ -124,7 +125,7 @@ class _Builder:
         self._depth = 0
 
     def module(self, held: Inert, *, whole: bool = False) -> nn.Module:
-        """The module that an inert object stands for."""
+        """Return the module that an inert object stands for."""
         if id(held) in self._made:
             return self._finished(held)
         kind: Any = self._class(held.origin, whole)
@@ -145,7 +146,7 @@ class _Builder:
         return made
 
     def _class(self, origin: str, whole: bool) -> type[nn.Module]:
-        """The class of that name, where it is one that networks are made of."""
+        """Return the class of that name, where it is one that networks are made of."""
         home, _, name = _ALIASES.get(origin, origin).rpartition(".")
         listed = home in _HOMES or home == "ultralytics.nn.modules" or (whole and f"{home}.{name}" in _ROOTS)
         if listed and not name.startswith(_REFUSED):
@@ -196,7 +197,7 @@ class _Builder:
         return self._made[id(held)]  # type: ignore[no-any-return]
 
     def _tensor(self, held: Any) -> torch.Tensor:
-        """A tensor within its storage; views of one storage share it."""
+        """Return a tensor within its storage; views of one storage share it."""
         if not isinstance(held, Inert) or held.origin != "torch._utils._rebuild_tensor_v2":
             raise refusal(self._path, f"a tensor is {_named(held)}")
         storage, offset, size, stride = held.arguments[:4]
@@ -216,7 +217,7 @@ class _Builder:
         return self._storages[key]
 
     def _value(self, held: Any) -> Any:
-        """A plain value, a tensor, a module, or a collection of such."""
+        """Return a plain value, a tensor, a module, or a collection of such."""
         self._depth += 1
         try:
             if self._depth > _DEEPEST:
@@ -254,7 +255,7 @@ class _Builder:
         return self._tensor(held)
 
     def _named(self, origin: str) -> Any:
-        """A dtype, or the forward of a layer's class, which old files keep in an attribute."""
+        """Return a dtype, or the forward of a layer's class, which old files keep in an attribute."""
         home, _, name = origin.rpartition(".")
         dtype = getattr(torch, name, None) if home == "torch" else None
         if isinstance(dtype, torch.dtype):

@@ -76,7 +76,7 @@ class Checkpoint:
 
     @property
     def expected_sha256(self) -> str | None:
-        """The SHA-256 that is known, or was pinned at the first download; None where neither is."""
+        """Return the SHA-256 that is known, or was pinned at the first download; None where neither is."""
         return self.sha256 or _pins().get(self.name)
 
     @property
@@ -269,8 +269,8 @@ def cache_folder() -> Path:
 
 
 def find_weights(name: str, role: str, report: Report = lambda line: None) -> WeightsFile:
-    """The verified file of a checkpoint: `tiny`, a path, a known name or a repository of the hub (downloaded at
-    first use).
+    """Return the verified file of a checkpoint: `tiny`, a path, a known name or a repository of the hub (downloaded
+    at first use).
 
     `role`: `sam` or `det`, which tells the two tiny models apart.
 
@@ -296,7 +296,7 @@ def find_weights(name: str, role: str, report: Report = lambda line: None) -> We
 
 
 def find_all_weights(checkpoints: Mapping[str, str], report: Report = lambda line: None) -> dict[str, WeightsFile]:
-    """The files of a command's checkpoints, given by role; the role is also the option that names one.
+    """Return the files of a command's checkpoints, given by role; the role is also the option that names one.
 
     Raises:
         WeightsError: one of them cannot be had; says which options do without a network.
@@ -311,7 +311,7 @@ def find_all_weights(checkpoints: Mapping[str, str], report: Report = lambda lin
 def fetch_weights(
     checkpoint: Checkpoint, report: Report = lambda line: None, watch: Watch = lambda done, total: None
 ) -> WeightsFile:
-    """The verified file of a known checkpoint, downloaded into the cache if it is not there.
+    """Return the verified file of a known checkpoint, downloaded into the cache if it is not there.
 
     Raises:
         WeightsError: no network, or a file that is not what its name promises.
@@ -322,7 +322,8 @@ def fetch_weights(
 
 
 def checkpoint_files(path: Path) -> tuple[Path, ...]:
-    """The files with the tensors of a checkpoint: itself, or those of a folder or index that transformers wrote.
+    """Return the files with the tensors of a checkpoint: itself, or those of a folder or index that transformers
+    wrote.
 
     Raises:
         WeightsError: a folder without a checkpoint, or one of its files is missing.
@@ -368,7 +369,7 @@ def identity_of(path: Path) -> str:
 
 
 def _sha256(path: Path) -> str:
-    """The SHA-256 of a file, remembered in the cache folder."""
+    """Return the SHA-256 of a file, remembered in the cache folder."""
     return remembered_sha256(path, cache_folder() / "hashes.json")
 
 
@@ -416,7 +417,7 @@ def embedded_card() -> dict[str, Any]:
 
 
 def embedded_weights(role: str) -> WeightsFile:
-    """A tiny model out of the package, copied into the cache where the package is zipped.
+    """Return a tiny model out of the package, copied into the cache where the package is zipped.
 
     Raises:
         WeightsError: the file is damaged.
@@ -452,7 +453,7 @@ def _pins() -> dict[str, str]:
 
 
 def _verified(checkpoint: Checkpoint, path: Path) -> str:
-    """The file's SHA-256, if it is the one that is known or was pinned.
+    """Return the file's SHA-256, if it is the one that is known or was pinned.
 
     Raises:
         WeightsError: it is another.

@@ -161,7 +161,7 @@ def _empty(result: Dataset) -> Iterator[str]:
 
 
 def _listed(names: list[str]) -> str:
-    """The first few of many class names."""
+    """Return the first few of many class names."""
     more = f" and {len(names) - _SHOWN_NAMES} more classes" if len(names) > _SHOWN_NAMES else ""
     return ", ".join(names[:_SHOWN_NAMES]) + more
 
@@ -183,7 +183,7 @@ def _names(labels: Path, given: Path | None, remarks: Counter[str]) -> dict[int,
 def _members(
     images: Path, labels: Path, options: DatasetOptions, classes: MappedClasses, result: Dataset
 ) -> list[_Member]:
-    """The images that go into the data set, with what their labels show."""
+    """Return the images that go into the data set, with what their labels show."""
     pattern = parse_pattern(options.group_by) if options.group_by else None
     members, apart = [], 0
     owners: dict[Path, str] = {}
@@ -331,7 +331,7 @@ def _write(
 
 
 def _targets(members: list[_Member], placed: Mapping[str, str]) -> dict[str, str]:
-    """The path of each image below its split.
+    """Return the path of each image below its split.
 
     A trainer finds a label by exchanging the last folder `images` in a path, and the suffix: no folder below
     may have that name, and no two images a stem in common.

@@ -63,7 +63,10 @@ def read_data_yaml(path: Path) -> DataYaml:
 
 
 def _load(path: Path) -> Any:
-    """The content, read as forgivingly as a trainer reads it: what is no UTF-8, or no text, is passed over."""
+    """Return the content, read as forgivingly as a trainer reads it.
+
+    What is no UTF-8, or no text, is passed over.
+    """
     try:
         text = path.read_bytes().decode("utf-8", "ignore")
     except OSError as error:
@@ -118,7 +121,7 @@ def _names(content: Mapping[str, Any]) -> tuple[dict[int, str], list[str]]:
 
 
 def _whole(value: Any) -> int | None:
-    """The whole number that a value stands for, maybe as text; None for others."""
+    """Return the whole number that a value stands for, maybe as text; None for others."""
     if isinstance(value, int):
         return int(value)
     try:

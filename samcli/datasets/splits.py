@@ -40,14 +40,14 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def group_of(key: str, pattern: re.Pattern[str] | None) -> str:
-    """The group an image is in: what the pattern's first group finds in its key, or else itself alone."""
+    """Return the group an image is in: what the pattern's first group finds in its key, or else itself alone."""
     found = pattern.search(key) if pattern else None
     text = found.group(1) if found else None
     return key if text is None else f"group {text}"
 
 
 def parse_pattern(text: str) -> re.Pattern[str]:
-    """A pattern with a group.
+    """Return a pattern with a group.
 
     Raises:
         UsageError: it is none, or has no group.

@@ -160,7 +160,7 @@ def _structure(row: _Row, shape: Shape) -> Problem | None:
 
 
 def _numbers(rows: Sequence[_Row]) -> tuple[list[Floats | None], list[Problem]]:
-    """The values of each row in the trainer's arithmetic; None where one is no number, which is a problem."""
+    """Return the values of each row in the trainer's arithmetic; None where one is no number, which is a problem."""
     try:
         flat = _parse([word for row in rows for word in row.words])
     except ValueError:
@@ -277,7 +277,7 @@ def _identity(values: Floats, shape: Shape | None) -> bytes:
 
 
 def mend(data: bytes) -> tuple[bytes, Counter[str]]:
-    """The content of a label file with what can be mended safely, and what was done, by kind of problem.
+    """Return the content of a label file with what can be mended safely, and what was done, by kind of problem.
 
     Rows that reach over the edge by rounding (at most 1%) are cut there, boxes in a file of polygons become
     polygons; rows without area, of one point or of a class alone, and repeated ones go. What is neither safe nor
@@ -315,7 +315,7 @@ def _identity_of(text: str, shape: Shape | None) -> bytes:
 
 
 def _mended(row: _Row, shape: Shape | None) -> tuple[str | None, str | None]:
-    """The row's text (None: it goes), and the kind of problem that was mended."""
+    """Return the row's text (None: it goes), and the kind of problem that was mended."""
     count = len(row.words)
     try:
         numbers = _parse(row.words)

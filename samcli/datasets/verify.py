@@ -431,7 +431,7 @@ class _Verifier:
 
 
 def _new_backup(labels: Path) -> Path:
-    """A folder that is not there yet, named after the time."""
+    """Return a folder that is not there yet, named after the time."""
     name = time.strftime("%Y%m%d-%H%M%S")
     for number in range(1, 1000):
         folder = labels / BACKUP_FOLDER / (name if number == 1 else f"{name}-{number}")
@@ -448,7 +448,7 @@ def _by_stem(names: list[str]) -> dict[str, list[str]]:
 
 
 def _walk(labels: Path, images: Path | None, suffix: str = ".txt") -> Iterator[_Folder]:
-    """The folders of the two trees side by side, in order, each real folder once.
+    """Yield the folders of the two trees side by side, in order, each real folder once.
 
     Where both are one tree, a trainer's rule holds within it: what is in `images` has its labels in `labels`.
     """
@@ -476,7 +476,7 @@ def _walk(labels: Path, images: Path | None, suffix: str = ".txt") -> Iterator[_
 
 
 def _exchanged(path: str, old: str, new: str) -> str:
-    """A path below a root, with the last folder of one name exchanged for that of another."""
+    """Return a path below a root, with the last folder of one name exchanged for that of another."""
     parts = path.split("/")
     if old not in parts:
         return path

@@ -49,7 +49,7 @@ class DetectorSettings:
     text_threshold: float = 0.25
 
     def class_ids(self, names: dict[int, str]) -> list[int] | None:
-        """The ids of the classes that were asked for; None: all.
+        """Return the ids of the classes that were asked for; None: all.
 
         Raises:
             UsageError: `classes` names one that is not among `names`.

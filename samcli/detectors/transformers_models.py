@@ -36,7 +36,7 @@ class Pretrained:
     def load(
         cls, folder: ModelFolder, class_name: str, device: str, processor: str = "AutoProcessor"
     ) -> Pretrained:
-        """The folder's model and its processor, as those classes of the library.
+        """Return the folder's model and its processor, as those classes of the library.
 
         Raises:
             WeightsError: it is of another kind, damaged, or something is not installed.

@@ -27,7 +27,7 @@ _FLOATS = 16 << 20
 
 
 def cut_masks(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Size) -> Iterator[Mask]:
-    """The masks of N objects at the size of the original image, which may be empty.
+    """Yield the masks of N objects at the size of the original image, which may be empty.
 
     `prototypes`: (C, h, w) of the padded input. `coefficients`: (N, C). `boxes`: (N, 4) xyxy in pixels of the
     original image, whose (height, width) is `size`; nothing outside an object's box is in its mask.
@@ -79,7 +79,7 @@ def _content(length: int, padding: float) -> tuple[int, int]:
 
 
 def _cut(logits: Tensor, box: list[float], vertical: Axis, horizontal: Axis) -> Mask:
-    """The mask of the logits (h, w) of the padded input: where they are above 0 inside a box."""
+    """Return the mask of the logits (h, w) of the padded input: where they are above 0 inside a box."""
     size = len(vertical), len(horizontal)
     left, right = _span(box[0], box[2], size[1])
     top, bottom = _span(box[1], box[3], size[0])
@@ -90,5 +90,5 @@ def _cut(logits: Tensor, box: list[float], vertical: Axis, horizontal: Axis) -> 
 
 
 def _span(start: float, end: float, length: int) -> tuple[int, int]:
-    """The pixels from `start` to before `end`, no others than 0..length."""
+    """Return the pixels from `start` to before `end`, no others than 0..length."""
     return max(0, math.ceil(start)), min(length, math.ceil(end))

@@ -155,7 +155,7 @@ class Evaluation:
 
     @property
     def main(self) -> IouType:
-        """The kind that the worst images go by."""
+        """Return the kind that the worst images go by."""
         return "mask" if "mask" in self.kinds else "box"
 
     @property
@@ -214,7 +214,9 @@ def pair_objects(
     images: Path | None = None,
     class_map: ClassMap | None = None,
 ) -> Evaluation:
-    """The objects of both sides, image by image, with classes that both share; no figures yet. See `evaluate`."""
+    """Return the objects of both sides, image by image, with classes that both share; no figures yet. See
+    `evaluate`.
+    """
     classes = _make_classes(predictions, truth, options, class_map)
     found = Evaluation({}, classes.matched_by, "", image_root=images or predictions.image_root)
     pairs = _pairs(predictions, truth, images, found.notes)
@@ -268,7 +270,7 @@ def _pairs(
 
 
 def _size(key: str, *sides: tuple[EvaluatedLabels, str | None], image_root: Path | None) -> Size:
-    """The image's own, from its header, or else what either side states."""
+    """Return the image's own, from its header, or else what either side states."""
     if image_root is not None and (image_root / key).is_file():
         return probe_image(ImageRef(image_root, key), _MAX_PIXELS).image_size
     for labels, own_key in sides:

@@ -72,7 +72,10 @@ class EvaluatedLabels(Protocol):
         ...
 
     def keys(self) -> Sequence[str]:
-        """The images it speaks of, maybe to say that nothing is there: keys, or keys without their suffix."""
+        """Return the images it speaks of, maybe to say that nothing is there.
+
+        Keys, or keys without their suffix.
+        """
         ...
 
     def image_size(self, key: str) -> Size | None:
@@ -229,5 +232,5 @@ def match_keys(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
 
 
 def _stem(key: str) -> str:
-    """A key without the suffix of an image."""
+    """Return a key without the suffix of an image."""
     return stem_of(key) if key.lower().endswith(SUFFIXES) else key

@@ -74,7 +74,7 @@ def _coco_shapes(objects: Sequence[EvaluatedObject], kind: IouType) -> Any:
 
 
 def mask_of(one: EvaluatedObject) -> Mask:
-    """The mask of an object that must have one."""
+    """Return the mask of an object that must have one."""
     if one.mask is None:
         raise ValueError("an object has only a box; its mask was asked for")
     return one.mask

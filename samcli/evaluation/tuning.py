@@ -110,7 +110,7 @@ class Tuning:
 
     @property
     def with_defaults(self) -> Trial | None:
-        """The trial of auto-annotate's defaults, if they were among the values."""
+        """Return the trial of auto-annotate's defaults, if they were among the values."""
         wanted = _tried(AutoAnnotateOptions())
         return next((trial for trial in self.trials if trial.values == wanted), None)
 
@@ -120,7 +120,7 @@ class Tuning:
         return 3 if self.left_out else 0
 
     def yaml(self) -> str:
-        """The best recipe as auto-annotate's `--config` takes it."""
+        """Return the best recipe as auto-annotate's `--config` takes it."""
         import yaml
 
         defaults = self.with_defaults
@@ -192,7 +192,7 @@ def _describe(result: Tuning, found: Evaluation) -> None:
 
 
 def _way(values: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A way of prompting SAM: the values of all that is tried but for the confidence."""
+    """Return a way of prompting SAM: the values of all that is tried but for the confidence."""
     return tuple(values[name] for name in TRIED[1:])
 
 
@@ -211,7 +211,7 @@ def _base(options: TuneOptions) -> AutoAnnotateOptions:
 
 
 def _settings(options: TuneOptions, base: AutoAnnotateOptions) -> Iterator[AutoAnnotateOptions]:
-    """The ways to prompt SAM, all at the lowest confidence."""
+    """Yield the ways to prompt SAM, all at the lowest confidence."""
     confidences = _values(options.search, "conf")
     for conf in confidences:
         base.with_values(conf=conf)  # checks it
@@ -221,7 +221,7 @@ def _settings(options: TuneOptions, base: AutoAnnotateOptions) -> Iterator[AutoA
 
 
 def _values(search: SearchOptions, name: str) -> list[Any]:
-    """The values to try of one option.
+    """Return the values to try of one option.
 
     Raises:
         UsageError: there is none, or one is of another kind.
@@ -245,7 +245,7 @@ def _tried(setting: AutoAnnotateOptions) -> dict[str, Any]:
 
 
 def _labelled(images: Path, truth: EvaluatedLabels) -> tuple[list[ImageRef], list[str]]:
-    """The images that the truth speaks of."""
+    """Return the images that the truth speaks of."""
     if not images.exists():
         raise missing_path(images, "a folder of images")
     refs = find_images(images)
@@ -360,7 +360,7 @@ def _score(images: Sequence[EvaluatedImage], kind: IouType, objective: str) -> t
 
 
 def _rank(trial: Trial) -> tuple[float, ...]:
-    """The best first; of equals that with the least work for SAM, then the one nearest to the defaults."""
+    """Return the best first; of equals that with the least work for SAM, then the one nearest to the defaults."""
     values = trial.values
     from_default = abs(values["conf"] - DetectorOptions.conf)
     return -trial.objective, values["refine"], values["best_mask"], abs(values["box_padding"]), from_default
@@ -369,7 +369,7 @@ def _rank(trial: Trial) -> tuple[float, ...]:
 def _try_polygons(
     images: Sequence[EvaluatedImage], options: AutoAnnotateOptions, kind: IouType, objective: str
 ) -> PolygonTrial:
-    """The masks replaced by what a trainer draws of their polygons."""
+    """Return the masks replaced by what a trainer draws of their polygons."""
     shapes = polygon_options(options.labels)
     points: list[int] = []
     ious: list[float] = []

@@ -84,7 +84,7 @@ class Job(ABC, Generic[R]):
 
     @property
     def formats(self) -> list[LabelFormat]:
-        """The formats that it writes."""
+        """Return the formats that it writes."""
         return [FORMATS[name] for name in self.format_names]
 
     @property
@@ -94,7 +94,7 @@ class Job(ABC, Generic[R]):
 
     @property
     def existing(self) -> str:
-        """The same in a word: `refuse`, `keep` or `add`."""
+        """Return the same in a word: `refuse`, `keep` or `add`."""
         return self.beside.existing if self.beside else "refuse"
 
     @property
@@ -122,7 +122,7 @@ class Job(ABC, Generic[R]):
         return ""
 
     def matched(self, keys: Sequence[str]) -> Job[R]:
-        """The job held against the images that were found: a job of the same recipe.
+        """Return the job held against the images that were found: a job of the same recipe.
 
         Raises:
             UsageError: something does not fit these images.
@@ -139,7 +139,7 @@ class Job(ABC, Generic[R]):
 
     @abstractmethod
     def load(self, plan: Plan, models: Models) -> BaseWorker[R]:
-        """The worker, with its networks loaded.
+        """Return the worker, with its networks loaded.
 
         Raises:
             WeightsError: a checkpoint is refused, damaged, or not what it should be.

@@ -19,7 +19,7 @@ from samcli.types import Detections, Image, Size
 
 
 def open_class_map(options: ClassMapOptions) -> ClassMap | None:
-    """The class map that the options name; None where they name none.
+    """Return the class map that the options name; None where they name none.
 
     Raises:
         UsageError: it cannot be read, or holds something else.
@@ -88,7 +88,7 @@ class MappedSource:
 
     @property
     def names(self) -> dict[int, str]:
-        """The new ones.
+        """Return the new ones.
 
         Raises:
             UsageError: the map does not fit the source's classes.

@@ -49,7 +49,7 @@ class Encode(Job[Embedding]):
         return [SUFFIX, NPY_SUFFIX] if self.options.npy else [SUFFIX]
 
     def load(self, plan: Plan, models: Models) -> EncodeWorker:
-        """The image encoder."""
+        """Return the image encoder."""
         return EncodeWorker(load_engine(plan, models, self.options), plan.labels, self.options)
 
     def notes(self, output: Path) -> list[str]:
@@ -70,7 +70,7 @@ class EncodeWorker(BaseWorker[Embedding]):
         self._options = options
 
     def annotate(self, images: Sequence[Image]) -> list[Embedding]:
-        """The embedding of each image.
+        """Return the embedding of each image.
 
         Raises:
             ImageError: an embedding is not finite, or would not be in the file.

@@ -98,7 +98,7 @@ def _overlapping(
     settle: Callable[[Outcome], None],
     stopping: Callable[[], bool],
 ) -> Generator[Outcome, None, None]:
-    """The three stages at work at once. `postponed` takes the images for which there was too little memory."""
+    """Yield the three stages at work at once. `postponed` takes the images for which there was too little memory."""
     waiting = iter(refs)
     reading: deque[Future[_Timed]] = deque()
     writing: deque[Future[Outcome]] = deque()
@@ -128,7 +128,7 @@ def _overlapping(
 
 
 def _alone(stages: Stages[R], ref: ImageRef, settle: Callable[[Outcome], None]) -> Iterator[Outcome]:
-    """The outcome of one image, while nothing else is at work."""
+    """Yield the outcome of one image, while nothing else is at work."""
     read = _read(stages, ref, last=True)
     if read.outcome is not None:
         yield from _settled([read.outcome], settle)
@@ -141,7 +141,7 @@ def _alone(stages: Stages[R], ref: ImageRef, settle: Callable[[Outcome], None]) 
 
 
 def _read(stages: Stages[R], ref: ImageRef, *, last: bool = False) -> _Timed:
-    """The image; or why there is none; or neither, where memory is short and this is not the last try."""
+    """Return the image; or why there is none; or neither, where memory is short and this is not the last try."""
     start = time.perf_counter()
     try:
         image = stages.read(ref)

@@ -74,7 +74,7 @@ class Inputs:
 
     @property
     def only(self) -> Path | None:
-        """The image or the folder, where the input is nothing else."""
+        """Return the image or the folder, where the input is nothing else."""
         if self.root is not None or len(self.trees) + len(self.files) != 1:
             return None
         if self.files:
@@ -83,13 +83,13 @@ class Inputs:
 
     @cached_property
     def tops(self) -> set[str]:
-        """The folders that the root must hold."""
+        """Return the folders that the root must hold."""
         folders = {path.rpartition("/")[0] or "/" for path in self.files}
         return folders | {str(tree.top) for tree in self.trees}
 
     @property
     def deepest(self) -> Path | None:
-        """The deepest folder that holds all inputs; None: another root is asked for."""
+        """Return the deepest folder that holds all inputs; None: another root is asked for."""
         return Path(os.path.commonpath(sorted(self.tops))) if self.root is None else None
 
 
@@ -257,7 +257,7 @@ def _root_of(inputs: Inputs, output: Path | None) -> Path:
 
 
 def _root_of_run(output: Path) -> Path | None:
-    """The input root of the run that was begun in an output folder; what is wrong with one is told later."""
+    """Return the input root of the run that was begun in an output folder; what is wrong with one is told later."""
     with contextlib.suppress(SamcliError):
         if manifest := read_manifest(Layout(output, output).manifest):
             return Path(os.path.normpath(output / manifest.input_root))
@@ -265,7 +265,10 @@ def _root_of_run(output: Path) -> Path | None:
 
 
 def _refs(inputs: Inputs, root: Path, output: Path, passed_over: Counter[str]) -> list[ImageRef]:
-    """All images, by key: each once, however often it is named. What lies in the output folder is no input."""
+    """Return all images, by key.
+
+    Each once, however often it is named. What lies in the output folder is no input.
+    """
     output = _absolute(output)
     found: dict[str, ImageRef] = {}
     prefix = "" if output == root else f"{output}/"
@@ -285,7 +288,7 @@ def _refs(inputs: Inputs, root: Path, output: Path, passed_over: Counter[str]) -
 
 
 def _single_files(inputs: Inputs, root: Path) -> Iterator[ImageRef]:
-    """A reference for each single file; those that are not there have no size, and fail when they are read.
+    """Yield a reference for each single file; those that are not there have no size, and fail when they are read.
 
     Raises:
         UsageError: none of them is there.
@@ -306,7 +309,10 @@ def _single_files(inputs: Inputs, root: Path) -> Iterator[ImageRef]:
 
 
 def _below_images(refs: list[ImageRef]) -> list[ImageRef]:
-    """The same with their root at `images`, where all lie below that: it is the usual shape of a data set."""
+    """Return the same with their root at `images`, where all lie below that.
+
+    It is the usual shape of a data set.
+    """
     name = "images/"
     if not refs or refs[0].root.name == "images" or not all(ref.key.startswith(name) for ref in refs):
         return refs

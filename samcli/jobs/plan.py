@@ -243,7 +243,7 @@ def name_labels(scope: Scope[R], earlier: EarlierRun, owned: dict[str, bool], fi
 def build_manifest(
     scope: Scope[R], recipe: Recipe, fingerprint: str, labels: LabelFiles, found: Manifest | None
 ) -> Manifest:
-    """The manifest of the run; `found`: that of the run which it goes on with.
+    """Return the manifest of the run; `found`: that of the run which it goes on with.
 
     Some images of a folder whose run was begun change what is known of these alone.
     """
@@ -423,7 +423,10 @@ def _is_released(path: str, labels: LabelFiles) -> bool:
 def sort_images(
     scope: Scope[R], labels: LabelFiles, manifest: Manifest, journal: Mapping[str, JournalEntry], *, changed: bool
 ) -> Plan:
-    """The plan: each image where it belongs, by what the journal says of it and whether its files are there."""
+    """Return the plan.
+
+    Each image where it belongs, by what the journal says of it and whether its files are there.
+    """
     job, shard = scope.job, labels.layout.shard
     present, run = Presence(labels), manifest.run
     todo, done, failed, collisions = [], {}, {}, {}

@@ -173,7 +173,7 @@ class Prompt(Job[AnnotatedImage]):
 
 
 def open_source(options: PromptOptions) -> PromptSource:
-    """The prompts that the options name.
+    """Return the prompts that the options name.
 
     Raises:
         UsageError: none, or from two places at once, or they cannot be read.
@@ -207,7 +207,7 @@ class PromptSegmenter(Protocol):
     """Finds the masks of the objects that are asked for."""
 
     def segment(self, images: Sequence[Image], wanted: Sequence[Objects]) -> list[Answers]:
-        """The answers for each image."""
+        """Return the answers for each image."""
         ...
 
 
@@ -304,11 +304,11 @@ class PromptAnnotator:
 
     @property
     def names(self) -> Mapping[int, str]:
-        """The source's classes."""
+        """Return the source's classes."""
         return self._source.names
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
-        """The annotation of each image."""
+        """Return the annotation of each image."""
         wanted = [self._source.for_image(image.ref.key, image.image_size) for image in images]
         found = self._segmenter.segment(images, wanted)
         return [self._finding(*each) for each in zip(images, wanted, found, strict=True)]

@@ -102,7 +102,8 @@ def open_engine(sam: WeightsFile, options: SamOptions, precision: str, *, compil
 
 
 def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, str]:
-    """The device and the precision of a detector: the device asked for, the precision that the plan's recipe says.
+    """Return the device and the precision of a detector: the device asked for, the precision that the plan's recipe
+    says.
 
     Raises:
         UsageError: no such device.
@@ -111,7 +112,7 @@ def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, st
 
 
 def device_for(options: SamOptions, precision: str) -> torch.device:
-    """The device asked for, set to that precision."""
+    """Return the device asked for, set to that precision."""
     from samcli.sam.devices import choose_device, compute_exactly
 
     if precision == "fp32":
@@ -120,7 +121,7 @@ def device_for(options: SamOptions, precision: str) -> torch.device:
 
 
 def refuse(options: C, names: Collection[str], why: str) -> C:
-    """The options without those that do not apply, as far as only the environment or a config file set them.
+    """Return the options without those that do not apply, as far as only the environment or a config file set them.
 
     Raises:
         UsageError: one of them was given on the command line.
@@ -184,7 +185,7 @@ class Encoder:
         return [f"Embeddings: {counts['read']} read" + (f"; encoded anew: {anew}" if anew else "")]
 
     def size_of(self, ref: ImageRef) -> Size | None:
-        """The image's size if the store has its embedding: then nobody needs its pixels to find masks."""
+        """Return the image's size if the store has its embedding: then nobody needs its pixels to find masks."""
         return self._store.size_of(ref) if self._store else None
 
     def encode(self, images: Sequence[Image]) -> list[Embedding]:
@@ -199,7 +200,7 @@ class Encoder:
 
 
 def open_encoder(engine: Engine, folder: str | None, clock: StageClock) -> Encoder:
-    """An encoder that reads from `folder` what is stored there.
+    """Return an encoder that reads from `folder` what is stored there.
 
     Raises:
         UsageError: there is no store, or it is another model's.
@@ -216,7 +217,7 @@ def ask(
     multimask: bool = False,
     return_logits: bool = False,
 ) -> list[Segment]:
-    """The masks of N objects: one each, the best of three, or all three; refined if asked for.
+    """Return the masks of N objects: one each, the best of three, or all three; refined if asked for.
 
     To refine is to ask again with the same prompt and the logits of the best mask so far, for a single mask: the
     SAM paper's extra iteration.
@@ -318,7 +319,7 @@ def to_instance(
     points: tuple[PromptPoint, ...] = (),
     crop_box: tuple[int, int, int, int] | None = None,
 ) -> Instance:
-    """A segment with its class, its figures and what prompted it."""
+    """Return a segment with its class, its figures and what prompted it."""
     quality = Quality(
         detector_score=score,
         predicted_iou=segment.predicted_iou,

@@ -129,7 +129,7 @@ class Annotator(Protocol):
         ...
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
-        """The annotation of each image."""
+        """Return the annotation of each image."""
         ...
 
 
@@ -183,7 +183,7 @@ class Worker(BaseWorker[AnnotatedImage]):
         return UndecodedImage(ref, size, lambda: decode(ref).pixels)
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
-        """The annotation of each image, with its pixels where a format draws on them."""
+        """Return the annotation of each image, with its pixels where a format draws on them."""
         found = self._annotator.annotate(images)
         if not self._keeps_pixels:
             return found

@@ -140,7 +140,7 @@ def _polygon_options(options: ConvertOptions, run: RunFolder | None) -> PolygonO
 
 
 def _find_run(path: Path, options: ConvertOptions) -> RunFolder | None:
-    """The run in a folder, unless the options name another format of the labels.
+    """Return the run in a folder, unless the options name another format of the labels.
 
     Raises:
         UsageError: there is none though its records are asked for, or it makes no labels.
@@ -187,7 +187,7 @@ def _image_folder(path: Path, options: ConvertOptions, run: RunFolder | None, na
 
 
 def _read_run(source: Source, run: RunFolder) -> LabelSet:
-    """The records of a run; images that it could not label are no failures of the conversion."""
+    """Return the records of a run; images that it could not label are no failures of the conversion."""
     entries = run.entries()
     if unlabelled := sum(not entry.done for entry in entries.values()):
         source.remarks["images failed in the run and have no labels"] += unlabelled
@@ -337,6 +337,6 @@ class _Writer:
 
 
 def _without_suffix(key: str) -> str:
-    """The key without its last suffix; labels from elsewhere may name images without any."""
+    """Return the key without its last suffix; labels from elsewhere may name images without any."""
     folder, slash, name = key.rpartition("/")
     return folder + slash + (stem_of(name) if "." in name else name)

@@ -35,7 +35,7 @@ class ImageNames:
             self._keys.setdefault(_composed(key), []).append(key)
 
     def exact(self, name: str) -> list[str]:
-        """The images whose keys the name is; several where they differ in Unicode's form alone."""
+        """Return the images whose keys the name is; several where they differ in Unicode's form alone."""
         for form in forms(name):
             found = self._keys.get(_composed(form), [])
             if len(found) > 1 and form in found:
@@ -45,7 +45,7 @@ class ImageNames:
         return []
 
     def alike(self, name: str, *, whole: bool = False) -> list[str]:
-        """The images that have the longest tail in common with the name; several are equally near.
+        """Return the images that have the longest tail in common with the name; several are equally near.
 
         `whole`: the name, or the image's key, is that tail.
         """
@@ -64,7 +64,7 @@ class ImageNames:
         return []
 
     def of_stem(self, stem: str) -> list[str]:
-        """The images whose keys without suffix are `stem`."""
+        """Return the images whose keys without suffix are `stem`."""
         return self._by_stem.get(_composed(stem), [])
 
     @cached_property
@@ -124,7 +124,7 @@ def _by_short(keys: Iterable[str], short: Callable[[str], str]) -> dict[str, lis
 
 
 def forms(name: str) -> Iterator[str]:
-    """The paths that a name may stand for, the likeliest first."""
+    """Yield the paths that a name may stand for, the likeliest first."""
     yield _plain(name)
     slashed = name.replace("\\", "/")
     if slashed != name:
@@ -141,7 +141,7 @@ def forms(name: str) -> Iterator[str]:
 
 
 def key_of_unseen(name: str) -> str:
-    """The key of an image that is not at hand: the path in the name, or its last part where that leads out.
+    """Return the key of an image that is not at hand: the path in the name, or its last part where that leads out.
 
     Empty where the name names nothing.
     """

@@ -57,7 +57,7 @@ class Shape(Protocol):
         ...
 
     def scaled(self, x: float, y: float) -> Shape:
-        """The shape for an image so many times as wide and as high."""
+        """Return the shape for an image so many times as wide and as high."""
         ...
 
 
@@ -128,7 +128,7 @@ class Pixels:
 
 
 def box_of(mask: Mask) -> XYXY | None:
-    """The mask's own box, as floats."""
+    """Return the mask's own box, as floats."""
     if mask.box is None:
         return None
     x1, y1, x2, y2 = mask.box
@@ -136,7 +136,7 @@ def box_of(mask: Mask) -> XYXY | None:
 
 
 def resized(mask: Mask, height: int, width: int) -> Mask:
-    """The mask in an image of another size: the nearest pixels."""
+    """Return the mask in an image of another size: the nearest pixels."""
     import cv2
     import numpy as np
 
@@ -202,7 +202,7 @@ class LabelledObject:
 
 
 def _if_fitting(stated: XYXY | None, mask: Mask) -> XYXY | None:
-    """A stated box, unless it is that of something else."""
+    """Return a stated box, unless it is that of something else."""
     if stated is None or mask.box is None:
         return None
     return stated if all(abs(a - b) <= _SAME_BOX for a, b in zip(stated, mask.box, strict=True)) else None
@@ -220,7 +220,7 @@ class Omission:
 
     @property
     def kind(self) -> str:
-        """The reason without its numbers and names: alike for objects that are left out for one reason."""
+        """Return the reason without its numbers and names: alike for objects that are left out for one reason."""
         return re.sub(r"'[^']*'|[-+]?[0-9][0-9.e+-]*", "?", self.reason)
 
 
@@ -242,7 +242,7 @@ class ReadImage:
 
     @classmethod
     def of(cls, annotation: Annotation) -> ReadImage:
-        """The objects of an annotation, whose masks are drawn."""
+        """Return the objects of an annotation, whose masks are drawn."""
         objects = tuple(
             LabelledObject(
                 Pixels(one.mask),
@@ -257,7 +257,7 @@ class ReadImage:
         return cls(annotation.key, objects, annotation.image_size)
 
     def drawn(self) -> tuple[Annotation, tuple[Omission, ...]]:
-        """The annotation, and what could not be drawn; the size is known."""
+        """Return the annotation, and what could not be drawn; the size is known."""
         if self.annotation is not None:
             return self.annotation, ()
         size = self.size
@@ -327,7 +327,7 @@ def lack_of(error: Exception) -> str:
 
 
 def lack_of_file(error: Exception) -> str:
-    """The same of a whole file, which may be of another format."""
+    """Return the same of a whole file, which may be of another format."""
     text = lack_of(error)
     return f"not of this format: {text} (--from says which it is)" if isinstance(error, _OF_ANOTHER_KIND) else text
 

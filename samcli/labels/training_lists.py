@@ -74,7 +74,8 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _lines(run: RunFolder, keys: Iterable[str], folder: str) -> Iterator[str]:
-    """A line for each image in a folder of the split, as seen from the list: a trainer takes `./` for its folder.
+    """Yield a line for each image in a folder of the split, as seen from the list: a trainer takes `./` for its
+    folder.
 
     Names that no list can hold are left out: those with line breaks or outer spaces, and those that are no UTF-8.
     """

@@ -79,7 +79,7 @@ def _with_polygon_iou(instances: Sequence[Instance], polygons: Sequence[Polygons
 
 
 def _with_label_iou(found: Sequence[Instance], labelled: Sequence[Instance]) -> tuple[Instance, ...]:
-    """The instances as they were found; where specks were left out, with the IoU of what is labelled."""
+    """Return the instances as they were found; where specks were left out, with the IoU of what is labelled."""
     return tuple(
         instance
         if label.mask is instance.mask

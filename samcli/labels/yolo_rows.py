@@ -83,7 +83,7 @@ def numbered_rows(data: bytes) -> Iterator[tuple[int, str]]:
 
 
 def read_row(line: str) -> YoloRow:
-    """The object that a line speaks of.
+    """Return the object that a line speaks of.
 
     Raises:
         ValueError: it is no such row; says what was found and what was expected.
@@ -100,7 +100,7 @@ def read_row(line: str) -> YoloRow:
 
 
 def read_class_id(word: str) -> int:
-    """A whole number; some tools write it as `0.0`.
+    """Return a whole number; some tools write it as `0.0`.
 
     Raises:
         ValueError: it is none, or larger than any class id.

@@ -131,7 +131,7 @@ class _Parser:
         self._shared: dict[Counts, Counts] = {}
 
     def parse(self, line: bytes) -> tuple[str, JournalEntry | None]:
-        """The key, and the entry about it; None for an image that is gone.
+        """Return the key, and the entry about it; None for an image that is gone.
 
         Raises:
             ValueError: it is no line of a journal.

@@ -49,7 +49,7 @@ class Layout:
 
     @property
     def running(self) -> Path:
-        """A mark: a process is at work here, or was killed."""
+        """Return a mark: a process is at work here, or was killed."""
         return self._own("running")
 
     @property
@@ -58,7 +58,7 @@ class Layout:
 
     @property
     def lock_of_all(self) -> Path:
-        """The lock of the whole folder."""
+        """Return the lock of the whole folder."""
         return self.run_folder / "lock"
 
     def _own(self, name: str, suffix: str = "") -> Path:
@@ -68,7 +68,7 @@ class Layout:
 
     @property
     def unfolded(self) -> Path:
-        """A mark: the files for all images do not hold what the records do."""
+        """Return a mark: the files for all images do not hold what the records do."""
         return self.run_folder / "unfolded"
 
     @property
@@ -125,7 +125,7 @@ class Layout:
 
     @functools.cached_property
     def images_from_output(self) -> str:
-        """The input root as seen from the output folder, POSIX."""
+        """Return the input root as seen from the output folder, POSIX."""
         return Path(os.path.relpath(self.input_root, self.output)).as_posix()
 
     def splits_from_output(self) -> dict[str, str]:
@@ -154,13 +154,13 @@ def label_name(name: str, suffix: str, whole_name: bool) -> str:
 
 
 def stem_of(name: str) -> str:
-    """A file's name (or path) without its last suffix; one that has none is its own stem."""
+    """Return a file's name (or path) without its last suffix; one that has none is its own stem."""
     folder, slash, last = name.rpartition("/")
     return folder + slash + (last.rpartition(".")[0] or last)
 
 
 def default_output(input_root: Path, folder: str = "labels") -> Path:
-    """The last folder named `images` in the path becomes `folder`; without one, `folder` beside the input."""
+    """Return the last folder named `images` in the path becomes `folder`; without one, `folder` beside the input."""
     parts = list(input_root.parts)
     for index in reversed(range(len(parts))):
         if parts[index] == "images":
@@ -183,7 +183,7 @@ def images_of(labels: Path) -> Path | None:
 
 
 def make_layout(data: Path, output: Path | None, folder: str = "labels", *, whole: bool = False) -> Layout:
-    """The layout of a run over `data`, an image or a folder.
+    """Return the layout of a run over `data`, an image or a folder.
 
     A folder whose images all lie below `images/` stands for that folder, unless it is to be taken `whole`: it is
     the usual shape of a data set.
@@ -222,7 +222,7 @@ class LabelFiles:
     released: tuple[str, ...] = ()
 
     def paths(self, key: str) -> list[str]:
-        """The label files of an image, one for each format."""
+        """Return the label files of an image, one for each format."""
         whole = key in self.whole_names
         label = self.layout.label
         return [label(key, suffix, whole_name=whole) for suffix in self.suffixes]
@@ -268,7 +268,7 @@ def assign_labels(
 
 
 def _owner_above(key: str, owners: Mapping[str, str]) -> str | None:
-    """The image whose folder of labels one of the folders of `key` would be."""
+    """Return the image whose folder of labels one of the folders of `key` would be."""
     folders = itertools.accumulate(key.casefold().split("/")[:-1], "{}/{}".format)
     return next((owner for folder in folders if not (owner := owners.get(folder, "/")).endswith("/")), None)
 
@@ -352,7 +352,7 @@ class Presence:
         ]
 
     def _label_names(self, label: str) -> frozenset[str]:
-        """The names in the folder of a label file, and in the one where such files are kept aside."""
+        """Return the names in the folder of a label file, and in the one where such files are kept aside."""
         names = _names_in(label.rpartition("/")[0])
         if not self._any_aside:
             return names

@@ -66,7 +66,7 @@ class Recipe:
 
     @property
     def command(self) -> str | None:
-        """The command whose recipe it is."""
+        """Return the command whose recipe it is."""
         return self.values.get("command")
 
     @property
@@ -97,7 +97,7 @@ class Recipe:
             raise UsageError(f"the recipe of this run lacks {error}: it makes no labels") from error
 
     def model(self, role: str) -> Model | None:
-        """The checkpoint in that role (`det`, `sam`); None: there is none."""
+        """Return the checkpoint in that role (`det`, `sam`); None: there is none."""
         value = self.values.get(role)
         return Model(value["name"], value["sha256"]) if isinstance(value, dict) and "sha256" in value else None
 
@@ -150,17 +150,17 @@ class Manifest:
 
     @property
     def run(self) -> str:
-        """The short fingerprint in journal lines."""
+        """Return the short fingerprint in journal lines."""
         return short(self.fingerprint)
 
 
 def short(fingerprint: str) -> str:
-    """The part of a fingerprint that journal lines carry."""
+    """Return the part of a fingerprint that journal lines carry."""
     return fingerprint[:_SHORT]
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """The manifest, or None where no run was begun.
+    """Return the manifest, or None where no run was begun.
 
     Raises:
         SamcliError: it is damaged.
@@ -176,7 +176,7 @@ def read_manifest(path: Path) -> Manifest | None:
 
 
 def _checked(content: dict[str, Any]) -> Manifest:
-    """The manifest that a JSON object holds.
+    """Return the manifest that a JSON object holds.
 
     Raises:
         ValueError: it is none, or of a later version.
@@ -293,7 +293,7 @@ def _brief(name: str, value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """An option's value as one would type it."""
+    """Return an option's value as one would type it."""
     if value is None:
         return "not given"
     if isinstance(value, dict) and "sha256" in value:

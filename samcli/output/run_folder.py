@@ -135,7 +135,7 @@ class RunFolder:
 
     @property
     def output(self) -> Path:
-        """The folder itself."""
+        """Return the folder itself."""
         return self.layout.output
 
     def entries(self) -> dict[str, JournalEntry]:

@@ -121,7 +121,7 @@ def _row(builder: TableBuilder, given: dict[str, str], line: int) -> PromptRow:
 
 
 def _class(text: str | None) -> int | str | None:
-    """An id or a name; spreadsheets write ids as `2.0`."""
+    """Return an id or a name; spreadsheets write ids as `2.0`."""
     if text is None or not (found := re.fullmatch(r"([0-9]{1,9})(\.0*)?", text)):
         return text
     return int(found[1])
@@ -130,7 +130,7 @@ def _class(text: str | None) -> int | str | None:
 def _numbers(
     builder: TableBuilder, line: int, names: Sequence[str], given: dict[str, str]
 ) -> tuple[float, ...] | None:
-    """The fields of those names as finite numbers; None where all are empty."""
+    """Return the fields of those names as finite numbers; None where all are empty."""
     texts = [given[name] for name in names if name in given]
     if not texts:
         return None

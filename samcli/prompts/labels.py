@@ -189,7 +189,7 @@ def _numbers_in(labels: Labels) -> dict[int, str]:
 
 
 def _of_lost(failures: Sequence[Failure], failed: Collection[str], path: Path) -> list[str]:
-    """A note of images that are not in the input, which most are where a file speaks of a whole data set."""
+    """Return a note of images that are not in the input, which most are where a file speaks of a whole data set."""
     lost = [one for one in failures if not {one.key, *one.images} & set(failed)]
     away = [one for one in lost if one.reason.startswith(("no image of that name", "a label file without"))]
     others = [one for one in lost if one not in away]

@@ -101,11 +101,14 @@ class PromptSource(Protocol):
         ...
 
     def keys(self) -> Collection[str] | None:
-        """The images it says something about, maybe that there is no object. None: the same about every image."""
+        """Return the images it says something about, maybe that there is no object. None.
+
+        The same about every image.
+        """
         ...
 
     def digest(self, key: str) -> str:
-        """A short hash of what it says about an image; empty if it says nothing.
+        """Return a short hash of what it says about an image; empty if it says nothing.
 
         To be taken before the prompts are: a file that changes in between is then seen by the next run.
 
@@ -115,7 +118,7 @@ class PromptSource(Protocol):
         ...
 
     def for_image(self, key: str, image_size: Size) -> list[ObjectPrompt]:
-        """The objects to look for in an image, in the order of the source; boxes cut to the image.
+        """Return the objects to look for in an image, in the order of the source; boxes cut to the image.
 
         Raises:
             ImageError: something lies outside the image, or this image's own file cannot be read.
@@ -131,7 +134,7 @@ class PromptSource(Protocol):
 
 
 def fit_to_image(prompt: ObjectPrompt, image_size: Size) -> ObjectPrompt:
-    """The prompt for an image of (height, width): a box that reaches over an edge is cut there.
+    """Return the prompt for an image of (height, width): a box that reaches over an edge is cut there.
 
     Raises:
         ImageError: the box has no part in the image, or a point is outside.
@@ -227,7 +230,10 @@ def mask_identity(path: Path | None) -> tuple[str, int, int] | None:
 
 
 def kept_mask(prompt: ObjectPrompt, image_size: Size) -> Mask:
-    """The mask of a polygon that is kept: its pixels as a YOLO trainer draws them, (height, width) of them."""
+    """Return the mask of a polygon that is kept.
+
+    Its pixels as a YOLO trainer draws them, (height, width) of them.
+    """
     from samcli.polygons import draw_rings
 
     return draw_rings([np.array(ring) for ring in prompt.rings], image_size)

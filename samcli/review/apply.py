@@ -92,7 +92,7 @@ Judged = tuple[Instance, Verdict | None]
 
 
 def as_labelled(annotation: Annotation) -> list[Judged]:
-    """The instances in the order in which the run labelled them, with the verdicts of reviews.
+    """Return the instances in the order in which the run labelled them, with the verdicts of reviews.
 
     Raises:
         ValueError: the rejected ones do not fit among the others.
@@ -133,7 +133,7 @@ class Review:
 
 
 def read_review(path: Path) -> Review:
-    """A review as the page exports it.
+    """Return a review as the page exports it.
 
     Raises:
         UsageError: it cannot be read, or is no review that this version knows.
@@ -305,7 +305,7 @@ def _judge(run: RunFolder, key: str, entry: JournalEntry | None, review: Review)
 
 
 def _reviewed(annotation: Annotation, found: Sequence[Judged], marks: Sequence[Mark]) -> Annotation:
-    """The annotation after the marks; as the run made it where nothing is rejected any more."""
+    """Return the annotation after the marks; as the run made it where nothing is rejected any more."""
     verdicts = [verdict for _, verdict in found]
     for mark in marks:
         verdicts[mark.index] = mark.verdict
@@ -321,7 +321,7 @@ def _reviewed(annotation: Annotation, found: Sequence[Judged], marks: Sequence[M
 
 
 def _image_mark(annotation: Annotation, found: Sequence[Judged], review: Review) -> ImageMark | None:
-    """The mark of the image: the review's own, else the earlier one.
+    """Return the mark of the image: the review's own, else the earlier one.
 
     An image was complete as it was labelled then: a bad mask that leaves it in a later review takes that mark away.
     """
@@ -333,7 +333,7 @@ def _image_mark(annotation: Annotation, found: Sequence[Judged], review: Review)
 
 
 def formats_of(recipe: Recipe) -> list[LabelFormat]:
-    """The formats of a run.
+    """Return the formats of a run.
 
     Raises:
         UsageError: this version does not know one of them.
@@ -433,7 +433,7 @@ class _Publisher:
 
 
 def _outcome(run: RunFolder, judgement: _Judgement, written: Written) -> Outcome:
-    """The journal's line: about the same version of the image, with the counts of now."""
+    """Return the journal's line: about the same version of the image, with the counts of now."""
     annotation, entry = judgement.annotation, judgement.entry
     return Outcome(
         ref=ImageRef(run.layout.input_root, annotation.key, entry.size, entry.mtime_ns),

@@ -108,7 +108,10 @@ def write_review_page(
 def _page(
     run: RunFolder, entries: Mapping[str, JournalEntry], keys: Sequence[str], target: Path, *, embed: bool
 ) -> Iterator[bytes]:
-    """The page in pieces: data, then the script, then the pictures, which the first paint need not wait for."""
+    """Yield the page in pieces.
+
+    Data, then the script, then the pictures, which the first paint need not wait for.
+    """
     style, script = _asset("style.css"), _asset("script.js")
     fixed = {
         "style": f"<style>{style}</style>",
@@ -231,7 +234,7 @@ def _instance_row(instance: Instance, verdict: Verdict | None, unit: float, limi
 
 
 def encode_contours(mask: Mask, unit: float = 1.0) -> str:
-    """The borders of a mask, holes too (to be filled by the even-odd rule), as a short string.
+    """Return the borders of a mask, holes too (to be filled by the even-odd rule), as a short string.
 
     They run along the edges of pixels; slits one pixel wide are closed. For each ring: the number of its points,
     then each point as the difference (x, y) to the one before, of any ring; the first to (0, 0). Numbers are
@@ -259,7 +262,10 @@ def encode_contours(mask: Mask, unit: float = 1.0) -> str:
 
 
 def _corners(pixels: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The corners of the pixels of a mask, (h + 1, w + 1): OpenCV traces through pixels, and these lie on edges."""
+    """Return the corners of the pixels of a mask, (h + 1, w + 1).
+
+    OpenCV traces through pixels, and these lie on edges.
+    """
     padded = cv2.copyMakeBorder(pixels.astype(np.uint8), 0, 1, 0, 1, cv2.BORDER_CONSTANT)
     return np.asarray(cv2.dilate(padded, np.ones((2, 2), np.uint8), anchor=(1, 1)))
 
@@ -283,7 +289,8 @@ def _code(value: int) -> str:
 
 
 def _pictures(layout: Layout, keys: Sequence[str], *, embed: bool) -> Iterator[bytes]:
-    """A JSON object: position of the image -> base64 of a small JPEG. Without `embed`, only those that browsers
+    """Yield a JSON object: position of the image -> base64 of a small JPEG. Without `embed`, only those that
+    browsers
     cannot show."""
     side = _SIDE_OF_FEW if len(keys) <= _FEW else _SIDE_OF_MANY
 
@@ -320,7 +327,7 @@ def _shown_by_browsers(ref: ImageRef) -> bool:
 
 
 def _small_jpeg(ref: ImageRef, side: int) -> bytes | None:
-    """The image at that longer side; None where it cannot be read."""
+    """Return the image at that longer side; None where it cannot be read."""
     try:
         pixels = read_image(ref, max_pixels=_MAX_PIXELS).pixels
     except (ImageError, OSError):

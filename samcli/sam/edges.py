@@ -49,7 +49,7 @@ def _slope(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels on either side of a mask's boundary."""
+    """Return the pixels on either side of a mask's boundary."""
     pixels, block = mask.astype(np.uint8), np.ones((3, 3), np.uint8)
     return np.asarray(cv2.dilate(pixels, block) != cv2.erode(pixels, block), bool)
 

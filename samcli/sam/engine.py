@@ -43,7 +43,7 @@ _WAITING_PIXELS = 16 << 20
 
 
 def load_sam(name: str = "sam_b.pt", device: str = "auto", precision: str = "auto") -> Engine:
-    """An engine for a checkpoint: a known name, a path, or `tiny`.
+    """Return an engine for a checkpoint: a known name, a path, or `tiny`.
 
     Raises:
         WeightsError: the checkpoint cannot be had, was refused, or is of an unknown family.
@@ -182,7 +182,7 @@ class Engine:
         return segments
 
     def _segment_chunk(self, embedding: Embedding, prompts: Prompts, wanted: _Wanted) -> list[Segment]:
-        """The finished masks of a few prompts; what predicted IoU rules out is never upsampled."""
+        """Return the finished masks of a few prompts; what predicted IoU rules out is never upsampled."""
         logits, quality = self._decode(embedding, prompts, wanted.multimask, wanted.pred_iou_thresh)
         quality = quality.cpu()
         if not (bool(torch.isfinite(quality).all()) and _is_finite(logits)):

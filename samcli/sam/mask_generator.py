@@ -56,7 +56,7 @@ class Candidate:
         return left, top, right - 1, bottom - 1
 
     def with_mask(self, mask: Mask) -> Candidate:
-        """The same with another mask."""
+        """Return the same with another mask."""
         return replace(self, segment=replace(self.segment, mask=mask))
 
 
@@ -68,7 +68,7 @@ def everything(
     grids: Sequence[NDArray[np.float64]] | None = None,
     encode: Encode | None = None,
 ) -> list[Instance]:
-    """All objects of an image, best first, as `SamAutomaticMaskGenerator.generate` finds them.
+    """Return all objects of an image, best first, as `SamAutomaticMaskGenerator.generate` finds them.
 
     `grids`: (N, 2) points in 0..1 for each layer of crops, instead of `points_per_side`. `encode`: where the
     whole image's embedding comes from; by default from the engine.

@@ -55,7 +55,7 @@ QUANTIZED = Limits(float("inf"), 0.5)  # what eight bits do to a network is its 
 
 
 def decoder_inputs(embedding: Embedding, prompts: Prompts, side: int) -> Arrays:
-    """The decoder's ONNX inputs by name, for one object.
+    """Return the decoder's ONNX inputs by name, for one object.
 
     `prompts` in pixels of the original image, as ever; `side` is the engine's.
 
@@ -173,7 +173,7 @@ class DecoderCheck:
     def _expected(
         self, embedding: Embedding, prompts: Prompts, answer: NDArray[Any], limits: Limits
     ) -> list[Segment]:
-        """The engine's masks that the file should have returned.
+        """Return the engine's masks that the file should have returned.
 
         Where the best few score alike within the limits, either is right: the one nearest to `answer`, the
         low-resolution logits (1, 1, h, w) that were returned.

@@ -39,7 +39,7 @@ class Axis:
         return len(self.first)
 
     def reach(self, present: NDArray[np.bool_]) -> slice | None:
-        """The positions that read from the first to the last of those `present` (length,), if there are any."""
+        """Return the positions that read from the first to the last of those `present` (length,), if there are any."""
         places = present.nonzero()[0]
         if not len(places):
             return None
@@ -74,7 +74,8 @@ class AxisBuilder:
         return AxisBuilder(self.matrix[start:end])
 
     def resize(self, new: int, extent: float | None = None) -> AxisBuilder:
-        """The first `extent` (all) of the positions resized to `new`, as torch's `interpolate` does bilinearly.
+        """Return the first `extent` (all) of the positions resized to `new`, as torch's `interpolate` does
+        bilinearly.
 
         `extent` may end within a position, and behind it there may be others that are still read.
         """

@@ -83,7 +83,7 @@ def new_console() -> Console:
 
 
 def new_table(*columns: str) -> Table:
-    """An unframed table: text on the left, then figures."""
+    """Return an unframed table: text on the left, then figures."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

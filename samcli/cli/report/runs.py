@@ -233,7 +233,7 @@ def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_
 
 
 def _short(value: Any) -> str:
-    """A count, and the first few of a list."""
+    """Return a count, and the first few of a list."""
     if isinstance(value, dict):
         return str(len(value))
     if isinstance(value, list):

@@ -54,7 +54,7 @@ class Rendering:
 
     @cached_property
     def added(self) -> Rendering:
-        """The objects that were not in the labels before the run, alone."""
+        """Return the objects that were not in the labels before the run, alone."""
         instances = tuple(one for one in self.found.instances if one.source is not Origin.EXISTING)
         return replace(self, annotation=replace(self.found, instances=instances))
 
@@ -66,12 +66,12 @@ class Rendering:
         return frozenset() if None in left else frozenset(range(count)) - left
 
     def name_of(self, class_id: int) -> str:
-        """The class's name; its number where it has none."""
+        """Return the class's name; its number where it has none."""
         return self.names.get(class_id, str(class_id))
 
     @property
     def image_path(self) -> str:
-        """The image as seen from the folder of its label file."""
+        """Return the image as seen from the folder of its label file."""
         key = self.annotation.key
         if self.images in ("", "."):
             return posixpath.basename(key)
@@ -92,7 +92,7 @@ class Rendering:
 
     @cached_property
     def polygons(self) -> list[Polygons]:
-        """The instances' polygons, in order; made once, by the first writer that asks."""
+        """Return the instances' polygons, in order; made once, by the first writer that asks."""
         masks = [instance.mask for instance in self.annotation.instances]
         return restated([mask_to_polygons(mask, self.polygon_options) for mask in masks], masks)
 
@@ -108,7 +108,7 @@ class Rendering:
 
 
 def _cleaned(annotation: Annotation, limit: PartLimit) -> Annotation:
-    """The annotation without specks; itself where there are none."""
+    """Return the annotation without specks; itself where there are none."""
     if limit == KEEP_ALL:
         return annotation
     masks = [without_specks(instance.mask, limit) for instance in annotation.instances]
@@ -146,7 +146,8 @@ def plain_text(text: str) -> str:
 
 
 def box_inside(instance: Instance) -> tuple[float, float, float, float]:
-    """The object's box (xyxy), cut at the image: in sub-pixels where its labels state it so, else the mask's own.
+    """Return the object's box (xyxy), cut at the image: in sub-pixels where its labels state it so, else the mask's
+    own.
 
     All zeros for a mask without pixels.
     """
@@ -227,7 +228,8 @@ class LabelFormat:
         return None
 
     def extended(self, existing: bytes, rendering: Rendering) -> bytes:
-        """The label file of an image that had one before the run: its content as it was, and the objects added.
+        """Return the label file of an image that had one before the run: its content as it was, and the objects
+        added.
 
         Objects that it had and that a person has changed or deleted since leave it.
         """
@@ -236,7 +238,7 @@ class LabelFormat:
     def fold_into(
         self, existing: Path, renderings: Iterable[Rendering], names: Mapping[int, str]
     ) -> Iterable[bytes]:
-        """The pieces of the file for all images where there was one before the run; see `extended`."""
+        """Return the pieces of the file for all images where there was one before the run; see `extended`."""
         raise NotImplementedError(f"{type(self).__name__} adds nothing to a file")
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
@@ -244,7 +246,7 @@ class LabelFormat:
         return {}
 
     def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterable[bytes]:
-        """The pieces of the file for all images, in constant memory; images come in the order of keys."""
+        """Return the pieces of the file for all images, in constant memory; images come in the order of keys."""
         raise NotImplementedError(f"{type(self).__name__} folds nothing")
 
     def finds(self, path: Path) -> bool:
@@ -252,7 +254,7 @@ class LabelFormat:
         return False
 
     def read(self, source: Source) -> LabelSet:
-        """The labels in a file or folder of this format; images are read one at a time.
+        """Return the labels in a file or folder of this format; images are read one at a time.
 
         Raises:
             UsageError: none of it can be read.

@@ -112,7 +112,7 @@ class Coco(LabelFormat):
     extends = True
 
     def finds(self, path: Path) -> bool:
-        """A file of COCO's, or a folder with that of the usual name, or with our own."""
+        """Return a file of COCO's, or a folder with that of the usual name, or with our own."""
         file = self._file_in(path)
         if file is None or self._polygons:  # one format is enough for files that are read alike
             return False
@@ -145,7 +145,7 @@ def _is_of_prompts(value: Any) -> bool:
 
 
 def coco_annotation(instance: Instance, annotation_id: int, image_id: int) -> dict[str, Any]:
-    """An entry of `annotations`; box (xywh) and area are the mask's own, unless labels state a finer box."""
+    """Return an entry of `annotations`; box (xywh) and area are the mask's own, unless labels state a finer box."""
     left, top, right, bottom = box_inside(instance)
     return {
         "id": annotation_id,
@@ -191,13 +191,13 @@ def _iou_as_drawn(rings: list[list[float]], mask: Mask) -> float:
 
 
 def figures(quality: Quality) -> dict[str, float]:
-    """The quality figures that there are, by the names of `FIGURES`."""
+    """Return the quality figures that there are, by the names of `FIGURES`."""
     values = {name: getattr(quality, attribute) for name, attribute in FIGURES.items()}
     return {name: round(float(value), 8) for name, value in values.items() if value is not None}
 
 
 def quality_of(item: Mapping[str, Any]) -> Quality:
-    """The quality figures in a JSON object."""
+    """Return the quality figures in a JSON object."""
     found = {attribute: item.get(name) for name, attribute in FIGURES.items()}
     return Quality(**{name: None if value is None else number(value, name) for name, value in found.items()})
 
@@ -244,7 +244,7 @@ class Runs:
 
 
 def polygon_mask(rings: Sequence[Floats], image_size: Size) -> Mask:
-    """The pixels of polygons as pycocotools draws them.
+    """Return the pixels of polygons as pycocotools draws them.
 
     Raises:
         ValueError: a coordinate is not finite, or all of it lies outside the image.
@@ -259,7 +259,7 @@ def polygon_mask(rings: Sequence[Floats], image_size: Size) -> Mask:
 
 
 def shape_of(item: Mapping[str, Any]) -> tuple[Shape, XYXY | None]:
-    """The shape of an annotation, and the box that is stated beside it.
+    """Return the shape of an annotation, and the box that is stated beside it.
 
     Parts of polygons with fewer than three points draw nothing, and are passed over where others do.
 
@@ -334,7 +334,7 @@ class _Extension:
     _items: dict[Any, list[int]] = field(default_factory=dict)
 
     def image_id(self, annotation: Annotation) -> Any:
-        """The id of an image that the file has; None of another."""
+        """Return the id of an image that the file has; None of another."""
         return self.images[annotation.existing.name] if annotation.existing else None
 
     def new_image_id(self) -> int:
@@ -346,20 +346,20 @@ class _Extension:
         return self.last_annotation
 
     def category_id(self, class_id: int) -> Any:
-        """The id of a class; one that the file does not have gets one behind the largest."""
+        """Return the id of a class; one that the file does not have gets one behind the largest."""
         if class_id < len(self.categories):
             return self.categories[class_id]
         self.used.add(class_id)
         return self.last_category + 1 + class_id - len(self.categories)
 
     def new_categories(self) -> Iterator[dict[str, Any]]:
-        """The classes that the file does not have and that objects have been added of."""
+        """Yield the classes that the file does not have and that objects have been added of."""
         for class_id in sorted(self.used):
             name = self.names.get(class_id, str(class_id))
             yield {"id": self.category_id(class_id), "name": name, "supercategory": ""}
 
     def items_of(self, image_id: Any, places: Iterable[int], data: bytes) -> set[int]:
-        """The numbers, in the file's list of annotations, of some of an image's."""
+        """Return the numbers, in the file's list of annotations, of some of an image's."""
         if not self._items:
             for number, (begin, end) in enumerate(find_lists(data).lists["annotations"].items):
                 own = identity(json.loads(data[begin:end]).get("image_id"))
@@ -426,7 +426,7 @@ class _Reader:
         )
 
     def extension(self, names: Mapping[int, str]) -> _Extension:
-        """The ids of the file; `names`: those of all classes, of which the file's own come first."""
+        """Return the ids of the file; `names`: those of all classes, of which the file's own come first."""
         categories = sorted(self._names, key=_order)
 
         def last(ids: Iterable[Any]) -> int:
@@ -516,7 +516,7 @@ def _where(item: Mapping[str, Any]) -> str:
 
 
 def identity(value: Any) -> int | str | None:
-    """An id as files have it: 7, "7" and 7.0 are one. None: it is none."""
+    """Return an id as files have it: 7, "7" and 7.0 are one. None: it is none."""
     if isinstance(value, str):
         text = value.strip()
         return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text or None

@@ -52,7 +52,7 @@ class Cvat(LabelFormat):
     is_read = True
 
     def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterator[bytes]:
-        """The zip as it grows."""
+        """Yield the zip as it grows."""
         sink, images, seen = _Sink(), [], dict(names)
         with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
             for rendering in renderings:
@@ -67,7 +67,7 @@ class Cvat(LabelFormat):
         yield sink.taken()
 
     def finds(self, path: Path) -> bool:
-        """An export of CVAT (XML, or a zip of XML, YOLO or COCO), our `cvat.zip`, or what was in such a zip."""
+        """Return an export of CVAT (XML, or a zip of XML, YOLO or COCO), our `cvat.zip`, or what was in such a zip."""
         if path.is_dir():
             alone = (path / _ZIP).is_file() or is_cvat_xml(path / XML)
             return alone or lists_images_elsewhere(path)
@@ -106,12 +106,12 @@ def _xml(file: Path, source: Source) -> LabelSet:
 
 
 def _coco_files(package: _Package) -> list[str]:
-    """The files of COCO's format, one a subset."""
+    """Return the files of COCO's format, one a subset."""
     return [name for name in package.names(".json") if f"/{name}".rpartition("/")[0].endswith("/annotations")]
 
 
 def _coco(package: _Package, files: Sequence[str], source: Source) -> LabelSet:
-    """The labels of all subsets, whose classes must be the same.
+    """Return the labels of all subsets, whose classes must be the same.
 
     Raises:
         UsageError: they are not, or a file cannot be read.
@@ -177,7 +177,7 @@ class _Listed:
 
 
 def _listed(package: _Package, file: str, top: str, source: Source) -> Iterator[_Listed]:
-    """The images in a list."""
+    """Yield the images in a list."""
     subset = file.rpartition("/")[2].removesuffix(".txt") + "/"
     try:
         lines = package.read(file).decode("utf-8-sig").splitlines()
@@ -223,7 +223,7 @@ class _Package(Protocol):
     def open(self, name: str) -> IO[bytes]: ...
 
     def names(self, suffix: str) -> list[str]:
-        """The files whose names end so, in order."""
+        """Return the files whose names end so, in order."""
         ...
 
     def find(self, name: str) -> str | None:

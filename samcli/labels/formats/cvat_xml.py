@@ -147,7 +147,7 @@ def _where(index: int, tag: str, members: Members) -> str:
 
 
 def _shape(tag: str, members: Members, stated: Size | None) -> Shape:
-    """The shape of an element.
+    """Return the shape of an element.
 
     Raises:
         NotUsedError: it has no area.

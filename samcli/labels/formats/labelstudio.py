@@ -46,7 +46,7 @@ class LabelStudio(LabelFormat):
     is_read = True
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
-        """The labeling interface that the predictions speak of."""
+        """Return the labeling interface that the predictions speak of."""
         view = ElementTree.Element("View")
         ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true")
         labels = ElementTree.SubElement(view, "BrushLabels", name="label", toName="image")
@@ -56,7 +56,7 @@ class LabelStudio(LabelFormat):
         return {_CONFIG: ElementTree.tostring(view, "utf-8") + b"\n"}
 
     def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterator[bytes]:
-        """A task a line."""
+        """Yield a task a line."""
         separator = b"[\n"
         for rendering in renderings:
             yield separator + json.dumps(_task(rendering), separators=(",", ":")).encode()
@@ -64,7 +64,7 @@ class LabelStudio(LabelFormat):
         yield b"\n]\n" if separator == b",\n" else b"[]\n"
 
     def finds(self, path: Path) -> bool:
-        """A JSON file of tasks, or a folder with `labelstudio.json`."""
+        """Return a JSON file of tasks, or a folder with `labelstudio.json`."""
         file = path / _FILE if path.is_dir() else path
         if file.suffix.lower() != ".json" or not file.is_file():
             return False
@@ -133,7 +133,7 @@ def _task(rendering: Rendering) -> dict[str, Any]:
 
 
 def _score(quality: Quality) -> float | None:
-    """The detector's, else SAM's own; Label Studio wants 0..1."""
+    """Return the detector's, else SAM's own; Label Studio wants 0..1."""
     value = quality.detector_score if quality.detector_score is not None else quality.predicted_iou
     return None if value is None else round(min(max(float(value), 0.0), 1.0), 6)
 
@@ -203,7 +203,7 @@ def _geometry(result: Mapping[str, Any]) -> Any:
 
 
 def _grouped(results: Sequence[Any]) -> list[_Region]:
-    """The regions of an annotation: results of one id are one, unless they have different shapes."""
+    """Return the regions of an annotation: results of one id are one, unless they have different shapes."""
     regions: list[_Region] = []
     latest: dict[str, _Region] = {}
     for place, result in enumerate(results, 1):
@@ -272,7 +272,7 @@ def _quality(region: Mapping[str, Any]) -> Quality:
 
 
 def _shape(region: _Region, stated: Size | None) -> Shape:
-    """The shape of a region.
+    """Return the shape of a region.
 
     Raises:
         NotUsedError: it has none, or none with an area, such as a key point or a choice.
@@ -305,7 +305,7 @@ def _turned_back(shares: Floats, turn: float) -> Floats:
 
 
 def _percent(kind: str, value: Mapping[str, Any], turn: float) -> Percent:
-    """A rectangle or an ellipse.
+    """Return a rectangle or an ellipse.
 
     Raises:
         ValueError: it is damaged.

@@ -47,7 +47,7 @@ def readable_formats() -> list[str]:
 
 
 def detect_format(path: Path) -> str:
-    """The format of a file or folder of labels, from its names and the beginning of one of its files.
+    """Return the format of a file or folder of labels, from its names and the beginning of one of its files.
 
     Raises:
         UsageError: it is none that can be read, or could be several.
@@ -85,7 +85,7 @@ def what_it_is(path: Path) -> str | None:
 
 
 def read_labels(name: str, source: Source) -> Labels:
-    """The labels of a source in the format of that name.
+    """Return the labels of a source in the format of that name.
 
     Raises:
         UsageError: they cannot be read at all, or the format has no reader.
@@ -120,18 +120,18 @@ class Labels:
         return {item.key: item for item in self._labels.annotations}
 
     def among(self, keys: Collection[str]) -> Labels:
-        """The same labels, held against these images."""
+        """Return the same labels, held against these images."""
         source = replace(self.source, known=keys)
         reread = self._labels.reread
         return Labels(reread(source) if reread is not None else self._labels, source)
 
     def file_of(self, key: str) -> Path | None:
-        """The label file that speaks of this image alone, if there is one."""
+        """Return the label file that speaks of this image alone, if there is one."""
         entry = self._entries.get(key)
         return Path(entry.where) if entry is not None and self._labels.reread is not None else None
 
     def name_of(self, key: str) -> str:
-        """The image as the labels name it."""
+        """Return the image as the labels name it."""
         entry = self._entries.get(key)
         return key if entry is None else entry.name
 
@@ -140,7 +140,7 @@ class Labels:
         return sorted({*self._entries, *self._read_at_once})
 
     def keys(self) -> list[str]:
-        """The images that are spoken of and can be told, in order."""
+        """Return the images that are spoken of and can be told, in order."""
         return self._keys
 
     @staticmethod
@@ -216,7 +216,7 @@ class Labels:
             raise ImageError(f"{entry.where}: {lack_of_file(error)}") from error
 
     def checked(self, image: ReadImage, size: Size | None) -> ReadImage:
-        """The image, its size known and that of the labels, objects outside of it left out.
+        """Return the image, its size known and that of the labels, objects outside of it left out.
 
         `size`: the image's own, where it is known already.
 
@@ -276,7 +276,7 @@ def _inside(image: ReadImage, *, drop_crowds: bool, max_pixels: int) -> ReadImag
 
 
 def _checked_box(one: LabelledObject, size: Size) -> LabelledObject:
-    """The object, which is known to lie in the image by its box.
+    """Return the object, which is known to lie in the image by its box.
 
     Raises:
         ValueError: it does not, or has no extent.
@@ -311,7 +311,7 @@ def check_box(box: tuple[float, float, float, float], size: Size) -> None:
 
 
 def matched(entries: Sequence[LabelEntry], source: Source) -> tuple[dict[str, LabelEntry], list[Failure]]:
-    """The image of each entry by key, and those of which it cannot be told."""
+    """Return the image of each entry by key, and those of which it cannot be told."""
     found, failures = _claims(entries, source)
     by_key: dict[str, list[LabelEntry]] = {}
     for key, entry in found:

@@ -47,13 +47,13 @@ class Sa1b(LabelFormat):
         return json.dumps({"image": image, "annotations": entries}).encode()
 
     def finds(self, path: Path) -> bool:
-        """A folder of JSON files with an image and its annotations."""
+        """Return a folder of JSON files with an image and its annotations."""
         file = first_file(path, ".json") if path.is_dir() else None
         items = beginning(file, 1) if file is not None else []
         return bool(items) and items[0].name == "image" and "file_name" in items[0].value
 
     def read(self, source: Source) -> LabelSet:
-        """All objects are of one class."""
+        """Return all objects are of one class."""
 
         entries: list[LabelEntry] = []
         failures: list[Failure] = []
@@ -67,7 +67,9 @@ class Sa1b(LabelFormat):
 
 
 def _entry(relative: str, file: str, name: Any, source: Source) -> LabelEntry:
-    """The image beside the file, or in the same folder below the images, by its name; else by the file's own."""
+    """Return the image beside the file, or in the same folder below the images, by its name; else by the file's
+    own.
+    """
     name = name.replace("\\", "/") if isinstance(name, str) else ""
     stem = posixpath.splitext(relative)[0]
     beside = posixpath.join(posixpath.dirname(relative), posixpath.basename(name)) if name else stem

@@ -49,7 +49,7 @@ def load_network(path: Path) -> SamNetwork:
 
 
 def build_network(raw: RawCheckpoint, path: Path) -> SamNetwork:
-    """The network that these tensors are. `path`: where they were read.
+    """Return the network that these tensors are. `path`: where they were read.
 
     Raises:
         WeightsError: they are of an unknown family, or do not fit exactly.

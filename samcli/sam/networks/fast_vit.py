@@ -159,7 +159,8 @@ def _sum(by_row: Tensor, by_column: Tensor) -> Tensor:
 
 
 def _attend_folded(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
-    """The same by one fused kernel, which knows no such bias: it rides along in further dimensions of the heads.
+    """Return the same by one fused kernel, which knows no such bias: it rides along in further dimensions of the
+    heads.
 
     A query's relative terms times a key's one-hot row and column are exactly its bias: no rounding, no mask.
     """

@@ -70,7 +70,7 @@ def is_hugging_face_sam(tensors: Tensors) -> bool:
 
 
 def to_meta_names(tensors: Tensors, name: str) -> dict[str, torch.Tensor]:
-    """The same tensors under the names of Meta's files. `name`: of the checkpoint, for messages.
+    """Return the same tensors under the names of Meta's files. `name`: of the checkpoint, for messages.
 
     Raises:
         WeightsError: a tensor is none of SAM 1's, or two that must be the same differ.

@@ -52,7 +52,7 @@ def is_hugging_face_sam2(tensors: Tensors) -> bool:
 
 
 def sam2_to_meta_names(tensors: Tensors, name: str) -> dict[str, torch.Tensor]:
-    """The same tensors under the names of Meta's files. `name`: of the checkpoint, for messages.
+    """Return the same tensors under the names of Meta's files. `name`: of the checkpoint, for messages.
 
     Raises:
         WeightsError: a tensor is none of SAM 2's, or two that must be the same differ.

@@ -152,7 +152,7 @@ class Sam2(SamNetwork):
         return masks if kept is None else masks[kept], quality
 
     def axis(self, length: int, input_length: int, image_length: int, device: torch.device) -> Axis:
-        """The logits themselves, cut to the image: masks are resized once."""
+        """Return the logits themselves, cut to the image: masks are resized once."""
         return _axis(length, input_length * length / self.image_size, image_length, device)
 
 
@@ -170,7 +170,10 @@ def _positions_read(extent: float) -> int:
 
 
 def letterbox(image_size: Size, side: int) -> Frame:
-    """The frame of Ultralytics' LetterBox: sizes rounded to the nearest, one half to even; one scale for both."""
+    """Return the frame of Ultralytics' LetterBox.
+
+    Sizes rounded to the nearest, one half to even; one scale for both.
+    """
     scale = min(side / length for length in image_size)
     height, width = (max(1, round(length * scale)) for length in image_size)
     return Frame(image_size, (height, width), (scale, scale))
@@ -199,7 +202,7 @@ def is_sam2(tensors: Tensors) -> bool:
 
 
 def build_sam2(tensors: Tensors, metadata: Mapping[str, str], name: str) -> Sam2:
-    """The network for these tensors, loaded strictly, fp32, in evaluation mode.
+    """Return the network for these tensors, loaded strictly, fp32, in evaluation mode.
 
     Raises:
         WeightsError: a tensor is missing, unexpected or of another shape than the others imply, or what no
