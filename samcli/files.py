@@ -246,7 +246,7 @@ def _is_ours(file: Path) -> bool:
 
 
 def write_atomic_pieces(path: Path, pieces: Iterable[bytes]) -> None:
-    """As `write_atomic`, for a file too large to be held: its pieces are written as they come."""
+    """Write a file as `write_atomic` does, piece by piece: it may be too large for the memory."""
     _write(path, pieces)
 
 

@@ -614,7 +614,7 @@ def _round(
 
 
 def _between(points: NDArray[np.int32], here: int, after: int) -> NDArray[np.int32]:
-    """Return the stretch of a closed border from one index to another, both included; all of it if they are equal."""
+    """Return the part of a closed border between two indices, both included; all of it if they are equal."""
     if after > here:
         return points[here : after + 1]
     return np.concatenate([points[here:], points[: after + 1]])

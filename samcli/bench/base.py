@@ -32,7 +32,7 @@ class Contender(Protocol):
 
 
 def pickled_network(path: Path) -> PickledNetwork | None:
-    """Return the network that a .pt file holds whole, as Ultralytics saves detectors; None for a table of tensors."""
+    """Return the network stored whole in a .pt file, as Ultralytics saves detectors; None for tensors alone."""
     try:
         return inspect_pickle(path) if path.suffix == ".pt" else None
     except WeightsError:

@@ -109,7 +109,7 @@ def enliven(sam: torch.nn.Module) -> None:
 
 @torch.inference_mode()
 def settle_sam(model: Any) -> None:
-    """Let a SAM 1 give masks like a trained one's: of few parts, with clear edges, a third of them rated above .88.
+    """Let a SAM 1 give masks like a trained one's: of few parts, with clear edges, a third rated above 0.88.
 
     As initialised, neighbouring pixels have nothing to do with each other, no mask is rated high, and what comes
     after the network would be measured on masks of a thousand parts, or on none.

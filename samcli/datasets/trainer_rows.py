@@ -160,7 +160,7 @@ def _structure(row: _Row, shape: Shape) -> Problem | None:
 
 
 def _numbers(rows: Sequence[_Row]) -> tuple[list[Floats | None], list[Problem]]:
-    """Return the values of each row in the trainer's arithmetic; None where one is no number, which is a problem."""
+    """Return the values of each row in the trainer's arithmetic; None if one is no number, which is a problem."""
     try:
         flat = _parse([word for row in rows for word in row.words])
     except ValueError:

@@ -91,7 +91,7 @@ class GroundingDetector(PretrainedDetector):
 
 
 def captions(vocabulary: Vocabulary, tokenizer: Any, longest: int) -> Iterator[Caption]:
-    """As few captions as hold all prompts in order, none of more than `longest` tokens.
+    """Return the fewest captions that hold all prompts in order, none with more than `longest` tokens.
 
     Raises:
         UsageError: a prompt alone is longer, or has no word.

@@ -162,7 +162,7 @@ def _by_iou(ious: NDArray[np.float64], plain: NDArray[np.intp], threshold: float
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """COCO's average precision over recall, and over IoU .50:.05:.95 unless said; None: nothing to find."""
+    """COCO's average precision over recall, and over IoU 0.50:0.05:0.95 unless said; None: nothing to find."""
 
     ap: float | None
     ap50: float | None

@@ -265,6 +265,7 @@ class _FoundLabels:
 
     image_root = None
     file_ids: Mapping[int, int] = {}
+    lost: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
 
     def __init__(self, names: Mapping[int, str]) -> None:
@@ -342,7 +343,7 @@ def _load(options: AutoAnnotateOptions) -> tuple[Engine, Detector]:
 
 
 def _surer(images: Sequence[EvaluatedImage], conf: float) -> list[EvaluatedImage]:
-    """As if the detector had run at that confidence: it keeps what is above, in float32."""
+    """Return the detections above a confidence, as if the detector had run with it, in float32."""
     least = float(np.float32(conf))
     return [
         replace(image, predicted=[one for one in image.predicted if (one.score or 0.0) > least]) for image in images

@@ -137,6 +137,10 @@ class Job(ABC, Generic[R]):
         """Return the keys of the found images that the matched job is about; None: all."""
         return None
 
+    def lost(self) -> Mapping[str, str]:
+        """Return the images that the job is asked about and that are not in the input, by their names, and why."""
+        return {}
+
     @abstractmethod
     def load(self, plan: Plan, models: Models) -> BaseWorker[R]:
         """Return the worker, with its networks loaded.

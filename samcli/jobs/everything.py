@@ -80,7 +80,7 @@ class Everything(Job[AnnotatedImage]):
         return tuple(dict.fromkeys([*names, *(name for name, on in switched.items() if on)]))
 
     def recipe(self) -> dict[str, Any]:
-        """Return the grid's file counts by its content."""
+        """Return the recipe with the content of the grid's file, not its name."""
         recipe = {
             **super().recipe(),
             "format": list(self.format_names),

@@ -98,7 +98,7 @@ def _overlapping(
     settle: Callable[[Outcome], None],
     stopping: Callable[[], bool],
 ) -> Generator[Outcome, None, None]:
-    """Yield the three stages at work at once. `postponed` takes the images for which there was too little memory."""
+    """Yield the outcomes of three concurrent stages. `postponed` takes images that lacked memory."""
     waiting = iter(refs)
     reading: deque[Future[_Timed]] = deque()
     writing: deque[Future[Outcome]] = deque()

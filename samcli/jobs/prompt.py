@@ -112,6 +112,10 @@ class Prompt(Job[AnnotatedImage]):
         """Return the keys of the images that the prompts are about."""
         return self._source.keys()
 
+    def lost(self) -> Mapping[str, str]:
+        """Return the images that labels speak of and that are not in the input."""
+        return self._source.lost
+
     def recipe(self) -> dict[str, Any]:
         """Return the recipe, with what the prompts say about every image; the rest is in each image's `digest`."""
         recipe = {

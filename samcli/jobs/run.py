@@ -138,7 +138,7 @@ def _plan(scope: Scope[R], models: Models) -> Plan:
 
 
 def _bring_up_to_date(plan: Plan, job: Job[R]) -> Summary:
-    """Return all images are done; the manifest, or a file for the whole data set, is not."""
+    """Write the manifest and the files for the whole data set of a run whose images are all done."""
     with whole_folder(plan.layout):
         plan = _write_manifest(plan)
         if plan.manifest.names:
@@ -272,7 +272,7 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
     """
     shapes = job.shapes
     run = RunFolder(plan.layout, plan.manifest)
-    all_images = folds(job.formats, plan.manifest.names, shapes, plan.layout)
+    all_images = folds(job.formats, plan.manifest, shapes, plan.layout)
     with ending(plan.layout) as is_last:
         if all_images and not (is_last and _others_are_done(plan, run)):
             files = ", ".join(fold.name for fold in all_images)
@@ -313,6 +313,7 @@ def _summary(plan: Plan, job: Job[R]) -> Summary:
     summary = Summary(plan.layout.output, plan.manifest.names, plan.total, product=job.product)
     summary.unasked, summary.kept = plan.manifest.unasked, plan.manifest.kept
     summary.passed_over = plan.passed_over
+    summary.lost = job.lost()
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
     summary.remedy, summary.formats = job.remedy, job.format_names

@@ -160,7 +160,7 @@ def stem_of(name: str) -> str:
 
 
 def default_output(input_root: Path, folder: str = "labels") -> Path:
-    """Return the last folder named `images` in the path becomes `folder`; without one, `folder` beside the input."""
+    """Return the path with its last folder `images` replaced by `folder`, or else `folder` beside the input."""
     parts = list(input_root.parts)
     for index in reversed(range(len(parts))):
         if parts[index] == "images":

@@ -88,7 +88,7 @@ def find_candidates(
     encode: Encode | None = None,
     return_logits: bool = False,
 ) -> list[Candidate]:
-    """As `everything`, before the masks become instances."""
+    """Return the candidates of `everything`, before they become instances."""
     options = options or MaskGeneratorOptions()
     settings = Settings.of(options, engine.defaults)
     grids = grids or layer_grids(int(settings.points_per_side), options)
@@ -236,7 +236,7 @@ class _Search:
 
 
 def _limit(threshold: float) -> float:
-    """As segment-anything has it: a threshold of 0 or less filters nothing."""
+    """Return the threshold; -inf for 0 or less, which filters nothing, as in segment-anything."""
     return float(np.float32(threshold)) if threshold > 0 else -math.inf
 
 

@@ -39,7 +39,7 @@ class Axis:
         return len(self.first)
 
     def reach(self, present: NDArray[np.bool_]) -> slice | None:
-        """Return the positions that read from the first to the last of those `present` (length,), if there are any."""
+        """Return the positions that read between the first and the last of those `present` (length,), if any."""
         places = present.nonzero()[0]
         if not len(places):
             return None

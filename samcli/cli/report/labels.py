@@ -25,6 +25,8 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
     rows = f" in {counted(count, 'row')}" if count and count != conversion.instances else ""
     what = f"{counted(conversion.images, 'image')}, {counted(conversion.instances, 'object')}{rows}"
     print(f"{what}: {conversion.source_format} -> {to}")
+    if conversion.unseen:
+        print("no image folder found: names and sizes were not checked (give --images)")
     for note in conversion.notes:
         print(printable(note))
     for key, reason in list(conversion.failures.items())[:SHOWN_FAILURES]:

@@ -60,7 +60,7 @@ class AmgMasks(LabelFormat):
         return path.is_dir() and first_file(path, "") is not None
 
     def read(self, source: Source) -> LabelSet:
-        """Return all objects are of one class."""
+        """Read masks; all objects have one class."""
 
         def parse(key: str, folder: str) -> ReadImage:
             size = source.size(key)
@@ -126,7 +126,7 @@ class AmgRle(LabelFormat):
         return first is not None and not first.name and "segmentation" in (first.value or ())
 
     def read(self, source: Source) -> LabelSet:
-        """Return all objects are of one class."""
+        """Read masks; all objects have one class."""
 
         def parse(key: str, file: str) -> ReadImage:
             facts = json.loads(Path(file).read_bytes())

@@ -98,7 +98,7 @@ class Logits(LabelFormat):
     needs = frozenset({"logits"})
 
     def render(self, rendering: Rendering) -> bytes:
-        """As `numpy.save` writes it."""
+        """Return the array as `numpy.save` writes it."""
         file = io.BytesIO()
         np.save(file, given(rendering.logits))
         return file.getvalue()

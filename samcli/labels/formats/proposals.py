@@ -60,7 +60,7 @@ def _rank(instance: Instance) -> float:
 
 
 def _own_id(key: str) -> int:
-    """Return the image's name as a number; -1 where it is none, or too long for one that every JSON reader keeps."""
+    """Return the image's name as a number; -1 if it is none, or too large for every JSON reader."""
     stem = posixpath.splitext(posixpath.basename(key))[0]
     return int(stem) if stem.isascii() and stem.isdecimal() and len(stem) <= _MOST_DIGITS else -1
 

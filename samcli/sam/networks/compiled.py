@@ -44,7 +44,7 @@ class Compiled:
         self._failed = False
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """As the module's forward.
+        """Run the module's forward.
 
         Raises:
             torch.OutOfMemoryError: fewer at once may still do.

@@ -212,7 +212,7 @@ class SquareSam(SamNetwork):
         return _chosen(answer, pred_iou_thresh)
 
     def axis(self, length: int, input_length: int, image_length: int, device: torch.device) -> Axis:
-        """Return the whole square becomes the whole image."""
+        """Return the resampling of the whole square to the whole image."""
         return _axis(length, image_length, device)
 
 
