@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from samcli.errors import UsageError
 
@@ -86,6 +86,20 @@ class Mask:
         part, (left, top, right, bottom) = self.crop()
         whole[top:bottom, left:right] = part
         return whole
+
+    def to_numpy(self) -> NDArray[np.bool_]:
+        """Return the whole mask, bool (height, width); the same as `numpy.asarray(mask)`."""
+        return self.pixels()
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the whole mask, (height, width); bool unless `dtype` says otherwise.
+
+        Raises:
+            ValueError: `copy` is False: the pixels are not stored.
+        """
+        if copy is False:
+            raise ValueError("a mask stores run lengths: its pixels are always a new array")
+        return self.pixels() if dtype is None else self.pixels().astype(dtype)
 
     def placed(self, offset: tuple[int, int], size: tuple[int, int]) -> Mask:
         """Return the same mask with its (left, top) corner at `offset` in an image of `size` (height, width)."""

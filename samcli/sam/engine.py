@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from samcli.checkpoints.registry import find_weights
@@ -142,8 +142,11 @@ class Engine:
     def segment(
         self,
         embedding: Embedding,
-        prompts: Prompts,
+        prompts: Prompts | None = None,
         *,
+        boxes: ArrayLike | None = None,
+        points: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
         multimask: bool = False,
         stability_offset: float = 1.0,
         return_logits: bool = False,
@@ -151,8 +154,10 @@ class Engine:
         stability_score_thresh: float = -math.inf,
         at_once: int | None = None,
     ) -> list[Segment]:
-        """Masks at the original size for N prompts: one each, or with `multimask` all of the ambiguous ones.
+        """Return masks at the original size for N prompts: one each, or with `multimask` all ambiguous ones.
 
+        Prompts are given as `Prompts`, or as `boxes` (4,) or (N, 4) xyxy and `points` (2,), (K, 2) or (N, K, 2) in
+        pixels with `point_labels` (see `Prompts.of`).
         `stability_offset`: in logits, as Meta's. `return_logits`: keep each mask's low-resolution logits.
         Only masks whose predicted IoU is above `pred_iou_thresh` and whose stability is at least
         `stability_score_thresh` are returned; those below the former cost no more than the decoder. `at_once`:
@@ -160,9 +165,12 @@ class Engine:
         before the next begins.
 
         Raises:
-            UsageError: the embedding is another model's.
+            UsageError: the embedding is another model's, or prompts are missing, given twice, or of a wrong shape.
             ImageError: the network's answer is not finite; no mask at all would be the wrong label.
         """
+        if prompts is not None and not (boxes is None and points is None and point_labels is None):
+            raise UsageError("give prompts, or boxes and points, not both")
+        prompts = Prompts.of(boxes, points, point_labels) if prompts is None else prompts
         if embedding.model != self.model:
             raise UsageError(
                 f"the embedding was made by model {embedding.model[:12]}, this is {self.model[:12]}: encode anew"
