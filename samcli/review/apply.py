@@ -25,7 +25,7 @@ from samcli.output.journal import Journal, JournalEntry
 from samcli.output.layout import locked
 from samcli.output.manifest import Product, Recipe
 from samcli.output.records import rejection
-from samcli.output.run_folder import RunFolder
+from samcli.output.run_folder import Fold, RunFolder
 from samcli.types import (
     Annotation,
     ImageMark,
@@ -232,7 +232,7 @@ def apply_review(output: Path, path: Path) -> AppliedReview:
         judgements = [_judge(run, key, entries.get(key), review) for key in review.image_keys()]
         changed = [judgement for judgement in judgements if judgement.touched]
         if changed or run.is_unfinished:
-            _Publisher(run).publish(changed)
+            Publisher(run).publish(changed)
     return _counted(judgements)
 
 
@@ -305,7 +305,11 @@ def _reviewed(annotation: Annotation, found: Sequence[Judged], marks: Sequence[M
     verdicts = [verdict for _, verdict in found]
     for mark in marks:
         verdicts[mark.index] = mark.verdict
-    judged = [(instance, verdict) for (instance, _), verdict in zip(found, verdicts, strict=True)]
+    return relabelled(annotation, [(one, verdict) for (one, _), verdict in zip(found, verdicts, strict=True)])
+
+
+def relabelled(annotation: Annotation, judged: Sequence[Judged]) -> Annotation:
+    """Return the annotation with these instances, the inverse of `as_labelled`."""
     return replace(
         annotation,
         instances=tuple(instance for instance, verdict in judged if verdict is None),
@@ -340,8 +344,8 @@ def formats_of(recipe: Recipe) -> list[LabelFormat]:
     return [FORMATS[name] for name in recipe.formats]
 
 
-class _Publisher:
-    """Writes annotations that a review has changed as the run's own worker wrote them."""
+class Publisher:
+    """Writes annotations that a person has changed as the run's own worker wrote them."""
 
     def __init__(self, run: RunFolder) -> None:
         recipe = run.manifest.recipe
@@ -359,15 +363,41 @@ class _Publisher:
         """Write record, labels and journal line of each; then the files that hold all images."""
         run = self._run
         self._check_images(judgements)
-        all_images = folds(self._formats, run.manifest.names, self._polygon_options, run.layout)
-        if all_images:
+        if self._folds:
             run.mark_unfinished()
         with Journal(run.layout.journal, run.manifest.run) as journal:
             for judgement in judgements:
                 self._write(judgement.annotation, judgement.entry)
-                journal.append(_outcome(run, judgement))
-        for key, reason in run.finish(all_images).items():
+                journal.append(_outcome(run, judgement.annotation, judgement.entry))
+        self.finish()
+
+    def publish_one(self, annotation: Annotation, entry: JournalEntry) -> None:
+        """Write record, labels and journal line of one image; `finish` is still to be called.
+
+        Raises:
+            UsageError: a format draws on the image, which cannot be read.
+            OSError: the files cannot be written.
+        """
+        run = self._run
+        if self._folds:
+            run.mark_unfinished()
+        self._write(annotation, entry)
+        with Journal(run.layout.journal, run.manifest.run) as journal:
+            journal.append(_outcome(run, annotation, entry))
+
+    def finish(self) -> None:
+        """Write the files that hold all images.
+
+        Raises:
+            SamcliError: a record cannot be read.
+        """
+        for key, reason in self._run.finish(self._folds).items():
             raise SamcliError(f"the file that holds all images is as it was before the review: {key!r}: {reason}")
+
+    @property
+    def _folds(self) -> list[Fold]:
+        run = self._run
+        return folds(self._formats, run.manifest.names, self._polygon_options, run.layout)
 
     def _check_images(self, judgements: Sequence[_Judgement]) -> None:
         """Nothing is written where an image that will be drawn on is gone."""
@@ -403,9 +433,8 @@ class _Publisher:
             raise UsageError(f"a format of this run draws on the image {key!r}: {error}") from error
 
 
-def _outcome(run: RunFolder, judgement: _Judgement) -> Outcome:
+def _outcome(run: RunFolder, annotation: Annotation, entry: JournalEntry) -> Outcome:
     """The journal's line: about the same version of the image, with the counts of now."""
-    annotation, entry = judgement.annotation, judgement.entry
     return Outcome(
         ref=ImageRef(run.layout.input_root, annotation.key, entry.size, entry.mtime_ns),
         status=Status.DONE,
