@@ -394,6 +394,10 @@ class Outcome:
     """Why trainers do not get the image; its label files are kept aside then."""
     passing: bool = False
     """It failed for a reason that may pass: the next run tries again unasked."""
+    rows: int | None = None
+    """Rows of its YOLO label file, where they are not as many as its objects."""
+    low_polygons: int = 0
+    """Objects whose polygon IoU is below `--min-polygon-iou`."""
 
     @property
     def instance_count(self) -> int:

@@ -27,8 +27,8 @@ STOREYS = (
 
 COMMANDS = [
     "auto-annotate", "prompt", "everything", "encode", "status", "preview", "review", "apply-review", "take-back",
-    "convert", "verify", "eval", "tune", "dataset", "export-onnx", "bench", "checks", "models", "models list", "models fetch",
-    "models verify", "models info",
+    "convert", "verify", "eval", "tune", "dataset", "export-onnx", "bench", "checks", "models", "models list",
+    "models fetch", "models verify", "models info",
 ]  # fmt: skip
 
 

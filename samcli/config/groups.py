@@ -408,6 +408,12 @@ class NamingOptions(Options):
 class RunOptions(Options):
     """How the work is done; nothing here changes what is written."""
 
+    shard: str | None = option(
+        None,
+        "Process the I-th of N parts of the images; the N processes share the output folder.",
+        panel="Run",
+        metavar="I/N",
+    )
     batch: int = option(0, "Batch size (0: 1 on a CPU, 8 on a GPU).", low=0, panel="Run")
     workers: int = option(2, "Number of threads that decode images and write labels.", low=1, high=64, panel="Run")
     threads: int | None = option(

@@ -11,7 +11,8 @@ from pathlib import Path
 from samcli.errors import UsageError
 from samcli.labels.formats import FORMATS
 from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
-from samcli.output.layout import LabelFiles, Layout, locked
+from samcli.output.layout import LabelFiles, Layout
+from samcli.output.locks import locked
 from samcli.output.manifest import Manifest, Product
 from samcli.output.preserving import restore
 from samcli.output.run_folder import EarlierRun, RunFolder
@@ -37,7 +38,8 @@ def remove_labels(layout: Layout, manifest: Manifest, suffixes: Iterable[str] = 
     for file in {file for fmt in formats for file in fmt.own_files}:
         if not restore(layout, layout.own_file(file)):
             (layout.output / file).unlink(missing_ok=True)
-    layout.journal.unlink(missing_ok=True)
+    for journal in layout.journals(found.shards if found else 0):
+        journal.unlink(missing_ok=True)
     return len(earlier.done)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,12 +18,20 @@ from samcli.polygons import PolygonOptions, Polygons
 from samcli.types import Annotation, Instance, Origin
 
 
+@dataclass(frozen=True)
+class Written:
+    """What is to be known of the label files of an image; see `Outcome`."""
+
+    rows: int | None = None
+    low_polygons: int = 0
+
+
 def write_annotation(
     rendering: Rendering, formats: Sequence[LabelFormat], layout: Layout, *, whole_name: bool = False
-) -> None:
+) -> Written:
     """Write the record of an image, then its files in each of the formats, aside where trainers do not get it.
 
-    Everything is rendered before anything is written.
+    Everything is rendered before anything is written. Returns what the label files do not say of themselves.
 
     Raises:
         ValueError: a format cannot hold it, or lacks something that it needs.
@@ -32,7 +40,7 @@ def write_annotation(
     """
     annotation = rendering.found
     rendered = [
-        (label, files)
+        (fmt, label, files)
         for fmt in formats
         for label, files in _label_files(fmt, rendering, layout, whole_name=whole_name)
     ]
@@ -42,8 +50,11 @@ def write_annotation(
         annotation, instances=_with_label_iou(annotation.instances, rendering.annotation.instances)
     )
     write_atomic(Path(layout.record(annotation.key)), write_record(annotation, rendering.names))
-    for label, files in rendered:
+    for _, label, files in rendered:
         write_label(layout, label, files, aside=annotation.withheld is not None)
+    rows = next((count for fmt, _, files in rendered if (count := fmt.count_rows(files)) is not None), None)
+    low = len(rendering.low_polygons) if any(fmt.makes_polygons for fmt in formats) else 0
+    return Written(None if rows == len(annotation.instances) else rows, low)
 
 
 def _label_files(

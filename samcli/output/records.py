@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from samcli.masks import Mask
 from samcli.output.own_files import check_key, one_of, parse_object, typed
@@ -233,14 +233,25 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.{_DIGITS}g}") if value is not None else None
 
 
-def read_areas(data: bytes) -> list[tuple[tuple[float, ...] | None, int]]:
-    """The prompt box (xyxy; None: no box) and the mask's pixels of each instance: quicker than all of a record.
+class Figures(NamedTuple):
+    """What is known of an instance without its mask: its prompt box (xyxy), pixels, and polygon IoU."""
+
+    box: tuple[float, ...] | None
+    area: int
+    polygon_iou: float | None
+
+
+def read_figures(data: bytes) -> list[Figures]:
+    """Return the figures of each instance: quicker than all of a record.
 
     Raises:
         ValueError: it is no record.
     """
     record = parse_object(data)
     try:
-        return [(_box(item), typed(item, "area", int)) for item in typed(record, "instances", list)]
+        return [
+            Figures(_box(item), typed(item, "area", int), _number(item["quality"].get("polygon_iou")))
+            for item in typed(record, "instances", list)
+        ]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the record is damaged: {type(error).__name__} {error}") from error

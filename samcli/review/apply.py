@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,12 +20,14 @@ from samcli.errors import ImageError, RecordError, SamcliError, UsageError
 from samcli.images import read_image
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering
 from samcli.labels.formats.base import recorded_polygon_options
-from samcli.labels.writing import folds, write_annotation
-from samcli.output.journal import Journal, JournalEntry
-from samcli.output.layout import locked
+from samcli.labels.training_lists import refresh_training_lists
+from samcli.labels.writing import Written, folds, write_annotation
+from samcli.output.journal import JournalEntry
+from samcli.output.locks import locked
 from samcli.output.manifest import Product, Recipe
 from samcli.output.records import rejection
-from samcli.output.run_folder import Fold, RunFolder
+from samcli.output.run_folder import Fold, RunFolder, ShardJournals
+from samcli.polygons import POLYGONS_VERSION
 from samcli.types import (
     Annotation,
     ImageMark,
@@ -207,6 +209,8 @@ class AppliedReview:
     """Images that trainers do not get any more, as a person excluded them."""
     complete: int = 0
     """Images that trainers get again."""
+    remade: int = 0
+    """Images that it does not speak of, whose polygons an earlier version wrote: no run mixes two kinds of them."""
 
 
 def apply_review(output: Path, path: Path) -> AppliedReview:
@@ -231,9 +235,9 @@ def apply_review(output: Path, path: Path) -> AppliedReview:
         entries = run.entries()
         judgements = [_judge(run, key, entries.get(key), review) for key in review.image_keys()]
         changed = [judgement for judgement in judgements if judgement.touched]
-        if changed or run.is_unfinished:
-            Publisher(run).publish(changed)
-    return _counted(judgements)
+        remade = Publisher(run).publish(changed) if changed or run.is_unfinished else 0
+        refresh_training_lists(run)
+    return replace(_counted(judgements), remade=remade)
 
 
 def _counted(judgements: Sequence[_Judgement]) -> AppliedReview:
@@ -358,18 +362,27 @@ class Publisher:
                     "the networks. Nothing was changed"
                 )
         self._polygon_options = recorded_polygon_options(recipe.values)
+        has_rings = any(fmt.has_rings for fmt in self._formats)
+        self.is_of_earlier_version = has_rings and recipe.values.get("polygons") != POLYGONS_VERSION
 
-    def publish(self, judgements: Sequence[_Judgement]) -> None:
-        """Write record, labels and journal line of each; then the files that hold all images."""
-        run = self._run
+    def publish(self, judgements: Sequence[_Judgement]) -> int:
+        """Write record, labels and journal line of each; then the files that hold all images.
+
+        Where an earlier version wrote the polygons of the run, those of all other images are written again, too.
+        Returns how many these are.
+        """
+        run, remade = self._run, 0
         self._check_images(judgements)
-        if self._folds:
+        if self.is_of_earlier_version or self._folds:
             run.mark_unfinished()
-        with Journal(run.layout.journal, run.manifest.run) as journal:
+        with run.journal() as journal:
             for judgement in judgements:
-                self._write(judgement.annotation, judgement.entry)
-                journal.append(_outcome(run, judgement.annotation, judgement.entry))
+                self._publish(judgement.annotation, judgement.entry, journal)
+            for judgement in self._others({one.annotation.key for one in judgements}):
+                self._publish(judgement.annotation, judgement.entry, journal)
+                remade += 1
         self.finish()
+        return remade
 
     def publish_one(self, annotation: Annotation, entry: JournalEntry) -> None:
         """Write record, labels and journal line of one image; `finish` is still to be called.
@@ -378,12 +391,13 @@ class Publisher:
             UsageError: a format draws on the image, which cannot be read.
             OSError: the files cannot be written.
         """
-        run = self._run
-        if self._folds:
-            run.mark_unfinished()
-        self._write(annotation, entry)
-        with Journal(run.layout.journal, run.manifest.run) as journal:
-            journal.append(_outcome(run, annotation, entry))
+        self._run.mark_unfinished()
+        with self._run.journal() as journal:
+            self._publish(annotation, entry, journal)
+
+    def _publish(self, annotation: Annotation, entry: JournalEntry, journal: ShardJournals) -> None:
+        written = self._write(annotation, entry)
+        journal.append(_outcome(self._run, annotation, entry, written))
 
     def finish(self) -> None:
         """Write the files that hold all images.
@@ -393,6 +407,18 @@ class Publisher:
         """
         for key, reason in self._run.finish(self._folds).items():
             raise SamcliError(f"the file that holds all images is as it was before the review: {key!r}: {reason}")
+
+    def _others(self, keys: Collection[str]) -> Iterator[_Judgement]:
+        """Yield all other images of a run whose polygons an earlier version wrote, as they are.
+
+        Raises:
+            RecordError: a record cannot be read.
+        """
+        if not self.is_of_earlier_version:
+            return
+        for key, entry in self._run.entries().items():
+            if entry.done and key not in keys:
+                yield _Judgement(self._run.record(key), entry, (), changed=False, touched=True)
 
     @property
     def _folds(self) -> list[Fold]:
@@ -413,7 +439,7 @@ class Publisher:
                     f"{gone[0]!r} first. Nothing was changed"
                 )
 
-    def _write(self, annotation: Annotation, entry: JournalEntry) -> None:
+    def _write(self, annotation: Annotation, entry: JournalEntry) -> Written:
         """Everything is rendered before anything is written: an image that is gone changes nothing."""
         key = annotation.key
         # Edges are those of the image: no verdict on a mask changes them.
@@ -422,7 +448,7 @@ class Publisher:
             annotation, self._run.manifest.names, self._polygon_options, self._pixels(key, formats),
             images=self._run.layout.images_from_output,
         )  # fmt: skip
-        write_annotation(rendering, formats, self._run.layout, whole_name=entry.whole_name)
+        return write_annotation(rendering, formats, self._run.layout, whole_name=entry.whole_name)
 
     def _pixels(self, key: str, formats: Sequence[LabelFormat]) -> Any:
         if not any("pixels" in fmt.needs for fmt in formats):
@@ -433,7 +459,7 @@ class Publisher:
             raise UsageError(f"a format of this run draws on the image {key!r}: {error}") from error
 
 
-def _outcome(run: RunFolder, annotation: Annotation, entry: JournalEntry) -> Outcome:
+def _outcome(run: RunFolder, annotation: Annotation, entry: JournalEntry, written: Written) -> Outcome:
     """The journal's line: about the same version of the image, with the counts of now."""
     return Outcome(
         ref=ImageRef(run.layout.input_root, annotation.key, entry.size, entry.mtime_ns),
@@ -444,4 +470,6 @@ def _outcome(run: RunFolder, annotation: Annotation, entry: JournalEntry) -> Out
         dropped=len(annotation.dropped),
         digest=entry.digest,
         withheld=annotation.withheld,
+        rows=written.rows,
+        low_polygons=written.low_polygons,
     )

@@ -46,7 +46,7 @@ def serve(labels: Path, options: ReviewOptions, opened: Callable[[str, bool], No
     from samcli.review.server import Access, build_app, is_loopback
 
     session = open_session(labels, options)
-    session.finish()  # what an interrupted review has left
+    session.bring_up_to_date()
     listening = _listen(options)
     access = Access.make(options.host, listening.getsockname()[1])
     config = uvicorn.Config(build_app(session, access), log_level="warning", access_log=False, lifespan="off")

@@ -6,6 +6,7 @@ changes an image says which version of its record is meant; another version is r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -18,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from samcli.errors import RecordError, SamcliError, UsageError
+from samcli.labels.training_lists import refresh_training_lists
 from samcli.masks import Mask
 from samcli.output.journal import JournalEntry
-from samcli.output.layout import locked
+from samcli.output.locks import locked
 from samcli.output.manifest import Product
 from samcli.output.run_folder import RunFolder
 from samcli.review import editing
@@ -267,7 +269,7 @@ class Session:
         return len(as_labelled(self.run.record(self.key(number))))
 
     def finish(self) -> None:
-        """Write the files that hold all images, if an image has changed.
+        """Write the files that speak of all images, if an image has changed.
 
         Raises:
             SamcliError: a run is at work in the folder, or a record cannot be read.
@@ -276,6 +278,18 @@ class Session:
             if self.run.is_unfinished:
                 with locked(self.run.layout, "Make it writable"):
                     self._publisher.finish()
+                    refresh_training_lists(self.run)
+
+    def bring_up_to_date(self) -> None:
+        """Write what an interrupted review has left, and labels whose polygons an earlier version wrote.
+
+        Raises:
+            SamcliError: a run is at work in the folder, or a record cannot be read.
+        """
+        if self._publisher.is_of_earlier_version:
+            with locked(self.run.layout, "Make it writable"):
+                self._publisher.publish([])
+        self.finish()
 
     def is_idle(self, seconds: float) -> bool:
         """Whether the last change was so long ago."""
@@ -301,12 +315,13 @@ class Session:
         self._publisher.publish_one(annotation, entry)
         self._last = time.monotonic()
 
-    def _stat(self) -> tuple[int, int]:
-        try:
-            found = self.run.layout.journal.stat()
-        except OSError:
-            return 0, 0
-        return found.st_size, found.st_mtime_ns
+    def _stat(self) -> list[tuple[int, int]]:
+        found = []
+        for journal in self.run.layout.journals(self.run.manifest.shards):
+            with contextlib.suppress(OSError):
+                stat = journal.stat()
+                found.append((stat.st_size, stat.st_mtime_ns))
+        return found
 
 
 def _answered(

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from samcli.errors import ImageError
 from samcli.masks import mask_iou
-from samcli.output.layout import locked
+from samcli.output.locks import locked
 from samcli.output.records import read_record
 from samcli.review.server import Access, build_app, is_loopback
 from samcli.review.session import Session

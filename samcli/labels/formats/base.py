@@ -96,6 +96,16 @@ class Rendering:
         masks = [instance.mask for instance in self.annotation.instances]
         return restated([mask_to_polygons(mask, self.polygon_options) for mask in masks], masks)
 
+    @property
+    def low_polygons(self) -> list[int]:
+        """Numbers of the instances that are not within `min_iou` of the polygons that are written of them."""
+        least, instances = self.polygon_options.min_iou, self.annotation.instances
+        return [
+            number
+            for number, (one, shape) in enumerate(zip(instances, self.polygons, strict=True))
+            if shape.iou < least and one.mask.area and one.source is not Origin.EXISTING
+        ]
+
 
 def _cleaned(annotation: Annotation, limit: PartLimit) -> Annotation:
     """The annotation without specks; itself where there are none."""
@@ -209,6 +219,10 @@ class LabelFormat:
     def render_all(self, rendering: Rendering) -> list[Files]:
         """One for each of `suffixes`."""
         return [self.render(rendering)] if self.suffixes else []
+
+    def count_rows(self, files: Files) -> int | None:
+        """Return how many objects a trainer finds in what `render` made; None where no trainer reads it."""
+        return None
 
     def extended(self, existing: bytes, rendering: Rendering) -> bytes:
         """The label file of an image that had one before the run: its content as it was, and the objects added.

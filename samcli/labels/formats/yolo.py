@@ -15,7 +15,7 @@ import yaml
 
 from samcli.errors import UsageError
 from samcli.labels.class_names import DATA_YAML, load_yaml, names_beside
-from samcli.labels.formats.base import LabelFormat, Rendering, box_inside
+from samcli.labels.formats.base import Files, LabelFormat, Rendering, box_inside
 from samcli.labels.formats.sources import LabelSet, Source, text_labels
 from samcli.labels.objects import LabelledObject, ReadImage, gather
 from samcli.labels.yolo_rows import numbered_rows, read_row
@@ -27,6 +27,10 @@ class _Yolo(LabelFormat):
     suffix = ".txt"
     data_set_names = ("data.yaml",)
     is_read = True
+
+    def count_rows(self, files: Files) -> int | None:
+        """Return the number of lines that say something: each row is an object to a trainer."""
+        return sum(bool(line.strip()) for line in files.splitlines()) if isinstance(files, bytes) else None
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
         """`data.yaml`; with the image folders where they lie so that a trainer finds these labels."""
