@@ -271,7 +271,7 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
     """
     shapes = job.shapes
     run = RunFolder(plan.layout, plan.manifest)
-    all_images = folds(job.formats, plan.manifest.names, shapes, plan.layout)
+    all_images = folds(job.formats, plan.manifest, shapes, plan.layout)
     with ending(plan.layout) as is_last:
         if all_images and not (is_last and _others_are_done(plan, run)):
             files = ", ".join(fold.name for fold in all_images)
@@ -312,6 +312,7 @@ def _summary(plan: Plan, job: Job[R]) -> Summary:
     summary = Summary(plan.layout.output, plan.manifest.names, plan.total, product=job.product)
     summary.unasked, summary.kept = plan.manifest.unasked, plan.manifest.kept
     summary.passed_over = plan.passed_over
+    summary.lost = job.lost()
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
     summary.remedy = job.remedy

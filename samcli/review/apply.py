@@ -423,7 +423,7 @@ class Publisher:
     @property
     def _folds(self) -> list[Fold]:
         run = self._run
-        return folds(self._formats, run.manifest.names, self._polygon_options, run.layout)
+        return folds(self._formats, run.manifest, self._polygon_options, run.layout)
 
     def _check_images(self, judgements: Sequence[_Judgement]) -> None:
         """Nothing is written where an image that will be drawn on is gone."""

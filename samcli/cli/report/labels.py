@@ -24,6 +24,8 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
     differ = conversion.rows and conversion.rows != conversion.instances
     rows = f" in {conversion.rows} rows" if differ else ""
     print(f"{conversion.images} images, {conversion.instances} objects{rows}: {conversion.source_format} -> {to}")
+    if conversion.unseen:
+        print("no folder of images is known: names and sizes are as the labels state them (--images checks them)")
     for note in conversion.notes:
         print(printable(note))
     for key, reason in list(conversion.failures.items())[:SHOWN_FAILURES]:
