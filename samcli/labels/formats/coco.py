@@ -453,7 +453,8 @@ class _Reader:
         """
         if not self._has_annotations:  # an empty label would say that there is nothing in the images
             raise UsageError(f"{self._file} lists images and has no annotations: nothing is known of them")
-        if not self._names and self._objects:
+        has_names = bool(self._names)
+        if not has_names and self._objects:
             self._names = dict.fromkeys(self._seen_categories)
         ids = sorted(self._names, key=_order)
         self._class_ids = {key: index for index, key in enumerate(ids)}
@@ -471,7 +472,7 @@ class _Reader:
                 for image in images
             ],
             failures=[*self._lost, *self._with_one_id(), *self._without_image()],
-            declared=bool(names),
+            declared=has_names,
             file_ids={index: key for index, key in enumerate(ids) if isinstance(key, int)},
         )
 
