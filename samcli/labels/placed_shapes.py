@@ -151,7 +151,7 @@ def turned_box(placed: Placed) -> Shape:
 
 
 def turn_in_attribute(value: object) -> float:
-    """Return the degrees that CVAT writes into an attribute `rotation`; 0 of what is no number, as others' may be."""
+    """Return the degrees that CVAT writes into an attribute `rotation`; 0 of what is no number."""
     try:
         return number(value, "rotation")
     except ValueError:
