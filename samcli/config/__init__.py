@@ -44,6 +44,7 @@ from samcli.config.groups import (
     SourceOptions,
     SpeckOptions,
     TextOptions,
+    TileOptions,
 )
 from samcli.config.loading import (
     check_environment,
@@ -106,6 +107,7 @@ __all__ = [
     "SourceOptions",
     "SpeckOptions",
     "TextOptions",
+    "TileOptions",
     "TuneOptions",
     "VerifyOptions",
     "check_environment",

@@ -25,6 +25,7 @@ from samcli.config.groups import (
     SourceOptions,
     SpeckOptions,
     TextOptions,
+    TileOptions,
 )
 from samcli.config.options import YES_NO, CommandOptions, Options, declared, former_flag_of, group, option
 
@@ -62,6 +63,7 @@ class AutoAnnotateOptions(CommandOptions):
     input: InputOptions = group(InputOptions)
     source: SourceOptions = group(SourceOptions)
     detector: DetectorOptions = group(DetectorOptions)
+    tiles: TileOptions = group(TileOptions)
     text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
