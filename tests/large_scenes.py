@@ -15,7 +15,11 @@ SEED = 1_500_000_000
 
 
 def large_scene(
-    number: int, side: int = 4000, count: int = 150, diameters: tuple[float, float] = (16, 60), profile: str = "plain"
+    number: int,
+    side: int = 4000,
+    count: int = 150,
+    diameters: tuple[float, float] = (16, 60),
+    profile: str = "plain",
 ) -> scenes.Scene:
     """Return a square scene of `count` objects (255 at most) whose longer sides lie between two `diameters`."""
     rng = np.random.default_rng([SEED + number, list(scenes.PROFILES).index(profile)])

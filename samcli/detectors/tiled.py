@@ -2,7 +2,8 @@
 
 Two kinds of boxes are told apart. A box that touches a border of its tile inside the image is cut: it may show a
 part of an object. All others show whole objects, and NMS by IoU, class by class, decides between them, as in one
-image. A cut box is left out where a box of the same class covers more than half of it; cut boxes of
+image. A cut box is left out where a whole box of the same class covers more than half of it, or one of any class
+is alike as far as the tile shows it: half a circle may pass for something else. Cut boxes of one class in
 neighbouring tiles that agree where the tiles overlap become one. So an object is found once, wherever borders lie.
 """
 
@@ -99,14 +100,17 @@ def _joined(found: Sequence[Detections]) -> Detections:
 
 def _merged(found: Detections, cut: NDArray[np.bool_], tiles: NDArray[np.float64], iou: float) -> Detections:
     """Each object once, best score first. `cut` (N,), `tiles` (N, 4): where each was seen."""
-    boxes = found.boxes.astype(np.float64)
-    kept: list[_Object] = []
-    for class_id in np.unique(found.class_ids).tolist():
-        mine = np.flatnonzero(found.class_ids == class_id)
-        mine = mine[np.argsort(-found.scores[mine], kind="stable")]
-        whole = _nms(boxes, mine[~cut[mine]], iou)
-        parts = [index for index in mine[cut[mine]].tolist() if not _is_covered(boxes[index], boxes[whole])]
-        kept += [_Object((index,)) for index in whole]
+    boxes, order = found.boxes.astype(np.float64), np.argsort(-found.scores, kind="stable")
+    by_class = [order[found.class_ids[order] == class_id] for class_id in np.unique(found.class_ids)]
+    whole = [_nms(boxes, mine[~cut[mine]], iou) for mine in by_class]
+    every = boxes[list(itertools.chain.from_iterable(whole))]
+    kept = [_Object((index,)) for index in itertools.chain.from_iterable(whole)]
+    for mine, others in zip(by_class, whole, strict=True):
+        parts = [
+            index
+            for index in mine[cut[mine]].tolist()
+            if not _is_covered(boxes[index], boxes[others]) and not _is_part(boxes[index], tiles[index], every)
+        ]
         kept += [_Object(members) for members in _groups(boxes, tiles, parts)]
     kept.sort(key=lambda one: (-found.scores[list(one.members)].max(), one.members))
     return Detections(
@@ -156,6 +160,15 @@ def _nms(boxes: NDArray[np.float64], order: NDArray[np.int64], iou: float) -> li
 def _is_covered(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
     """Whether one of the others covers more than half of the box."""
     return bool((_common(others, box) > _COVERED * _area(box)).any())
+
+
+def _is_part(box: NDArray[np.float64], tile: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
+    """Whether one of the others is alike, as far as the box's tile shows it."""
+    seen = np.concatenate(
+        [np.clip(others[:, :2], tile[:2], tile[2:]), np.clip(others[:, 2:], tile[:2], tile[2:])], 1
+    )
+    common = _common(seen, box)
+    return bool((common > _COVERED * (_area(seen) + _area(box) - common)).any())
 
 
 def _groups(boxes: NDArray[np.float64], tiles: NDArray[np.float64], parts: Sequence[int]) -> list[tuple[int, ...]]:

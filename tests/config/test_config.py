@@ -371,6 +371,7 @@ CHANGED = {
     "parts": "separate", "min_polygon_iou": 0.9, "class_map": "map.yaml",
     "best_mask": True, "refine": 1, "box_padding": 0.1, "text": "person", "text_threshold": 0.3,
     "agnostic_nms": True, "cross_class_iou": 0.8, "min_part_area": "5", "max_points": 500,
+    "tile": "640", "tile_overlap": 0.3,
 }  # fmt: skip
 """Another value of each option that changes what is written."""
 
