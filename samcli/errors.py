@@ -148,6 +148,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The error as one line of text: its message, or its type where it has none."""
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
+    """Return the error as one line of text: its message, or its type where it has none.
+
+    An error of the system is the file and what the system says of it, without Python's way to write it.
+    """
+    if isinstance(error, OSError) and error.strerror and type(error).__str__ is OSError.__str__:
+        text = str(error.strerror) if error.filename is None else f"{os.fsdecode(error.filename)}: {error.strerror}"
+    else:
+        text = str(error)
+    return " ".join(text.split()) or type(error).__name__

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -151,6 +152,46 @@ def write_folder_atomic(path: Path, files: Mapping[str, bytes]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` that takes its name at the end, with all that was put into it.
+
+    `path` must not exist, or be an empty folder. Whatever fails inside, nothing is left.
+
+    Raises:
+        StorageError: the disk is full, read-only or over quota.
+        WriteError: nothing can be written there.
+        OSError: anything else, e.g. there is something in `path`.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_PREFIX, suffix=_SUFFIX))
+        try:
+            yield temporary
+            make_ordinary(temporary, 0o777)
+            for folder, _, files in os.walk(temporary):
+                for file in files:
+                    _sync_file(Path(folder, file))
+                sync_folder(Path(folder))
+            temporary.replace(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
+
+
+def _sync_file(file: Path) -> None:
+    """Flush a new file to disk. Links have nothing to flush: what they lead to was there before."""
+    status = file.lstat()
+    if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1:
+        return
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def move_atomic(source: Path, target: Path) -> None:

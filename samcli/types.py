@@ -253,6 +253,16 @@ class Quality:
     """IoU of the mask that labels are made of, without specks, with the mask as found; None where they are one."""
 
 
+class Origin(str, Enum):
+    """Who has made an object's label."""
+
+    MACHINE = "machine"
+    EXISTING = "existing"
+    """It was in the labels before the run."""
+    HUMAN = "human"
+    """A person has drawn or changed it."""
+
+
 @dataclass(frozen=True)
 class Instance:
     """One object: its mask, class id and quality figures, and what prompted it."""
@@ -268,6 +278,9 @@ class Instance:
     """Its box in sub-pixels, where labels state a finer one than the mask's own."""
     is_box: bool = False
     """Its mask is nothing but its box, filled."""
+    source: Origin = Origin.MACHINE
+    place: int | None = None
+    """Of one that existed: its place among the objects of its image in the labels before the run, from 0."""
 
 
 class Verdict(str, Enum):
@@ -315,6 +328,14 @@ class Dropped:
 
 
 @dataclass(frozen=True)
+class ExistingObjects:
+    """What the labels that were there before the run have of an image: how many objects, and its name there."""
+
+    count: int
+    name: str
+
+
+@dataclass(frozen=True)
 class Annotation:
     """All instances of one image. What was dropped is kept beside them, with the reason."""
 
@@ -325,6 +346,8 @@ class Annotation:
     omitted: int = 0
     """Objects of others' labels that could not be read and were left out."""
     mark: ImageMark | None = None
+    existing: ExistingObjects | None = None
+    """None: the image had no labels before the run."""
 
     @property
     def withheld(self) -> Withheld | None:
@@ -367,6 +390,10 @@ class Outcome:
     """Why trainers do not get the image; its label files are kept aside then."""
     passing: bool = False
     """It failed for a reason that may pass: the next run tries again unasked."""
+    rows: int | None = None
+    """Rows of its YOLO label file, where they are not as many as its objects."""
+    low_polygons: int = 0
+    """Objects whose polygon IoU is below `--min-polygon-iou`."""
 
     @property
     def instance_count(self) -> int:

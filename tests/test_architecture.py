@@ -26,8 +26,8 @@ STOREYS = (
 
 
 COMMANDS = [
-    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "apply-review", "convert", "verify",
-    "eval", "tune", "dataset", "export-onnx", "bench", "checks", "models", "models list", "models fetch",
+    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "apply-review", "take-back", "convert",
+    "verify", "eval", "tune", "dataset", "export-onnx", "bench", "checks", "models", "models list", "models fetch",
     "models verify", "models info",
 ]  # fmt: skip
 

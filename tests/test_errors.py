@@ -14,6 +14,7 @@ from samcli.errors import (
     UnknownModelError,
     UsageError,
     WeightsError,
+    WriteError,
     is_out_of_memory,
     is_transient,
     is_worth_retrying,
@@ -129,3 +130,10 @@ def test_too_little_memory__is_known_whoever_says_so(error: Exception, samcli_ru
 
 def test_missing_library__is_not_taken_for_too_little_memory() -> None:
     assert not is_out_of_memory(ImportError("libGL.so.1: cannot open shared object file: No such file"))
+
+
+def test_one_line__an_error_of_the_system_is_without_python_s_text() -> None:
+    assert one_line(OSError(errno.EIO, "Input/output error", "a/b.txt")) == "a/b.txt: Input/output error"
+    assert one_line(OSError(errno.ENOMEM, "Cannot allocate memory")) == "Cannot allocate memory"
+    assert one_line(OSError("no number")) == "no number"
+    assert one_line(WriteError(errno.EACCES, Path("a"))).startswith("cannot write in a")

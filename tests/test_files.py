@@ -17,6 +17,7 @@ from samcli.files import (
     check_writable,
     fit_name,
     move_atomic,
+    new_folder,
     parse_yaml,
     read_array,
     sha256_of,
@@ -293,3 +294,29 @@ def test_array__whose_header_lies_takes_no_memory(tmp_path, content) -> None:
     (tmp_path / "a.npy").write_bytes(content)
     with pytest.raises(ValueError, match=r"is no \.npy file of numbers"):
         read_array(tmp_path / "a.npy")
+
+
+def test_new_folder__appears_whole_or_leaves_nothing(tmp_path: Path) -> None:
+    for place in ("there", "not there"):
+        target = tmp_path / place
+        if place == "there":
+            target.mkdir()
+        with pytest.raises(RuntimeError), new_folder(target) as building:
+            (building / "a").write_bytes(b"half")
+            raise RuntimeError
+        assert names(tmp_path) == ["there"]
+    with new_folder(tmp_path / "there") as building:
+        (building / "b").mkdir()
+        (building / "b" / "c").write_bytes(b"whole")
+        (building / "link").symlink_to("b/c")
+        assert names(tmp_path / "there") == []
+    assert (tmp_path / "there" / "link").read_bytes() == b"whole"
+    assert names(tmp_path) == ["there"]
+
+
+def test_new_folder__does_not_take_the_place_of_anything(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "work").touch()
+    with pytest.raises(OSError), new_folder(tmp_path / "there") as building:
+        (building / "a").touch()
+    assert names(tmp_path) == ["there"] and names(tmp_path / "there") == ["work"]

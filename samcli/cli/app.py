@@ -33,7 +33,7 @@ from samcli.config import (
     types_of,
     variables_of,
 )
-from samcli.errors import SamcliError, WriteError, is_out_of_memory, one_line
+from samcli.errors import SamcliError, is_out_of_memory, one_line
 
 if typing.TYPE_CHECKING:
     pass
@@ -237,10 +237,7 @@ def _explain(error: Exception) -> str | None:
         )
     if type(error).__name__ == "OutOfMemoryError":
         return "the GPU's memory is too small or in use by others: try --device cpu, or a smaller --sam"
-    if isinstance(error, OSError):
-        plain = error.strerror and error.filename and not isinstance(error, WriteError)
-        return f"{error.filename}: {error.strerror}" if plain else one_line(error)
-    return None
+    return one_line(error) if isinstance(error, OSError) else None
 
 
 class _StderrHandler(logging.Handler):

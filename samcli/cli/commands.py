@@ -243,6 +243,21 @@ def apply_review(
     print_review(apply_review(labels, review), as_json=json)
 
 
+@command("take-back")
+def take_back(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Output folder of a run with --existing.")],
+    discard_human: Annotated[
+        bool, typer.Option("--discard-human", help="Also remove objects that people have drawn or corrected.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Take a run with --existing back: remove what it has added; the labels from before are as they were."""
+    from samcli.cli.report.labels import print_taken_back
+    from samcli.jobs.removing import take_back
+
+    print_taken_back(take_back(labels, discard_human=discard_human), as_json=json)
+
+
 @command("convert", ConvertOptions)
 def convert(
     given: Given,

@@ -232,6 +232,9 @@ class VerifyOptions(CommandOptions):
         1e-6, "Warn about polygons smaller than this fraction of the image (0: off).", low=0, high=1
     )
     min_fill: float = option(0.1, "Warn when mask area / prompt box area is below this.", low=0, high=1)
+    imgsz: int | None = option(
+        None, "Warn about objects that a trainer does not see at this image size.", low=32, metavar="PIXELS"
+    )
     ignore: tuple[str, ...] = option(
         (), "Ignore findings of this kind; may be repeated.", many=True, metavar="KIND"
     )

@@ -406,8 +406,17 @@ class ExistingOptions(Options):
     existing: str = option(
         "refuse",
         "Label files in the output folder that samcli did not write. refuse: stop. keep: leave them alone, label "
-        "the other images.",
-        choices=("refuse", "keep"),
+        "the other images. add: also add objects to them.",
+        recipe=True,
+        choices=("refuse", "keep", "add"),
+        panel="Labels",
+    )
+    existing_iou: float = option(
+        0.5,
+        "With --existing add: an object whose IoU with an existing object of its class is above this is not added.",
+        recipe=True,
+        low=0,
+        high=1,
         panel="Labels",
     )
 
@@ -429,6 +438,12 @@ class NamingOptions(Options):
 class RunOptions(Options):
     """How the work is done; nothing here changes what is written."""
 
+    shard: str | None = option(
+        None,
+        "Process the I-th of N parts of the images; the N processes share the output folder.",
+        panel="Run",
+        metavar="I/N",
+    )
     batch: int = option(0, "Batch size (0: 1 on a CPU, 8 on a GPU).", low=0, panel="Run")
     workers: int = option(2, "Number of threads that decode images and write labels.", low=1, high=64, panel="Run")
     threads: int | None = option(

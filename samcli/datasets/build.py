@@ -6,7 +6,6 @@ import csv
 import io
 import os
 import shutil
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,15 +15,15 @@ from typing import Any
 from samcli.config import DatasetOptions
 from samcli.datasets.splits import ImageGroup, group_of, parse_pattern, parse_shares, split_groups
 from samcli.datasets.trainer_rows import Shape, judge
-from samcli.errors import UsageError, one_line
-from samcli.files import check_writable, storage_errors
+from samcli.errors import SamcliError, UsageError, is_worth_retrying, one_line
+from samcli.files import check_writable, new_folder
 from samcli.images import find_images
 from samcli.labels.class_map import IDENTITY, ClassMap, MappedClasses
 from samcli.labels.class_names import DATA_YAML, SPLITS, find_names_file, read_names
 from samcli.labels.formats.sources import first_file, label_places, label_trees
 from samcli.labels.yolo_rows import numbered_rows
 from samcli.output.layout import Listing, default_output, stem_of
-from samcli.output.placing import find_withheld
+from samcli.output.placing import LabelJournal, RowCount
 from samcli.types import Withheld
 
 SPLITS_FILE = "splits.csv"
@@ -44,6 +43,8 @@ class _Member:
     label: Path | None
     classes: Counter[int]
     """New class id -> objects."""
+    rows: int
+    """Of its label file."""
     shape: Shape | None
     group: str
 
@@ -57,6 +58,8 @@ class SplitCounts:
     """Images without any object."""
     objects: Counter[str] = field(default_factory=Counter)
     """By class name."""
+    rows: int = 0
+    """Of the label files: a trainer takes each as one object."""
 
 
 @dataclass
@@ -88,7 +91,12 @@ class Dataset:
             "data": str(self.output / DATA_YAML),
             "names": self.names,
             "splits": {
-                name: {"images": one.images, "background": one.background, "objects": dict(one.objects)}
+                name: {
+                    "images": one.images,
+                    "background": one.background,
+                    "objects": dict(one.objects),
+                    "rows": one.rows,
+                }
                 for name, one in self.splits.items()
             },
             "unlabelled": self.unlabelled,
@@ -179,7 +187,8 @@ def _members(
     pattern = parse_pattern(options.group_by) if options.group_by else None
     members, apart = [], 0
     owners: dict[Path, str] = {}
-    withheld = find_withheld(labels)
+    journal = LabelJournal.of(labels)
+    withheld, row_counts = journal.withheld(), journal.row_counts()
     for key, found_label in _with_labels(images, labels):
         label = found_label
         if (image := withheld.get(key)) is not None:
@@ -198,11 +207,13 @@ def _members(
         group = group_of(key, pattern)
         try:
             found, shape = _judged(label, classes) if label else (Counter[int](), None)
+            rows = found.total()
+            found = _objects(found, row_counts.get(key), classes)
         except _Unfit as error:
             result.left_out[key] = str(error)
             continue
         apart += pattern is not None and group == key
-        members.append(_Member(key, label, found, shape, group))
+        members.append(_Member(key, label, found, rows, shape, group))
     if not members:
         why = next(iter(result.left_out.values()), _why_none(result))
         raise UsageError(f"no image of {images} can be in the data set: {why}")
@@ -229,11 +240,24 @@ class _Unfit(Exception):  # noqa: N818 - it is the image that is unfit
     """Why no trainer would take an image's labels."""
 
 
+def _objects(rows: Counter[int], written: RowCount | None, classes: MappedClasses) -> Counter[int]:
+    """Objects by new class id: as many as `rows`, unless the run that wrote so many rows says otherwise."""
+    if written is None or written.rows != rows.total():
+        return rows
+    found: Counter[int] = Counter()
+    for class_id, count in written.objects.items():
+        if (new := classes.ids.get(class_id)) is not None:
+            found[new] += count
+    return found
+
+
 def _judged(label: Path, classes: MappedClasses) -> tuple[Counter[int], Shape | None]:
-    """Objects by new class id, and whether they are boxes or polygons."""
+    """Rows by new class id, and whether they are boxes or polygons."""
     try:
         data = label.read_bytes()
     except OSError as error:
+        if is_worth_retrying(error):  # no verdict on the label: a data set without it would be wrong
+            raise SamcliError(f"{one_line(error)}: nothing was written; mend that and run again") from error
         raise _Unfit(f"{label} cannot be read: {one_line(error)}") from error
     judgement = judge(data)
     if judgement.rejected:
@@ -292,29 +316,18 @@ def _write(
     result: Dataset,
 ) -> None:
     """Write everything into a folder beside the output, which then takes its name."""
-    output = result.output
-    with storage_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(dir=output.parent, prefix=".samcli-", suffix=".tmp"))
-        try:
-            targets = _targets(members, placed)
-            for member in members:
-                split, target = placed[member.key], targets[member.key]
-                _link(images / member.key, building / "images" / split / target, options.link)
-                rows = _mapped(member.label.read_bytes(), classes) if member.label else b""
-                label = building / "labels" / split / f"{stem_of(target)}.txt"
-                label.parent.mkdir(parents=True, exist_ok=True)
-                label.write_bytes(rows)
-                _count(result.splits[split], member, classes)
-            (building / DATA_YAML).write_text(_data_yaml(result), encoding="utf-8")
-            (building / SPLITS_FILE).write_bytes(_splits_csv(members, placed, targets))
-            building.chmod((building / "images").stat().st_mode)  # a temporary one is for its owner alone
-            if output.is_dir():
-                output.rmdir()  # empty: looked at before
-            building.replace(output)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
+    with new_folder(result.output) as building:
+        targets = _targets(members, placed)
+        for member in members:
+            split, target = placed[member.key], targets[member.key]
+            _link(images / member.key, building / "images" / split / target, options.link)
+            rows = _mapped(member.label.read_bytes(), classes) if member.label else b""
+            label = building / "labels" / split / f"{stem_of(target)}.txt"
+            label.parent.mkdir(parents=True, exist_ok=True)
+            label.write_bytes(rows)
+            _count(result.splits[split], member, classes)
+        (building / DATA_YAML).write_text(_data_yaml(result), encoding="utf-8")
+        (building / SPLITS_FILE).write_bytes(_splits_csv(members, placed, targets))
 
 
 def _targets(members: list[_Member], placed: Mapping[str, str]) -> dict[str, str]:
@@ -356,6 +369,7 @@ def _link(source: Path, target: Path, how: str) -> None:
 def _count(counts: SplitCounts, member: _Member, classes: MappedClasses) -> None:
     counts.images += 1
     counts.background += not member.classes
+    counts.rows += member.rows
     for class_id, number in member.classes.items():
         counts.objects[classes.names[class_id]] += number
 

@@ -19,18 +19,22 @@ from typing import Any
 from samcli.config import VerifyOptions
 from samcli.datasets.data_yaml import DataYaml, read_data_yaml
 from samcli.datasets.trainer_images import LEAST_SIDE, judge_image
-from samcli.datasets.trainer_rows import ROW_KINDS, Judgement, Problem, RowKind, judge, mend
-from samcli.errors import UsageError, nearest, one_line
+from samcli.datasets.trainer_rows import ROW_KINDS, Judgement, Problem, RowKind, Shape, judge, mend
+from samcli.datasets.training_size import vanishing_rows
+from samcli.errors import ImageError, UsageError, nearest, one_line
 from samcli.files import write_atomic
-from samcli.images import SUFFIXES
+from samcli.images import SUFFIXES, probe_image
 from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, find_names_file
 from samcli.labels.formats import FORMATS
-from samcli.output.layout import RUN_FOLDER, Layout, images_of, locked, stem_of
+from samcli.labels.formats.base import recorded_polygon_options
+from samcli.output.layout import RUN_FOLDER, Layout, images_of, stem_of
+from samcli.output.locks import locked
 from samcli.output.manifest import Product
 from samcli.output.own_files import read_own
-from samcli.output.placing import find_withheld
-from samcli.output.records import LARGEST, read_areas
+from samcli.output.placing import LabelJournal
+from samcli.output.records import LARGEST, Figures, read_figures
 from samcli.output.run_folder import RunFolder
+from samcli.types import ImageRef
 
 BACKUP_FOLDER = ".samcli-backup"
 """In the labels' folder: the files as they were before `--fix`, each time in a folder of its own."""
@@ -45,6 +49,9 @@ _NOT_LABELS = frozenset(
     }
 )
 """Lists of classes, of images and the like: these are labels only where an image has that name."""
+
+_MOST_PIXELS = 1 << 40
+"""Of an image whose size is read: its pixels are not."""
 
 _LIST_BYTES = 10_000
 """Of a text file that are looked at to tell a list of images from labels."""
@@ -76,6 +83,8 @@ KINDS = {
     "image-excluded": RowKind("warning", "a person excluded it: samcli dataset leaves it out"),
     "image-rewritten": RowKind("warning", "a JPEG file that a trainer rewrites: bytes follow the end of its data"),
     "box-far-larger": RowKind("warning", "the mask fills little of the box that prompted it (--min-fill)"),
+    "low-polygon-iou": RowKind("warning", "a polygon differs from its mask by more than --min-polygon-iou allows"),
+    "object-vanishes": RowKind("warning", "an object that a trainer does not see at the training size (--imgsz)"),
 }
 """Every kind of finding, the worst first."""
 
@@ -124,8 +133,10 @@ class Verification:
     data: Path | None
     files: int = 0
     rows: int = 0
+    rows_taken: int = 0
+    """Rows that a trainer takes, each as one object: of files that it does not reject, repeated ones once."""
     objects: int = 0
-    """Rows that a trainer takes: of files that it does not reject, repeated ones once."""
+    """Objects of these files: as many as rows, unless the run that wrote them says otherwise."""
     image_count: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)
     fixed: Counter[str] = field(default_factory=Counter)
@@ -148,6 +159,7 @@ class Verification:
             "data": str(self.data) if self.data else None,
             "label_files": self.files,
             "rows": self.rows,
+            "rows_taken": self.rows_taken,
             "objects": self.objects,
             "image_files": self.image_count if self.images else None,
             "errors": sum(self.tallies[kind].count for kind in kinds if KINDS[kind].severity == "error"),
@@ -251,13 +263,18 @@ class _Verifier:
         self.class_count = len(data.names) if data and data.names else None
         self.shapes: dict[str, Tally] = {"boxes": Tally(), "polygons": Tally()}
         self.with_label = 0
-        self.withheld = find_withheld(result.labels)
+        journal = LabelJournal.of(result.labels)
+        self.run_found = journal.run
+        self.withheld = journal.withheld()
+        self.row_counts = {journal.label_of(key): count for key, count in journal.row_counts().items()}
         self.ignores_images = set(options.ignore) >= _IMAGE_KINDS
 
     def run(self) -> None:
         result = self.result
         if result.images is None:
             result.notes.append("images not found: whether images and labels go together was not looked at")
+            if self.options.imgsz is not None:
+                result.notes.append("images not found: --imgsz needs their sizes")
         if self.data is None:
             result.notes.append("no data.yaml found: class ids were not held against names")
         else:
@@ -296,7 +313,8 @@ class _Verifier:
                     self._find("label-without-image", folder.path + name)
             elif stem_of(name) in images or not _lists_images(self.result.labels / folder.path / name):
                 self.with_label += 1
-                self._file(folder.path + name, counted=stem_of(name) in sound or not images)
+                image = next((folder.image_path + one for one in images.get(stem_of(name), ())), None)
+                self._file(folder.path + name, image, counted=stem_of(name) in sound or not images)
         for stem, names in images.items():
             if stem not in stems:
                 for name in names:
@@ -317,8 +335,8 @@ class _Verifier:
             self._find(problem.kind, key, None, problem.detail)
         return problem is None or not problem.is_error
 
-    def _file(self, key: str, *, counted: bool) -> None:
-        """Judge a label file; `counted`: a trainer takes its image."""
+    def _file(self, key: str, image: str | None, *, counted: bool) -> None:
+        """Judge a label file of an image; `counted`: a trainer takes the image."""
         path = self.result.labels / key
         self.result.files += 1
         try:
@@ -329,7 +347,20 @@ class _Verifier:
             return
         if self.fix:
             data = self._mended(key, data)
-        self._judged(key, judge(data, self.class_count, self.options.min_area), counted=counted)
+        judgement = judge(data, self.class_count, self.options.min_area)
+        self._judged(key, judgement, counted=counted)
+        if self.options.imgsz is not None and image is not None and judgement.shape and not judgement.rejected:
+            self._at_training_size(key, image, data, judgement.shape)
+
+    def _at_training_size(self, key: str, image: str, data: bytes, shape: Shape) -> None:
+        """Find the rows that a trainer does not see at its training size."""
+        assert self.options.imgsz is not None and self.result.images is not None
+        try:
+            probe = probe_image(ImageRef(self.result.images, image), _MOST_PIXELS)
+        except ImageError:  # told by what looks at images, unless that is ignored
+            return
+        for line, detail in vanishing_rows(data, shape, probe.image_size, self.options.imgsz):
+            self._find("object-vanishes", key, line, detail)
 
     def _mended(self, key: str, data: bytes) -> bytes:
         """Mend a file, after the original was put aside."""
@@ -348,7 +379,12 @@ class _Verifier:
         self.result.rows += judgement.rows
         if judgement.shape and not judgement.rejected and counted:
             repeated = sum(problem.kind == "duplicate-row" for problem in judgement.problems)
-            self.result.objects += judgement.rows - repeated
+            taken = judgement.rows - repeated
+            written = self.row_counts.get(key)
+            self.result.rows_taken += taken
+            # Where somebody has changed the rows since, what the run knows of them is no longer so.
+            known = written is not None and written.rows == taken
+            self.result.objects += sum(written.objects.values()) if written and known else taken
             self.shapes[judgement.shape].add(key)
         for problem in judgement.problems:
             self._find(problem.kind, key, problem.line, problem.detail)
@@ -365,22 +401,30 @@ class _Verifier:
             self._find("mixed-data", fewer[1].examples[0], detail=detail)
 
     def _records(self) -> None:
-        """Masks that fill little of their box, where records say what prompted them."""
+        """What the records say of masks: those that fill little of their box, or differ from their polygons."""
         root = self.result.labels / RUN_FOLDER / "records"
         if not root.is_dir():
             return
+        recipe = self.run_found.manifest.recipe.values if self.run_found else {}
+        least = recorded_polygon_options(recipe).min_iou if "min_polygon_iou" in recipe else 0.0
         for folder in _walk(root, None, suffix=".json"):
             for name in folder.labels:
                 key = folder.path + name
                 try:
-                    areas = read_areas(read_own(root / key, LARGEST))
+                    found = read_figures(read_own(root / key, LARGEST))
                 except (OSError, ValueError) as error:
                     self.result.notes.append(f"record {key} cannot be read: {one_line(error)}")
                     continue
-                for number, (box, area) in enumerate(areas, 1):
-                    if box and area < self.options.min_fill * (whole := (box[2] - box[0]) * (box[3] - box[1])):
-                        detail = f"object {number}: {area} pixels, {area / whole:.1%} of its box"
-                        self._find("box-far-larger", stem_of(key), None, detail)
+                for number, figures in enumerate(found, 1):
+                    self._figures(stem_of(key), f"object {number}", figures, least)
+
+    def _figures(self, image: str, which: str, figures: Figures, least: float) -> None:
+        """Judge the figures of an object; `least`: the least polygon IoU that the run allows."""
+        box, area, polygon_iou = figures
+        if box and area < self.options.min_fill * (whole := (box[2] - box[0]) * (box[3] - box[1])):
+            self._find("box-far-larger", image, None, f"{which}: {area} pixels, {area / whole:.1%} of its box")
+        if polygon_iou is not None and polygon_iou < least:
+            self._find("low-polygon-iou", image, None, f"{which}: polygon IoU {polygon_iou:.3f}, below {least:g}")
 
 
 def _new_backup(labels: Path) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from samcli.labels.formats.sources import Source
 from samcli.labels.image_names import matching_keys
 from samcli.labels.objects import LabelledObject, Omissions, gather, lines_of
 from samcli.masks import Mask, box_iou
+from samcli.output.journal import JournalEntry
 from samcli.output.layout import stem_of
 from samcli.output.manifest import Product
 from samcli.output.run_folder import RunFolder
@@ -115,11 +116,9 @@ class RunLabels:
         self.file_ids: Mapping[int, int] = {}
         self.image_root = run.layout.input_root
         self._run = run
-        self._done = {key: entry.done for key, entry in run.entries().items()}
-        failed = sum(not done for done in self._done.values())
-        self.notes = (f"{failed} images failed in this run: they count as such in which nothing was found",)[
-            :failed
-        ]
+        entries = run.entries()
+        self._done = {key: entry.done for key, entry in entries.items()}
+        self.notes = tuple(_run_notes(run.output.name, entries.values()))
         self._annotation = lru_cache(maxsize=1)(run.record)
 
     def keys(self) -> Sequence[str]:
@@ -138,6 +137,14 @@ class RunLabels:
 
     def _record(self, key: str) -> Annotation:
         return self._annotation(key)
+
+
+def _run_notes(name: str, entries: Collection[JournalEntry]) -> Iterator[str]:
+    if failed := sum(not entry.done for entry in entries):
+        yield f"{failed} images failed in this run: they count as such in which nothing was found"
+    rows = sum(entry.objects if entry.rows is None else entry.rows for entry in entries)
+    if rows != (objects := sum(entry.objects for entry in entries)):
+        yield f"{name}: the {objects} objects of this run are {rows} rows of its labels; objects are evaluated"
 
 
 def object_of(instance: Instance) -> EvaluatedObject:

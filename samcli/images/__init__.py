@@ -8,7 +8,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.errors import ImageError, UsageError, is_transient, one_line
+from samcli.images.jpeg_headers import jpeg_header
 from samcli.images.memory import LARGE, room_for
 from samcli.images.patterns import Pattern
 from samcli.types import Image, ImageRef, Size
@@ -172,10 +173,15 @@ def probe_image(ref: ImageRef, max_pixels: int) -> Probe:
     Raises:
         ImageError: it cannot be read, is no image, or has more than `max_pixels` pixels.
     """
-    with _readable(ref), _regular(ref.path) as file:
-        head = _head(file)
-        with _open(file) as opened:
-            return _probe(opened, head, max_pixels)
+    with _readable(ref):
+        header = jpeg_header(f"{ref.root}{os.sep}{ref.key}")
+        if header is not None:
+            _check_pixels(header.size, max_pixels)
+            return _probe(header.size, header.mode, _exif_orientation(header.exif))
+        with _regular(ref.path) as file:
+            head = _head(file)
+            with _open(file) as opened:
+                return _probe_opened(opened, head, max_pixels)
 
 
 def read_image(
@@ -198,7 +204,7 @@ def read_image(
     with _readable(ref), _regular(ref.path) as file:
         head = _head(file)
         with _open(file) as opened:
-            _check_pixels(opened, max_pixels)
+            _check_pixels(opened.size, max_pixels)
             wide = _is_wide(opened, head)
             cost = decoding_cost(opened, os.fstat(file.fileno()).st_size, wide=wide)
             if cost >= LARGE:
@@ -280,23 +286,29 @@ def _open(file: BinaryIO) -> PIL.Image.Image:
     return PIL.Image.open(file)
 
 
-def _probe(opened: PIL.Image.Image, head: bytes, max_pixels: int) -> Probe:
-    _check_pixels(opened, max_pixels)
-    width, height = opened.size
-    wide = _is_wide(opened, head)
+def _probe_opened(opened: PIL.Image.Image, head: bytes, max_pixels: int) -> Probe:
+    _check_pixels(opened.size, max_pixels)
     orientation = _orientation(opened)
-    swapped = orientation in (5, 6, 7, 8) and opened.format != "TIFF"  # whose size Pillow states upright
+    alpha = opened.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in opened.info
+    probe = _probe(opened.size, opened.mode, orientation, upright=opened.format == "TIFF")
+    return replace(probe, wide=_is_wide(opened, head), alpha=alpha)
+
+
+def _probe(size: tuple[int, int], mode: str, orientation: int, *, upright: bool = False) -> Probe:
+    """`size`: (width, height) as stored, or as turned already (`upright`)."""
+    width, height = size
+    swapped = orientation in (5, 6, 7, 8) and not upright
     return Probe(
         image_size=(width, height) if swapped else (height, width),
         rotated=orientation in range(2, 9),
-        wide=wide,
-        alpha=opened.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in opened.info,
-        mode=opened.mode,
+        wide=False,
+        alpha=False,
+        mode=mode,
     )
 
 
-def _check_pixels(opened: PIL.Image.Image, max_pixels: int) -> None:
-    width, height = opened.size
+def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
     if width * height > max_pixels:
         raise ImageError(f"{width} x {height} pixels are more than --max-pixels {max_pixels}")
 
@@ -307,6 +319,17 @@ def _orientation(opened: PIL.Image.Image) -> int:
 
     # Not opened.getexif(): PNG's own decodes the whole image.
     return int(PIL.Image.Image.getexif(opened).get(_ORIENTATION_TAG, 1))
+
+
+def _exif_orientation(segment: bytes) -> int:
+    """Return the orientation that an EXIF segment states, 1 where it states none."""
+    if not segment:
+        return 1
+    import PIL.Image
+
+    exif = PIL.Image.Exif()
+    exif.load(segment)
+    return int(exif.get(_ORIENTATION_TAG, 1))
 
 
 def _is_wide(opened: PIL.Image.Image, head: bytes) -> bool:

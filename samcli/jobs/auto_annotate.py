@@ -128,14 +128,15 @@ class AutoAnnotate(Job[AnnotatedImage]):
             tiling=tiling,
         )  # fmt: skip
         annotator = BoxAnnotator(detector, segmenter, options, clock, on_cpu=device.type == "cpu")
+        beside = beside_existing(annotator, self, plan)
         return Worker(
-            beside_existing(annotator, self, plan),
+            beside.annotator,
             plan.labels,
             self.formats,
             self.shapes,
             limits=options.input,
             clock=clock,
-            notes=notes,
+            notes=lambda: [*notes(), *beside.notes()],
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from samcli.checkpoints.registry import WeightsFile
-from samcli.config import JobOptions, LabelOptions
+from samcli.config import ExistingOptions, JobOptions, LabelOptions
 from samcli.labels.formats import FORMATS, LabelFormat
 from samcli.labels.formats.base import polygon_options
 from samcli.output.manifest import Product
@@ -86,10 +86,14 @@ class Job(ABC, Generic[R]):
         return [FORMATS[name] for name in self.format_names]
 
     @property
+    def beside(self) -> ExistingOptions | None:
+        """What is done about label files that were there before the run; None: the job refuses them."""
+        return getattr(self.options, "found", None)
+
+    @property
     def existing(self) -> str:
-        """What is done about label files that were there before the run: `refuse`, `keep`."""
-        found = getattr(self.options, "found", None)
-        return found.existing if found is not None else "refuse"
+        """The same in a word: `refuse`, `keep` or `add`."""
+        return self.beside.existing if self.beside else "refuse"
 
     @property
     def suffixes(self) -> list[str]:
@@ -107,6 +111,8 @@ class Job(ABC, Generic[R]):
         recipe = without_idle({"command": self.command, **self.options.recipe()}, _IDLE)
         if "tile" not in recipe:
             recipe.pop("tile_overlap", None)
+        if self.existing != "add":  # which images are labelled is no matter of the recipe
+            recipe = {name: value for name, value in recipe.items() if name not in ("existing", "existing_iou")}
         if any(fmt.has_rings for fmt in self.formats):
             recipe["polygons"] = POLYGONS_VERSION
         return recipe

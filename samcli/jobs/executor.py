@@ -204,6 +204,8 @@ def _failed(ref: ImageRef, error: Exception, seconds: float) -> Outcome:
         reason = "the machine's memory is too small for it"
     elif isinstance(error, (ImageError, WriteError)):
         reason = str(error)
+    elif isinstance(error, OSError):
+        reason = one_line(error)
     else:
         reason = f"{type(error).__name__}: {one_line(error)}"
     log.debug("%s failed", ref.key, exc_info=error)

@@ -22,11 +22,13 @@ from samcli.errors import ImageError, UsageError
 from samcli.images import Probe, probe_image
 from samcli.jobs.base import Job, Models
 from samcli.jobs.inputs import FoundImages, Inputs, find_input, open_inputs
+from samcli.labels.existing import LabelledImages, files_of, find_labelled
 from samcli.labels.formats import check_formats
 from samcli.output.journal import JournalEntry
 from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, stem_of
 from samcli.output.manifest import Manifest, Recipe, check_same_run, short
 from samcli.output.run_folder import EarlierRun
+from samcli.output.shards import Shard, parse_shard
 from samcli.types import ImageRef
 
 R = TypeVar("R")
@@ -34,10 +36,13 @@ R = TypeVar("R")
 _PICTURES = (".png", ".jpg", ".cutouts")
 """Ends of label files that are, or hold, pictures."""
 
+_TOGETHER = 512
+"""Headers that a thread reads at a time: a task for each would cost more than its header."""
+
 
 @dataclass(frozen=True)
 class Plan:
-    """The images of a run, each in exactly one of `todo`, `done`, `failed` and `collisions`."""
+    """The images of a run or of its shard, each in exactly one of `todo`, `done`, `failed` and `collisions`."""
 
     layout: Layout
     labels: LabelFiles
@@ -54,6 +59,10 @@ class Plan:
     """Of what else the outcome of an image to do depends on, where there is something."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """Files of the input that are no images, by suffix."""
+    existing: Mapping[str, str] = field(default_factory=dict)
+    """Images that had labels before the run, to which objects are added: key to the name of the format."""
+    others: tuple[str, ...] = ()
+    """Keys of the images of other shards."""
 
     @property
     def precision(self) -> str:
@@ -110,7 +119,7 @@ def find_scope(data: Path | Inputs, output: Path | None, job: Job[R]) -> Scope[R
     _check_provided(job)
     inputs = data if isinstance(data, Inputs) else open_inputs([data])
     found = find_input(inputs, output, job.folder)
-    layout, refs = found.layout, found.refs
+    layout, refs = replace(found.layout, shard=_shard(job.options)), found.refs
     _check_apart(layout, job)
     job = job.matched([ref.key for ref in refs])
     asked = job.asked()
@@ -125,11 +134,29 @@ def _others(found: FoundImages, job: Job[R]) -> dict[str, int]:
     return {suffix: count for suffix, count in found.passed_over.items() if not (beside and suffix in own)}
 
 
+def _shard(options: JobOptions) -> Shard | None:
+    """Return the shard that a run is about, or None for all images.
+
+    Raises:
+        UsageError: `--shard` is none, or does not go with `--overwrite`.
+    """
+    if options.run.shard is None:
+        return None
+    if options.run.overwrite:
+        raise UsageError(
+            "--overwrite with --shard would remove what other shards wrote. Remove the output folder, or choose "
+            "another --output"
+        )
+    return parse_shard(options.run.shard)
+
+
 @_without_garbage_collection()
-def make_plan(scope: Scope[R], models: Models | None) -> Plan:
+def make_plan(scope: Scope[R], models: Models | None, *, dry: bool = False) -> Plan:
     """Hold the images against what the output folder already has.
 
     `models`: None for a dry run whose checkpoints are not here yet; then earlier recipes are not compared.
+    `dry`: nothing will be computed; where there is no earlier recipe to compare with, `--precision auto` stays
+    unresolved, as its real name costs the import of PyTorch.
 
     Raises:
         UsageError: another recipe or input in the output folder, or labels there that are not ours.
@@ -138,12 +165,16 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
     if options.run.overwrite and scope.is_part:
         _spare_other_images(layout, {ref.key for ref in scope.refs})
     earlier = EarlierRun() if options.run.overwrite else EarlierRun.read(layout)
-    recipe, fingerprint = identify(job, models, earlier.manifest)
+    recipe, fingerprint = identify(job, models, earlier.manifest, dry=dry)
     files = [f"{layout.output}/{file}" for fmt in job.formats for file in fmt.own_files]
     owned = earlier.owned(short(fingerprint))
     labels = name_labels(scope, earlier, owned, files)
-    kept = _labelled_before(scope, labels, owned)
-    scope = replace(scope, refs=[ref for ref in scope.refs if ref.key not in kept], kept=len(kept))
+    labelled = _labelled_before(scope, labels, owned)
+    if job.existing == "keep":
+        left = [ref for ref in scope.refs if ref.key not in labelled.formats]
+        scope = replace(scope, refs=left, kept=len(labelled.formats))
+    elif labelled.unfit:
+        labels = replace(labels, collisions={**labels.collisions, **labelled.unfit})
     manifest = build_manifest(scope, recipe, fingerprint, labels, earlier.manifest)
     if earlier.manifest is not None:
         check_same_run(earlier.manifest, manifest, layout.output)
@@ -152,14 +183,20 @@ def make_plan(scope: Scope[R], models: Models | None) -> Plan:
                 f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite"
             )
     changed = manifest != earlier.manifest or _lacks_files(layout, job, files)
-    return sort_images(scope, labels, manifest, earlier.journal, changed=changed)
+    plan = sort_images(scope, labels, manifest, earlier.journal, changed=changed)
+    return replace(plan, existing=labelled.formats) if job.existing == "add" else plan
 
 
-def identify(job: Job[R], models: Models | None, found: Manifest | None) -> tuple[Recipe, str]:
-    """The run's recipe and its fingerprint; without models those of the earlier run, if there is one."""
+def identify(
+    job: Job[R], models: Models | None, found: Manifest | None, *, dry: bool = False
+) -> tuple[Recipe, str]:
+    """The run's recipe and its fingerprint; without models those of the earlier run, if there is one.
+
+    `dry`: see `make_plan`.
+    """
     if models is None and found is not None:
         return found.recipe, found.fingerprint
-    recipe = recipe_of(job, models, found)
+    recipe = recipe_of(job, models, found, dry=dry)
     return recipe, recipe.fingerprint
 
 
@@ -175,7 +212,7 @@ def name_labels(scope: Scope[R], earlier: EarlierRun, owned: dict[str, bool], fi
     labels = assign_labels(scope.layout, refs, scope.job.suffixes, options.naming.on_collision, owned)
     labels = _spare_own_files(labels, refs, files)
     if scope.job.existing != "refuse":
-        refs, files = [], [] if options.run.overwrite else _unwelcome(scope, files, earlier)
+        refs, files = [], _unwelcome(scope)
     elif options.run.overwrite:
         return labels
     return _spare_foreign_files(labels, refs, owned, files, begun=earlier.manifest is not None)
@@ -199,6 +236,7 @@ def build_manifest(
         total=max(whole.total, total) if whole else total,
         collisions={**whole.collisions, **labels.collisions} if whole else labels.collisions,
         unasked=whole.unasked if whole else scope.unasked,
+        shards=layout.shard.count if layout.shard else 0,
         kept=whole.kept if whole else scope.kept,
     )
 
@@ -240,7 +278,7 @@ def _check_apart(layout: Layout, job: Job[R]) -> None:
         raise UsageError(f"--output is the input folder, and what is written ({pictures[0]}) does not belong there")
 
 
-def recipe_of(job: Job[R], models: Models | None, found: Manifest | None) -> Recipe:
+def recipe_of(job: Job[R], models: Models | None, found: Manifest | None, *, dry: bool = False) -> Recipe:
     """Every option that changes what is written, models by their hash, the precision by its real name.
 
     `--precision auto` means: as the run began, else what this device does best. So a run that moves to
@@ -260,6 +298,8 @@ def recipe_of(job: Job[R], models: Models | None, found: Manifest | None) -> Rec
         recipe["precision"] = "as exported"
     elif begun_in == options.segmenter.precision:
         recipe["precision"] = options.segmenter.precision  # a finished run ends without PyTorch
+    elif dry and found is None and (options.segmenter.precision, options.segmenter.device) == ("auto", "auto"):
+        recipe["precision"] = "auto"
     else:
         from samcli.sam.devices import choose_device, choose_precision
 
@@ -316,12 +356,11 @@ def _spare_foreign_files(
     return labels
 
 
-def _unwelcome(scope: Scope[R], files: Sequence[str], earlier: EarlierRun) -> list[str]:
-    """Return which files for the whole data set a run beside existing labels cannot leave as they are."""
-    if earlier.manifest is not None:
-        return []
-    left = {f"{scope.layout.output}/{name}" for fmt in scope.job.formats for name in fmt.data_set_names}
-    return [file for file in files if file not in left]
+def _unwelcome(scope: Scope[R]) -> list[str]:
+    """Return the files for all images that would lose what was in them before the run."""
+    layout, formats = scope.layout, scope.job.formats
+    names = [fmt.folded_name for fmt in formats if fmt.folded_name and not fmt.extends]
+    return sorted({*map(layout.own_file, names)} - files_of(layout))
 
 
 def _foreign_files(labels: LabelFiles, refs: Sequence[ImageRef], owned: Mapping[str, bool]) -> dict[str, str]:
@@ -336,11 +375,22 @@ def _foreign_files(labels: LabelFiles, refs: Sequence[ImageRef], owned: Mapping[
     }
 
 
-def _labelled_before(scope: Scope[R], labels: LabelFiles, owned: Mapping[str, bool]) -> frozenset[str]:
-    """Return the images that had labels before the run, where these are to be left alone."""
-    if scope.job.existing != "keep":
-        return frozenset()
-    return frozenset(_foreign_files(labels, scope.refs, owned))
+def _labelled_before(scope: Scope[R], labels: LabelFiles, owned: Mapping[str, bool]) -> LabelledImages:
+    """Return the images that had labels before the run; none where such a run is refused.
+
+    Raises:
+        UsageError: the labels cannot be read, or the run would lose what an earlier one has kept of them.
+    """
+    layout, job = scope.layout, scope.job
+    if job.existing == "refuse":
+        if layout.preserved_root.is_dir():
+            raise UsageError(
+                f"{layout.output} holds labels that were there before its run, which left them as they were: "
+                "give --existing keep or add as before, or samcli take-back removes what the run has added"
+            )
+        return LabelledImages()
+    own_files = files_of(layout)
+    return find_labelled(labels, job.format_names, [ref.key for ref in scope.refs], owned, own_files)
 
 
 def _is_released(path: str, labels: LabelFiles) -> bool:
@@ -352,12 +402,16 @@ def sort_images(
     scope: Scope[R], labels: LabelFiles, manifest: Manifest, journal: Mapping[str, JournalEntry], *, changed: bool
 ) -> Plan:
     """The plan: each image where it belongs, by what the journal says of it and whether its files are there."""
-    job = scope.job
+    job, shard = scope.job, labels.layout.shard
     present, run = Presence(labels), manifest.run
     todo, done, failed, collisions = [], {}, {}, {}
-    digests = {}
+    digests, others = {}, []
     for ref in scope.refs:
         key = ref.key
+        if shard is not None and not shard.has(key):
+            if key not in labels.collisions:
+                others.append(key)
+            continue
         entry, digest = journal.get(key), job.digest(key)
         if digest:
             digests[key] = digest
@@ -374,8 +428,20 @@ def sort_images(
             done[key] = entry
         else:
             todo.append(ref)
+    if shard is not None:
+        labels = replace(labels, released=tuple(key for key in labels.released if shard.has(key)))
     return Plan(
-        labels.layout, labels, manifest, tuple(todo), done, failed, collisions, changed, digests, scope.passed_over
+        layout=labels.layout,
+        labels=labels,
+        manifest=manifest,
+        todo=tuple(todo),
+        done=done,
+        failed=failed,
+        collisions=collisions,
+        changed=changed,
+        digests=digests,
+        passed_over=scope.passed_over,
+        others=tuple(others),
     )
 
 
@@ -393,19 +459,36 @@ class Survey:
 def survey(refs: Iterable[ImageRef], options: JobOptions) -> Survey:
     """Read the header of every image."""
 
-    def look(ref: ImageRef) -> Probe | str:
-        try:
-            return probe_image(ref, options.input.max_pixels)
-        except ImageError as error:
-            return str(error)
+    def look(some: Sequence[ImageRef]) -> Survey:
+        return _survey(some, options.input.max_pixels)
 
     refs = list(refs)
+    parts = [refs[start : start + _TOGETHER] for start in range(0, len(refs), _TOGETHER)]
     with ThreadPoolExecutor(options.run.workers) as pool:
-        seen = dict(zip((ref.key for ref in refs), pool.map(look, refs), strict=True))
-    probes = {key: probe for key, probe in seen.items() if isinstance(probe, Probe)}
+        seen = list(pool.map(look, parts))
     return Survey(
-        unreadable={key: reason for key, reason in seen.items() if isinstance(reason, str)},
-        rotated=tuple(key for key, probe in probes.items() if probe.rotated),
-        wide=tuple(key for key, probe in probes.items() if probe.wide),
-        alpha=tuple(key for key, probe in probes.items() if probe.alpha),
+        unreadable={key: reason for one in seen for key, reason in one.unreadable.items()},
+        rotated=tuple(key for one in seen for key in one.rotated),
+        wide=tuple(key for one in seen for key in one.wide),
+        alpha=tuple(key for one in seen for key in one.alpha),
+    )
+
+
+def _survey(refs: Iterable[ImageRef], max_pixels: int) -> Survey:
+    """Read the headers of some images. What is usual about an image is not kept: there may be a million."""
+    unreadable: dict[str, str] = {}
+    unusual: dict[str, Probe] = {}
+    for ref in refs:
+        try:
+            probe = probe_image(ref, max_pixels)
+        except ImageError as error:
+            unreadable[ref.key] = str(error)
+            continue
+        if probe.rotated or probe.wide or probe.alpha:
+            unusual[ref.key] = probe
+    return Survey(
+        unreadable=unreadable,
+        rotated=tuple(key for key, probe in unusual.items() if probe.rotated),
+        wide=tuple(key for key, probe in unusual.items() if probe.wide),
+        alpha=tuple(key for key, probe in unusual.items() if probe.alpha),
     )

@@ -134,14 +134,15 @@ class Prompt(Job[AnnotatedImage]):
             segmenter = SamSegmenter(engine, encoder, options, clock, logits=logits)
         on_cpu, told = device.type == "cpu", set(self._source.notes)
         annotator = PromptAnnotator(segmenter, self._source, options, logits=logits, on_cpu=on_cpu)
+        beside = beside_existing(annotator, self, plan)
         return Worker(
-            beside_existing(annotator, self, plan),
+            beside.annotator,
             plan.labels,
             self.formats,
             self.shapes,
             limits=options.input,
             clock=clock,
-            notes=lambda: [*notes(), *self._later_notes(told)],
+            notes=lambda: [*notes(), *self._later_notes(told), *beside.notes()],
             size_of=size_of,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,18 +16,20 @@ from samcli.files import write_atomic
 from samcli.jobs.base import Job, Models
 from samcli.jobs.executor import StopSignals, run_local
 from samcli.jobs.inputs import Inputs
-from samcli.jobs.plan import Plan, find_scope, make_plan
+from samcli.jobs.plan import Plan, Scope, find_scope, make_plan
+from samcli.jobs.removing import remove_labels
 from samcli.jobs.summary import Summary
 from samcli.jobs.worker import BaseWorker
+from samcli.labels.existing import files_of
 from samcli.labels.formats import FORMATS
 from samcli.labels.writing import folds
-from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
 from samcli.output.journal import Journal
-from samcli.output.layout import Layout, check_output, locked
-from samcli.output.manifest import Product, write_manifest
+from samcli.output.layout import Layout
+from samcli.output.locks import check_output, ending, locked, whole_folder
+from samcli.output.manifest import check_same_run, write_manifest
 from samcli.output.marks import LargeMarks
-from samcli.output.preserving import is_preserved, preserve
-from samcli.output.run_folder import EarlierRun, RunFolder
+from samcli.output.preserving import preserve
+from samcli.output.run_folder import RunFolder
 from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome, Status
 
@@ -100,7 +102,7 @@ def run_job(
         refused = _lock(stack, scope.layout)
         check_models(scope.layout, scope.job)
         models = find_models(scope.job)
-        plan = make_plan(scope, models)
+        plan = _plan(scope, models)
         if not plan.todo and not plan.changed:
             return _summary(plan, scope.job)
         if refused is not None:
@@ -122,31 +124,66 @@ def _lock(stack: contextlib.ExitStack, layout: Layout) -> UsageError | None:
     return None
 
 
+def _plan(scope: Scope[R], models: Models) -> Plan:
+    """Plan the run; again where another shard began it meanwhile, whose files look like somebody's."""
+    is_new = RunFolder.find(scope.layout.output) is None
+    try:
+        return make_plan(scope, models)
+    except UsageError:
+        if scope.layout.shard is None or not is_new or RunFolder.find(scope.layout.output) is None:
+            raise
+        return make_plan(scope, models)
+
+
 def _bring_up_to_date(plan: Plan, job: Job[R]) -> Summary:
     """All images are done; the manifest, or a file for the whole data set, is not."""
-    write_manifest(plan.layout.manifest, plan.manifest)
+    with whole_folder(plan.layout):
+        plan = _write_manifest(plan)
+        if plan.manifest.names:
+            _write_data_set_files(plan, job)
     summary = _summary(plan, job)
     if plan.manifest.names:
-        _write_data_set_files(plan, job)
         _fold(plan, job, summary)
     return summary
 
 
-def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Plan], Watch]) -> Summary:
-    options, run = job.options, RunFolder(plan.layout, plan.manifest)
+def _write_manifest(plan: Plan) -> Plan:
+    """Write the manifest. Return the plan with it: another shard may have begun the run since it was planned.
+
+    Raises:
+        UsageError: the other shard has other options.
+    """
+    manifest = plan.manifest
+    if plan.layout.shard is not None and (found := RunFolder.find(plan.layout.output)) is not None:
+        check_same_run(found.manifest, manifest, plan.layout.output)
+        manifest = replace(manifest, names=manifest.names or found.manifest.names)
+    write_manifest(plan.layout.manifest, manifest)
+    return replace(plan, manifest=manifest)
+
+
+def _begin(plan: Plan, job: Job[R]) -> Plan:
+    """Make the folder that of this run: what an earlier one left goes, what describes the run comes."""
+    layout = plan.layout
     if any(fmt.folded_name for fmt in job.formats):
-        run.mark_unfinished()  # before any record changes, until all is folded
-    is_new = RunFolder.find(plan.layout.output) is None
-    if options.run.overwrite:
-        _remove_earlier_run(plan)
-    if is_new and job.existing != "refuse":
-        preserve(plan.layout, [name for fmt in job.formats for name in fmt.own_files])
-    write_manifest(plan.layout.manifest, plan.manifest)
+        RunFolder(layout, plan.manifest).mark_unfinished()  # before any record changes, until all is folded
+    own_files = files_of(layout) if job.existing != "refuse" else frozenset()
+    if job.options.run.overwrite:
+        remove_labels(layout, plan.manifest, plan.labels.suffixes)
+    if job.existing != "refuse":
+        _preserve(plan, job, own_files)
+    plan = _write_manifest(plan)
     _write_data_set_files(plan, job)
+    return plan
+
+
+def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Plan], Watch]) -> Summary:
+    with whole_folder(plan.layout):
+        plan = _begin(plan, job)
+    options, run = job.options, RunFolder(plan.layout, plan.manifest)
     summary, watch = _summary(plan, job), starting(plan)
     begun = time.perf_counter()
     with StopSignals() as signals, Journal(plan.layout.journal, plan.manifest.run) as journal:
-        marks = LargeMarks(plan.layout.run_folder / "large.json")
+        marks = LargeMarks(plan.layout.large)
 
         def settle(outcome: Outcome) -> None:
             if outcome.status is not Status.DONE:
@@ -219,9 +256,8 @@ def _write_data_set_files(plan: Plan, job: Job[R]) -> None:
     layout = plan.layout
     for fmt in job.formats:
         for file, data in fmt.data_set_files(plan.manifest.names, layout.splits_from_output()).items():
-            if is_preserved(layout, file):
-                continue
-            if job.options.run.overwrite or not (layout.output / file).exists():
+            anew = job.options.run.overwrite and not layout.preserved(layout.own_file(file)).is_file()
+            if anew or not (layout.output / file).exists():
                 write_atomic(layout.output / file, data)
 
 
@@ -232,28 +268,40 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
     """
     shapes = job.shapes
     run = RunFolder(plan.layout, plan.manifest)
-    missing = run.finish(folds(job.formats, plan.manifest.names, shapes, plan.layout.images_from_output))
+    all_images = folds(job.formats, plan.manifest.names, shapes, plan.layout)
+    with ending(plan.layout) as is_last:
+        if all_images and not (is_last and _others_are_done(plan, run)):
+            files = ", ".join(fold.name for fold in all_images)
+            summary.notes.append(f"{files}: the shard that ends last writes it, when all shards are done")
+            return
+        missing = run.finish(all_images)
+    if of_others := missing.keys() & set(plan.others):
+        summary.notes.append(f"images of other shards, {len(of_others)} of them: {missing[min(of_others)]}")
+    missing = {key: reason for key, reason in missing.items() if key not in of_others}
     if missing:
         summary.add_unreadable(missing, plan.done, {ref.key for ref in plan.todo})
 
 
-def _remove_earlier_run(plan: Plan) -> None:
-    """Labels, records and journal of the run that `--overwrite` replaces: no label of another recipe may stay."""
-    earlier = EarlierRun.read(plan.layout)
-    whole_names = frozenset(key for key, entry in earlier.done.items() if entry.whole_name)
-    found = earlier.manifest
-    formats = [FORMATS[name] for name in (found.recipe.formats if found else ()) if name in FORMATS]
-    suffixes = {*plan.labels.suffixes, *(suffix for fmt in formats for suffix in fmt.suffixes)}
-    if found is not None and found.product is Product.EMBEDDINGS:
-        suffixes |= {SUFFIX, NPY_SUFFIX}
-    labels = replace(plan.labels, suffixes=tuple(sorted(suffixes)), whole_names=whole_names)
-    run = RunFolder(plan.layout, plan.manifest)
-    for key in earlier.done:
-        run.withdraw(key, labels.paths(key))
-    for file in {file for fmt in formats for file in fmt.own_files}:
-        if not is_preserved(plan.layout, file):
-            (plan.layout.output / file).unlink(missing_ok=True)
-    plan.layout.journal.unlink(missing_ok=True)
+def _others_are_done(plan: Plan, run: RunFolder) -> bool:
+    """Return whether every image of the other shards has an outcome."""
+    if not plan.others:
+        return True
+    entries = run.entries()
+    return all(key in entries for key in plan.others)
+
+
+def _preserve(plan: Plan, job: Job[R], own_files: Collection[str]) -> None:
+    """Copy the label files that were there before the run, as long as the run has not changed them.
+
+    `own_files`: those for all images that an earlier run has made.
+    """
+    layout = plan.layout
+    files = [layout.own_file(file) for fmt in job.formats for file in fmt.own_files]
+    preserve(layout, [file for file in files if file not in own_files and not layout.preserved(file).is_file()])
+    for key, name in plan.existing.items():
+        if not Path(layout.record(key)).is_file():  # it is written before the label
+            whole_name = key in plan.labels.whole_names
+            preserve(layout, [layout.label(key, one, whole_name=whole_name) for one in FORMATS[name].suffixes])
 
 
 def _summary(plan: Plan, job: Job[R]) -> Summary:

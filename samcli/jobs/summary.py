@@ -30,6 +30,10 @@ class Summary:
     """Done, without any object."""
     instances: Counter[int] = field(default_factory=Counter)
     """By class id, over all runs in this folder."""
+    further_rows: int = 0
+    """Rows of YOLO labels beyond one an object (below 0: fewer), over all runs in this folder."""
+    low_polygons: dict[str, int] = field(default_factory=dict)
+    """Images with objects whose polygon IoU is below the bound, and how many, over all runs in this folder."""
     dropped: int = 0
     """Objects found and not labelled, over all runs in this folder; the reasons are in the records."""
     failures: dict[str, str] = field(default_factory=dict)
@@ -65,6 +69,8 @@ class Summary:
         for counts, images in Counter(entry.instances for entry in done.values()).items():
             self.instances.update({class_id: images * count for class_id, count in counts})
         self.dropped += sum(entry.dropped for entry in done.values())
+        self.further_rows += sum(entry.rows - entry.objects for entry in done.values() if entry.rows is not None)
+        self.low_polygons.update((key, entry.low_polygons) for key, entry in done.items() if entry.low_polygons)
         self.withheld.update((key, entry.withheld) for key, entry in done.items() if entry.withheld)
         self.failures.update((key, entry.error or "unknown") for key, entry in failed.items())
 
@@ -78,6 +84,10 @@ class Summary:
         self.empty += not outcome.instance_count
         self.instances.update(outcome.instances)
         self.dropped += outcome.dropped
+        if outcome.rows is not None:
+            self.further_rows += outcome.rows - outcome.instance_count
+        if outcome.low_polygons:
+            self.low_polygons[outcome.ref.key] = outcome.low_polygons
         if outcome.withheld:
             self.withheld[outcome.ref.key] = outcome.withheld
 
@@ -124,6 +134,8 @@ class Summary:
             "passed_over": dict(sorted(self.passed_over.items())),
             **({"kept": self.kept} if self.kept else {}),
             "instances": sum(self.instances.values()),
+            "rows": sum(self.instances.values()) + self.further_rows,
+            "low_polygon_iou": self.low_polygons,
             "dropped": self.dropped,
             "incomplete": self.withheld_as(Withheld.INCOMPLETE),
             "excluded": self.withheld_as(Withheld.EXCLUDED),

@@ -198,9 +198,9 @@ class Worker(BaseWorker[AnnotatedImage]):
                 images=self._labels.layout.images_from_output,
             )  # fmt: skip
             whole_name = ref.key in self._labels.whole_names
-            write_annotation(rendering, self._formats, self._labels.layout, whole_name=whole_name)
+            written = write_annotation(rendering, self._formats, self._labels.layout, whole_name=whole_name)
         counts = Counter(i.class_id for i in annotation.instances)
         return Outcome(
             ref, Status.DONE, counts, dropped=len(annotation.dropped), whole_name=whole_name,
-            withheld=annotation.withheld,
+            withheld=annotation.withheld, rows=written.rows, low_polygons=written.low_polygons,
         )  # fmt: skip

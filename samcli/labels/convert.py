@@ -40,6 +40,8 @@ class Conversion:
     formats: tuple[str, ...]
     images: int = 0
     instances: int = 0
+    rows: int | None = None
+    """Of YOLO labels: more than instances where parts have rows of their own, fewer where instances are alike."""
     failures: dict[str, str] = field(default_factory=dict)
     """Key to reason."""
     left_out: dict[str, str] = field(default_factory=dict)
@@ -98,6 +100,7 @@ def convert(
         writer.write(annotations)
         conversion.files += writer.files
         conversion.images, conversion.instances = writer.images, writer.instances
+        conversion.rows = writer.rows if writer.rows is not None else conversion.rows
         conversion.failures.update(writer.failures)
         conversion.left_out.update(writer.left_out)
         conversion.incomplete = {key: n for key, n in labels.omitted.images.items() if key in writer.written}
@@ -105,7 +108,7 @@ def convert(
             source.remarks.pop(FILLED, None)
         remarks = [f"{count} {what}" for what, count in source.remarks.items()] + labels.omitted.lines()
         conversion.notes += [remark for remark in remarks if remark not in conversion.notes]
-        conversion.notes += describe(format_name, writer.lost)
+        conversion.notes += describe(format_name, writer.lost, writer.first_lost)
     conversion.notes += _withheld_lines(conversion.withheld)
     return conversion
 
@@ -226,6 +229,10 @@ class _Writer:
         self.left_out: dict[str, str] = {}
         self.written: set[str] = set()
         self.lost: Counter[str] = Counter()
+        self.first_lost: dict[str, str] = {}
+        """Kind of loss -> the first image."""
+        self.rows: int | None = None
+        """Of label files; None where the format has none."""
         self._format, self._options, self._source, self._names = fmt, options, source, names
         self._shapes = shapes
         self._layout = Layout(source.images or output, output)
@@ -274,7 +281,9 @@ class _Writer:
             self.images += 1
             self.instances += len(rendering.annotation.instances)
             self._class_ids |= {one.class_id for one in rendering.annotation.instances}
-            self.lost += losses(self._format, rendering)
+            lost = losses(self._format, rendering)
+            self.first_lost.update((kind, item.key) for kind in lost.keys() - self.first_lost.keys())
+            self.lost += lost
             self._watch(self.images)
             yield rendering
 
@@ -305,6 +314,8 @@ class _Writer:
             if path in self._reserved:
                 raise ValueError(f"its label file would be the {path.name} of all images: rename the image")
             self._put(write_files, path, files)
+            if (rows := self._format.count_rows(files)) is not None:
+                self.rows = (self.rows or 0) + rows
 
     def _claim(self, key: str) -> bool:
         """Whether the image's files bear its whole name: it has no suffix, or another image has the plain one."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from samcli.files import write_atomic
+from samcli.files import Files, write_atomic
 from samcli.labels.formats import LabelFormat, Rendering
 from samcli.masks import mask_iou
 from samcli.output.layout import Layout
@@ -15,15 +15,23 @@ from samcli.output.placing import write_label
 from samcli.output.records import write_record
 from samcli.output.run_folder import Fold
 from samcli.polygons import PolygonOptions, Polygons
-from samcli.types import Annotation, Instance
+from samcli.types import Annotation, Instance, Origin
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is to be known of the label files of an image; see `Outcome`."""
+
+    rows: int | None = None
+    low_polygons: int = 0
 
 
 def write_annotation(
     rendering: Rendering, formats: Sequence[LabelFormat], layout: Layout, *, whole_name: bool = False
-) -> None:
+) -> Written:
     """Write the record of an image, then its files in each of the formats, aside where trainers do not get it.
 
-    Everything is rendered before anything is written.
+    Everything is rendered before anything is written. Returns what the label files do not say of themselves.
 
     Raises:
         ValueError: a format cannot hold it, or lacks something that it needs.
@@ -32,9 +40,9 @@ def write_annotation(
     """
     annotation = rendering.found
     rendered = [
-        (suffix, files)
+        (fmt, label, files)
         for fmt in formats
-        for suffix, files in zip(fmt.suffixes, fmt.render_all(rendering), strict=True)
+        for label, files in _label_files(fmt, rendering, layout, whole_name=whole_name)
     ]
     if any(fmt.makes_polygons for fmt in formats):
         annotation = replace(annotation, instances=_with_polygon_iou(annotation.instances, rendering.polygons))
@@ -42,14 +50,30 @@ def write_annotation(
         annotation, instances=_with_label_iou(annotation.instances, rendering.annotation.instances)
     )
     write_atomic(Path(layout.record(annotation.key)), write_record(annotation, rendering.names))
-    for suffix, files in rendered:
-        label = layout.label(annotation.key, suffix, whole_name=whole_name)
+    for _, label, files in rendered:
         write_label(layout, label, files, aside=annotation.withheld is not None)
+    rows = next((count for fmt, _, files in rendered if (count := fmt.count_rows(files)) is not None), None)
+    low = len(rendering.low_polygons) if any(fmt.makes_polygons for fmt in formats) else 0
+    return Written(None if rows == len(annotation.instances) else rows, low)
+
+
+def _label_files(
+    fmt: LabelFormat, rendering: Rendering, layout: Layout, *, whole_name: bool
+) -> Iterator[tuple[str, Files]]:
+    """Yield the paths and contents of an image's files; what was in them before the run stays as it was."""
+    key, existed = rendering.found.key, rendering.found.existing is not None
+    labels = [layout.label(key, suffix, whole_name=whole_name) for suffix in fmt.suffixes]
+    if existed and len(labels) == 1 and (before := layout.preserved(labels[0])).is_file():
+        yield labels[0], fmt.extended(before.read_bytes(), rendering)
+    else:
+        yield from zip(labels, fmt.render_all(rendering), strict=True)
 
 
 def _with_polygon_iou(instances: Sequence[Instance], polygons: Sequence[Polygons]) -> tuple[Instance, ...]:
     return tuple(
-        replace(instance, quality=replace(instance.quality, polygon_iou=shape.iou))
+        instance
+        if instance.source is Origin.EXISTING
+        else replace(instance, quality=replace(instance.quality, polygon_iou=shape.iou))
         for instance, shape in zip(instances, polygons, strict=True)
     )
 
@@ -65,14 +89,14 @@ def _with_label_iou(found: Sequence[Instance], labelled: Sequence[Instance]) -> 
 
 
 def folds(
-    formats: Iterable[LabelFormat], names: Mapping[int, str], polygon_options: PolygonOptions, images: str
+    formats: Iterable[LabelFormat], names: Mapping[int, str], polygon_options: PolygonOptions, layout: Layout
 ) -> list[Fold]:
-    """Return the files that hold all images, of the formats that have one.
-
-    `images`: their folder as seen from the output folder.
-    """
+    """Return the files that hold all images, of the formats that have one."""
+    images = layout.images_from_output
 
     def pieces(fmt: LabelFormat, annotations: Iterator[Annotation]) -> Iterable[bytes]:
-        return fmt.fold((Rendering(one, names, polygon_options, images=images) for one in annotations), names)
+        renderings = (Rendering(one, names, polygon_options, images=images) for one in annotations)
+        before = layout.preserved(layout.own_file(fmt.folded_name or ""))
+        return fmt.fold_into(before, renderings, names) if before.is_file() else fmt.fold(renderings, names)
 
     return [Fold(fmt.folded_name, partial(pieces, fmt)) for fmt in formats if fmt.folded_name is not None]

@@ -25,10 +25,11 @@ from samcli.types import ImageRef, Outcome, Status, Withheld
 _USUAL_LINE = re.compile(
     rb'\{"key":"([ !#-\[\]-~]+)","size":(0|[1-9]\d*),"mtime_ns":(0|[1-9]\d*),("run":"\w*","status":"\w*"),'
     rb'"instances":(\{[\d":,]*\}),("whole_name":\w+,"dropped":\d+),"seconds":((?:0|[1-9]\d*)\.\d+),'
-    rb'("error":(?:null|"(?:[^"\\]|\\.)*")(?:,"digest":"\w*")?(?:,"withheld":"\w*")?)\}\n?'
+    rb'("error":(?:null|"(?:[^"\\]|\\.)*")(?:,"digest":"\w*")?(?:,"withheld":"\w*")?'
+    rb'(?:,"rows":\d+)?(?:,"low_polygons":\d+)?)\}\n?'
 )
 """A line as `Journal` writes it, where the key needs no escapes. Its groups: key, size, time stamp, run and status,
-instances, flags, seconds, and error to withheld."""
+instances, flags, seconds, and error to the last."""
 
 _LONGEST_LINE = 1 << 20
 """Bytes; a line has some hundred."""
@@ -39,7 +40,7 @@ _ODD_KEY = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 log = logging.getLogger("samcli")
 
 _Form = tuple[Any, ...]
-"""An entry but for what a line has of its own: its run, whether it is done, its error, flags, digest, withheld."""
+"""An entry but for what a line has of its own: its run, whether it is done, its error and what follows."""
 
 _REMEMBERED = 10_000
 """Forms and counts that are held: a journal of a million different ones must not fill the memory twice."""
@@ -69,6 +70,15 @@ class JournalEntry(NamedTuple):
     """Why trainers do not get the image."""
     passing: bool = False
     """It failed for a reason that may pass: the next run tries again unasked."""
+    rows: int | None = None
+    """Rows of its YOLO label file, where they are not as many as its objects."""
+    low_polygons: int = 0
+    """Objects whose polygon IoU is below `--min-polygon-iou`."""
+
+    @property
+    def objects(self) -> int:
+        """Number of instances over all classes."""
+        return sum(count for _, count in self.instances)
 
     def is_about(self, ref: ImageRef, run: str) -> bool:
         """Whether it speaks of this very version of the file, under this recipe."""
@@ -174,6 +184,8 @@ class _Parser:
             typed(row, "digest", str, ""),
             one_of(Withheld, row, "withheld"),
             typed(row, "passing", bool, False),
+            typed(row, "rows", int) if "rows" in row else None,
+            typed(row, "low_polygons", int, 0),
         )
 
 
@@ -243,6 +255,10 @@ class Journal:
             row["digest"] = outcome.digest
         if outcome.withheld:
             row["withheld"] = outcome.withheld.value
+        if outcome.rows is not None:
+            row["rows"] = outcome.rows
+        if outcome.low_polygons:
+            row["low_polygons"] = outcome.low_polygons
         if outcome.passing:
             row["passing"] = True
         line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"

@@ -7,18 +7,16 @@ import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from samcli.errors import SamcliError, UsageError, WriteError
-from samcli.files import check_writable, fit_name, remove_temporary_files
-from samcli.output.own_files import check_no_link
+from samcli.errors import UsageError
+from samcli.files import fit_name
+from samcli.output.shards import Shard, shards_of
 from samcli.types import ImageRef
 
 RUN_FOLDER = ".samcli"
-
-_OTHER_OUTPUT = "Choose another folder with --output"
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,8 @@ class Layout:
 
     input_root: Path
     output: Path
+    shard: Shard | None = None
+    """The part of the images that a process works on; None: all."""
 
     @functools.cached_property
     def run_folder(self) -> Path:
@@ -35,7 +35,36 @@ class Layout:
 
     @property
     def journal(self) -> Path:
-        return self.run_folder / "journal.jsonl"
+        return self._own("journal", ".jsonl")
+
+    def journals(self, shards: int) -> list[Path]:
+        """Return the journals of a run in that many shards; 0: of a run without shards."""
+        parts: list[Shard | None] = [*shards_of(shards)] or [None]
+        return [dataclasses.replace(self, shard=part).journal for part in parts]
+
+    @property
+    def large(self) -> Path:
+        """Marks of large images at work."""
+        return self._own("large", ".json")
+
+    @property
+    def running(self) -> Path:
+        """A mark: a process is at work here, or was killed."""
+        return self._own("running")
+
+    @property
+    def lock(self) -> Path:
+        return self._own("lock")
+
+    @property
+    def lock_of_all(self) -> Path:
+        """The lock of the whole folder."""
+        return self.run_folder / "lock"
+
+    def _own(self, name: str, suffix: str = "") -> Path:
+        """Return the path of a file that each shard has for itself."""
+        part = f"-{self.shard.name}" if self.shard else ""
+        return self.run_folder / f"{name}{part}{suffix}"
 
     @property
     def unfolded(self) -> Path:
@@ -68,9 +97,18 @@ class Layout:
         """Path at which a label file is kept aside while trainers do not get its image: the tree is mirrored."""
         return f"{self.withheld}/{label[len(self._labels) :]}"
 
-    def preserved(self, name: str) -> Path:
-        """Path of the copy of a file as it was before the run; `name`: its path below the output folder."""
-        return self.run_folder / "existing" / name
+    def preserved(self, label: str) -> Path:
+        """Path of the copy of a label file, or of one for all images, as it was before the run."""
+        return self.preserved_root / label[len(self._labels) :]
+
+    @functools.cached_property
+    def preserved_root(self) -> Path:
+        """Holds such copies, in the same tree as the output folder."""
+        return self.run_folder / "existing"
+
+    def own_file(self, name: str) -> str:
+        """Path of a file for the whole data set."""
+        return f"{self._labels}{name}"
 
     @functools.cached_property
     def withheld(self) -> Path:
@@ -322,82 +360,12 @@ class Presence:
 
 
 def _names_in(folder: str) -> frozenset[str]:
+    """Return the names in a folder, none where it does not exist.
+
+    Raises:
+        OSError: it cannot be listed: what it holds must not count as missing.
+    """
     try:
         return frozenset(os.listdir(folder))  # noqa: PTH208 - names, not paths
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return frozenset()
-
-
-def check_output(layout: Layout) -> None:
-    """Before the work: can the output folder be written? Leaves nothing behind.
-
-    Raises:
-        UsageError: it cannot.
-    """
-    try:
-        check_writable(layout.run_folder)
-    except WriteError as error:
-        raise _cannot_write(layout, error, _OTHER_OUTPUT) from error
-
-
-def _cannot_write(layout: Layout, error: OSError, remedy: str) -> UsageError:
-    return UsageError(f"cannot write in {layout.output}: {error.strerror}. {remedy}")
-
-
-def check_own_folders(layout: Layout) -> None:
-    """Refuse folders and files of ours that are symbolic links: they may lead to somebody's files.
-
-    Raises:
-        SamcliError: one is.
-    """
-    own = ("", "records", "lock", "running", "unfolded")
-    for path in (layout.run_folder / name for name in own):
-        try:
-            check_no_link(path)
-        except ValueError as error:
-            raise SamcliError(f"{path} cannot be used: {error}. Remove the link") from error
-
-
-@contextlib.contextmanager
-def locked(layout: Layout, remedy: str = _OTHER_OUTPUT) -> Iterator[None]:
-    """Keep any other run out of the output folder. `remedy`: what to do where it cannot be written.
-
-    Where no run was begun when the lock is given back, nothing stays behind that was not there before.
-
-    Raises:
-        UsageError: the folder cannot be written.
-        SamcliError: another run is at work there.
-    """
-    import filelock
-
-    check_own_folders(layout)
-    created = [folder for folder in (layout.run_folder, *layout.run_folder.parents) if not folder.exists()]
-    try:
-        layout.run_folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(layout.run_folder / "lock")
-        lock.acquire(blocking=False)
-    except filelock.Timeout as error:
-        raise SamcliError(
-            f"another samcli is at work in {layout.output}; wait for it or choose another --output"
-        ) from error
-    except OSError as error:
-        raise _cannot_write(layout, error, remedy) from error
-    running = layout.run_folder / "running"
-    try:
-        if running.exists():  # an earlier run was killed, maybe between a temporary file and its renaming
-            remove_temporary_files(layout.output)
-        running.touch()
-        yield
-    finally:
-        running.unlink(missing_ok=True)
-        if created and not layout.manifest.exists():
-            _remove_empty(layout.run_folder / "lock", created)
-        lock.release()
-
-
-def _remove_empty(lock: Path, folders: Iterable[Path]) -> None:
-    """Remove the lock and, the innermost first, the folders that were made for it; not what others put there."""
-    with contextlib.suppress(OSError):
-        lock.unlink()
-        for folder in folders:
-            folder.rmdir()

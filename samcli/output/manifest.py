@@ -15,6 +15,7 @@ from samcli.config import fingerprint
 from samcli.errors import SamcliError, UsageError, one_line
 from samcli.files import write_atomic
 from samcli.output.own_files import check_key, parse_object, read_own, typed
+from samcli.output.shards import MOST_SHARDS
 
 _LARGEST = 1 << 30
 """Bytes: of the reasons of a million images that have no label of their own."""
@@ -132,6 +133,8 @@ class Manifest:
 
     unasked: int = 0
     """Images found that the prompts say nothing about; they are not in `total`."""
+    shards: int = 0
+    """Shards of the run; 0: it has none."""
 
     kept: int = 0
     """Images found that had labels before the run and are left alone; they are not in `total`."""
@@ -188,8 +191,15 @@ def _checked(content: dict[str, Any]) -> Manifest:
         total=typed(content, "total", int, 0),
         collisions={check_key(key): why for key, why in _texts(typed(content, "collisions", dict, {})).items()},
         unasked=typed(content, "unasked", int, 0),
+        shards=_shards(typed(content, "shards", int, 0)),
         kept=typed(content, "kept", int, 0),
     )
+
+
+def _shards(count: int) -> int:
+    if not 0 <= count <= MOST_SHARDS:
+        raise ValueError("shards is not what it should be")
+    return count
 
 
 def _texts(content: dict[str, Any]) -> dict[str, str]:
@@ -201,8 +211,9 @@ def _texts(content: dict[str, Any]) -> dict[str, str]:
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Atomically; nothing is written where nothing changed."""
     content = {**vars(manifest), "recipe": dict(manifest.recipe.values)}
-    if not manifest.kept:
-        del content["kept"]
+    for name in ("kept", "shards"):  # of few runs: the others' files stay as they always were
+        if not content[name]:
+            del content[name]
     data = json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
     if not path.is_file() or path.read_bytes() != data:
         write_atomic(path, data)
@@ -218,6 +229,11 @@ def check_same_run(found: Manifest, wanted: Manifest, output: Path) -> None:
         own, other = (os.path.normpath(output / m.input_root) for m in (found, wanted))
         apart = shlex.quote(str(output.with_name(f"{output.name}-{Path(other).name}")))
         raise UsageError(f"{output} holds what was made of {own}, not of {other}: give this one --output {apart}")
+    if found.shards != wanted.shards:
+        was, now = (f"in {run.shards} shards" if run.shards else "without --shard" for run in (found, wanted))
+        raise UsageError(
+            f"{output} was begun {was}, and this is a run {now}: go on as before, or choose another --output"
+        )
     if found.fingerprint != wanted.fingerprint:
         raise UsageError(f"{output} {_difference(found.recipe.values, wanted.recipe.values)}")
 

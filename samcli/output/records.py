@@ -6,11 +6,22 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from samcli.masks import Mask
 from samcli.output.own_files import check_key, one_of, parse_object, typed
-from samcli.types import Annotation, Dropped, ImageMark, Instance, PromptPoint, Quality, Size, Verdict
+from samcli.types import (
+    Annotation,
+    Dropped,
+    ExistingObjects,
+    ImageMark,
+    Instance,
+    Origin,
+    PromptPoint,
+    Quality,
+    Size,
+    Verdict,
+)
 
 T = TypeVar("T")
 
@@ -61,6 +72,7 @@ def write_record(annotation: Annotation, names: Mapping[int, str]) -> bytes:
         "dropped": [_dropped_row(dropped, names) for dropped in annotation.dropped],
         **({"omitted": annotation.omitted} if annotation.omitted else {}),
         **({"mark": annotation.mark.value} if annotation.mark else {}),
+        **({"existing": asdict(annotation.existing)} if annotation.existing else {}),
     }
     return json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
 
@@ -88,6 +100,8 @@ def _instance_row(instance: Instance, names: Mapping[int, str]) -> dict[str, Any
         "area": instance.mask.area,
         "mask": instance.mask.to_coco(),
         "quality": _quality(instance.quality),
+        **({"source": instance.source.value} if instance.source is not Origin.MACHINE else {}),
+        **({"place": instance.place} if instance.place is not None else {}),
     }
 
 
@@ -134,7 +148,12 @@ def _annotation(record: dict[str, Any]) -> Annotation:
         dropped=tuple(_dropped(item, size) for item in typed(record, "dropped", list)),
         omitted=typed(record, "omitted", int, 0),
         mark=one_of(ImageMark, record, "mark"),
+        existing=_existing(record["existing"]) if "existing" in record else None,
     )
+
+
+def _existing(item: dict[str, Any]) -> ExistingObjects:
+    return ExistingObjects(typed(item, "count", int), typed(item, "name", str))
 
 
 def _dropped(item: dict[str, Any], size: Size) -> Dropped:
@@ -168,6 +187,8 @@ def _instance(item: dict[str, Any], size: Size) -> Instance:
         prompt_box=_box(item),
         prompt_points=_points(item),
         crop_box=None if crop is None else _four([int(value) for value in crop]),
+        source=one_of(Origin, item, "source") or Origin.MACHINE,
+        place=typed(item, "place", int) if "place" in item else None,
     )
 
 
@@ -208,14 +229,25 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.{_DIGITS}g}") if value is not None else None
 
 
-def read_areas(data: bytes) -> list[tuple[tuple[float, ...] | None, int]]:
-    """The prompt box (xyxy; None: no box) and the mask's pixels of each instance: quicker than all of a record.
+class Figures(NamedTuple):
+    """What is known of an instance without its mask: its prompt box (xyxy), pixels, and polygon IoU."""
+
+    box: tuple[float, ...] | None
+    area: int
+    polygon_iou: float | None
+
+
+def read_figures(data: bytes) -> list[Figures]:
+    """Return the figures of each instance: quicker than all of a record.
 
     Raises:
         ValueError: it is no record.
     """
     record = parse_object(data)
     try:
-        return [(_box(item), typed(item, "area", int)) for item in typed(record, "instances", list)]
+        return [
+            Figures(_box(item), typed(item, "area", int), _number(item["quality"].get("polygon_iou")))
+            for item in typed(record, "instances", list)
+        ]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the record is damaged: {type(error).__name__} {error}") from error

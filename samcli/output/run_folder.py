@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from samcli.errors import RecordError, UsageError, one_line
 from samcli.files import remove, storage_errors, write_atomic, write_atomic_pieces
-from samcli.output.journal import JournalEntry, journal_lines, read_journal
-from samcli.output.layout import RUN_FOLDER, Layout, check_own_folders
+from samcli.output.journal import Journal, JournalEntry, journal_lines, read_journal
+from samcli.output.layout import RUN_FOLDER, Layout
+from samcli.output.locks import check_own_folders
 from samcli.output.manifest import Manifest, Product, read_manifest
 from samcli.output.own_files import read_own
+from samcli.output.preserving import restore
 from samcli.output.records import LARGEST, read_record
-from samcli.types import Annotation
+from samcli.output.shards import shard_of
+from samcli.types import Annotation, Outcome
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class EarlierRun:
         Raises:
             SamcliError: it is damaged.
         """
-        return cls(read_manifest(layout.manifest), read_journal(layout.journal))
+        manifest = read_manifest(layout.manifest)
+        return cls(manifest, _read_journals(layout, manifest.shards if manifest else 0))
 
     @property
     def done(self) -> dict[str, JournalEntry]:
@@ -111,11 +117,17 @@ class RunFolder:
     def entries(self) -> dict[str, JournalEntry]:
         """Return the journal's last entry about each image, of this run's recipe only."""
         run = self.manifest.run
-        return {key: entry for key, entry in read_journal(self.layout.journal).items() if entry.run == run}
+        entries = _read_journals(self.layout, self.manifest.shards)
+        return {key: entry for key, entry in entries.items() if entry.run == run}
+
+    def journal(self) -> ShardJournals:
+        """Return a journal for outcomes of any images, to be closed."""
+        return ShardJournals(self.layout, self.manifest)
 
     def first_line(self) -> bytes:
         """Return the journal's first line: with its times it tells this run from others of the same recipe."""
-        return next(journal_lines(self.layout.journal), b"")
+        journals = self.layout.journals(self.manifest.shards)
+        return next((line for journal in journals for line in journal_lines(journal)), b"")
 
     def done(self) -> list[str]:
         """Return the keys of the images that are done, in order."""
@@ -193,13 +205,57 @@ class RunFolder:
             raise _MissingImagesError
 
     def withdraw(self, key: str, labels: Iterable[str]) -> None:
-        """Remove the label files and the record of an image: of an earlier version of it, or of an earlier run."""
-        record = Path(self.layout.record(key))
+        """Remove the label files and the record of an image: of an earlier version of it, or of an earlier run.
+
+        Label files that were there before the run are again as they were.
+        """
+        record, labels = Path(self.layout.record(key)), list(labels)
         if record.is_file():  # so the labels beside it are ours
             for label in labels:
-                remove(Path(label))
+                if not restore(self.layout, label):
+                    remove(Path(label))
                 remove(Path(self.layout.aside(label)))
             remove(record)
+            for label in labels:  # last: a label without a record and without a copy would be taken for new
+                self.layout.preserved(label).unlink(missing_ok=True)
+
+
+class ShardJournals:
+    """Appends outcomes to the journals of a run, each to that of the image's shard where the run has shards."""
+
+    def __init__(self, layout: Layout, manifest: Manifest) -> None:
+        self._layout, self._manifest = layout, manifest
+        self._open: dict[Path, Journal] = {}
+        self._stack = contextlib.ExitStack()
+
+    def append(self, outcome: Outcome) -> None:
+        """Write one line.
+
+        Raises:
+            StorageError: the disk is full, or the output folder was removed, renamed or unmounted.
+        """
+        shards = self._manifest.shards
+        shard = shard_of(outcome.ref.key, shards) if shards else None
+        path = replace(self._layout, shard=shard).journal
+        if path not in self._open:
+            self._open[path] = self._stack.enter_context(Journal(path, self._manifest.run))
+        self._open[path].append(outcome)
+
+    def __enter__(self) -> ShardJournals:
+        self._stack.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+
+def _read_journals(layout: Layout, shards: int) -> dict[str, JournalEntry]:
+    """Return the last entry about each image out of all journals of a run; an image is in one of them alone."""
+    first, *others = layout.journals(shards)
+    entries = read_journal(first)
+    for path in others:
+        entries.update(read_journal(path))
+    return entries
 
 
 class _MissingImagesError(Exception):

@@ -20,9 +20,9 @@ from samcli.errors import ImageError, RecordError, SamcliError, UsageError
 from samcli.images import read_image
 from samcli.labels.formats import FORMATS, LabelFormat, Rendering
 from samcli.labels.formats.base import recorded_polygon_options
-from samcli.labels.writing import folds, write_annotation
-from samcli.output.journal import Journal, JournalEntry
-from samcli.output.layout import locked
+from samcli.labels.writing import Written, folds, write_annotation
+from samcli.output.journal import JournalEntry
+from samcli.output.locks import locked
 from samcli.output.manifest import Product, Recipe
 from samcli.output.records import rejection
 from samcli.output.run_folder import RunFolder
@@ -359,13 +359,13 @@ class _Publisher:
         """Write record, labels and journal line of each; then the files that hold all images."""
         run = self._run
         self._check_images(judgements)
-        all_images = folds(self._formats, run.manifest.names, self._polygon_options, run.layout.images_from_output)
+        all_images = folds(self._formats, run.manifest.names, self._polygon_options, run.layout)
         if all_images:
             run.mark_unfinished()
-        with Journal(run.layout.journal, run.manifest.run) as journal:
+        with run.journal() as journal:
             for judgement in judgements:
-                self._write(judgement.annotation, judgement.entry)
-                journal.append(_outcome(run, judgement))
+                written = self._write(judgement.annotation, judgement.entry)
+                journal.append(_outcome(run, judgement, written))
         for key, reason in run.finish(all_images).items():
             raise SamcliError(f"the file that holds all images is as it was before the review: {key!r}: {reason}")
 
@@ -383,7 +383,7 @@ class _Publisher:
                     f"{gone[0]!r} first. Nothing was changed"
                 )
 
-    def _write(self, annotation: Annotation, entry: JournalEntry) -> None:
+    def _write(self, annotation: Annotation, entry: JournalEntry) -> Written:
         """Everything is rendered before anything is written: an image that is gone changes nothing."""
         key = annotation.key
         # Edges are those of the image: no verdict on a mask changes them.
@@ -392,7 +392,7 @@ class _Publisher:
             annotation, self._run.manifest.names, self._polygon_options, self._pixels(key, formats),
             images=self._run.layout.images_from_output,
         )  # fmt: skip
-        write_annotation(rendering, formats, self._run.layout, whole_name=entry.whole_name)
+        return write_annotation(rendering, formats, self._run.layout, whole_name=entry.whole_name)
 
     def _pixels(self, key: str, formats: Sequence[LabelFormat]) -> Any:
         if not any("pixels" in fmt.needs for fmt in formats):
@@ -403,7 +403,7 @@ class _Publisher:
             raise UsageError(f"a format of this run draws on the image {key!r}: {error}") from error
 
 
-def _outcome(run: RunFolder, judgement: _Judgement) -> Outcome:
+def _outcome(run: RunFolder, judgement: _Judgement, written: Written) -> Outcome:
     """The journal's line: about the same version of the image, with the counts of now."""
     annotation, entry = judgement.annotation, judgement.entry
     return Outcome(
@@ -415,4 +415,6 @@ def _outcome(run: RunFolder, judgement: _Judgement) -> Outcome:
         dropped=len(annotation.dropped),
         digest=entry.digest,
         withheld=annotation.withheld,
+        rows=written.rows,
+        low_polygons=written.low_polygons,
     )

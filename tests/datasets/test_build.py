@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image as PillowImage
 from samcli.config import DatasetOptions
 from samcli.datasets import build as module
 from samcli.datasets.build import build_dataset
-from samcli.errors import UsageError
+from samcli.errors import SamcliError, UsageError
 from samcli.labels.class_map import ClassMap
 
 TRIANGLE = "0.1 0.1 0.5 0.1 0.3 0.6"
@@ -330,3 +331,17 @@ def test_names_that_repeat__are_told_apart_in_the_data_set(source, tmp_path) -> 
     result = build(source, tmp_path / "out")
     assert yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())["names"] == {0: "cat", 1: "cat-1"}
     assert "1 class is called 'cat-1': the name 'cat' is there twice (id 1)" in result.notes
+
+
+def test_data_set__is_not_built_without_a_label_that_cannot_be_read_now(source, tmp_path, monkeypatch) -> None:
+    read = Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        if path.name == "03.txt":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(SamcliError, match=r"03\.txt: Input/output error: nothing was written"):
+        build(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

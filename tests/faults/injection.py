@@ -21,18 +21,27 @@ from typing import Any
 KINDS = ("ENOSPC", "EIO", "EACCES", "EMFILE", "ENOMEM", "EINTR", "ESTALE", "short")
 """Errors by name, and a write that takes half of the bytes before the disk is full."""
 
-OPERATIONS = ("open", "write", "fsync", "replace", "mkdir", "unlink", "scandir")
+KILL = "SIGKILL"
+"""The process ends at the call, without any clean-up."""
+
+_AGAIN = ("open", "read", "write", "fsync", "scandir")
+"""What Python calls again by itself where a signal interrupts it (EINTR)."""
+
+_ONLY_DESCRIPTORS = ("open", "scandir")
+"""Calls that can find the process without a free descriptor (EMFILE)."""
+
+_ONLY_SPACE = ("open", "write", "fsync", "replace", "mkdir", "link")
+"""Calls that can find the disk full (ENOSPC)."""
 
 
 @dataclass
 class Fault:
-    """What is to fail: the `nth` call (from 1 on; 0: none), once or from then on, and how; `kill`: the process."""
+    """What is to fail: the `nth` call (from 1 on; 0: none), once or from then on, and how."""
 
     root: Path
     nth: int = 0
     kind: str = "EIO"
     lasting: bool = False
-    kill: bool = False
     calls: int = 0
     hit: Counter[str] = field(default_factory=Counter)
     """Faults that were injected, by operation."""
@@ -43,23 +52,28 @@ class Fault:
         Raises:
             OSError: this call fails.
         """
-        if not self._concerns(path):
+        if not self.concerns(path):
             return False
         self.calls += 1
         if not self.nth or self.calls < self.nth or (self.calls > self.nth and not self.lasting):
             return False
-        self.hit[operation] += 1
-        if self.kill:
+        if self.kind == KILL:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.kind == "short" and operation == "write":
+            self.hit["short write"] += 1
             return True
         name = "ENOSPC" if self.kind == "short" else self.kind
-        number = getattr(errno, name)
-        if name == "EINTR" and operation in ("open", "write", "fsync"):
-            return False  # Python calls these again by itself
-        raise OSError(number, os.strerror(number), None if isinstance(path, int) else os.fspath(path))
+        if not _can_happen(name, operation):
+            return False
+        self.hit[operation] += 1
+        raise OSError(
+            getattr(errno, name),
+            os.strerror(getattr(errno, name)),
+            None if isinstance(path, int) else os.fspath(path),
+        )
 
-    def _concerns(self, path: Any) -> bool:
+    def concerns(self, path: Any) -> bool:
+        """Whether a path or an open descriptor is below the root."""
         if isinstance(path, int):
             try:
                 path = os.readlink(f"/proc/self/fd/{path}")  # noqa: PTH115 - no path of ours
@@ -71,11 +85,28 @@ class Fault:
             return False
 
 
+def _can_happen(kind: str, operation: str) -> bool:
+    """Whether a system ends such a call with such an error, and Python lets it through."""
+    if kind == "EINTR":
+        return operation not in _AGAIN
+    if kind == "EMFILE":
+        return operation in _ONLY_DESCRIPTORS
+    return kind != "ENOSPC" or operation in _ONLY_SPACE
+
+
 class _File:
-    """A file opened for writing, whose writes can fail."""
+    """An open file whose reads and writes can fail."""
 
     def __init__(self, file: Any, path: Any, fault: Fault) -> None:
         self._file, self._path, self._fault = file, path, fault
+
+    def read(self, *size: int) -> Any:
+        self._fault.meet("read", self._path)
+        return self._file.read(*size)
+
+    def readline(self, *size: int) -> Any:
+        self._fault.meet("read", self._path)
+        return self._file.readline(*size)
 
     def write(self, data: Any) -> int:
         if self._fault.meet("write", self._path):
@@ -111,8 +142,7 @@ def injected(fault: Fault) -> Iterator[Fault]:
         if not isinstance(path, int):
             fault.meet("open", path)
         file = real_open(path, mode, *more, **options)
-        changes = any(letter in mode for letter in "wax+")
-        return _File(file, path, fault) if changes and fault._concerns(path) else file
+        return _File(file, path, fault) if fault.concerns(path) else file
 
     def failing(operation: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def attempt(path: Any = ".", *more: Any, **options: Any) -> Any:
@@ -131,7 +161,7 @@ def injected(fault: Fault) -> Iterator[Fault]:
 
 
 _REPLACED = (
-    (builtins, "open"), (io, "open"), (os, "open"), (os, "fsync"), (os, "replace"), (os, "rename"), (os, "mkdir"),
-    (os, "unlink"), (os, "remove"), (os, "rmdir"), (os, "scandir"), (os, "listdir"),
+    (builtins, "open"), (io, "open"), (os, "open"), (os, "fsync"), (os, "replace"), (os, "rename"), (os, "link"),
+    (os, "mkdir"), (os, "unlink"), (os, "remove"), (os, "rmdir"), (os, "scandir"), (os, "listdir"), (os, "stat"),
 )  # fmt: skip
 _OPERATION = {"rename": "replace", "remove": "unlink", "rmdir": "unlink", "listdir": "scandir"}

@@ -332,6 +332,18 @@ def test_dry_run__says_that_the_output_cannot_be_written_and_leaves_nothing(
     assert not (above / "labels").exists()
 
 
+def test_dry_run__opens_no_ordinary_photo_and_asks_for_no_device(samcli_run, photo_folder, monkeypatch) -> None:
+    """A folder of 100,000 photos is looked at in seconds: neither PyTorch nor an image decoder is needed."""
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("not in a dry run")
+
+    monkeypatch.setattr("samcli.sam.devices.choose_device", refuse)
+    monkeypatch.setattr("samcli.images._open", refuse)
+    result = samcli_run("auto-annotate", photo_folder, "--det", "tiny", "--sam", "tiny", "--dry-run", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["to_do"]) == (0, 4), result.output
+
+
 def test_dry_run__needs_no_checkpoint(samcli_run, photo_folder) -> None:
     result = samcli_run("auto-annotate", photo_folder, "--dry-run", "--json")
     assert json.loads(result.stdout)["to_download"] == ["yolov8x.pt", "sam_b.pt"]

@@ -4,72 +4,334 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from helpers import Run
+from PIL import Image as Picture
 from runs import files
 
-from samcli.jobs.beside import merged_classes
+from samcli.config import AutoAnnotateOptions
+from samcli.errors import UsageError
+from samcli.jobs.base import Job, Models
+from samcli.jobs.beside import beside_existing, merged_classes
+from samcli.jobs.plan import Plan
+from samcli.jobs.removing import take_back
+from samcli.jobs.run import run_job
+from samcli.jobs.status import read_status
+from samcli.jobs.summary import Summary
+from samcli.jobs.worker import AnnotatedImage, Worker
+from samcli.labels.class_names import read_names
+from samcli.labels.formats.yolo import read_rows
+from samcli.masks import Mask, mask_iou
+from samcli.output.records import read_record
+from samcli.types import Annotation, Image, Instance, Origin, Quality
 
-SHAPES = Path(__file__).parents[2] / "examples" / "shapes"
-TINY = ("--det", "tiny", "--sam", "tiny", "--precision", "fp32", "--json")
+NAMES = {0: "disc", 1: "ring", 2: "cross"}
+SIZE = (60, 80)
+FOUND = {
+    "a.png": [(0, 2, 2, 20, 20), (0, 30, 5, 55, 30), (1, 40, 35, 75, 55), (2, 3, 30, 25, 58)],
+    "b.png": [(1, 5, 5, 40, 40), (2, 45, 10, 70, 50)],
+    "c.png": [(0, 10, 10, 30, 50)],
+    "d.png": [],
+}
+"""Image -> class id and box (xyxy) of each object in it."""
+
+
+def mask_of(x1: int, y1: int, x2: int, y2: int) -> Mask:
+    pixels = np.zeros(SIZE, bool)
+    pixels[y1:y2, x1:x2] = True
+    return Mask.from_pixels(pixels)
+
+
+class Finder:
+    """Finds what `FOUND` says."""
+
+    names = NAMES
+    on_cpu = True
+
+    def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
+        return [AnnotatedImage(self._annotation(image.ref.key)) for image in images]
+
+    def _annotation(self, key: str) -> Annotation:
+        instances = [Instance(mask_of(*box), number, Quality(0.9), tuple(box)) for number, *box in FOUND[key]]
+        return Annotation(key, SIZE, tuple(instances))
+
+
+@dataclass(frozen=True)
+class Find(Job[AnnotatedImage]):
+    """`auto-annotate` with a finder in place of the networks."""
+
+    options: AutoAnnotateOptions
+    command = "auto-annotate"
+    checkpoints = {}  # noqa: RUF012 - a property of the class that it is
+
+    def load(self, plan: Plan, models: Models) -> Worker:
+        beside = beside_existing(Finder(), self, plan)
+        return Worker(
+            beside.annotator, plan.labels, self.formats, self.shapes,
+            limits=self.options.input, notes=beside.notes,
+        )  # fmt: skip
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three images; the first has a label of somebody's, in which a ring is class 0."""
     folder = tmp_path / "data"
     (folder / "images").mkdir(parents=True)
-    (folder / "labels").mkdir()
-    for name in ("beads.jpg", "grey.jpg", "nothing.jpg"):
-        shutil.copy(SHAPES / name, folder / "images" / name)
-    (folder / "labels" / "beads.txt").write_text("0  0.5 0.5 0.25 0.25   ")
-    (folder / "labels" / "data.yaml").write_text("# mine\nnames: [ring, disc]\n")
+    for key in FOUND:
+        Picture.new("RGB", SIZE[::-1]).save(folder / "images" / key)
     return folder
 
 
-def run(samcli_run: Run, folder: Path, *arguments: object, status: int = 0) -> dict[str, Any]:
-    result = samcli_run("auto-annotate", folder / "images", *TINY, *arguments)
-    assert result.exit_code == status, result.output
-    return json.loads(result.stdout) if status == 0 else {}
+def run(folder: Path, output: Path | None = None, **options: Any) -> Summary:
+    return run_job(Find(AutoAnnotateOptions.of(precision="fp32", **options)), folder / "images", output)
 
 
-def classes(label: Path) -> list[int]:
-    return [int(line.split()[0]) for line in label.read_text().splitlines()]
+def record(labels: Path, key: str) -> Annotation:
+    return read_record((labels / ".samcli" / "records" / f"{key}.json").read_bytes())
 
 
-def test_keep__labels_only_images_that_have_none_with_the_numbers_of_the_others(samcli_run, folder) -> None:
-    before = {name: (folder / "labels" / name).read_bytes() for name in ("beads.txt", "data.yaml")}
-    summary = run(samcli_run, folder, "--existing", "keep")
-    assert (summary["images"], summary["done"], summary["kept"]) == (2, 2, 1)
-    assert {name: (folder / "labels" / name).read_bytes() for name in before} == before
-    record = json.loads((folder / "labels/.samcli/records/grey.jpg.json").read_bytes())
-    names = {row["class_name"]: row["class_id"] for row in record["instances"]}
-    assert names.get("ring", 0) == 0 and names.get("disc", 1) == 1 and names
-    assert all(number > 1 for name, number in names.items() if name not in ("ring", "disc"))
-    assert classes(folder / "labels/grey.txt") == [row["class_id"] for row in record["instances"]]
-    again = run(samcli_run, folder, "--existing", "keep")
-    assert (again["done"], again["skipped"], again["kept"]) == (0, 2, 1)
-    status = json.loads(samcli_run("status", folder / "labels", "--json").stdout)
-    assert (status["images"], status["remaining"], status["kept"]) == (2, 0, 1)
+def put_labels(folder: Path, names: str = "[ring, disc]") -> dict[str, bytes]:
+    """Write somebody's labels: an object of a.png (its numbers are others), an unknown one, and the class names."""
+    labels = folder / "labels"
+    labels.mkdir()
+    disc = "1  0.025 0.0333 0.25 0.0333 0.25 0.3333 0.025 0.3333"  # as the first of a.png, with a space more
+    (labels / "a.txt").write_text(f"\n{disc}\r\n0 0.9 0.1 0.97 0.1 0.97 0.2")
+    (labels / "d.txt").write_bytes(b"")
+    if names:
+        (labels / "data.yaml").write_text(f"# mine\nnames: {names}\n")
+    return {path.name: path.read_bytes() for path in labels.iterdir()}
 
 
-def test_keep__a_later_overwrite_leaves_what_was_there_before_the_first_run(samcli_run, folder) -> None:
-    run(samcli_run, folder, "--existing", "keep")
+def test_keep__labels_only_images_that_have_none_with_the_numbers_of_the_others(folder) -> None:
+    before, labels = put_labels(folder), folder / "labels"
+    summary = run(folder, existing="keep")
+    assert (summary.total, summary.done, summary.kept) == (2, 2, 2)
+    assert {name: (labels / name).read_bytes() for name in before} == before
+    assert [one.class_id for one in record(labels, "b.png").instances] == [0, 2]
+    assert [line.split()[0] for line in (labels / "b.txt").read_text().splitlines()] == ["0", "2"]
+    assert [note for note in summary.notes if "data.yaml lacks" in note and note.endswith("2: cross")]
+    again = run(folder, existing="keep")
+    assert (again.done, again.skipped, again.kept) == (0, 2, 2)
+    status = read_status(labels)
+    assert (status.total, status.remaining, status.kept) == (2, 0, 2)
+
+
+def test_keep__a_later_overwrite_leaves_what_was_there_before_the_first_run(folder) -> None:
+    put_labels(folder)
+    run(folder, existing="keep")
     first = files(folder / "labels")
-    run(samcli_run, folder, "--existing", "keep", "--overwrite")
+    run(folder, existing="keep", overwrite=True)
+    assert files(folder / "labels") == first
+    with pytest.raises(UsageError, match="take-back"):
+        run(folder, overwrite=True)
     assert files(folder / "labels") == first
 
 
-def test_refuse__is_the_default(samcli_run, folder) -> None:
+def test_refuse__is_the_default(folder) -> None:
+    put_labels(folder)
     before = files(folder / "labels")
-    run(samcli_run, folder, status=2)
+    with pytest.raises(UsageError, match="did not write"):
+        run(folder)
     assert files(folder / "labels") == before
+
+
+def test_add__keeps_every_byte_and_adds_what_is_missing(folder) -> None:
+    before, labels = put_labels(folder), folder / "labels"
+    summary = run(folder, existing="add")
+    assert (summary.total, summary.done, summary.kept) == (4, 4, 0)
+    after = (labels / "a.txt").read_bytes()
+    assert after.startswith(before["a.txt"] + b"\n")
+    assert [row.split()[0] for row in after.splitlines() if row] == [b"1", b"0", b"1", b"0", b"2"]
+    assert (labels / "data.yaml").read_bytes() == before["data.yaml"]
+    found = record(labels, "a.png")
+    assert [one.source for one in found.instances] == [Origin.EXISTING] * 2 + [Origin.MACHINE] * 3
+    assert [one.place for one in found.instances] == [0, 1, None, None, None]
+    assert [one.class_id for one in found.instances] == [1, 0, 1, 0, 2]
+    assert mask_iou(found.instances[0].mask, mask_of(2, 2, 20, 20)) > 0.8
+    assert ["--existing-iou 0.5" in one.reason for one in found.dropped] == [True]
+    assert len(record(labels, "d.png").instances) == 0 and (labels / "d.txt").read_bytes() == b""
+
+
+def test_add__of_another_class_or_below_the_bound_is_added(folder) -> None:
+    put_labels(folder, names="[disc, ring]")  # now the disc of a.png is a ring to them
+    run(folder, existing="add")
+    assert len(record(folder / "labels", "a.png").instances) == 2 + 4
+    run(folder, folder / "labels", existing="add", existing_iou=1, overwrite=True)
+    assert not record(folder / "labels", "a.png").dropped
+
+
+@pytest.mark.parametrize("lost", ["record, line", "line", "label, line", "label", ""])
+def test_add__ends_the_same_wherever_it_was_interrupted(folder, lost) -> None:
+    before, labels = put_labels(folder), folder / "labels"
+    run(folder, existing="add")
+    whole = files(labels)
+    if "label" in lost or "record" in lost:  # between record and label, or before both
+        (labels / "a.txt").write_bytes(before["a.txt"])
+    if "record" in lost:
+        (labels / ".samcli/records/a.png.json").unlink()
+    if "line" in lost:
+        (labels / ".samcli/journal.jsonl").unlink()
+        run(folder, existing="add")
+        assert files(labels) == whole
+    run(folder, existing="add", overwrite=True)
+    assert files(labels) == whole
+
+
+def test_add__leaves_labels_alone_of_which_a_row_cannot_be_read(folder) -> None:
+    put_labels(folder)
+    label = folder / "labels" / "a.txt"
+    label.write_bytes(b"0 0.1 0.2\n")
+    summary = run(folder, existing="add")
+    assert label.read_bytes() == b"0 0.1 0.2\n"
+    assert list(summary.failures) == ["a.png"] and "left as they are" in summary.failures["a.png"]
+
+
+def test_add__an_image_that_changes_and_cannot_be_read_any_more_has_its_own_labels_again(folder) -> None:
+    before, labels = put_labels(folder), folder / "labels"
+    run(folder, existing="add")
+    (folder / "images" / "a.png").write_bytes(b"no image")
+    assert list(run(folder, existing="add").failures) == ["a.png"]
+    assert (labels / "a.txt").read_bytes() == before["a.txt"]
+
+
+def test_add__to_coco_keeps_the_bytes_of_the_file_and_the_ids_of_its_categories(folder) -> None:
+    run(folder, folder / "full", format=("coco",))
+    full = json.loads((folder / "full" / "annotations.json").read_bytes())
+    ids = {2: 40, 1: 44}  # of ring and disc
+    lacking = {
+        "licenses": [],
+        "annotations": [
+            {**row, "image_id": 7 * row["image_id"], "category_id": ids[row["category_id"]], "id": 100 + row["id"]}
+            for row in full["annotations"]
+            if row["category_id"] in ids and row["id"] % 2 and row["image_id"] < 3
+        ],
+        "images": [
+            {**row, "id": 7 * row["id"]} for row in full["images"] if row["file_name"] in ("a.png", "b.png")
+        ],
+        "categories": [{"id": 40, "name": "Ring"}, {"id": 44, "name": "disc"}],
+    }
+    labels = folder / "coco"
+    labels.mkdir()
+    (labels / "annotations.json").write_text(text := json.dumps(lacking, indent=1))
+    for _ in range(2):
+        run(folder, labels, format=("coco",), existing="add")
+        after = (labels / "annotations.json").read_text()
+        found = json.loads(after)
+        kept = len(lacking["annotations"])
+        assert found["annotations"][:kept] == lacking["annotations"] and kept
+        assert found["images"][:2] == lacking["images"]
+        assert found["categories"] == [*lacking["categories"], {"id": 45, "name": "cross", "supercategory": ""}]
+        lines = (line.rstrip(",") for line in after.splitlines())
+        assert all(line.rstrip(",") in lines for line in text.splitlines())  # all of them, in order
+        assert len(found["annotations"]) == len(full["annotations"]) and len(found["images"]) == 4
+        assert len({row["id"] for row in found["annotations"]}) == len(found["annotations"])
+        assert {row["image_id"] for row in found["annotations"]} <= {row["id"] for row in found["images"]}
+    shutil.rmtree(labels / ".samcli")
+    (labels / "annotations.json").write_text(text)
+    summary = run(folder, labels, format=("coco",), existing="keep")
+    assert (summary.done, summary.kept) == (2, 2)
+    found = json.loads((labels / "annotations.json").read_text())
+    assert found["annotations"][:kept] == lacking["annotations"] and len(found["annotations"]) == kept + 1
+
+
+@pytest.mark.parametrize("mode", ["keep", "add"])
+def test_take_back__leaves_what_was_there_before(folder, mode) -> None:
+    before = put_labels(folder)
+    run(folder, existing=mode)
+    taken = take_back(folder / "labels")
+    assert taken.images == {"keep": 2, "add": 4}[mode]
+    assert files(folder / "labels") == before
+    with pytest.raises(UsageError, match="no run"):
+        take_back(folder / "labels")
+
+
+def test_take_back__refuses_a_run_that_was_alone(folder) -> None:
+    run(folder)
+    before = files(folder / "labels")
+    with pytest.raises(UsageError, match="nothing to go back to"):
+        take_back(folder / "labels")
+    assert files(folder / "labels") == before
+
+
+def test_add__names_the_formats_that_it_cannot_add_to(folder) -> None:
+    (folder / "labels" / "classes").mkdir(parents=True)
+    (folder / "labels" / "classes" / "a.png").write_bytes(b"somebody's")
+    summary = run(folder, format=("png",), existing="add")
+    assert "cannot add to labels of the format png" in summary.failures["a.png"]
+    assert (folder / "labels" / "classes" / "a.png").read_bytes() == b"somebody's"
 
 
 def test_merged_classes__keeps_numbers_and_adds_new_names_after_them() -> None:
     merged = merged_classes({2: "Car", 5: "dog"}, {0: "person", 1: "car ", 2: "bus"})
     assert merged.names == {2: "Car", 5: "dog", 6: "person", 7: "bus"}
     assert merged.ids == {0: 6, 1: 2, 2: 7}
+
+
+@dataclass(frozen=True)
+class FindAgain(Find):
+    """Finds all that a folder of YOLO labels has."""
+
+    labels: Path = Path()
+
+    def load(self, plan: Plan, models: Models) -> Worker:
+        beside = beside_existing(Rereader(self.labels), self, plan)
+        return Worker(beside.annotator, plan.labels, self.formats, self.shapes, limits=self.options.input)
+
+
+class Rereader:
+    on_cpu = True
+
+    def __init__(self, folder: Path) -> None:
+        self.names = read_names(folder.parent / "names-polygons.yaml")
+        self._folder = folder
+
+    def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
+        return [AnnotatedImage(self._annotation(image)) for image in images]
+
+    def _annotation(self, image: Image) -> Annotation:
+        label = self._folder / f"{Path(image.ref.key).stem}.txt"
+        data = label.read_bytes() if label.is_file() else b""
+        read = read_rows(image.ref.key, data, self.names, str(label))
+        return replace(read, size=image.image_size).drawn()[0]
+
+
+@pytest.mark.slow
+def test_add__to_half_of_the_objects_of_real_photos_gives_the_others_back(coco_photos, tmp_path) -> None:
+    """No kept row changes, nothing is added that overlaps one of its class by more than the bound."""
+    everything = coco_photos.parent / "labels-polygons"
+    left: dict[Path, bytes] = {}
+    (tmp_path / "labels").mkdir()
+    for number, label in enumerate(sorted(everything.glob("*.txt"))):
+        rows = label.read_bytes().splitlines(keepends=True)
+        left[tmp_path / "labels" / label.name] = b"".join(rows[number % 2 :: 2]).rstrip(b"\n" * (number % 3))
+    job = FindAgain(AutoAnnotateOptions.of(precision="fp32", existing="add"), everything)
+    for path, data in left.items():
+        path.write_bytes(data)
+    assert not run_job(job, coco_photos, tmp_path / "labels").failures
+    whole, added = files(tmp_path / "labels"), 0
+    for path, data in left.items():
+        assert path.read_bytes().startswith(data)
+    for path in (tmp_path / "labels" / ".samcli" / "records").iterdir():
+        instances = read_record(path.read_bytes()).instances
+        before = [one for one in instances if one.source is Origin.EXISTING]
+        new = [one for one in instances if one.source is not Origin.EXISTING]
+        added += len(new)
+        for one in new:
+            same = [other for other in before if other.class_id == one.class_id]
+            assert all(mask_iou(one.mask, other.mask) <= 0.5 for other in same)
+    assert added > 300
+    journal = tmp_path / "labels" / ".samcli" / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[: len(lines) // 2]) + lines[-1][:20])
+    done = {Path(json.loads(line)["key"]).stem for line in lines[: len(lines) // 2]}
+    for path, data in left.items():
+        if path.stem not in done:
+            path.write_bytes(data)  # as between record and label
+    run_job(job, coco_photos, tmp_path / "labels")
+    assert {name: data for name, data in files(tmp_path / "labels").items() if ".txt" in name} == {
+        name: data for name, data in whole.items() if ".txt" in name
+    }

@@ -16,7 +16,8 @@ from samcli.jobs.auto_annotate import AutoAnnotate
 from samcli.jobs.prompt import Prompt
 from samcli.jobs.worker import AnnotatedImage, Worker
 from samcli.output import run_folder
-from samcli.output.layout import Layout, locked
+from samcli.output.layout import Layout
+from samcli.output.locks import locked
 from samcli.types import ImageRef, Outcome
 
 SHAPES = Path(__file__).parents[2] / "examples" / "shapes"

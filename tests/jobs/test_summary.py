@@ -99,6 +99,8 @@ def test_as_json__is_one_document_with_class_names() -> None:
         "done": 1,
         "skipped": 0,
         "empty": 0,
+        "rows": 7,
+        "low_polygon_iou": {},
         "dropped": 0,
         "incomplete": [],
         "excluded": [],

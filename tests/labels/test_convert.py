@@ -165,7 +165,8 @@ def test_damaged_labels__fail_their_image_alone(images: Path, tmp_path: Path) ->
         (
             "yolo",
             [
-                "1 masks are not within --min-polygon-iou of their polygons in yolo",  # its parts are joined
+                # its parts are joined
+                "1 masks are not within --min-polygon-iou of their polygons in yolo, the first in x.y.png",
                 "6 objects lose their scores and figures, which yolo cannot hold",
             ],
         ),
@@ -198,7 +199,7 @@ def test_losses__of_overlaps_borders_and_repeated_masks_are_counted(tmp_path: Pa
         "1 masks have the same pixels and class as another, and yolo holds one of them"
     ]
     assert one(tmp_path / "c", "yolo", holed, inside, holes="fill").notes == [
-        "1 masks are not within --min-polygon-iou of their polygons in yolo"
+        "1 masks are not within --min-polygon-iou of their polygons in yolo, the first in 1.png"
     ]
 
 

@@ -33,8 +33,13 @@ def test_polygon_iou__is_recorded_for_formats_that_make_polygons(
     assert (instance.quality.polygon_iou is not None) == recorded
 
 
-def test_folds__are_those_of_formats_that_have_a_file_for_all_images() -> None:
-    (fold,) = folds([FORMATS["yolo"], FORMATS["coco"]], {0: "square"}, PolygonOptions(), "../images")
+def test_folds__are_those_of_formats_that_have_a_file_for_all_images(tmp_path) -> None:
+    (fold,) = folds(
+        [FORMATS["yolo"], FORMATS["coco"]],
+        {0: "square"},
+        PolygonOptions(),
+        Layout(tmp_path / "images", tmp_path / "labels"),
+    )
     assert fold.name == "annotations.json"
     pieces = fold.pieces(iter([Annotation("a.png", (20, 20), (Instance(SQUARE, 0),))]))
     assert b'"file_name":"a.png"' in b"".join(pieces)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from samcli.errors import SamcliError, UsageError
 from samcli.output.layout import (
     LabelFiles,
     Layout,
@@ -17,7 +15,6 @@ from samcli.output.layout import (
     assign_labels,
     default_output,
     images_of,
-    locked,
     make_layout,
 )
 from samcli.types import ImageRef
@@ -202,102 +199,17 @@ def test_listing__looks_at_each_folder_once(tmp_path: Path, monkeypatch: pytest.
     assert listed == [str(tmp_path)]
 
 
-# One run at a time
-
-HOLD_LOCK = """
-import sys
-from pathlib import Path
-from samcli.output.layout import Layout, locked
-with locked(Layout(Path("/in"), Path(sys.argv[1]))):
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_lock__keeps_a_second_process_out_until_the_first_is_done(tmp_path: Path) -> None:
-    layout = Layout(Path("/in"), tmp_path / "out")
-    first = subprocess.Popen(
-        [sys.executable, "-c", HOLD_LOCK, str(layout.output)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    with first:
-        assert first.stdout is not None
-        assert first.stdout.readline() == b"locked\n"
-        with (
-            pytest.raises(SamcliError, match=f"another samcli is at work in {layout.output}"),
-            locked(layout),
-        ):
-            pass
-        first.communicate()
-    with locked(layout):
-        pass
-
-
-def test_lock__of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
-    layout = Layout(Path("/in"), tmp_path / "out")
-    first = subprocess.Popen(
-        [sys.executable, "-c", HOLD_LOCK, str(layout.output)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    with first:
-        assert first.stdout is not None
-        first.stdout.readline()
-        first.kill()
-    with locked(layout):
-        pass
-
-
-def test_lock__is_given_back_after_an_error(tmp_path: Path) -> None:
-    layout = Layout(Path("/in"), tmp_path / "out")
-    with pytest.raises(ValueError, match="mine"), locked(layout):
-        raise ValueError("mine")
-    with locked(layout):
-        pass
-
-
-def test_lock__where_nothing_can_be_written_names_the_folder_and_the_option(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    layout = Layout(Path("/in"), tmp_path / "file" / "out")
-    with pytest.raises(UsageError, match=f"cannot write in {layout.output}: .*--output"), locked(layout):
-        pass
-
-
-def test_lock__leaves_nothing_behind_where_no_run_was_begun(tmp_path: Path) -> None:
-    layout = Layout(Path("/in"), tmp_path / "deep" / "out")
-    with locked(layout):
-        assert layout.run_folder.is_dir()
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "deep" / "out").mkdir(parents=True)
-    (layout.output / "somebody.txt").touch()
-    with locked(layout):
-        pass
-    assert [path.name for path in layout.output.iterdir()] == ["somebody.txt"]
-
-
-def test_lock__stays_where_a_run_was_begun(tmp_path: Path) -> None:
-    layout = Layout(Path("/in"), tmp_path / "out")
-    with locked(layout):
-        layout.manifest.touch()
-    assert sorted(path.name for path in layout.run_folder.iterdir()) == ["lock", "run.json"]
-
-
-@pytest.mark.parametrize("name", ["", "records", "lock", "running", "unfolded"])
-def test_lock__follows_no_link(tmp_path: Path, name: str) -> None:
-    layout, elsewhere = Layout(Path("/in"), tmp_path / "out"), tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    link = layout.run_folder / name
-    link.parent.mkdir(parents=True)
-    link.symlink_to(elsewhere)
-    with pytest.raises(SamcliError, match=r"symbolic link.* Remove the link"), locked(layout):
-        pass
-    assert list(elsewhere.iterdir()) == []
-
-
 def test_images_of__is_the_inverse_of_the_default_output() -> None:
     for images in (Path("/data/images"), Path("/labels/images/train")):
         assert images_of(default_output(images)) == images
     assert images_of(Path("/data/masks")) is None
+
+
+def test_listing__a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path, monkeypatch) -> None:
+    def failing(folder: str) -> list[str]:
+        raise OSError(errno.EIO, "Input/output error", folder)
+
+    assert not Listing().has(f"{tmp_path}/no such folder/a.txt")
+    monkeypatch.setattr(os, "listdir", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        Listing().has(f"{tmp_path}/a.txt")

@@ -9,7 +9,7 @@ import pytest
 from samcli.output.journal import Journal
 from samcli.output.layout import Layout, Presence, assign_labels
 from samcli.output.manifest import Manifest, Recipe, write_manifest
-from samcli.output.placing import find_withheld, write_label
+from samcli.output.placing import LabelJournal, write_label
 from samcli.output.run_folder import RunFolder
 from samcli.types import ImageRef, Outcome, Status, Withheld
 
@@ -56,20 +56,20 @@ def withheld_run(layout: Layout, *outcomes: tuple[str, Withheld | None]) -> RunF
     return run
 
 
-def test_find_withheld__names_images_below_the_folder_that_was_asked_for(layout) -> None:
+def test_withheld__names_images_below_the_folder_that_was_asked_for(layout) -> None:
     withheld_run(layout, ("a/1.jpg", Withheld.INCOMPLETE), ("a/2.jpg", None), ("b/3.jpg", Withheld.EXCLUDED))
-    whole = find_withheld(layout.output)
+    whole = LabelJournal.of(layout.output).withheld()
     assert {key: one.why for key, one in whole.items()} == {
         "a/1.jpg": Withheld.INCOMPLETE, "b/3.jpg": Withheld.EXCLUDED,
     }  # fmt: skip
-    below = find_withheld(layout.output / "a")
+    below = LabelJournal.of(layout.output / "a").withheld()
     assert {key: one.label for key, one in below.items()} == {
         "1.jpg": Path(layout.aside(layout.label("a/1.jpg", ".txt")))
     }
 
 
-def test_find_withheld__of_labels_from_elsewhere_is_empty(tmp_path: Path) -> None:
-    assert find_withheld(tmp_path) == {}
+def test_withheld__of_labels_from_elsewhere_is_empty(tmp_path: Path) -> None:
+    assert LabelJournal.of(tmp_path).withheld() == {}
 
 
 def test_presence__knows_both_places(layout) -> None:

@@ -679,7 +679,7 @@ def test_folder_without_a_run__is_refused(tmp_path, run_folder, samcli_run) -> N
 
 
 def test_run_at_work__is_left_alone(run_folder, samcli_run) -> None:
-    from samcli.output.layout import locked
+    from samcli.output.locks import locked
 
     with locked(layout_of(run_folder)):
         result = samcli_run("apply-review", run_folder / "labels", write_review(run_folder, []))

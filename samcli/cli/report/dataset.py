@@ -56,6 +56,8 @@ def _print_splits(console: Console, result: Dataset) -> None:
     table.add_row("images", *(f"{one.images}" for one in result.splits.values()))
     table.add_row("  without objects", *(f"{one.background}" for one in result.splits.values()))
     table.add_row("objects", *(f"{one.objects.total()}" for one in result.splits.values()))
+    if any(one.rows != one.objects.total() for one in result.splits.values()):
+        table.add_row("  rows of labels", *(f"{one.rows}" for one in result.splits.values()))
     totals = {name: sum(one.objects[name] for one in result.splits.values()) for name in result.names.values()}
     shown = sorted(totals, key=lambda name: -totals[name])[:_SHOWN_CLASSES]
     for name in shown:

@@ -11,6 +11,7 @@ from samcli.cli.report.text import SHOWN_FAILURES, print_rows, printable
 from samcli.labels.convert import Conversion
 
 if TYPE_CHECKING:
+    from samcli.jobs.removing import TakenBack
     from samcli.review.apply import AppliedReview
 
 
@@ -20,7 +21,9 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
         print(json.dumps({**asdict(conversion), "output": str(conversion.output)}))
         return
     to = " and ".join(conversion.formats)
-    print(f"{conversion.images} images, {conversion.instances} objects: {conversion.source_format} -> {to}")
+    differ = conversion.rows and conversion.rows != conversion.instances
+    rows = f" in {conversion.rows} rows" if differ else ""
+    print(f"{conversion.images} images, {conversion.instances} objects{rows}: {conversion.source_format} -> {to}")
     for note in conversion.notes:
         print(printable(note))
     for key, reason in list(conversion.failures.items())[:SHOWN_FAILURES]:
@@ -56,3 +59,11 @@ def print_review(applied: AppliedReview, *, as_json: bool) -> None:
             "complete again": f"{applied.complete} images, whose labels are back",
         }
     )
+
+
+def print_taken_back(taken: TakenBack, *, as_json: bool) -> None:
+    """What was removed."""
+    if as_json:
+        print(json.dumps(asdict(taken)))
+        return
+    print_rows({"removed": f"the labels of {taken.images} images", "as before": f"{taken.restored} files"})

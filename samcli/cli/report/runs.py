@@ -56,6 +56,8 @@ def print_summary(summary: Summary) -> None:
         console.print(f"{what} are in [bold]{escape(str(summary.output))}[/]", highlight=False)
     if summary.instances:
         console.print(f"Look at them:   samcli preview {escape(str(summary.output))}", highlight=False)
+    if summary.low_polygons:
+        console.print(f"[yellow]low polygon IoU[/] {escape(_low_polygons(summary))}", highlight=False)
     for note in summary.notes:
         console.print(f"[dim]{escape(note)}[/]", highlight=False)
     if summary.withheld:  # a trainer takes images without labels for background
@@ -68,6 +70,19 @@ def _data_set_command(summary: Summary) -> str:
     from rich.markup import escape
 
     return escape(f"samcli dataset DATASET --images IMAGES --labels {shlex.quote(str(summary.output))}")
+
+
+def _rows(summary: Summary) -> str:
+    """`in 93 rows`; nothing where there is one row for each instance."""
+    return f"in {sum(summary.instances.values()) + summary.further_rows} rows" if summary.further_rows else ""
+
+
+def _low_polygons(summary: Summary) -> str:
+    """How many objects have polygons that differ too much from their masks, and where."""
+    counts = summary.low_polygons
+    objects, images = counted(sum(counts.values()), "object"), counted(len(counts), "image")
+    first = printable(next(iter(counts)))
+    return f"{objects} in {images}, the first {first} (verify --list)"
 
 
 def _withheld(summary: Summary) -> str:
@@ -105,7 +120,7 @@ def _summary_table(summary: Summary) -> Table:
             "no images", f"{sum(summary.passed_over.values())}", f"passed over: {by_suffix(summary.passed_over)}"
         )
     if summary.product is Product.LABELS:
-        table.add_row("instances", f"{sum(summary.instances.values())}", "")
+        table.add_row("instances", f"{sum(summary.instances.values())}", _rows(summary))
     if summary.withheld:
         table.add_row("kept aside", f"{len(summary.withheld)}", f"{_withheld(summary)}: no labels for trainers")
     if summary.dropped:
@@ -147,7 +162,10 @@ def print_status(
         rows["done"] = f"{summary.done}" + (f", {summary.empty} of them without objects" if of_labels else "")
         rows["failed"] = f"{len(summary.failures)}" + (" (--failures lists them)" if summary.failures else "")
         if of_labels:
-            rows["instances"] = f"{sum(summary.instances.values())}, {summary.dropped} dropped"
+            in_rows = f" {_rows(summary)}" if _rows(summary) else ""
+            rows["instances"] = f"{sum(summary.instances.values())}{in_rows}, {summary.dropped} dropped"
+        if summary.low_polygons:
+            rows["low polygon IoU"] = _low_polygons(summary)
         if summary.withheld:
             rows["kept aside"] = f"{_withheld(summary)} (--incomplete lists them)"
         rows["labels" if of_labels else "embeddings"] = summary.output
@@ -173,10 +191,10 @@ def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_
     """What a run would do, and what is in its way; nothing is written."""
     from samcli.jobs.plan import find_scope, make_plan, survey
     from samcli.jobs.run import present_models
-    from samcli.output.layout import check_output
+    from samcli.output.locks import check_output
 
     models, missing = present_models(job)
-    plan = make_plan(find_scope(data, output, job), models)
+    plan = make_plan(find_scope(data, output, job), models, dry=True)
     if plan.todo or plan.changed:
         check_output(plan.layout)
     seen = survey(plan.todo, job.options)

@@ -58,9 +58,10 @@ def print_verification(result: Verification, *, as_json: bool) -> None:
 
 
 def _seen(result: Verification) -> str:
-    """What was looked at: a row is an object, if a trainer takes it."""
-    taken = "all of them" if result.objects == result.rows else f"{result.objects} of them"
-    rows = f"{result.rows} rows, one an object; a trainer takes {taken}" if result.rows else "no rows: no objects"
+    """What was looked at: to a trainer, each row that it takes is an object."""
+    taken = "all of them" if result.rows_taken == result.rows else f"{result.rows_taken} of them"
+    objects = "one an object" if result.objects == result.rows_taken else f"of {result.objects} objects"
+    rows = f"{result.rows} rows, {objects}; a trainer takes {taken}" if result.rows else "no rows: no objects"
     images = f"; {result.image_count} images" if result.images else ""
     return f"{result.files} label files with {rows}{images}"
 

@@ -19,7 +19,7 @@ from samcli.files import Files as Files
 from samcli.labels.formats.sources import LabelSet, Source
 from samcli.masks import KEEP_ALL, PartLimit, parse_part_limit, without_specks
 from samcli.polygons import PolygonOptions, Polygons, mask_to_polygons, restated
-from samcli.types import Annotation, Instance
+from samcli.types import Annotation, Instance, Origin
 
 T = TypeVar("T", bound=np.generic)
 
@@ -52,6 +52,19 @@ class Rendering:
         object.__setattr__(self, "found", self.annotation)
         object.__setattr__(self, "annotation", _cleaned(self.annotation, self.polygon_options.part_limit))
 
+    @cached_property
+    def added(self) -> Rendering:
+        """The objects that were not in the labels before the run, alone."""
+        instances = tuple(one for one in self.found.instances if one.source is not Origin.EXISTING)
+        return replace(self, annotation=replace(self.found, instances=instances))
+
+    @cached_property
+    def gone(self) -> frozenset[int]:
+        """Places, in the labels before the run, of the objects that a person has changed or deleted since."""
+        count = self.found.existing.count if self.found.existing else 0
+        left = {one.place for one in self.found.instances if one.source is Origin.EXISTING}
+        return frozenset() if None in left else frozenset(range(count)) - left
+
     def name_of(self, class_id: int) -> str:
         """The class's name; its number where it has none."""
         return self.names.get(class_id, str(class_id))
@@ -82,6 +95,16 @@ class Rendering:
         """The instances' polygons, in order; made once, by the first writer that asks."""
         masks = [instance.mask for instance in self.annotation.instances]
         return restated([mask_to_polygons(mask, self.polygon_options) for mask in masks], masks)
+
+    @property
+    def low_polygons(self) -> list[int]:
+        """Numbers of the instances that are not within `min_iou` of the polygons that are written of them."""
+        least, instances = self.polygon_options.min_iou, self.annotation.instances
+        return [
+            number
+            for number, (one, shape) in enumerate(zip(instances, self.polygons, strict=True))
+            if shape.iou < least and one.mask.area and one.source is not Origin.EXISTING
+        ]
 
 
 def _cleaned(annotation: Annotation, limit: PartLimit) -> Annotation:
@@ -176,6 +199,9 @@ class LabelFormat:
     is_read = False
     """Whether `read` is there."""
 
+    extends = False
+    """Whether `extended` is there, or `fold_into` where all images have one file."""
+
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Of all label files of one image. `Annotations/.xml`: a tree of .xml files below `Annotations`."""
@@ -193,6 +219,23 @@ class LabelFormat:
     def render_all(self, rendering: Rendering) -> list[Files]:
         """One for each of `suffixes`."""
         return [self.render(rendering)] if self.suffixes else []
+
+    def count_rows(self, files: Files) -> int | None:
+        """Return how many objects a trainer finds in what `render` made; None where no trainer reads it."""
+        return None
+
+    def extended(self, existing: bytes, rendering: Rendering) -> bytes:
+        """The label file of an image that had one before the run: its content as it was, and the objects added.
+
+        Objects that it had and that a person has changed or deleted since leave it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} adds nothing to a file")
+
+    def fold_into(
+        self, existing: Path, renderings: Iterable[Rendering], names: Mapping[int, str]
+    ) -> Iterable[bytes]:
+        """The pieces of the file for all images where there was one before the run; see `extended`."""
+        raise NotImplementedError(f"{type(self).__name__} adds nothing to a file")
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
         """Files for the whole data set by name; `splits`: image folders as seen from there, by `train`, `val`."""

@@ -8,7 +8,7 @@ import re
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,11 +19,12 @@ from samcli.errors import UsageError
 from samcli.labels.class_names import usable_names
 from samcli.labels.formats.base import SPOOL, LabelFormat, Rendering, box_inside
 from samcli.labels.formats.sources import Failure, LabelSet, Source
+from samcli.labels.json_splice import find_lists, spliced
 from samcli.labels.json_stream import Shelf, beginning, shown, walk
 from samcli.labels.objects import XYXY, Box, LabelEntry, LabelledObject, Pixels, ReadImage, Shape, box_of, gather
 from samcli.labels.shapes import Floats, clip_ring, coco_mask, coco_polygon_mask, number, numbers
 from samcli.masks import Mask, mask_iou
-from samcli.types import Instance, Quality, Size
+from samcli.types import Annotation, Instance, Quality, Size
 
 FIGURES = {
     "score": "detector_score",
@@ -70,10 +71,7 @@ class Coco(LabelFormat):
                 for instance in annotation.instances:
                     annotation_id += 1
                     classes.setdefault(instance.class_id, str(instance.class_id))
-                    row = coco_annotation(instance, annotation_id, number)
-                    if self._polygons:
-                        row["segmentation"] = edge_polygons(instance.mask, rendering.polygon_options.min_iou)
-                    rows.append(_dump(row))
+                    rows.append(_dump(self._row(instance, annotation_id, number, rendering)))
                 if rows:
                     yield (b"\n" if annotation_id == len(rows) else b",\n") + b",\n".join(rows)
             yield b'\n],"images":['
@@ -81,6 +79,37 @@ class Coco(LabelFormat):
             yield from _blocks(images)
             categories = [{"id": i + 1, "name": classes[i], "supercategory": ""} for i in sorted(classes)]
             yield b'\n],"categories":' + _dump(categories) + b"}\n"
+
+    def _row(self, instance: Instance, annotation_id: int, image_id: int, rendering: Rendering) -> dict[str, Any]:
+        row = coco_annotation(instance, annotation_id, image_id)
+        if self._polygons:
+            row["segmentation"] = edge_polygons(instance.mask, rendering.polygon_options.min_iou)
+        return row
+
+    def fold_into(
+        self, existing: Path, renderings: Iterable[Rendering], names: Mapping[int, str]
+    ) -> Iterator[bytes]:
+        """Images, annotations and categories that are new follow those of the file; ids go on from its largest."""
+        file, data = _Reader(existing, Source(existing)).extension(names), existing.read_bytes()
+        gone: set[int] = set()
+        with tempfile.SpooledTemporaryFile(SPOOL) as images, tempfile.SpooledTemporaryFile(SPOOL) as rows:
+            for rendering in renderings:
+                annotation = rendering.found
+                image_id = file.image_id(annotation)
+                if image_id is None:
+                    image_id, (height, width) = file.new_image_id(), annotation.image_size
+                    image = {"id": image_id, "file_name": annotation.key, "height": height, "width": width}
+                    images.write(_dump(image) + b"\n")
+                if rendering.gone:
+                    gone |= file.items_of(image_id, rendering.gone, data)
+                for instance in rendering.added.annotation.instances:
+                    row = self._row(instance, file.new_annotation_id(), image_id, rendering)
+                    rows.write(_dump({**row, "category_id": file.category_id(instance.class_id)}) + b"\n")
+            new: dict[str, Iterable[bytes]] = {"images": _lines(images), "annotations": _lines(rows)}
+            new["categories"] = map(_dump, file.new_categories())
+            yield from spliced(data, find_lists(data), new, {"annotations": gone})
+
+    extends = True
 
     def finds(self, path: Path) -> bool:
         """A file of COCO's, or a folder with that of the usual name, or with our own."""
@@ -283,6 +312,61 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
         yield block
 
 
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    file.seek(0)
+    return (line[:-1] for line in file)
+
+
+@dataclass
+class _Extension:
+    """The ids of a file, to which others are added."""
+
+    images: dict[str, int]
+    """By file name, of those that can be told apart."""
+    categories: list[Any]
+    """By class id."""
+    names: Mapping[int, str]
+    last_image: int
+    last_annotation: int
+    last_category: int
+    used: set[int] = field(default_factory=set)
+    """Classes that the file does not have."""
+    _items: dict[Any, list[int]] = field(default_factory=dict)
+
+    def image_id(self, annotation: Annotation) -> Any:
+        """The id of an image that the file has; None of another."""
+        return self.images[annotation.existing.name] if annotation.existing else None
+
+    def new_image_id(self) -> int:
+        self.last_image += 1
+        return self.last_image
+
+    def new_annotation_id(self) -> int:
+        self.last_annotation += 1
+        return self.last_annotation
+
+    def category_id(self, class_id: int) -> Any:
+        """The id of a class; one that the file does not have gets one behind the largest."""
+        if class_id < len(self.categories):
+            return self.categories[class_id]
+        self.used.add(class_id)
+        return self.last_category + 1 + class_id - len(self.categories)
+
+    def new_categories(self) -> Iterator[dict[str, Any]]:
+        """The classes that the file does not have and that objects have been added of."""
+        for class_id in sorted(self.used):
+            name = self.names.get(class_id, str(class_id))
+            yield {"id": self.category_id(class_id), "name": name, "supercategory": ""}
+
+    def items_of(self, image_id: Any, places: Iterable[int], data: bytes) -> set[int]:
+        """The numbers, in the file's list of annotations, of some of an image's."""
+        if not self._items:
+            for number, (begin, end) in enumerate(find_lists(data).lists["annotations"].items):
+                own = identity(json.loads(data[begin:end]).get("image_id"))
+                self._items.setdefault(own, []).append(number)
+        return {self._items[image_id][place] for place in places}
+
+
 @dataclass
 class _Image:
     """An image that a file lists."""
@@ -339,6 +423,22 @@ class _Reader:
             failures=[*self._lost, *self._with_one_id(), *self._without_image()],
             declared=bool(names),
             file_ids={index: key for index, key in enumerate(ids) if isinstance(key, int)},
+        )
+
+    def extension(self, names: Mapping[int, str]) -> _Extension:
+        """The ids of the file; `names`: those of all classes, of which the file's own come first."""
+        categories = sorted(self._names, key=_order)
+
+        def last(ids: Iterable[Any]) -> int:
+            return max((one for one in ids if isinstance(one, int)), default=0)
+
+        return _Extension(
+            {image.name: image.id for images in self._images.values() if len(images) == 1 for image in images},
+            categories,
+            names,
+            last([*self._images, *self._places]),
+            last(self._seen),
+            last(categories),
         )
 
     def _image(self, value: dict[str, Any], line: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import astuple
 
 import numpy as np
@@ -19,6 +20,10 @@ SENTENCES = {
     "classes": "objects lose their class, which {format} cannot hold",
     "scores": "objects lose their scores and figures, which {format} cannot hold",
 }
+
+
+_WITH_IMAGE = {"borders"}
+"""Losses that a person may wish to look at."""
 
 
 def losses(fmt: LabelFormat, rendering: Rendering) -> Counter[str]:
@@ -43,17 +48,15 @@ def losses(fmt: LabelFormat, rendering: Rendering) -> Counter[str]:
         left = np.bincount(rendering.label_map.ravel(), minlength=len(instances) + 1)[1:]
         lost["overlaps"] = sum(int(n) < i.mask.area for n, i in zip(left, instances, strict=True))
     if "borders" in fmt.loses:
-        least = rendering.polygon_options.min_iou
-        lost["borders"] = sum(
-            shape.iou < least for i, shape in zip(instances, rendering.polygons, strict=True) if i.mask.area
-        )
+        lost["borders"] = len(rendering.low_polygons)
     return +lost
 
 
-def describe(format_name: str, lost: Counter[str]) -> list[str]:
-    """A line for each kind of loss."""
+def describe(format_name: str, lost: Counter[str], first: Mapping[str, str]) -> list[str]:
+    """Return a line for each kind of loss; `first`: kind of loss -> the first image, which some lines name."""
     return [
         f"{count} {sentence.format(format=format_name)}"
+        + (f", the first in {first[word]}" if word in _WITH_IMAGE else "")
         for word, sentence in SENTENCES.items()
         if (count := lost[word])
     ]

@@ -130,6 +130,11 @@ class Labels:
         entry = self._entries.get(key)
         return Path(entry.where) if entry is not None and self._labels.reread is not None else None
 
+    def name_of(self, key: str) -> str:
+        """The image as the labels name it."""
+        entry = self._entries.get(key)
+        return key if entry is None else entry.name
+
     @cached_property
     def _keys(self) -> list[str]:
         return sorted({*self._entries, *self._read_at_once})

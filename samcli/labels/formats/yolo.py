@@ -15,7 +15,7 @@ import yaml
 
 from samcli.errors import UsageError
 from samcli.labels.class_names import DATA_YAML, load_yaml, names_beside
-from samcli.labels.formats.base import LabelFormat, Rendering, box_inside
+from samcli.labels.formats.base import Files, LabelFormat, Rendering, box_inside
 from samcli.labels.formats.sources import LabelSet, Source, text_labels
 from samcli.labels.objects import LabelledObject, ReadImage, gather
 from samcli.labels.yolo_rows import numbered_rows, read_row
@@ -28,6 +28,10 @@ class _Yolo(LabelFormat):
     data_set_names = ("data.yaml",)
     is_read = True
 
+    def count_rows(self, files: Files) -> int | None:
+        """Return the number of lines that say something: each row is an object to a trainer."""
+        return sum(bool(line.strip()) for line in files.splitlines()) if isinstance(files, bytes) else None
+
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
         """`data.yaml`; with the image folders where they lie so that a trainer finds these labels."""
         content: dict[str, object] = {**splits, "names": dict(names)}
@@ -36,6 +40,25 @@ class _Yolo(LabelFormat):
         if splits and splits["train"] == splits["val"]:
             comment += " To train well, split off a validation set."
         return {"data.yaml": f"{comment}\n{text}".encode()}
+
+    extends = True
+
+    def extended(self, existing: bytes, rendering: Rendering) -> bytes:
+        """Rows as they were, then those of the added objects that are not there already."""
+        lines = existing.splitlines(keepends=True)
+        rows = [index for index, line in enumerate(lines) if line.strip()]
+        gone = {rows[place] for place in rendering.gone}
+        kept = [line for index, line in enumerate(lines) if index not in gone]
+        have = {b" ".join(line.split()) for line in kept}
+        new = [row for row in self.render(rendering.added).splitlines() if row not in have]
+        end = b"\r\n" if kept and kept[-1].endswith(b"\r\n") else b"\n"
+        if new and kept and not kept[-1].endswith((b"\n", b"\r")):
+            kept.append(end)
+        return b"".join([*kept, *(row + end for row in new)])
+
+    def render(self, rendering: Rendering) -> bytes:
+        """The rows of an image's objects."""
+        raise NotImplementedError
 
     def read(self, source: Source) -> LabelSet:
         """Rows of polygons, rasterised as Ultralytics' trainer does, and of boxes, filled; with or without score.

@@ -1,0 +1,114 @@
+"""Add items to the lists of a JSON file without changing a byte of what is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_NAME_ENDS = re.compile(rb"\s*:")
+
+
+@dataclass
+class ListSpan:
+    """Where a list lies in a text: behind its `[`, at its `]`, and its items that are objects."""
+
+    begin: int
+    end: int = -1
+    items: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass
+class Spans:
+    """The lists of the root object by name, or the list that is the root under ""; and where the root ends."""
+
+    lists: dict[str, ListSpan] = field(default_factory=dict)
+    end: int = -1
+
+
+def find_lists(data: bytes) -> Spans:
+    """Return where the lists of a JSON text lie. The text is known to be JSON.
+
+    Raises:
+        ValueError: it is no object and no list.
+    """
+    found, depth, name = Spans(), 0, ""
+    current: ListSpan | None = None
+    of_items = 0
+    for token in _TOKEN.finditer(data):
+        symbol = data[token.start()]
+        if symbol == 0x22:  # a string: at the root a name, if a colon follows
+            if depth == 1 and current is None and _NAME_ENDS.match(data, token.end()):
+                name = token[0][1:-1].decode("utf-8", "replace")
+        elif symbol in b"[{":
+            if symbol == 0x5B and current is None and depth <= 1:
+                current, of_items = ListSpan(token.end()), depth + 1
+                found.lists[name] = current
+            elif current is not None and depth == of_items:
+                current.items.append((token.start(), -1))
+            depth += 1
+        else:
+            depth -= 1
+            if current is not None and depth == of_items and current.items:
+                current.items[-1] = current.items[-1][0], token.end()
+            elif current is not None and depth == of_items - 1:
+                current.end, current = token.start(), None
+            if depth == 0:
+                found.end = token.start()
+    if found.end < 0:
+        raise ValueError("it is no JSON object or list")
+    return found
+
+
+def spliced(
+    data: bytes, spans: Spans, new: Mapping[str, Iterable[bytes]], gone: Mapping[str, Collection[int]]
+) -> Iterator[bytes]:
+    """Yield the text in pieces, with the `new` items of each list at its end.
+
+    `gone`: by list, the numbers of items that are left out. A list that is not there is added to the root object.
+    """
+    edits: list[tuple[int, int, Iterable[bytes]]] = []
+    for name, span in spans.lists.items():
+        kept = [number for number in range(len(span.items)) if number not in gone.get(name, ())]
+        edits.append(_appended(span, kept, new.get(name, ())))
+        edits += [(begin, end, ()) for begin, end in _cuts(span, kept)]
+    for name in new.keys() - spans.lists.keys():
+        comma = b"," if spans.lists else b""
+        edits.append((spans.end, spans.end, _wrapped(comma + b'\n"' + name.encode() + b'":[', new[name])))
+    at = 0
+    for begin, end, pieces in sorted(edits, key=lambda edit: edit[:2]):
+        yield data[at:begin]
+        yield from pieces
+        at = end
+    yield data[at:]
+
+
+def _appended(span: ListSpan, kept: Sequence[int], new: Iterable[bytes]) -> tuple[int, int, Iterable[bytes]]:
+    """Return the edit that adds items to a list behind the last that is kept."""
+    at = span.items[kept[-1]][1] if kept else span.begin
+    return at, at, _joined(new, first=not kept)
+
+
+def _cuts(span: ListSpan, kept: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the parts of a text that hold the items which are not kept, with the comma of each."""
+    items = span.items
+    if len(kept) == len(items):
+        return []
+    if not kept:
+        return [(items[0][0], items[-1][1])]
+    between = set(range(kept[-1])) - set(kept)
+    cuts = [(items[number][0], items[number + 1][0]) for number in sorted(between)]
+    return cuts + ([(items[kept[-1]][1], items[-1][1])] if kept[-1] < len(items) - 1 else [])
+
+
+def _joined(items: Iterable[bytes], *, first: bool) -> Iterator[bytes]:
+    for item in items:
+        yield (b"\n" if first else b",\n") + item
+        first = False
+
+
+def _wrapped(head: bytes, items: Iterable[bytes]) -> Iterator[bytes]:
+    yield head
+    yield from _joined(items, first=True)
+    yield b"\n]"
