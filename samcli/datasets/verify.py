@@ -24,9 +24,10 @@ from samcli.datasets.training_size import vanishing_rows
 from samcli.errors import ImageError, UsageError, nearest, one_line
 from samcli.files import write_atomic
 from samcli.images import SUFFIXES, probe_image
-from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, find_names_file
+from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, find_names_file, names_beside
 from samcli.labels.formats import FORMATS
 from samcli.labels.formats.base import recorded_polygon_options
+from samcli.labels.formats.reading import not_yolo
 from samcli.output.layout import RUN_FOLDER, Layout, images_of, stem_of
 from samcli.output.locks import locked
 from samcli.output.manifest import Product
@@ -208,9 +209,13 @@ def verify_labels(
     if images is not None and not images.is_dir():
         raise UsageError(f"--images {images} is no folder")
     data = data or find_names_file(labels, (DATA_YAML,))
+    names = names_beside(labels, remarks=Counter()) if data is None else {}
     images = Path(os.path.abspath(images)) if images else _images_of(labels)  # noqa: PTH100
     result = Verification(labels, images, data)
     verifier = _Verifier(result, read_data_yaml(data) if data else None, options, fix=fix, watch=watch)
+    if names:
+        verifier.class_count = max(names) + 1
+        result.notes.append(f"class ids were held against the names in {find_names_file(labels)}")
     layout = Layout(labels, labels)
     with locked(layout, "Make it writable") if fix and layout.run_folder.is_dir() else nullcontext():
         verifier.run()
@@ -218,8 +223,8 @@ def verify_labels(
 
 
 def _labels_folder(labels: Path) -> Path:
-    if not labels.is_dir():
-        raise UsageError(f"{labels} is no folder; expected a folder of YOLO label files")
+    if problem := not_yolo(labels):
+        raise UsageError(problem)
     labels = Path(os.path.abspath(labels))  # noqa: PTH100 - resolve() would follow links
     inner = labels / "labels"
     return inner if inner.is_dir() and not (labels / RUN_FOLDER).is_dir() else labels
@@ -275,9 +280,9 @@ class _Verifier:
             result.notes.append("images not found: whether images and labels go together was not looked at")
             if self.options.imgsz is not None:
                 result.notes.append("images not found: --imgsz needs their sizes")
-        if self.data is None:
+        if self.data is None and self.class_count is None:
             result.notes.append("no data.yaml found: class ids were not held against names")
-        else:
+        elif self.data is not None:
             result.notes += self.data.notes
         self._data_yaml()
         for folder in _walk(result.labels, result.images):

@@ -265,6 +265,7 @@ class _FoundLabels:
 
     image_root = None
     file_ids: Mapping[int, int] = {}
+    lost: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
 
     def __init__(self, names: Mapping[int, str]) -> None:

@@ -133,6 +133,10 @@ class Job(ABC, Generic[R]):
         """Which of the images that were found the matched job is about; None: all."""
         return None
 
+    def lost(self) -> Mapping[str, str]:
+        """Return the images that the job is asked about and that are not in the input, by their names, and why."""
+        return {}
+
     @abstractmethod
     def load(self, plan: Plan, models: Models) -> BaseWorker[R]:
         """The worker, with its networks loaded.

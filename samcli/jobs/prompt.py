@@ -98,6 +98,10 @@ class Prompt(Job[AnnotatedImage]):
         """Only images that the prompts speak of."""
         return self._source.keys()
 
+    def lost(self) -> Mapping[str, str]:
+        """Return the images that labels speak of and that are not in the input."""
+        return self._source.lost
+
     def recipe(self) -> dict[str, Any]:
         """What the prompts say about every image belongs to it; what they say about one is in its `digest`."""
         recipe = {

@@ -22,6 +22,7 @@ from samcli.jobs.summary import Summary
 from samcli.jobs.worker import BaseWorker
 from samcli.labels.existing import files_of
 from samcli.labels.formats import FORMATS
+from samcli.labels.training_lists import has_training_lists, refresh_training_lists
 from samcli.labels.writing import folds
 from samcli.output.journal import Journal
 from samcli.output.layout import Layout
@@ -224,6 +225,8 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
             journal.check_in_place()  # else nothing would be found to fold
             with worker.clock.measure("fold"):
                 _fold(plan, job, summary)
+                if summary.withheld or has_training_lists(run):
+                    refresh_training_lists(run)
     summary.notes += worker.notes()
     summary.precision, summary.threads = plan.precision, torch_threads()
     summary.seconds = time.perf_counter() - begun
@@ -309,6 +312,7 @@ def _summary(plan: Plan, job: Job[R]) -> Summary:
     summary = Summary(plan.layout.output, plan.manifest.names, plan.total, product=job.product)
     summary.unasked, summary.kept = plan.manifest.unasked, plan.manifest.kept
     summary.passed_over = plan.passed_over
+    summary.lost = job.lost()
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
     summary.remedy = job.remedy

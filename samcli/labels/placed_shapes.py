@@ -150,6 +150,14 @@ def turned_box(placed: Placed) -> Shape:
     return Box((placed.x - x, placed.y - y, placed.x + x, placed.y + y))
 
 
+def turned_by(box: XYXY, degrees: float) -> Shape:
+    """Return a box (xyxy) turned clockwise about its centre."""
+    if not degrees % 360:
+        return Box(box)
+    x1, y1, x2, y2 = box
+    return turned_box(Placed((x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) / 2, (y2 - y1) / 2, degrees))
+
+
 def quadrilateral(corners: Floats) -> Shape:
     """Four corners in order: a rectangle, turned or not, where they are one, else a polygon."""
     if np.abs(corners).max() <= _FARTHEST:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ class CommandLinePrompts:
     objects: tuple[ObjectPrompt, ...]
     names: dict[int, str] = field(default_factory=lambda: {0: UNNAMED})
     notes: tuple[str, ...] = ()
+    lost: Mapping[str, str] = field(default_factory=dict)
 
     def recipe(self) -> dict[str, Any]:
         return {"prompts": "command line", "names": None, "objects": self._said()}

@@ -27,7 +27,8 @@ from samcli.drawing import class_color
 from samcli.errors import ImageError, RecordError, UsageError
 from samcli.files import check_writable, write_atomic_pieces
 from samcli.images import probe_image, read_image
-from samcli.masks import Mask
+from samcli.labels.formats.base import recorded_part_limit
+from samcli.masks import Mask, PartLimit, without_specks
 from samcli.output.journal import JournalEntry
 from samcli.output.layout import Layout
 from samcli.output.manifest import Product
@@ -200,7 +201,8 @@ def _row(run: RunFolder, entries: Mapping[str, JournalEntry], key: str) -> list[
         return [key, str(error)]
     height, width = annotation.image_size
     unit = _unit(annotation)
-    rows = [_instance_row(instance, verdict, unit) for instance, verdict in instances]
+    limit = recorded_part_limit(run.manifest.recipe.values)
+    rows = [_instance_row(instance, verdict, unit, limit) for instance, verdict in instances]
     mark = annotation.mark.value if annotation.mark else 0
     return [key, width, height, rows, *([mark, annotation.omitted] if mark or annotation.omitted else [])]
 
@@ -210,8 +212,11 @@ def _unit(annotation: Annotation) -> float:
     return min(1.0, _DETAIL / max(annotation.image_size))
 
 
-def _instance_row(instance: Instance, verdict: Verdict | None, unit: float) -> list[Any]:
-    """`[class id, verdict, hash, contours, prompt box or 0, *figures in thousandths]`; the script reads it."""
+def _instance_row(instance: Instance, verdict: Verdict | None, unit: float, limit: PartLimit) -> list[Any]:
+    """`[class id, verdict, hash, contours, prompt box or 0, *figures in thousandths]`; the script reads it.
+
+    Contours are of what labels hold, without the specks that `limit` tells; the hash is of the mask in the record.
+    """
     quality = instance.quality
     figures = [doubt(quality), *(getattr(quality, name) for name, _ in _FIGURES[1:])]
     box = instance.prompt_box
@@ -219,7 +224,7 @@ def _instance_row(instance: Instance, verdict: Verdict | None, unit: float) -> l
         instance.class_id,
         _VERDICT_CODES[verdict],
         instance_hash(instance),
-        encode_contours(instance.mask, unit),
+        encode_contours(without_specks(instance.mask, limit), unit),
         [round(value * unit) for value in box] if box else 0,
         *(None if value is None or not math.isfinite(value) else round(value * 1000) for value in figures),
     ]

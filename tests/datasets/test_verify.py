@@ -470,3 +470,49 @@ def test_fix__of_labels_that_cannot_be_written_names_their_folder(tmp_path, samc
     assert f"cannot write in {root / 'labels'}" in result.stderr
     assert "Errno" not in result.stderr
     assert (root / "labels" / "a.txt").read_text() == TRIANGLE * 2
+
+
+@pytest.mark.parametrize("file", ["obj.names", "classes.txt", "other.yaml"])
+def test_class_ids__are_held_against_the_names_that_the_other_commands_read(file: str, tmp_path: Path) -> None:
+    folder = tmp_path / "obj_train_data"
+    folder.mkdir()
+    (folder / "a.txt").write_text("1 .5 .5 .2 .2\n")
+    (tmp_path / file).write_text("names: [cat]\n" if file.endswith("yaml") else "cat\n")
+    found = verify_labels(tmp_path, VerifyOptions())
+    assert found.tallies["class-unknown"].count == 1
+    assert any(file in note for note in found.notes)
+
+
+def test_labels_of_another_format__are_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "annotations.xml").write_text("<annotations/>")
+    with pytest.raises(UsageError, match=r"holds labels of the format cvat; samcli convert .* --to yolo"):
+        verify_labels(tmp_path, VerifyOptions())
+    with pytest.raises(UsageError, match="holds labels of the format cvat"):
+        verify_labels(tmp_path / "annotations.xml", VerifyOptions())
+
+
+@pytest.mark.parametrize(
+    ("root", "found", "told"),
+    [("", True, False), ("{whole}", True, False), ("../set", True, True), ("nowhere", False, True)],
+)
+def test_path_in_data_yaml__is_the_file_s_own_folder_the_whole_one_or_told(
+    root: str, found: bool, told: bool, tmp_path: Path, cache: Path
+) -> None:
+    """Ultralytics takes what is absent for the file's folder, and looks for relative paths where it is started."""
+    from samcli.checkpoints.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.data.utils import check_det_dataset
+
+    folder = tmp_path / "set"
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(folder / "images" / "a.png")
+    (folder / "labels" / "a.txt").write_text("0 .5 .5 .2 .2\n")
+    path = f"path: {root.format(whole=folder)}\n" if root else ""
+    (folder / "data.yaml").write_text(f"{path}train: images\nval: images\nnames: [cat]\n")
+    result = verify_labels(folder, VerifyOptions())
+    assert ("path-missing" not in result.tallies) is found
+    assert any("a trainer looks for it from the folder" in note for note in result.notes) is told
+    if not told:
+        check_det_dataset(str(folder / "data.yaml"), autodownload=False)

@@ -72,7 +72,7 @@ def test_low_polygon_iou__is_told_with_the_image(tmp_path: Path, samcli_run, sai
     assert said("status", labels)["low_polygon_iou"] == {"far.png": 1}
     assert "1 object in 1 image, the first far.png (verify --list)" in samcli_run("status", labels).stdout
     listed = samcli_run("verify", labels, "--list").stdout
-    assert "far.png: warning: low-polygon-iou: object 1: polygon IoU 0.7" in listed
+    assert "far.png: warning: low-polygon-iou: object 1: polygon IoU 0.5" in listed
     assert "twins.png" not in listed
     assert not layout_of(tmp_path).withheld.exists()
 

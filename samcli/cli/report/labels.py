@@ -24,6 +24,8 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
     differ = conversion.rows and conversion.rows != conversion.instances
     rows = f" in {conversion.rows} rows" if differ else ""
     print(f"{conversion.images} images, {conversion.instances} objects{rows}: {conversion.source_format} -> {to}")
+    if conversion.unseen:
+        print("no folder of images is known: names and sizes are as the labels state them (--images checks them)")
     for note in conversion.notes:
         print(printable(note))
     for key, reason in list(conversion.failures.items())[:SHOWN_FAILURES]:
@@ -57,6 +59,11 @@ def print_review(applied: AppliedReview, *, as_json: bool) -> None:
             "incomplete": f"{applied.incomplete} images more, whose labels are kept aside",
             "excluded": f"{applied.excluded} images more, whose labels are kept aside",
             "complete again": f"{applied.complete} images, whose labels are back",
+            **(
+                {"written again": f"{applied.remade} images more, whose polygons an earlier version wrote"}
+                if applied.remade
+                else {}
+            ),
         }
     )
 
