@@ -31,7 +31,7 @@ from samcli.config.options import YES_NO, CommandOptions, Options, declared, for
 
 FORMAT_NAMES = (
     "yolo", "yolo-box", "coco", "coco-polygon", "fiftyone", "voc", "png", "labelme", "labelstudio", "cvat", "sa1b",
-    "masks", "rle", "labelmap", "overlay", "cutouts", "logits", "edges", "proposals",
+    "masks", "rle", "labelmap", "overlay", "cutouts", "logits", "edges", "proposals", "parquet",
 )  # fmt: skip
 """Of the formats that `--format` takes; a test holds them to be those of `samcli.labels.formats`."""
 

@@ -271,7 +271,7 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
     """
     shapes = job.shapes
     run = RunFolder(plan.layout, plan.manifest)
-    all_images = folds(job.formats, plan.manifest.names, shapes, plan.layout)
+    all_images = folds(job.formats, plan.manifest, shapes, plan.layout)
     with ending(plan.layout) as is_last:
         if all_images and not (is_last and _others_are_done(plan, run)):
             files = ", ".join(fold.name for fold in all_images)
