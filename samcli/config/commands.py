@@ -233,11 +233,15 @@ class VerifyOptions(CommandOptions):
     )
     min_fill: float = option(0.1, "Warn when mask area / prompt box area is below this.", low=0, high=1)
     imgsz: int | None = option(
-        None, "Warn about objects that a trainer does not see at this image size.", low=32, metavar="PIXELS"
+        None,
+        "Input size in pixels of the training: warn about objects that are lost at this size.",
+        low=32,
+        metavar="PIXELS",
     )
     ignore: tuple[str, ...] = option(
         (), "Ignore findings of this kind; may be repeated.", many=True, metavar="KIND"
     )
+    strict: bool = option(False, "Exit status 3 for warnings too, not only for errors.")
 
 
 @dataclass(frozen=True)

@@ -535,7 +535,7 @@ class MaskGeneratorOptions(Options):
         "Overlap of crops as a fraction of the image's shorter side.",
         recipe=True,
         low=0,
-        high=0.95,
+        high=1,
         panel="Crops",
     )
     crop_n_points_downscale_factor: int = option(

@@ -73,7 +73,7 @@ class Job(ABC, Generic[R]):
     @property
     def remedy(self) -> str:
         """What the user can do about images that have failed."""
-        return "If the reason has passed, --retry-failed tries them again"
+        return "Fix the files and rerun with --retry-failed to try them again."
 
     @property
     def format_names(self) -> tuple[str, ...]:
@@ -127,6 +127,10 @@ class Job(ABC, Generic[R]):
         Raises:
             UsageError: something does not fit these images.
         """
+        return self
+
+    def of_one_image(self) -> Job[R]:
+        """Return the job for an input that is a single image."""
         return self
 
     def asked(self) -> Collection[str] | None:
