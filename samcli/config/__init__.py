@@ -45,6 +45,7 @@ from samcli.config.groups import (
     SourceOptions,
     SpeckOptions,
     TextOptions,
+    TileOptions,
 )
 from samcli.config.loading import (
     check_environment,
@@ -108,6 +109,7 @@ __all__ = [
     "SourceOptions",
     "SpeckOptions",
     "TextOptions",
+    "TileOptions",
     "TuneOptions",
     "VerifyOptions",
     "check_environment",

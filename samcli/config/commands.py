@@ -25,12 +25,13 @@ from samcli.config.groups import (
     SourceOptions,
     SpeckOptions,
     TextOptions,
+    TileOptions,
 )
 from samcli.config.options import YES_NO, CommandOptions, Options, declared, former_flag_of, group, option
 
 FORMAT_NAMES = (
     "yolo", "yolo-box", "coco", "coco-polygon", "fiftyone", "voc", "png", "labelme", "labelstudio", "cvat", "sa1b",
-    "masks", "rle", "labelmap", "overlay", "cutouts", "logits", "edges", "proposals",
+    "masks", "rle", "labelmap", "overlay", "cutouts", "logits", "edges", "proposals", "parquet",
 )  # fmt: skip
 """Of the formats that `--format` takes; a test holds them to be those of `samcli.labels.formats`."""
 
@@ -62,6 +63,7 @@ class AutoAnnotateOptions(CommandOptions):
     input: InputOptions = group(InputOptions)
     source: SourceOptions = group(SourceOptions)
     detector: DetectorOptions = group(DetectorOptions)
+    tiles: TileOptions = group(TileOptions)
     text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
@@ -231,11 +233,15 @@ class VerifyOptions(CommandOptions):
     )
     min_fill: float = option(0.1, "Warn when mask area / prompt box area is below this.", low=0, high=1)
     imgsz: int | None = option(
-        None, "Warn about objects that a trainer does not see at this image size.", low=32, metavar="PIXELS"
+        None,
+        "Input size in pixels of the training: warn about objects that are lost at this size.",
+        low=32,
+        metavar="PIXELS",
     )
     ignore: tuple[str, ...] = option(
         (), "Ignore findings of this kind; may be repeated.", many=True, metavar="KIND"
     )
+    strict: bool = option(False, "Exit status 3 for warnings too, not only for errors.")
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,10 @@ def convert(
         annotations = _with_new_classes(labels.annotations, classes) if classes else labels.annotations
         if run or options.incomplete:
             annotations = _complete(annotations, conversion.withheld, keep=options.incomplete == "keep")
-        writer = _Writer(fmt, options, source, names, output, watch, shapes=shapes, dry_run=dry_run)
+        fingerprint = run.manifest.fingerprint if run else ""
+        writer = _Writer(
+            fmt, options, source, names, output, watch, shapes=shapes, fingerprint=fingerprint, dry_run=dry_run
+        )
         writer.write(annotations)
         conversion.files += writer.files
         conversion.images, conversion.instances = writer.images, writer.instances
@@ -230,6 +233,7 @@ class _Writer:
         watch: Watch,
         *,
         shapes: PolygonOptions,
+        fingerprint: str,
         dry_run: bool,
     ) -> None:
         self.images = self.instances = self.files = 0
@@ -242,7 +246,7 @@ class _Writer:
         self.rows: int | None = None
         """Of label files; None where the format has none."""
         self._format, self._options, self._source, self._names = fmt, options, source, names
-        self._shapes = shapes
+        self._shapes, self._fingerprint = shapes, fingerprint
         self._layout = Layout(source.images or output, output)
         self._watch, self._dry_run = watch, dry_run
         own = (name for target in options.format for name in FORMATS[target].own_files)
@@ -305,7 +309,9 @@ class _Writer:
                 )
             pixels = read_image(self._source.refs[annotation.key], max_pixels=self._options.input.max_pixels).pixels
         images = self._layout.images_from_output if self._source.images else ""
-        return Rendering(annotation, self._names, self._shapes, pixels, images=images)
+        return Rendering(
+            annotation, self._names, self._shapes, pixels, images=images, fingerprint=self._fingerprint
+        )
 
     def _check_pixels(self, rendering: Rendering) -> None:
         """Refuse an image of whose objects the format holds none: an empty label would say that nothing is there.

@@ -371,7 +371,7 @@ class _Publisher:
         self._check_images(judgements)
         if self._is_of_earlier_version:
             run.mark_unfinished()  # until all are alike
-        all_images = folds(self._formats, run.manifest.names, self._polygon_options, run.layout)
+        all_images = folds(self._formats, run.manifest, self._polygon_options, run.layout)
         if all_images:
             run.mark_unfinished()
         with run.journal() as journal:
