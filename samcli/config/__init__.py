@@ -46,6 +46,7 @@ from samcli.config.groups import (
     SourceOptions,
     SpeckOptions,
     TextOptions,
+    TileOptions,
 )
 from samcli.config.loading import (
     check_environment,
@@ -110,6 +111,7 @@ __all__ = [
     "SourceOptions",
     "SpeckOptions",
     "TextOptions",
+    "TileOptions",
     "TuneOptions",
     "VerifyOptions",
     "check_environment",

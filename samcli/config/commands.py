@@ -25,6 +25,7 @@ from samcli.config.groups import (
     SourceOptions,
     SpeckOptions,
     TextOptions,
+    TileOptions,
 )
 from samcli.config.options import YES_NO, CommandOptions, Options, declared, former_flag_of, group, option
 
@@ -62,6 +63,7 @@ class AutoAnnotateOptions(CommandOptions):
     input: InputOptions = group(InputOptions)
     source: SourceOptions = group(SourceOptions)
     detector: DetectorOptions = group(DetectorOptions)
+    tiles: TileOptions = group(TileOptions)
     text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
@@ -257,11 +259,15 @@ class VerifyOptions(CommandOptions):
     )
     min_fill: float = option(0.1, "Warn when mask area / prompt box area is below this.", low=0, high=1)
     imgsz: int | None = option(
-        None, "Warn about objects that a trainer does not see at this image size.", low=32, metavar="PIXELS"
+        None,
+        "Input size in pixels of the training: warn about objects that are lost at this size.",
+        low=32,
+        metavar="PIXELS",
     )
     ignore: tuple[str, ...] = option(
         (), "Ignore findings of this kind; may be repeated.", many=True, metavar="KIND"
     )
+    strict: bool = option(False, "Exit status 3 for warnings too, not only for errors.")
 
 
 @dataclass(frozen=True)

@@ -145,11 +145,14 @@ class Verification:
     fixed_files: int = 0
     backup: Path | None = None
     notes: list[str] = field(default_factory=list)
+    strict: bool = False
+    """Warnings count as errors for the exit status."""
 
     @property
     def exit_status(self) -> int:
-        """0 clean, 3 something is wrong."""
-        return 3 if self.tallies else 0
+        """Return 3 if there are errors, or, with `strict`, warnings; else 0."""
+        counted = {"error", "warning"} if self.strict else {"error"}
+        return 3 if any(KINDS[kind].severity in counted for kind in self.tallies) else 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -211,11 +214,11 @@ def verify_labels(
     data = data or find_names_file(labels, (DATA_YAML,))
     names = names_beside(labels, remarks=Counter()) if data is None else {}
     images = Path(os.path.abspath(images)) if images else _images_of(labels)  # noqa: PTH100
-    result = Verification(labels, images, data)
+    result = Verification(labels, images, data, strict=options.strict)
     verifier = _Verifier(result, read_data_yaml(data) if data else None, options, fix=fix, watch=watch)
     if names:
         verifier.class_count = max(names) + 1
-        result.notes.append(f"class ids were held against the names in {find_names_file(labels)}")
+        result.notes.append(f"class ids were checked against {find_names_file(labels)}")
     layout = Layout(labels, labels)
     with locked(layout, "Make it writable") if fix and layout.run_folder.is_dir() else nullcontext():
         verifier.run()
@@ -277,11 +280,11 @@ class _Verifier:
     def run(self) -> None:
         result = self.result
         if result.images is None:
-            result.notes.append("images not found: whether images and labels go together was not looked at")
+            result.notes.append("images not found: whether images and labels match was not checked (give --images)")
             if self.options.imgsz is not None:
                 result.notes.append("images not found: --imgsz needs their sizes")
         if self.data is None and self.class_count is None:
-            result.notes.append("no data.yaml found: class ids were not held against names")
+            result.notes.append("no data.yaml found: class ids were not checked")
         elif self.data is not None:
             result.notes += self.data.notes
         self._data_yaml()

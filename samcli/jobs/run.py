@@ -110,6 +110,7 @@ def run_job(
             raise refused
         if not plan.todo:
             return _bring_up_to_date(plan, scope.job)
+        log.info("loading %s", ", ".join(f"--{role} {name}" for role, name in scope.job.checkpoints.items()))
         worker = scope.job.load(plan, models)  # before anything is written
         manifest = replace(plan.manifest, names=dict(worker.names))
         return _run(replace(plan, manifest=manifest), scope.job, worker, starting)
@@ -315,7 +316,7 @@ def _summary(plan: Plan, job: Job[R]) -> Summary:
     summary.lost = job.lost()
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
-    summary.remedy = job.remedy
+    summary.remedy, summary.formats = job.remedy, job.format_names
     summary.notes = job.notes(plan.layout.output)
     if "yolo" in job.format_names and plan.layout.splits_from_output():
         summary.train_command = f"yolo segment train model=yolo11n-seg.pt data={plan.layout.output / 'data.yaml'}"

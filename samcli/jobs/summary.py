@@ -62,6 +62,8 @@ class Summary:
     notes: list[str] = field(default_factory=list)
     """What the user should bear in mind."""
     product: Product = Product.LABELS
+    formats: tuple[str, ...] = ()
+    """Names of the label formats that are written."""
     remedy: str = ""
     """What can be done about failed images."""
 

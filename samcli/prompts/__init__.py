@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from samcli.config import ReadingOptions
-from samcli.errors import UsageError
+from samcli.errors import UsageError, missing_path
 from samcli.labels.known_files import what_it_is
 from samcli.prompts.command_line import command_line_prompts
 from samcli.prompts.csv_files import read_csv
@@ -41,7 +41,7 @@ def open_prompts(path: Path, names: Path | None = None, options: ReadingOptions 
     """
     suffix = path.suffix.lower()
     if not path.exists():
-        raise UsageError(f"{path} does not exist; expected a prompts file or labels")
+        raise missing_path(path, "a prompts file or labels")
     if path.is_file() and suffix == ".csv":
         return read_csv(path)
     if path.is_file() and suffix in (".jsonl", ".ndjson"):

@@ -66,7 +66,7 @@ def test_objects__are_the_rows_that_a_trainer_takes(tmp_path, samcli_run) -> Non
     (root / "labels" / "c.txt").write_text("0 7 7 7 7 7 7\n")
     result = verify_labels(root, VerifyOptions())
     assert (result.rows, result.objects, result.as_dict()["objects"]) == (7, 1, 1)  # of b, once
-    assert "with 7 rows, one an object; a trainer takes 1 of them; 3 images" in samcli_run("verify", root).stdout
+    assert "3 label files, 7 rows; the YOLO loader accepts 1 of them; 3 images" in samcli_run("verify", root).stdout
 
 
 def test_rows__are_held_against_the_names_in_data_yaml(tmp_path) -> None:
@@ -413,14 +413,18 @@ def test_folder_linked_into_itself__is_walked_once(tmp_path) -> None:
     assert found(root) == {"duplicate-row": ["x/a.txt"]}
 
 
-def test_command__prints_a_table_and_ends_with_3(tmp_path, samcli_run) -> None:
+def test_command__prints_a_table_and_ends_with_3_for_errors_or_where_strict(tmp_path, samcli_run) -> None:
     root = data_set(tmp_path, {f"{i}": BOX * 2 for i in range(5)})
     result = samcli_run("verify", root)
-    assert result.exit_code == 3
+    assert (result.exit_code, samcli_run("verify", root, "--strict").exit_code) == (0, 3)
+    assert f"samcli verify {root / 'labels'} --fix" in result.stdout
+    (root / "labels" / "0.txt").write_text("0 0.5 0.5 7 7\n")
+    assert samcli_run("verify", root).exit_code == 3
+    (root / "labels" / "0.txt").write_text(BOX * 2)
     assert "duplicate-row" in result.stdout
     assert "0 errors, 5 warnings" in result.stdout
     assert samcli_run("verify", root, "--fix").exit_code == 0
-    assert "Nothing is wrong" in samcli_run("verify", root).stdout
+    assert "No problems found" in samcli_run("verify", root).stdout
 
 
 def test_command__lists_every_finding_with_its_line(tmp_path, samcli_run) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from samcli.errors import ImageError, UsageError, nearest
+from samcli.errors import ImageError, UsageError, missing_path, nearest
 from samcli.labels.formats import FORMATS
 from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file
 from samcli.labels.image_names import ImageNames, key_of_unseen
@@ -54,7 +54,7 @@ def detect_format(path: Path) -> str:
         UsageError: it is none that can be read, or could be several.
     """
     if not path.exists():
-        raise UsageError(f"{path} does not exist; expected a run's output folder, or labels")
+        raise missing_path(path, "a run's output folder, or labels")
     found = [name for name in readable_formats() if FORMATS[name].finds(path)]
     if len(found) == 1:
         return found[0]
@@ -92,7 +92,7 @@ def read_labels(name: str, source: Source) -> Labels:
             f"--from is '{name}'; expected one of {', '.join(_sources())}.{nearest(name, readable_formats())}"
         )
     if not source.path.exists():
-        raise UsageError(f"{source.path} does not exist; expected labels of the format {name}")
+        raise missing_path(source.path, f"labels of the format {name}")
     if FORMATS[name].suffixes and not source.path.is_dir():
         hint = f"; it is {known}" if (known := what_it_is(source.path)) else ""
         raise UsageError(f"{source.path} is a file; labels of the format {name} are a folder{hint}")
