@@ -53,7 +53,7 @@ class SourceOptions(Options):
 
 @dataclass(frozen=True)
 class TileOptions(Options):
-    """How large images are seen in parts."""
+    """Options of the division of large images into tiles."""
 
     tile: str | None = option(
         None,

@@ -65,7 +65,7 @@ class TiledDetector:
 
 
 def _placed(found: Detections, tile: Box, size: Size) -> Detections:
-    """What was found in a tile, in pixels of the image."""
+    """Return the detections of a tile, in pixels of the image."""
     left, top = tile[:2]
     masks = None if found.masks is None else tuple(mask.placed((left, top), size) for mask in found.masks)
     return Detections(
@@ -74,7 +74,7 @@ def _placed(found: Detections, tile: Box, size: Size) -> Detections:
 
 
 def _is_cut(boxes: NDArray[np.float32], tile: Box, size: Size, margin: float) -> NDArray[np.bool_]:
-    """Which boxes (N, 4) touch a border of their tile that is not the image's own, (N,)."""
+    """Return which boxes (N, 4) touch a border of their tile inside the image, bool (N,)."""
     left, top, right, bottom = tile
     height, width = size
     near = np.stack(

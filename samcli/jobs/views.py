@@ -142,7 +142,7 @@ def choose_views(boxes: NDArray[np.float64], tiling: Tiling, size: Size) -> dict
 
 
 def _best(box: NDArray[np.float64], tiles: Sequence[Box], size: Size, wanted: float) -> Box | None:
-    """Return the tile that shows most around a box, the first of equals; None where no tile shows `wanted` pixels."""
+    """Return the tile that shows most around a box, the first of equals; None if none shows `wanted` pixels."""
     edges = np.array(tiles, np.float64)
     height, width = size
     outer = edges == np.array([0, 0, width, height])  # beyond the image's own border there is nothing to see

@@ -46,7 +46,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask: who knows the token, by one of these names of the server."""
+    """Access control: a request must know the token and use one of these names of the server."""
 
     token: str
     hosts: frozenset[str]
@@ -140,7 +140,7 @@ _ROWS_AT_ONCE = 100
 
 
 class _Answers:
-    """What the page asks for."""
+    """Answers to the page's requests."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

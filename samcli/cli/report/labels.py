@@ -93,7 +93,7 @@ def print_taken_back(taken: TakenBack, *, as_json: bool) -> None:
 
 
 def print_served(address: str, *, reached: bool, browser: bool) -> None:
-    """Where the page is served; open it in the browser if asked for."""
+    """Print where the page is served; open it in the browser if asked for."""
     if reached:
         print("Whoever on the network has this address can see the images and change the labels.")
     print(f"{address}\nCtrl+C ends the review.", flush=True)
