@@ -44,6 +44,10 @@ _EXIT_STATUS_HELP = (
 )
 
 
+_LONGEST_MESSAGE = 2000
+"""Characters."""
+
+
 app = typer.Typer(
     name="samcli",
     help="Turn a folder of images into a segmentation data set: YOLO boxes prompt SAM, runs resume.",
@@ -170,7 +174,7 @@ def _run(function: Callable[[], None], *, debug: bool) -> None:
     except Exception as error:
         if debug or (message := _explain(error)) is None:
             raise
-        print(f"samcli: {message}", file=sys.stderr)
+        print(f"samcli: {_shortened(message)}", file=sys.stderr)
         raise typer.Exit(getattr(error, "exit_status", 1)) from error
     except KeyboardInterrupt as error:
         print("samcli: interrupted", file=sys.stderr)
@@ -238,6 +242,13 @@ def _explain(error: Exception) -> str | None:
     if type(error).__name__ == "OutOfMemoryError":
         return "the GPU's memory is too small or in use by others: try --device cpu, or a smaller --sam"
     return one_line(error) if isinstance(error, OSError) else None
+
+
+def _shortened(message: str) -> str:
+    """Leave out the middle of a message that quotes too much of a file: its ends say where and what to do."""
+    cut = len(message) - _LONGEST_MESSAGE
+    half = _LONGEST_MESSAGE // 2
+    return message if cut <= 0 else f"{message[:half]} [{cut} characters left out] {message[-half:]}"
 
 
 class _StderrHandler(logging.Handler):
