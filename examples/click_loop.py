@@ -45,4 +45,6 @@ def main(store: str, folder: str, key: str, sam_name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    if len(sys.argv) != 5:
+        sys.exit("usage: python examples/click_loop.py STORE FOLDER IMAGE SAM    (x y [label] per line on stdin)")
+    main(*sys.argv[1:])

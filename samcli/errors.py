@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -140,11 +141,30 @@ def _system_error(error: BaseException) -> BaseException:
     return seen
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`" Did you mean 'x'?"` for the known word nearest to `word`, or an empty string."""
+def nearest(word: str, known: Iterable[str], similarity: float = 0.5) -> str:
+    """Return `" Did you mean 'x'?"` for the known word most similar to `word`, or an empty string."""
     by_lower = {name.lower(): name for name in known}
-    matches = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=similarity)
     return f" Did you mean '{by_lower[matches[0]]}'?" if matches else ""
+
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])")
+"""The beginning of a URL, also after `Path` has removed a slash. A drive of Windows has a single letter."""
+
+
+def is_url(path: Path) -> bool:
+    """Return whether a path that was given is a URL."""
+    return _URL.match(path.as_posix()) is not None
+
+
+def missing_path(path: Path, expected: str) -> UsageError:
+    """Return the error for an input that does not exist; a URL is named as such. `expected`: what it should be."""
+    if match := _URL.match(path.as_posix()):
+        url = f"{match[1]}://{path.as_posix()[match.end() :]}"
+        return UsageError(
+            f"{url} is a URL, and samcli reads local files only: download it first, then give the file"
+        )
+    return UsageError(f"{path} does not exist; expected {expected}")
 
 
 def one_line(error: BaseException) -> str:

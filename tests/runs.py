@@ -18,6 +18,7 @@ from samcli.output.layout import Layout
 from samcli.output.manifest import Manifest, Recipe, read_manifest, write_manifest
 from samcli.output.records import read_record
 from samcli.output.run_folder import RunFolder
+from samcli.polygons import POLYGONS_VERSION
 from samcli.review.apply import as_labelled, instance_hash
 from samcli.types import Annotation, ImageRef, Outcome, Status
 
@@ -82,7 +83,14 @@ def write_run(folder: Path, annotations: list[Annotation], *formats: str, **opti
     """
     names = {i: f"class{i}" for one in annotations for i in {0, *(found.class_id for found in one.instances)}}
     recipe = Recipe(
-        {"holes": "bridge", "parts": "bridge", "min_polygon_iou": 0.98, **options, "format": [*formats]}
+        {
+            "holes": "bridge",
+            "parts": "bridge",
+            "min_polygon_iou": 0.98,
+            "polygons": POLYGONS_VERSION,
+            **options,
+            "format": [*formats],
+        }
     )
     write_images(folder / "images", annotations)
     layout = layout_of(folder)

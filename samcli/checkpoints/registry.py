@@ -243,6 +243,9 @@ _PATIENCE = 30.0
 _SLOWEST = 1000
 """A download ends where nothing comes for so many seconds, or fewer bytes a second."""
 
+_SIMILAR = 0.75
+"""Similarity of a name that is suggested. Lower, and the suffix `.pt` alone would make two names similar."""
+
 _INDEX_SUFFIX = ".index.json"
 _FOLDER_FILES = (
     "model.safetensors",
@@ -283,7 +286,7 @@ def find_weights(name: str, role: str, report: Report = lambda line: None) -> We
         report(f"looking for {name} on the Hugging Face hub")
         path = hub_folder(name) or fetch_from_hub(name)
         return WeightsFile(path, identity_of(path))
-    checkpoint = known_checkpoint(name)
+    checkpoint = known_checkpoint(name, role)
     if {role, checkpoint.role} == {"sam", "det"}:
         kinds = {"sam": "a SAM", "det": "a detector"}
         raise UnknownModelError(
@@ -383,17 +386,26 @@ def is_here(name: str) -> bool:
     return known_checkpoint(name).stored.is_file()
 
 
-def known_checkpoint(name: str) -> Checkpoint:
-    """The known checkpoint of that name.
+def known_checkpoint(name: str, role: str | None = None) -> Checkpoint:
+    """Return the known checkpoint of that name. `role`: a similar name of it is suggested first.
 
     Raises:
-        WeightsError: none is; the nearest known name is suggested.
+        WeightsError: there is none; the most similar known name is suggested, unless `name` is a path.
     """
-    if name not in CHECKPOINTS:
-        remedy = "`samcli models` lists the known names."
-        meant = nearest(name, [*CHECKPOINTS, "tiny"])
-        raise UnknownModelError(f"no file {name}, and no checkpoint of that name is known.{meant} {remedy}")
-    return CHECKPOINTS[name]
+    if name in CHECKPOINTS:
+        return CHECKPOINTS[name]
+    if _is_path(name):
+        raise UnknownModelError(f"no such file: {name}")
+    fitting = [one.name for one in CHECKPOINTS.values() if one.role == role]
+    meant = nearest(name, [*fitting, "tiny"], _SIMILAR) or nearest(name, CHECKPOINTS, _SIMILAR)
+    raise UnknownModelError(
+        f"no such file, and no known checkpoint: {name}.{meant} `samcli models` lists the known names."
+    )
+
+
+def _is_path(name: str) -> bool:
+    """Return whether a checkpoint is given as a path, such as `./best.pt` or `runs/best.pt`."""
+    return name.startswith((".", "~")) or "/" in name or "\\" in name
 
 
 def embedded_card() -> dict[str, Any]:

@@ -35,10 +35,6 @@ from samcli.config import (
 )
 from samcli.errors import SamcliError, is_out_of_memory, one_line
 
-if typing.TYPE_CHECKING:
-    pass
-
-
 _EXIT_STATUS_HELP = (
     "Exit status: 0 all done, 1 could not run, 2 usage, 3 finished with failed images, 130 or 143 interrupted."
 )
@@ -174,11 +170,22 @@ def _run(function: Callable[[], None], *, debug: bool) -> None:
     except Exception as error:
         if debug or (message := _explain(error)) is None:
             raise
-        print(f"samcli: {_shortened(message)}", file=sys.stderr)
+        _print_error(message)
         raise typer.Exit(getattr(error, "exit_status", 1)) from error
     except KeyboardInterrupt as error:
         print("samcli: interrupted", file=sys.stderr)
         raise typer.Exit(130) from error
+
+
+def _print_error(message: str) -> None:
+    """Print an error on stderr; on a terminal, unless NO_COLOR is set, its prefix is red."""
+    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if coloured:
+        styled(sys.stderr).write("\x1b[1;31m")
+    print("samcli:", end="", file=sys.stderr)
+    if coloured:
+        styled(sys.stderr).write("\x1b[0m")
+    print(f" {_shortened(message)}", file=sys.stderr)
 
 
 def _parameters(kind: type[CommandOptions]) -> Iterator[inspect.Parameter]:

@@ -6,6 +6,7 @@ No numpy, no torch here: help must come up at once. What a command needs it impo
 from __future__ import annotations
 
 import importlib
+import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from samcli.config import (
     ExportOnnxOptions,
     JobOptions,
     PromptOptions,
+    ReviewOptions,
     TuneOptions,
     VerifyOptions,
 )
@@ -100,11 +102,13 @@ def _job_command(
     ) -> None:
         options = given.options(kind, config)
         fit_threads(typing.cast(JobOptions, options).run.threads)  # before anything imports torch
+        where = _input_of(data, input, f"{name} {example}")
+        if sys.stderr.isatty():
+            log.info("reading %s", " ".join(where[:3]))  # at once: importing PyTorch takes seconds
         module, _, class_name = home.partition(":")
         job_class: Callable[[CommandOptions], Job[Any]] = getattr(importlib.import_module(module), class_name)
         job = job_class(options)
-        given_input = _input_of(data, input, f"{name} {example}")
-        _run(job, given_input, output, dry_run=dry_run, json=json, quiet=quiet)
+        _run(job, where, output, dry_run=dry_run, json=json, quiet=quiet)
 
     run.__doc__ = description
     command(name, kind)(run)
@@ -225,7 +229,23 @@ def preview(
         path = write_contact_sheet(labels, output, count or 12)
     from samcli.cli.report.labels import print_preview
 
-    print_preview(path, as_json=json)
+    print_preview(path, labels, as_json=json)
+
+
+@command("review", ReviewOptions)
+def review(
+    given: Given,
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Output folder of a run.")],
+    config: Config = None,
+    quiet: Quiet = False,
+) -> None:
+    """Review and correct the masks of a run in the browser; each change is saved at once."""
+    options = given.options(ReviewOptions, config)
+    fit_threads(None)
+    from samcli.cli.report.labels import print_served
+    from samcli.review.serving import serve
+
+    serve(labels, options, lambda address, reached: print_served(address, reached=reached, browser=options.browser))
 
 
 @command("apply-review")
@@ -240,7 +260,7 @@ def apply_review(
     from samcli.cli.report.labels import print_review
     from samcli.review.apply import apply_review
 
-    print_review(apply_review(labels, review), as_json=json)
+    print_review(apply_review(labels, review), labels, as_json=json)
 
 
 @command("take-back")
@@ -329,7 +349,7 @@ def verify_labels(
 ) -> None:
     """Find problems that make a YOLO trainer reject labels or train on wrong ones.
 
-    Exit status 0: none found; 3: some found.
+    Exit status 0: no errors; 3: errors, with --strict also warnings.
     """
     options = given.options(VerifyOptions, config)
     from samcli.cli.report.verification import finding_printer, print_verification
@@ -406,6 +426,7 @@ def evaluate(
     """
     options = given.options(EvalOptions, config)
     from samcli.cli.report.evaluation import print_evaluation
+    from samcli.cli.report.text import print_next
     from samcli.evaluation.evaluate import evaluate
     from samcli.evaluation.ground_truth import open_labels
     from samcli.evaluation.pictures import check_pictures, write_plot, write_worst
@@ -420,7 +441,11 @@ def evaluate(
     if plot:
         write_plot(result, plot)
     if worst and not write_worst(result, worst, options.worst_count):
-        log.info("no image has a mistake: %s is not written", worst)
+        log.info("no image has an error: %s is not written", worst)
+    if not (worst or json):
+        print_next(
+            "Look at the worst images", "samcli", "eval", predictions, "--truth", truth, "--worst", "worst.png"
+        )
     raise typer.Exit(result.exit_status)
 
 
@@ -473,6 +498,7 @@ def tune(
     print_tuning(result, as_json=json, quiet=quiet)
     if output:
         write_recipe(result, output)
+        log.info("written to %s; use it: samcli auto-annotate %s --config %s", output, images, output)
     raise typer.Exit(result.exit_status)
 
 

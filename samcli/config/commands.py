@@ -25,12 +25,13 @@ from samcli.config.groups import (
     SourceOptions,
     SpeckOptions,
     TextOptions,
+    TileOptions,
 )
 from samcli.config.options import YES_NO, CommandOptions, Options, declared, former_flag_of, group, option
 
 FORMAT_NAMES = (
     "yolo", "yolo-box", "coco", "coco-polygon", "fiftyone", "voc", "png", "labelme", "labelstudio", "cvat", "sa1b",
-    "masks", "rle", "labelmap", "overlay", "cutouts", "logits", "edges", "proposals",
+    "masks", "rle", "labelmap", "overlay", "cutouts", "logits", "edges", "proposals", "parquet",
 )  # fmt: skip
 """Of the formats that `--format` takes; a test holds them to be those of `samcli.labels.formats`."""
 
@@ -62,6 +63,7 @@ class AutoAnnotateOptions(CommandOptions):
     input: InputOptions = group(InputOptions)
     source: SourceOptions = group(SourceOptions)
     detector: DetectorOptions = group(DetectorOptions)
+    tiles: TileOptions = group(TileOptions)
     text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
@@ -223,6 +225,32 @@ class ExportOnnxOptions(CommandOptions):
 
 
 @dataclass(frozen=True)
+class ReviewOptions(CommandOptions):
+    """All options of `samcli review`."""
+
+    host: str = option(
+        "127.0.0.1",
+        "Address to serve at. Any other than this machine's own lets others on the network, who have the address, "
+        "see the images and change the labels.",
+        metavar="HOST",
+    )
+    port: int = option(0, "Port to serve at (0: a free one).", low=0, high=65535)
+    browser: bool = option(True, "Open the page in the browser.")
+    sam: str | None = option(
+        None, "SAM checkpoint that answers clicks. Default: that of the run.", panel="SAM", metavar="NAME|PATH"
+    )
+    device: str = option(
+        "auto", "Device of the network: cpu, cuda, cuda:1, mps or auto.", panel="SAM", metavar="DEVICE"
+    )
+    embeddings: str | None = option(
+        None,
+        "Reuse image embeddings from `samcli encode`; images missing there are encoded when they are opened.",
+        panel="SAM",
+        metavar="DIR",
+    )
+
+
+@dataclass(frozen=True)
 class VerifyOptions(CommandOptions):
     """All options of `samcli verify`."""
 
@@ -231,11 +259,15 @@ class VerifyOptions(CommandOptions):
     )
     min_fill: float = option(0.1, "Warn when mask area / prompt box area is below this.", low=0, high=1)
     imgsz: int | None = option(
-        None, "Warn about objects that a trainer does not see at this image size.", low=32, metavar="PIXELS"
+        None,
+        "Input size in pixels of the training: warn about objects that are lost at this size.",
+        low=32,
+        metavar="PIXELS",
     )
     ignore: tuple[str, ...] = option(
         (), "Ignore findings of this kind; may be repeated.", many=True, metavar="KIND"
     )
+    strict: bool = option(False, "Exit status 3 for warnings too, not only for errors.")
 
 
 @dataclass(frozen=True)
@@ -413,6 +445,7 @@ COMMANDS: dict[str, type[CommandOptions]] = {
     "prompt": PromptOptions,
     "everything": EverythingOptions,
     "encode": EncodeOptions,
+    "review": ReviewOptions,
     "convert": ConvertOptions,
     "verify": VerifyOptions,
     "eval": EvalOptions,

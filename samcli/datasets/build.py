@@ -20,7 +20,9 @@ from samcli.files import check_writable, new_folder
 from samcli.images import find_images
 from samcli.labels.class_map import IDENTITY, ClassMap, MappedClasses
 from samcli.labels.class_names import DATA_YAML, SPLITS, find_names_file, read_names
+from samcli.labels.formats.reading import not_yolo
 from samcli.labels.formats.sources import first_file, label_places, label_trees
+from samcli.labels.formats.yolo import label_folder
 from samcli.labels.yolo_rows import numbered_rows
 from samcli.output.layout import Listing, default_output, stem_of
 from samcli.output.placing import LabelJournal, RowCount
@@ -130,9 +132,11 @@ def build_dataset(
     check_writable(output)
     if not images.is_dir():
         raise UsageError(f"--images {images} is no folder")
+    images = Path(os.path.abspath(images))  # noqa: PTH100
     labels = Path(os.path.abspath(labels)) if labels else _labels_of(images)  # noqa: PTH100
-    if not labels.is_dir():
-        raise UsageError(f"{labels} is no folder; give the labels with --labels")
+    if problem := not_yolo(labels):
+        raise UsageError(f"--labels: {problem}")
+    labels = label_folder(labels, images)
     shares = parse_shares(options.split)
     remarks = Counter[str]()
     classes = (class_map or IDENTITY).apply(_names(labels, names, remarks))

@@ -59,7 +59,8 @@ def read_data_yaml(path: Path) -> DataYaml:
     problems = [*_of_another_type(content), *_absent(content)]
     names, name_problems = _names(content)
     missing = {} if problems else dict(_missing(path, content))
-    return DataYaml(path, names, (*problems, *name_problems), *_weighed(missing, content))
+    needed, notes = _weighed(missing, content)
+    return DataYaml(path, names, (*problems, *name_problems), needed, (*notes, *_of_root(content)))
 
 
 def _load(path: Path) -> Any:
@@ -134,6 +135,16 @@ def _missing(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]
         for place in said_places(content, split):
             if not any(found.exists() for found in candidates(path, content, split, place)):
                 yield split, place
+
+
+def _of_root(content: Mapping[str, Any]) -> Iterator[str]:
+    """A note where the folder of the data set is found from the file alone, as no trainer looks for it."""
+    root = content.get("path")
+    if isinstance(root, str) and root and not Path(root).exists():
+        yield (
+            f"data.yaml: path is '{root}'; a trainer looks for it from the folder where it is started, or among "
+            "its data sets: the whole path is found from everywhere"
+        )
 
 
 def _weighed(missing: Mapping[str, str], content: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -24,9 +24,10 @@ from samcli.datasets.training_size import vanishing_rows
 from samcli.errors import ImageError, UsageError, nearest, one_line
 from samcli.files import write_atomic
 from samcli.images import SUFFIXES, probe_image
-from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, find_names_file
+from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, find_names_file, names_beside
 from samcli.labels.formats import FORMATS
 from samcli.labels.formats.base import recorded_polygon_options
+from samcli.labels.formats.reading import not_yolo
 from samcli.output.layout import RUN_FOLDER, Layout, images_of, stem_of
 from samcli.output.locks import locked
 from samcli.output.manifest import Product
@@ -144,11 +145,14 @@ class Verification:
     fixed_files: int = 0
     backup: Path | None = None
     notes: list[str] = field(default_factory=list)
+    strict: bool = False
+    """Warnings count as errors for the exit status."""
 
     @property
     def exit_status(self) -> int:
-        """0 clean, 3 something is wrong."""
-        return 3 if self.tallies else 0
+        """Return 3 if there are errors, or, with `strict`, warnings; else 0."""
+        counted = {"error", "warning"} if self.strict else {"error"}
+        return 3 if any(KINDS[kind].severity in counted for kind in self.tallies) else 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -208,9 +212,13 @@ def verify_labels(
     if images is not None and not images.is_dir():
         raise UsageError(f"--images {images} is no folder")
     data = data or find_names_file(labels, (DATA_YAML,))
+    names = names_beside(labels, remarks=Counter()) if data is None else {}
     images = Path(os.path.abspath(images)) if images else _images_of(labels)  # noqa: PTH100
-    result = Verification(labels, images, data)
+    result = Verification(labels, images, data, strict=options.strict)
     verifier = _Verifier(result, read_data_yaml(data) if data else None, options, fix=fix, watch=watch)
+    if names:
+        verifier.class_count = max(names) + 1
+        result.notes.append(f"class ids were checked against {find_names_file(labels)}")
     layout = Layout(labels, labels)
     with locked(layout, "Make it writable") if fix and layout.run_folder.is_dir() else nullcontext():
         verifier.run()
@@ -218,8 +226,8 @@ def verify_labels(
 
 
 def _labels_folder(labels: Path) -> Path:
-    if not labels.is_dir():
-        raise UsageError(f"{labels} is no folder; expected a folder of YOLO label files")
+    if problem := not_yolo(labels):
+        raise UsageError(problem)
     labels = Path(os.path.abspath(labels))  # noqa: PTH100 - resolve() would follow links
     inner = labels / "labels"
     return inner if inner.is_dir() and not (labels / RUN_FOLDER).is_dir() else labels
@@ -272,12 +280,12 @@ class _Verifier:
     def run(self) -> None:
         result = self.result
         if result.images is None:
-            result.notes.append("images not found: whether images and labels go together was not looked at")
+            result.notes.append("images not found: whether images and labels match was not checked (give --images)")
             if self.options.imgsz is not None:
                 result.notes.append("images not found: --imgsz needs their sizes")
-        if self.data is None:
-            result.notes.append("no data.yaml found: class ids were not held against names")
-        else:
+        if self.data is None and self.class_count is None:
+            result.notes.append("no data.yaml found: class ids were not checked")
+        elif self.data is not None:
             result.notes += self.data.notes
         self._data_yaml()
         for folder in _walk(result.labels, result.images):

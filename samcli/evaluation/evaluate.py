@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from samcli.config import EvalOptions
 from samcli.errors import ImageError, NothingMatchedError, UsageError
-from samcli.evaluation.ground_truth import EvaluatedLabels, EvaluatedObject, match_keys
+from samcli.evaluation.ground_truth import EvaluatedLabels, EvaluatedObject, match_keys, unclear_keys
 from samcli.evaluation.metrics import (
     IouType,
     average_precision,
@@ -217,7 +217,8 @@ def pair_objects(
     """The objects of both sides, image by image, with classes that both share; no figures yet. See `evaluate`."""
     classes = _make_classes(predictions, truth, options, class_map)
     found = Evaluation({}, classes.matched_by, "", image_root=images or predictions.image_root)
-    pairs = _pairs(predictions, truth, images, found.notes)
+    found.left_out |= {**predictions.lost, **truth.lost}
+    pairs = _pairs(predictions, truth, images, found)
     for key, predicted_key, truth_key in pairs:
         try:
             size = _size(key, (predictions, predicted_key), (truth, truth_key), image_root=found.image_root)
@@ -232,22 +233,37 @@ def pair_objects(
     found.names = classes.names
     found.notes[:0] = [*predictions.notes, *truth.notes]  # of what was left out while the objects were read, too
     found.notes += classes.notes()
-    found.warnings += classes.warnings()
+    found.warnings += [*classes.warnings(), *_all_crowds(found)]
     found.matched_by = _matched_by(found, options)
     return found
 
 
+def _all_crowds(found: Evaluation) -> Iterator[str]:
+    """Say that a side has crowd regions alone, in which nothing is right or wrong."""
+    sides = (
+        ("truth", [one for image in found.images for one in image.truth]),
+        ("predictions", [one for image in found.images for one in image.predicted]),
+    )
+    for side, objects in sides:
+        if objects and all(one.crowd for one in objects):
+            remedy = "samcli convert FILE --to coco --crowds keep makes single objects of them"
+            yield f"the {side}: every object is a crowd region (iscrowd), as CVAT writes masks; {remedy}"
+
+
 def _pairs(
-    predictions: EvaluatedLabels, truth: EvaluatedLabels, images: Path | None, notes: list[str]
+    predictions: EvaluatedLabels, truth: EvaluatedLabels, images: Path | None, found: Evaluation
 ) -> list[tuple[str, str | None, str]]:
-    """(key, key in the predictions, key in the truth) of the images to evaluate."""
+    """(key, key in the predictions, key in the truth) of the images to evaluate; others are left out of `found`."""
+    notes = found.notes
     known, true = list(predictions.keys()), list(truth.keys())
     if images is None:
         keys, predicted = known, {key: key for key in known}
     else:
         keys = [ref.key for ref in find_images(images)]
         predicted = match_keys(keys, known)
+        found.left_out |= unclear_keys(keys, known, predicted)
     truths = match_keys(keys, true)
+    found.left_out |= unclear_keys(keys, true, truths)
     if not truths:
         raise NothingMatchedError(
             f"no image in common: the first of {len(keys)} is '{keys[0]}', the first of the truth "

@@ -18,7 +18,7 @@ from samcli.images import SUFFIXES
 from samcli.labels.class_names import read_names
 from samcli.labels.formats.reading import Labels, another_size, detect_format, read_labels
 from samcli.labels.formats.sources import Source
-from samcli.labels.image_names import matching_keys
+from samcli.labels.image_names import ImageNames, matching_keys
 from samcli.labels.objects import LabelledObject, Omissions, gather, lines_of
 from samcli.masks import Mask, box_iou
 from samcli.output.journal import JournalEntry
@@ -71,6 +71,11 @@ class EvaluatedLabels(Protocol):
         """What a person should bear in mind."""
         ...
 
+    @property
+    def lost(self) -> Mapping[str, str]:
+        """Images that it speaks of and of which nothing can be told, and why."""
+        ...
+
     def keys(self) -> Sequence[str]:
         """The images it speaks of, maybe to say that nothing is there: keys, or keys without their suffix."""
         ...
@@ -115,6 +120,7 @@ class RunLabels:
         self.names = names or run.manifest.names or None
         self.file_ids: Mapping[int, int] = {}
         self.image_root = run.layout.input_root
+        self.lost: Mapping[str, str] = {}
         self._run = run
         entries = run.entries()
         self._done = {key: entry.done for key, entry in entries.items()}
@@ -166,6 +172,7 @@ class FileLabels:
         self.names = names or (labels.names if labels.declared else None)
         self.file_ids = labels.file_ids
         self.image_root = None
+        self.lost = {one.key: one.reason for one in labels.failures if not one.expected}
         self._labels = labels
         self._omitted = Omissions()
         self._elsewhere = 0
@@ -178,12 +185,13 @@ class FileLabels:
 
     @property
     def notes(self) -> Sequence[str]:
-        where, lost = self._labels.source.path.name, self._labels.failures
+        where = self._labels.source.path.name
+        silent = [one for one in self._labels.failures if one.expected]
         remarks = [f"{where}: {count} {what}" for what, count in self._labels.source.remarks.items()]
-        failed = [f"{where}: {len(lost)} left out, the first {lost[0].key}: {lost[0].reason}"] if lost else []
+        first = [f"{where}: {len(silent)} left out, the first {one.key}: {one.reason}" for one in silent[:1]]
         other = f"{self._elsewhere} objects state a box that is not that of their mask: figures of boxes go by it"
         lines = [*([other] if self._elsewhere else []), *self._omitted.lines()]
-        return [*remarks, *failed, *(f"{where}: {line}" for line in lines)]
+        return [*remarks, *first, *(f"{where}: {line}" for line in lines)]
 
     def keys(self) -> Sequence[str]:
         return self._labels.keys()
@@ -224,6 +232,13 @@ def match_keys(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
     A name that two of a side have is left out rather than guessed.
     """
     return matching_keys(ours, theirs, _stem)
+
+
+def unclear_keys(ours: Sequence[str], theirs: Sequence[str], matched: Mapping[str, str]) -> dict[str, str]:
+    """Return which of `theirs` could be two of `ours` and so are none, and why."""
+    names, taken = ImageNames(ours), {*matched.values()}
+    near = {key: names.alike(key) for key in theirs if key not in taken}
+    return {key: f"could be {keys[0]} or {keys[1]}" for key, keys in near.items() if len(keys) > 1}
 
 
 def _stem(key: str) -> str:

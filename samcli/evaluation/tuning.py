@@ -20,7 +20,7 @@ from samcli.checkpoints.registry import find_all_weights
 from samcli.config import AutoAnnotateOptions, DetectorOptions, EvalOptions, SearchOptions, TuneOptions
 from samcli.detectors.base import Detector
 from samcli.detectors.loading import detector_name
-from samcli.errors import ImageError, UsageError
+from samcli.errors import ImageError, UsageError, missing_path
 from samcli.evaluation.evaluate import EvaluatedImage, Evaluation, Scores, kinds_of, pair_objects, plain_scores
 from samcli.evaluation.ground_truth import EvaluatedLabels, EvaluatedObject, match_keys, object_of
 from samcli.evaluation.metrics import IouType, mask_of
@@ -247,7 +247,7 @@ def _tried(setting: AutoAnnotateOptions) -> dict[str, Any]:
 def _labelled(images: Path, truth: EvaluatedLabels) -> tuple[list[ImageRef], list[str]]:
     """The images that the truth speaks of."""
     if not images.exists():
-        raise UsageError(f"{images} does not exist; expected a folder of images")
+        raise missing_path(images, "a folder of images")
     refs = find_images(images)
     known = match_keys([ref.key for ref in refs], list(truth.keys()))
     if not known:
@@ -265,6 +265,7 @@ class _FoundLabels:
 
     image_root = None
     file_ids: Mapping[int, int] = {}
+    lost: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
 
     def __init__(self, names: Mapping[int, str]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.errors import ImageError, UsageError, is_transient, one_line
+from samcli.errors import ImageError, UsageError, is_transient, missing_path, one_line
 from samcli.images.jpeg_headers import jpeg_header
 from samcli.images.memory import LARGE, room_for
 from samcli.images.patterns import Pattern
@@ -58,7 +58,7 @@ def find_images(
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root} is not a regular file; expected an image or a folder of images")
     if not root.is_dir():
-        raise UsageError(f"{root} does not exist; expected an image or a folder of images")
+        raise missing_path(root, "an image or a folder of images")
     refs = sorted(search(root, exclude=exclude, passed_over=passed_over), key=operator.attrgetter("key"))
     if not refs:
         raise UsageError(f"no images in {root} (searched all folders below it for {' '.join(SUFFIXES)})")

@@ -33,6 +33,7 @@ _IDLE = {
     "cross_class_iou": 1.0,
     "min_part_area": "0",
     "max_points": LabelOptions.max_points,
+    "tile": None,
 }
 """Options that there were not always, with the values at which labels are as they were without them."""
 
@@ -72,7 +73,7 @@ class Job(ABC, Generic[R]):
     @property
     def remedy(self) -> str:
         """What the user can do about images that have failed."""
-        return "If the reason has passed, --retry-failed tries them again"
+        return "Fix the files and rerun with --retry-failed to try them again."
 
     @property
     def format_names(self) -> tuple[str, ...]:
@@ -108,6 +109,8 @@ class Job(ABC, Generic[R]):
     def recipe(self) -> dict[str, Any]:
         """Every option that changes what is written, but for models and precision, as plain values by name."""
         recipe = without_idle({"command": self.command, **self.options.recipe()}, _IDLE)
+        if "tile" not in recipe:
+            recipe.pop("tile_overlap", None)
         if self.existing != "add":  # which images are labelled is no matter of the recipe
             recipe = {name: value for name, value in recipe.items() if name not in ("existing", "existing_iou")}
         if any(fmt.has_rings for fmt in self.formats):
@@ -126,9 +129,17 @@ class Job(ABC, Generic[R]):
         """
         return self
 
+    def of_one_image(self) -> Job[R]:
+        """Return the job for an input that is a single image."""
+        return self
+
     def asked(self) -> Collection[str] | None:
         """Which of the images that were found the matched job is about; None: all."""
         return None
+
+    def lost(self) -> Mapping[str, str]:
+        """Return the images that the job is asked about and that are not in the input, by their names, and why."""
+        return {}
 
     @abstractmethod
     def load(self, plan: Plan, models: Models) -> BaseWorker[R]:

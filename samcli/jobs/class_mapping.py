@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -98,6 +98,10 @@ class MappedSource:
     @property
     def notes(self) -> tuple[str, ...]:
         return self.source.notes
+
+    @property
+    def lost(self) -> Mapping[str, str]:
+        return self.source.lost
 
     def recipe(self) -> dict[str, Any]:
         return {**self.source.recipe(), **class_map_facts(self.class_map)}

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from samcli.config import SourceOptions
-from samcli.errors import SamcliError, UsageError
+from samcli.errors import SamcliError, UsageError, is_url, missing_path
 from samcli.images import SUFFIXES, find_images, image_ref, is_image_name, search, suffix_of
 from samcli.images.patterns import Pattern, is_pattern, split_pattern
 from samcli.jobs.listed import (
@@ -42,9 +42,7 @@ log = logging.getLogger("samcli")
 STDIN = "-"
 """The argument that stands for a list of paths on standard input."""
 
-_EXPECTED = (
-    "expected images, folders, patterns ('data/**/*.jpg'), a list of paths (.txt or -), data.yaml, COCO .json"
-)
+_EXPECTED = "images, folders, patterns ('data/**/*.jpg'), a list of paths (.txt or -), data.yaml, COCO .json"
 
 
 @dataclass(frozen=True)
@@ -156,12 +154,13 @@ class _Collected:
         elif _is_stream(path):
             with path.open("rb") as file:
                 self._add_list(file, path, [Path.cwd()])
-        elif is_pattern(name) and not os.path.lexists(path):
+        elif is_pattern(name) and not os.path.lexists(path) and not is_url(path):
             self._add_pattern(name)
         else:
-            what = "is not a regular file" if path.exists() else "does not exist"
             hint = ". The output folder is given with --output" if self.trees or self.files else ""
-            raise UsageError(f"{name} {what}; {_EXPECTED}{hint}")
+            if path.exists():
+                raise UsageError(f"{name} is not a regular file; expected {_EXPECTED}{hint}")
+            raise missing_path(path, f"{_EXPECTED}{hint}")
 
     def _add_file(self, path: Path) -> None:
         suffix = path.suffix.lower()

@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import samcli
+from samcli.checkpoints.registry import WeightsFile
 from samcli.config import JobOptions
-from samcli.errors import ImageError, UsageError
+from samcli.errors import ImageError, SamcliError, UsageError
 from samcli.images import Probe, probe_image
 from samcli.jobs.base import Job, Models
 from samcli.jobs.inputs import FoundImages, Inputs, find_input, open_inputs
 from samcli.labels.existing import LabelledImages, files_of, find_labelled
 from samcli.labels.formats import check_formats
 from samcli.output.journal import JournalEntry
-from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, stem_of
+from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, make_layout, stem_of
 from samcli.output.manifest import Manifest, Recipe, check_same_run, short
-from samcli.output.run_folder import EarlierRun
+from samcli.output.run_folder import EarlierRun, RunFolder
 from samcli.output.shards import Shard, parse_shard
 from samcli.types import ImageRef
 
@@ -118,17 +119,34 @@ def find_scope(data: Path | Inputs, output: Path | None, job: Job[R]) -> Scope[R
     check_formats(job.format_names)
     _check_provided(job)
     inputs = data if isinstance(data, Inputs) else open_inputs([data])
-    found = find_input(inputs, output, job.folder)
+    one_image = inputs.only if inputs.only is not None and inputs.only.is_file() else None
+    found = find_input(inputs, output or (one_image and _beside(one_image, job)), job.folder)
     layout, refs = replace(found.layout, shard=_shard(job.options)), found.refs
     _check_apart(layout, job)
-    job = job.matched([ref.key for ref in refs])
+    job = (job.of_one_image() if one_image else job).matched([ref.key for ref in refs])
     asked = job.asked()
     wanted = refs if asked is None else [ref for ref in refs if ref.key in asked]
     return Scope(job, layout, wanted, len(refs) - len(wanted), inputs.is_part, _others(found, job))
 
 
+def _beside(image: Path, job: Job[R]) -> Path | None:
+    """Return the output folder for a single image: beside it, unless its folder has one.
+
+    None: that of its folder, where a trainer would look or where this command has labelled the folder before.
+    """
+    of_folder = make_layout(image, None, job.folder)
+    if "images" in of_folder.input_root.parts:
+        return None
+    with contextlib.suppress(SamcliError):  # a damaged manifest is reported where it matters
+        run = RunFolder.find(of_folder.output)
+        is_its_own = run is not None and run.manifest.recipe.command == job.command
+        if is_its_own and run is not None and run.layout.input_root == of_folder.input_root:
+            return None
+    return image.parent / job.folder
+
+
 def _others(found: FoundImages, job: Job[R]) -> dict[str, int]:
-    """Files that are no images, by suffix; labels that the job writes beside the images are none of them."""
+    """Return the numbers of files that are no images, by suffix, without the labels that the job writes there."""
     own = {Path("label" + suffix).suffix for suffix in job.suffixes}
     beside = found.layout.output == found.layout.input_root
     return {suffix: count for suffix, count in found.passed_over.items() if not (beside and suffix in own)}
@@ -154,7 +172,7 @@ def _shard(options: JobOptions) -> Shard | None:
 def make_plan(scope: Scope[R], models: Models | None, *, dry: bool = False) -> Plan:
     """Hold the images against what the output folder already has.
 
-    `models`: None for a dry run whose checkpoints are not here yet; then earlier recipes are not compared.
+    `models`: None for a dry run whose checkpoints are not here yet; then those of the earlier run are assumed.
     `dry`: nothing will be computed; where there is no earlier recipe to compare with, `--precision auto` stays
     unresolved, as its real name costs the import of PyTorch.
 
@@ -190,12 +208,16 @@ def make_plan(scope: Scope[R], models: Models | None, *, dry: bool = False) -> P
 def identify(
     job: Job[R], models: Models | None, found: Manifest | None, *, dry: bool = False
 ) -> tuple[Recipe, str]:
-    """The run's recipe and its fingerprint; without models those of the earlier run, if there is one.
+    """Return the run's recipe and its fingerprint.
 
-    `dry`: see `make_plan`.
+    Without models, those of the earlier run are taken where they have the same names. `dry`: see `make_plan`.
     """
     if models is None and found is not None:
-        return found.recipe, found.fingerprint
+        models = {
+            role: WeightsFile(Path(name), model.sha256)
+            for role, name in job.checkpoints.items()
+            if (model := found.recipe.model(role)) is not None and model.name == name
+        }
     recipe = recipe_of(job, models, found, dry=dry)
     return recipe, recipe.fingerprint
 

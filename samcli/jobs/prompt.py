@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,9 +60,13 @@ class Prompt(Job[AnnotatedImage]):
             self.options = refuse(options, ("names",), "to these prompts, only to a folder of YOLO labels")
         self.options = check_family(options.segmenter.sam, self.options, self.format_names, _ONLY_SAM)
         self._class_map = open_class_map(options.class_mapping)
-        source = open_source(self.options)
-        self._source = source if self._class_map is None else MappedSource(source, self._class_map)
+        self._source = self._mapped(open_source(self.options))
         self._images = 0
+        self._is_alike = self.options.prompts is None
+        """The same prompts for each image of a folder."""
+
+    def _mapped(self, source: PromptSource) -> PromptSource:
+        return source if self._class_map is None else MappedSource(source, self._class_map)
 
     @property
     def checkpoints(self) -> dict[str, str]:
@@ -73,9 +77,9 @@ class Prompt(Job[AnnotatedImage]):
     def remedy(self) -> str:
         """Where the prompts are to blame, to try again with the same is of no use."""
         changed = (
-            "Other prompts need --overwrite" if self.options.prompts is None else "Changed prompts are tried anew"
+            "Other prompts for a folder need --overwrite" if self._is_alike else "Changed prompts are tried again"
         )
-        return f"{changed}; if the reason lay elsewhere and has passed, --retry-failed tries them again"
+        return f"{changed}. After other changes rerun with --retry-failed."
 
     @property
     def computes_as_exported(self) -> bool:
@@ -94,9 +98,23 @@ class Prompt(Job[AnnotatedImage]):
         job._source, job._images = self._source.matched(keys), len(keys)
         return job
 
+    def of_one_image(self) -> Prompt:
+        """Return the job for a single image: its prompts may change from one call to the next."""
+        if self.options.prompts is not None:
+            return self
+        job = copy.copy(self)
+        points, boxes, mask = self.options.point, self.options.box, self.options.mask_input
+        alone = command_line_prompts(points, boxes, Path(mask) if mask else None)
+        job._source, job._is_alike = self._mapped(replace(alone, one_image=True)), False
+        return job
+
     def asked(self) -> Collection[str] | None:
-        """Only images that the prompts speak of."""
+        """Return the keys of the images that the prompts are about."""
         return self._source.keys()
+
+    def lost(self) -> Mapping[str, str]:
+        """Return the images that labels speak of and that are not in the input."""
+        return self._source.lost
 
     def recipe(self) -> dict[str, Any]:
         """What the prompts say about every image belongs to it; what they say about one is in its `digest`."""

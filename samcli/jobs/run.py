@@ -22,6 +22,7 @@ from samcli.jobs.summary import Summary
 from samcli.jobs.worker import BaseWorker
 from samcli.labels.existing import files_of
 from samcli.labels.formats import FORMATS
+from samcli.labels.training_lists import has_training_lists, refresh_training_lists
 from samcli.labels.writing import folds
 from samcli.output.journal import Journal
 from samcli.output.layout import Layout
@@ -109,6 +110,7 @@ def run_job(
             raise refused
         if not plan.todo:
             return _bring_up_to_date(plan, scope.job)
+        log.info("loading %s", ", ".join(f"--{role} {name}" for role, name in scope.job.checkpoints.items()))
         worker = scope.job.load(plan, models)  # before anything is written
         manifest = replace(plan.manifest, names=dict(worker.names))
         return _run(replace(plan, manifest=manifest), scope.job, worker, starting)
@@ -224,6 +226,8 @@ def _run(plan: Plan, job: Job[R], worker: BaseWorker[R], starting: Callable[[Pla
             journal.check_in_place()  # else nothing would be found to fold
             with worker.clock.measure("fold"):
                 _fold(plan, job, summary)
+                if summary.withheld or has_training_lists(run):
+                    refresh_training_lists(run)
     summary.notes += worker.notes()
     summary.precision, summary.threads = plan.precision, torch_threads()
     summary.seconds = time.perf_counter() - begun
@@ -268,7 +272,7 @@ def _fold(plan: Plan, job: Job[R], summary: Summary) -> None:
     """
     shapes = job.shapes
     run = RunFolder(plan.layout, plan.manifest)
-    all_images = folds(job.formats, plan.manifest.names, shapes, plan.layout)
+    all_images = folds(job.formats, plan.manifest, shapes, plan.layout)
     with ending(plan.layout) as is_last:
         if all_images and not (is_last and _others_are_done(plan, run)):
             files = ", ".join(fold.name for fold in all_images)
@@ -309,9 +313,10 @@ def _summary(plan: Plan, job: Job[R]) -> Summary:
     summary = Summary(plan.layout.output, plan.manifest.names, plan.total, product=job.product)
     summary.unasked, summary.kept = plan.manifest.unasked, plan.manifest.kept
     summary.passed_over = plan.passed_over
+    summary.lost = job.lost()
     summary.add_earlier(plan.done, plan.failed)
     summary.failures.update((key, plan.labels.collisions[key]) for key in plan.collisions)
-    summary.remedy = job.remedy
+    summary.remedy, summary.formats = job.remedy, job.format_names
     summary.notes = job.notes(plan.layout.output)
     if "yolo" in job.format_names and plan.layout.splits_from_output():
         summary.train_command = f"yolo segment train model=yolo11n-seg.pt data={plan.layout.output / 'data.yaml'}"

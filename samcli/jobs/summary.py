@@ -52,6 +52,8 @@ class Summary:
     """Of this run alone."""
     unasked: int = 0
     """Images of the input that the prompts say nothing about; not in `total`."""
+    lost: Mapping[str, str] = field(default_factory=dict)
+    """Images that the prompts speak of and that are not in the input, by their names, and why."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """Files of the input that are no images, by suffix."""
     kept: int = 0
@@ -60,6 +62,8 @@ class Summary:
     notes: list[str] = field(default_factory=list)
     """What the user should bear in mind."""
     product: Product = Product.LABELS
+    formats: tuple[str, ...] = ()
+    """Names of the label formats that are written."""
     remedy: str = ""
     """What can be done about failed images."""
 
@@ -111,10 +115,10 @@ class Summary:
 
     @property
     def exit_status(self) -> int:
-        """0 all done; 3 some failed; 130 or 143 stopped by a signal."""
+        """0 all done; 3 some failed, or prompts have no image; 130 or 143 stopped by a signal."""
         if self.stopped_by in _SIGNAL_STATUS:
             return _SIGNAL_STATUS[self.stopped_by]
-        return 3 if self.failures else 0
+        return 3 if self.failures or self.lost else 0
 
     def as_json(self) -> str:
         """One JSON document."""
@@ -131,6 +135,7 @@ class Summary:
             "failed": len(self.failures),
             "remaining": self.remaining,
             "without_prompts": self.unasked,
+            **({"prompts_without_image": dict(self.lost)} if self.lost else {}),
             "passed_over": dict(sorted(self.passed_over.items())),
             **({"kept": self.kept} if self.kept else {}),
             "instances": sum(self.instances.values()),

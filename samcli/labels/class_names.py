@@ -94,8 +94,10 @@ def _said_names(path: Path) -> Any:
     if path.suffix.lower() not in (".yaml", ".yml"):
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read {path}: {one_line(error)}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"cannot read {path}: it is not UTF-8 text") from error
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror or one_line(error)}") from error
         names = [line.strip() for line in "\n".join(lines).rstrip().split("\n")]
         if "" in names and names != [""]:  # the line's number is the class's id: what follows would shift
             number = names.index("")
@@ -179,15 +181,16 @@ def usable_names(said: Sequence[Any], ids: Sequence[str], remarks: Counter[str])
     """
     names: list[str] = []
     taken = {name for name in said if isinstance(name, str)}
-    seen: set[str] = set()
+    seen: set[str] = set()  # without the white space that some formats cannot keep
     for name, class_id in zip(said, ids, strict=True):
-        text = str(name).strip() if isinstance(name, (str, int)) and not isinstance(name, bool) else ""
-        usable = str(name) if text and str(name) not in seen else ""
+        is_name = isinstance(name, (str, int, float)) and not isinstance(name, bool)
+        text = " ".join(str(name).split()) if is_name else ""
+        usable = str(name) if text and text not in seen else ""
         if not usable:
             usable = _new_name(f"{text}-{class_id}" if text else f"class{class_id}", taken)
             what = f"the name '{text}' is there twice" if text else "it has no name"
             remarks[f"class is called '{usable}': {what} ({f'id {class_id}' if class_id else 'and no id'})"] += 1
-        seen.add(usable)
+        seen.add(" ".join(usable.split()))
         taken.add(usable)
         names.append(usable)
     return names

@@ -56,6 +56,8 @@ class Conversion:
     """Label files (or folders of them) of single images, and for all images."""
     dry_run: bool = False
     """Nothing was written."""
+    unseen: bool = False
+    """No folder of images is known: names and sizes are as the labels state them."""
 
     @property
     def exit_status(self) -> int:
@@ -91,12 +93,15 @@ def convert(
         images = _image_folder(path, options, run, name)
         source = Source(path, images, options.input.max_pixels, options.reading.rescale, options.reading.crowds)
         labels = Labels(_read_run(source, run), source) if run else read_labels(name, source)
-        classes = class_map.apply(labels.names) if class_map else None
+        classes = class_map.apply(_known_classes(labels)) if class_map else None
         names = classes.names if classes else labels.names
         annotations = _with_new_classes(labels.annotations, classes) if classes else labels.annotations
         if run or options.incomplete:
             annotations = _complete(annotations, conversion.withheld, keep=options.incomplete == "keep")
-        writer = _Writer(fmt, options, source, names, output, watch, shapes=shapes, dry_run=dry_run)
+        fingerprint = run.manifest.fingerprint if run else ""
+        writer = _Writer(
+            fmt, options, source, names, output, watch, shapes=shapes, fingerprint=fingerprint, dry_run=dry_run
+        )
         writer.write(annotations)
         conversion.files += writer.files
         conversion.images, conversion.instances = writer.images, writer.instances
@@ -109,8 +114,14 @@ def convert(
         remarks = [f"{count} {what}" for what, count in source.remarks.items()] + labels.omitted.lines()
         conversion.notes += [remark for remark in remarks if remark not in conversion.notes]
         conversion.notes += describe(format_name, writer.lost, writer.first_lost)
+    conversion.unseen = run is None and source.images is None
     conversion.notes += _withheld_lines(conversion.withheld)
     return conversion
+
+
+def _known_classes(labels: Labels) -> Mapping[int, str]:
+    """Return the classes that a class map may speak of; numbers stand for names where the labels have none."""
+    return labels.names or {class_id: str(class_id) for class_id in sorted(labels.class_ids())}
 
 
 def _complete(
@@ -222,6 +233,7 @@ class _Writer:
         watch: Watch,
         *,
         shapes: PolygonOptions,
+        fingerprint: str,
         dry_run: bool,
     ) -> None:
         self.images = self.instances = self.files = 0
@@ -234,7 +246,7 @@ class _Writer:
         self.rows: int | None = None
         """Of label files; None where the format has none."""
         self._format, self._options, self._source, self._names = fmt, options, source, names
-        self._shapes = shapes
+        self._shapes, self._fingerprint = shapes, fingerprint
         self._layout = Layout(source.images or output, output)
         self._watch, self._dry_run = watch, dry_run
         own = (name for target in options.format for name in FORMATS[target].own_files)
@@ -271,6 +283,7 @@ class _Writer:
             if not isinstance(item, Failure):
                 try:
                     rendering = self._rendering(item)
+                    self._check_pixels(rendering)
                     self._publish(rendering)
                 except (ImageError, ValueError, OSError) as error:  # but a StorageError would befall all
                     failure = Failure(item.key, one_line(error))
@@ -296,7 +309,19 @@ class _Writer:
                 )
             pixels = read_image(self._source.refs[annotation.key], max_pixels=self._options.input.max_pixels).pixels
         images = self._layout.images_from_output if self._source.images else ""
-        return Rendering(annotation, self._names, self._shapes, pixels, images=images)
+        return Rendering(
+            annotation, self._names, self._shapes, pixels, images=images, fingerprint=self._fingerprint
+        )
+
+    def _check_pixels(self, rendering: Rendering) -> None:
+        """Refuse an image of whose objects the format holds none: an empty label would say that nothing is there.
+
+        Raises:
+            ValueError: none of its objects has pixels.
+        """
+        instances = rendering.annotation.instances
+        if instances and "empty" in self._format.loses and not any(one.mask.area for one in instances):
+            raise ValueError(f"no label is written: none of its {len(instances)} objects has pixels")
 
     def _publish(self, rendering: Rendering) -> None:
         """Write the image's own files.

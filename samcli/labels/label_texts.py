@@ -22,6 +22,8 @@ def label_of(value: Any) -> str:
         return UNNAMED_CLASS
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(f"its label is {shown(value)}; expected text")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return str(value) if str(value).strip() else UNNAMED_CLASS
 
 

@@ -235,7 +235,7 @@ class ReadImage:
     key: str
     objects: tuple[LabelledObject, ...] = ()
     size: Size | None = None
-    """(height, width) as the labels state it; None or with a zero: they do not."""
+    """(height, width) as the labels state it; 0 or None: they do not."""
     omitted: tuple[Omission, ...] = ()
     annotation: Annotation | None = None
     """All that is known, where the labels are lossless records: nothing is checked or drawn anew."""
@@ -282,8 +282,8 @@ class LabelEntry:
     """File of the labels, for messages."""
     keys: tuple[str, ...] = ()
     """Keys that the labels' own place stands for, the likeliest first: to be tried before the name."""
-    stem: str = ""
-    """Place of the label file below the labels without its suffix, to be tried after the name."""
+    stems: tuple[str, ...] = ()
+    """Keys without suffix that the label file's own place stands for, to be tried in this order after the name."""
     exact: bool = False
     """The name is the key already, of an image that need not be there."""
 

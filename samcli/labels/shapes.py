@@ -406,10 +406,11 @@ def runs_mask(runs: Sequence[int], box: tuple[int, int, int, int], image_size: S
     """
     left, top, width, height = box
     if min(left, top) < 0 or min(width, height) < 1 or left + width > image_size[1] or top + height > image_size[0]:
-        raise ValueError(f"a mask of {width} x {height} pixels at {left}, {top}: outside the image")
+        raise ValueError(f"a mask of {width:.6g} x {height:.6g} pixels at {left:.6g}, {top:.6g}: outside the image")
     total = sum(runs)
     if total != width * height or min(runs, default=0) < 0:
-        raise ValueError(f"the run lengths of a mask cover {total} pixels; expected {width} x {height}")
+        covered = f"{min(total, _LONGEST):.6g} pixels{' or more' * (total > _LONGEST)}"
+        raise ValueError(f"the run lengths of a mask cover {covered}; expected {width:.6g} x {height:.6g}")
     values = np.arange(len(runs)) % 2 == 1
     pixels = np.repeat(values, np.array(runs, np.int64)).reshape(height, width)
     return Mask.from_pixels(pixels, (left, top), image_size)
@@ -431,7 +432,10 @@ def coco_mask(rle: Any, image_size: Size) -> Mask:
     if isinstance(counts, list):
         lengths = numbers(counts, "a run length")
         if any(length < 0 for length in lengths) or sum(lengths) != image_size[0] * image_size[1]:
-            raise ValueError(f"the run lengths of a mask cover {sum(lengths):.6g} pixels; expected {stated}")
+            raise ValueError(
+                f"the run lengths of a mask cover {sum(lengths):.6g} pixels or have a negative one; "
+                f"expected {image_size[1]} x {image_size[0]}"
+            )
         counts = [int(length) for length in lengths]
     elif not isinstance(counts, str) or not counts.isascii():
         raise ValueError(f"the run lengths of a mask are {shown(counts)}; expected text or a list")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from samcli.files import Files, write_atomic
 from samcli.labels.formats import LabelFormat, Rendering
 from samcli.masks import mask_iou
 from samcli.output.layout import Layout
+from samcli.output.manifest import Manifest
 from samcli.output.placing import write_label
 from samcli.output.records import write_record
 from samcli.output.run_folder import Fold
@@ -89,13 +90,15 @@ def _with_label_iou(found: Sequence[Instance], labelled: Sequence[Instance]) -> 
 
 
 def folds(
-    formats: Iterable[LabelFormat], names: Mapping[int, str], polygon_options: PolygonOptions, layout: Layout
+    formats: Iterable[LabelFormat], manifest: Manifest, polygon_options: PolygonOptions, layout: Layout
 ) -> list[Fold]:
     """Return the files that hold all images, of the formats that have one."""
-    images = layout.images_from_output
+    names, fingerprint, images = manifest.names, manifest.fingerprint, layout.images_from_output
 
     def pieces(fmt: LabelFormat, annotations: Iterator[Annotation]) -> Iterable[bytes]:
-        renderings = (Rendering(one, names, polygon_options, images=images) for one in annotations)
+        renderings = (
+            Rendering(one, names, polygon_options, images=images, fingerprint=fingerprint) for one in annotations
+        )
         before = layout.preserved(layout.own_file(fmt.folded_name or ""))
         return fmt.fold_into(before, renderings, names) if before.is_file() else fmt.fold(renderings, names)
 

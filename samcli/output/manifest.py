@@ -20,6 +20,10 @@ from samcli.output.shards import MOST_SHARDS
 _LARGEST = 1 << 30
 """Bytes: of the reasons of a million images that have no label of their own."""
 
+_LISTED = 5
+_LONGEST = 80
+"""Entries and characters of an option's value in a message."""
+
 _SHORT = 16
 """Digits of the fingerprint that a line carries."""
 
@@ -247,7 +251,7 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
             "or --overwrite to begin anew"
         )
     changes = [
-        f"--{name.replace('_', '-')} was {_shown(found.get(name))}, now {_shown(wanted.get(name))}"
+        _change(name, found, wanted)
         for name in sorted({*found, *wanted} - {"polygons"})  # a version, no option
         if _shown(found.get(name)) != _shown(wanted.get(name))
     ]
@@ -255,6 +259,37 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         f"was begun with other options ({'; '.join(changes) or 'by an earlier version of samcli'}). "
         "Use those, or --overwrite to begin anew, or another --output"
     )
+
+
+def _change(name: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Say how an option differs, in the words of the command line."""
+    if name == "objects":  # of --point, --box and --mask-input
+        before = _prompts(found.get(name))
+        return (
+            f"the prompts were {before}, now {_prompts(wanted.get(name))}" if before else "the prompts are others"
+        )
+    return f"--{name.replace('_', '-')} was {_brief(name, found.get(name))}, now {_brief(name, wanted.get(name))}"
+
+
+def _prompts(objects: Any) -> str:
+    """Return recorded prompts as options of `samcli prompt`; empty for those that are not recorded."""
+    words = []
+    for box, points, labels, mask in objects or ():
+        words += [f"--box {','.join(f'{value:g}' for value in box)}"] if box else []
+        words += [
+            f"--point {x:g},{y:g}" + ("" if label else ",0") for (x, y), label in zip(points, labels, strict=False)
+        ]
+        words += ["--mask-input"] if mask else []
+    more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
+    return " ".join(words[:_LISTED]) + more
+
+
+def _brief(name: str, value: Any) -> str:
+    """Return an option's value as `_shown`, but long lists as their length."""
+    if isinstance(value, (list, tuple, dict)) and "sha256" not in value and len(value) > _LISTED:
+        return f"{len(value)} {'classes' if name == 'names' else 'values'}"
+    text = _shown(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from samcli.errors import RecordError, UsageError, one_line
 from samcli.files import remove, storage_errors, write_atomic, write_atomic_pieces
 from samcli.output.journal import Journal, JournalEntry, journal_lines, read_journal
-from samcli.output.layout import RUN_FOLDER, Layout
+from samcli.output.layout import RUN_FOLDER, Layout, default_output
 from samcli.output.locks import check_own_folders
 from samcli.output.manifest import Manifest, Product, read_manifest
 from samcli.output.own_files import read_own
@@ -20,6 +20,9 @@ from samcli.output.preserving import restore
 from samcli.output.records import LARGEST, read_record
 from samcli.output.shards import shard_of
 from samcli.types import Annotation, Outcome
+
+_OUTPUTS = ("labels", "masks", "embeddings")
+"""Names of output folders where none is given."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,32 @@ class RunFolder:
             UsageError: no run was begun there, or one that makes something else.
             SamcliError: its manifest is damaged.
         """
-        found = cls.find(output)
+        output = Path(os.path.abspath(output))  # noqa: PTH100
+        found = cls.find(output) or cls._of_data_set(output)
         if found is None:
-            raise UsageError(_no_run(Path(os.path.abspath(output)), product))  # noqa: PTH100
+            raise UsageError(_no_run(output, product))
         found.check(product)
         return found
+
+    @classmethod
+    def _of_data_set(cls, folder: Path) -> RunFolder | None:
+        """Return the only run below the folder of a data set, or of an image folder.
+
+        Raises:
+            UsageError: there are several.
+        """
+        below = [folder / name for name in _OUTPUTS] if folder.is_dir() else []
+        if folder.is_dir() and not any(map(cls.find, below)):
+            below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        runs = [run for path in below if (run := cls.find(path)) is not None]
+        if not runs:
+            beside = (cls.find(default_output(folder, name)) for name in _OUTPUTS)
+            runs = [run for run in beside if run is not None and run.layout.input_root == folder]
+        if len(runs) > 1:
+            raise UsageError(
+                f"{folder} holds several runs: give one of {', '.join(str(run.output) for run in runs)}"
+            )
+        return runs[0] if runs else None
 
     def check(self, product: Product | None) -> None:
         """Refuse a run that makes something else than `product`.
@@ -267,4 +291,6 @@ def _no_run(output: Path, product: Product | None) -> str:
     if product is Product.EMBEDDINGS:
         return f"{output} holds no embeddings: give the output folder of samcli encode"
     what = "labels into" if product is Product.LABELS else "into"
+    if not output.is_dir():
+        return f"no run in {output}: there is no such folder; give the folder that samcli wrote {what}"
     return f"no run in {output}: it has no {RUN_FOLDER}/run.json; give the folder that samcli wrote {what}"

@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from samcli.config import ReadingOptions
-from samcli.errors import UsageError
+from samcli.errors import UsageError, missing_path
+from samcli.labels.known_files import what_it_is
 from samcli.prompts.command_line import command_line_prompts
 from samcli.prompts.csv_files import read_csv
 from samcli.prompts.json_files import is_own_json, read_json, read_jsonl
@@ -40,14 +41,16 @@ def open_prompts(path: Path, names: Path | None = None, options: ReadingOptions 
     """
     suffix = path.suffix.lower()
     if not path.exists():
-        raise UsageError(f"{path} does not exist; expected a prompts file or labels")
+        raise missing_path(path, "a prompts file or labels")
     if path.is_file() and suffix == ".csv":
         return read_csv(path)
     if path.is_file() and suffix in (".jsonl", ".ndjson"):
         return read_jsonl(path)
     if path.is_file() and suffix == ".json" and is_own_json(path):
+        if (known := what_it_is(path, prompts=False)) is not None and not known.startswith(("damaged", "JSON")):
+            raise UsageError(f"{path} is {known}")
         return read_json(path)
     if path.is_file() and suffix not in (".json", ".zip", ".xml"):
-        hint = "; for YOLO labels give the folder" if suffix == ".txt" else ""
+        hint = f"; this is {known}" if (known := what_it_is(path)) else ""
         raise UsageError(f"{path}: expected .json, .jsonl, .csv, or a file or folder of labels{hint}")
     return open_label_prompts(path, names, options or ReadingOptions())

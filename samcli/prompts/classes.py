@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from samcli.errors import nearest
@@ -25,10 +26,11 @@ def resolve_classes(
     if declared is not None:
         return complete_names(declared), [_declared_id(builder, v, declared) for v in builder.classes], True
     spoken = {value: line for value, (_, line) in builder.classes.items()}
-    by_name = [value for value in spoken if isinstance(value, str)]
+    by_name = [value for value in spoken if isinstance(value, str) and _number(value) is None]
     if not by_name:
-        ids = [_checked_id(builder, value or 0, spoken[value]) for value in spoken]
+        ids = [_checked_id(builder, _number(value) or 0, spoken[value]) for value in spoken]
         return complete_names(dict.fromkeys(ids, "")), ids, False
+    by_name = [value for value in spoken if isinstance(value, str)]
     if len(by_name) < len(spoken):
         other = next(value for value in spoken if not isinstance(value, str))
         what = "no class" if other is None else f"class {other}"
@@ -39,10 +41,21 @@ def resolve_classes(
     return dict(enumerate(by_name)), list(range(len(by_name))), True
 
 
+def _number(value: int | str | None) -> int | None:
+    """An id, maybe as text."""
+    return (
+        int(value)
+        if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value.strip())
+        else (None if isinstance(value, str) else value)
+    )
+
+
 def _declared_id(builder: TableBuilder, value: int | str | None, declared: dict[int, str]) -> int:
     line = builder.classes[value][1]
     if isinstance(value, str):
         ids = {name: class_id for class_id, name in declared.items()}
+        if value not in ids and _number(value) in declared:
+            return _number(value) or 0
         if value not in ids:
             raise builder.error(line, f"unknown class '{value}'.{nearest(value, ids)} names has: {listed(ids)}")
         return ids[value]

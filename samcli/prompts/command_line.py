@@ -5,26 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samcli.errors import UsageError
+from samcli.errors import ImageError, UsageError
 from samcli.prompts.objects import XYXY, ObjectPrompt, fit_to_image, mask_identity
 from samcli.types import UNNAMED, Size
 
 
 @dataclass(frozen=True)
 class CommandLinePrompts:
-    """The same objects in every image. See `PromptSource`."""
+    """The same objects in every image. See `PromptSource`.
+
+    `one_image`: the input is a single image, so that other prompts for it replace its labels; for a folder they
+    would be another run.
+    """
 
     objects: tuple[ObjectPrompt, ...]
     names: dict[int, str] = field(default_factory=lambda: {0: UNNAMED})
     notes: tuple[str, ...] = ()
+    one_image: bool = False
+    lost: Mapping[str, str] = field(default_factory=dict)
 
     def recipe(self) -> dict[str, Any]:
-        return {"prompts": "command line", "names": None, "objects": self._said()}
+        shared = {"prompts": "command line", "names": None}
+        return shared if self.one_image else {**shared, "objects": self._said()}
 
     def matched(self, keys: Iterable[str]) -> CommandLinePrompts:
         return self
@@ -44,7 +51,23 @@ class CommandLinePrompts:
         return 0
 
     def for_image(self, key: str, image_size: Size) -> list[ObjectPrompt]:
-        return [fit_to_image(prompt, image_size) for prompt in self.objects]
+        return [_fit(prompt, image_size) for prompt in self.objects]
+
+
+def _fit(prompt: ObjectPrompt, image_size: Size) -> ObjectPrompt:
+    """Fit a prompt to the image.
+
+    Raises:
+        ImageError: it is outside the image, or has normalised coordinates.
+    """
+    corners = [*prompt.points, *([prompt.box[:2], prompt.box[2:]] if prompt.box else [])]
+    values = [value for corner in corners for value in corner]
+    if values and max(values) <= 1 < max(image_size) and any(value % 1 for value in values):
+        height, width = image_size
+        raise ImageError(
+            f"{prompt.where} looks normalised (0 to 1); expected pixels of the upright image, {width} x {height}"
+        )
+    return fit_to_image(prompt, image_size)
 
 
 def command_line_prompts(

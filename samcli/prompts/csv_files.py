@@ -115,16 +115,22 @@ def _row(builder: TableBuilder, given: dict[str, str], line: int) -> PromptRow:
         box=cast("XYXY | None", box),
         point=(point[0], point[1], int(label)) if point else None,
         mask_input=given.get("mask_input"),
-        class_name=_class(given.get("class")),
+        class_name=_class(builder, line, given.get("class")),
         score=score[0] if score else None,
     )
 
 
-def _class(text: str | None) -> int | str | None:
+def _class(builder: TableBuilder, line: int, text: str | None) -> int | str | None:
     """An id or a name; spreadsheets write ids as `2.0`."""
-    if text is None or not (found := re.fullmatch(r"([0-9]{1,9})(\.0*)?", text)):
+    if text is None or not re.fullmatch(r"[0-9.]+([eE][+-]?[0-9]+)?", text):
         return text
-    return int(found[1])
+    try:
+        value = float(text)
+    except ValueError:
+        return text  # such as 1.2.3
+    if not value.is_integer():
+        raise builder.error(line, f"class {text}; expected a name or a whole number")
+    return int(value)
 
 
 def _numbers(

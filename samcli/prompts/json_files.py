@@ -184,6 +184,8 @@ def _mask_input(builder: TableBuilder, line: int, value: Any) -> str | None:
 def _class(builder: TableBuilder, line: int, value: Any) -> int | str | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, str) and value.strip():
         return value
     raise builder.error(line, f"class is {_brief(value)}; expected a name or an id")

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from samcli.labels.formats.reading import Labels, detect_format, read_labels
 from samcli.labels.formats.sources import Failure, Source
 from samcli.labels.objects import LabelledObject, Omissions, gather, lines_of
 from samcli.labels.shapes import check_outline
-from samcli.labels.yolo_rows import YoloRow, numbered_rows, read_class_id
+from samcli.labels.yolo_rows import YoloRow
 from samcli.output.layout import Layout
 from samcli.prompts.classes import complete_names
 from samcli.prompts.objects import XY, ObjectPrompt, fit_to_image
@@ -44,6 +44,7 @@ class LabelPrompts:
     _notes: tuple[str, ...] = ()
     _failed: dict[str, str] = field(default_factory=dict)
     """Images that the labels speak of and whose objects cannot be told, and why."""
+    lost: Mapping[str, str] = field(default_factory=dict)
     _omitted: Omissions = field(default_factory=Omissions)
     _omitted_of: dict[str, int] = field(default_factory=dict)
     """Key -> number of its objects that were left out when it was asked for last."""
@@ -61,7 +62,7 @@ class LabelPrompts:
         return {"prompts": self._kind, "names": list(self.names.values()) if self._named else None, **unusual}
 
     def matched(self, keys: Iterable[str]) -> LabelPrompts:
-        """With the images that are meant; a data set's others are left out and counted."""
+        """With the images that are meant; others that the labels speak of are lost."""
         ordered = sorted(keys)
         labels = self._labels.among(ordered)
         known = set(ordered)
@@ -69,17 +70,21 @@ class LabelPrompts:
             key: failure.reason
             for failure in labels.failures
             for key in (failure.key, *failure.images)
-            if key in known
+            if key in known and not failure.expected
         }
         spoken = {*labels.keys(), *failed}
+        others = [one for one in labels.failures if not {one.key, *one.images} & failed.keys()]
+        lost = {one.key: one.reason for one in others if not one.expected}
         if not spoken:
             raise UsageError(self._none_of(ordered))
-        notes = [*self._notes, *_of_lost(labels.failures, failed, self.path)]
+        notes = [*self._notes, *_of_lost(others, self.path)]
         if silent := len(ordered) - len(spoken):
             has = "have no label file in" if self._kind == "yolo" else "are not in"
             notes.append(f"{silent} of {len(ordered)} images {has} {self.path}")
-        source = replace(self, _labels=labels, _failed=failed, _notes=tuple(notes))
-        return source if self._named else replace(source, names=complete_names(_numbers_in(labels)))
+        source = replace(self, _labels=labels, _failed=failed, _notes=tuple(notes), lost=lost)
+        return (
+            source if self._named else replace(source, names=complete_names(dict.fromkeys(labels.class_ids(), "")))
+        )
 
     def _none_of(self, ordered: Sequence[str]) -> str:
         if self._kind == "yolo":
@@ -176,24 +181,11 @@ def _content(file: Path) -> bytes:
         raise ImageError(f"{file} cannot be read: {error.strerror or one_line(error)}") from error
 
 
-def _numbers_in(labels: Labels) -> dict[int, str]:
-    """Class ids in label files without names; those with bad rows are left out when their turn comes."""
-    found: set[int] = set()
-    for key in labels.keys():  # noqa: SIM118 - no mapping
-        with contextlib.suppress(OSError, ValueError, ImageError):
-            if (file := labels.file_of(key)) is not None:
-                found.update(read_class_id(line.split()[0]) for _, line in numbered_rows(file.read_bytes()))
-            else:
-                found.update(one.class_id for one in labels.raw(key).objects)
-    return dict.fromkeys(found, "")
-
-
-def _of_lost(failures: Sequence[Failure], failed: Collection[str], path: Path) -> list[str]:
-    """A note of images that are not in the input, which most are where a file speaks of a whole data set."""
-    lost = [one for one in failures if not {one.key, *one.images} & set(failed)]
-    away = [one for one in lost if one.reason.startswith(("no image of that name", "a label file without"))]
-    others = [one for one in lost if one not in away]
-    notes = [f"{len(away)} images of {path} are not in the input"] if away else []
+def _of_lost(failures: Sequence[Failure], path: Path) -> list[str]:
+    """Notes of images that are not in the input, which most are where a file speaks of a whole data set."""
+    away = [one for one in failures if one.reason.startswith(("no image of that name", "a label file without"))]
+    others = [one for one in failures if one not in away]
+    notes = [f"{len(away)} images of {path} are not in the input, the first is {away[0].key}"] if away else []
     return [*notes, *(f"{path}: {one.key}: {one.reason}" for one in others)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -86,6 +86,11 @@ class PromptSource(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should hear: what was left out, and how many images it says nothing about."""
+        ...
+
+    @property
+    def lost(self) -> Mapping[str, str]:
+        """Images that it speaks of and that are not in the input, or cannot be told, by their names, and why."""
         ...
 
     def recipe(self) -> dict[str, Any]:

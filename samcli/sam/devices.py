@@ -21,9 +21,24 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(f"cuda:{name}" if name.isdigit() else name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise UsageError(f"no device '{name}' here; found {', '.join(found)}") from error
+        raise UsageError(_why_missing(name)) from error
     return device
+
+
+def _why_missing(name: str) -> str:
+    """Say why there is no device of that name, and what to use instead."""
+    found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if len(found) > 1 or not (name.isdigit() or name.startswith("cuda")):
+        return f"no device '{name}'; found {', '.join(found)}"
+    if torch.version.cuda is None:
+        return (
+            f"--device {name}: CUDA is not available, because PyTorch {torch.__version__} is built without it. "
+            "Use --device cpu, or install a CUDA build of PyTorch"
+        )
+    return (
+        f"--device {name}: CUDA is not available, because PyTorch {torch.__version__} finds no GPU. "
+        "Use --device cpu, or check the NVIDIA driver (nvidia-smi) and CUDA_VISIBLE_DEVICES"
+    )
 
 
 def choose_precision(name: str, device: torch.device) -> str:

@@ -149,7 +149,10 @@ def point_grid(side: int) -> NDArray[np.float64]:
 
 
 def crop_boxes(size: Size, layers: int, overlap_ratio: float) -> list[tuple[CropBox, int]]:
-    """The whole image, then for each layer 2^layer x 2^layer crops that overlap; each with its layer."""
+    """Return the whole image, then for each layer 2^layer x 2^layer overlapping crops; each with its layer.
+
+    Crops without a pixel, which an image of a few pixels has, are left out.
+    """
     height, width = size
     crops: list[tuple[CropBox, int]] = [((0, 0, width, height), 0)]
     for layer in range(1, layers + 1):
@@ -162,6 +165,7 @@ def crop_boxes(size: Size, layers: int, overlap_ratio: float) -> list[tuple[Crop
         crops += [
             ((left, top, min(left + crop_width, width), min(top + crop_height, height)), layer)
             for left, top in itertools.product(lefts, tops)
+            if left < width and top < height
         ]
     return crops
 

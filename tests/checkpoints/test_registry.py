@@ -320,9 +320,22 @@ def test_path__may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 )
 def test_unknown_name__suggests_the_nearest(name: str, known: str, own_cache: Path) -> None:
     for ask in (lambda: find_weights(name, "det"), lambda: is_here(name)):
-        with pytest.raises(WeightsError, match=f"no file {name}.* Did you mean '{known}'"):
+        with pytest.raises(WeightsError, match=f"no known checkpoint: {name}.* Did you mean '{known}'"):
             ask()
     assert not own_cache.exists()
+
+
+@pytest.mark.parametrize("name", ["./best.pt", "runs/best.pt", "~/best.pt", "..\\best.pt"])
+def test_path_of_no_file__suggests_no_checkpoint(name: str, own_cache: Path) -> None:
+    with pytest.raises(WeightsError) as caught:
+        find_weights(name, "det")
+    assert str(caught.value) == f"no such file: {name}"
+
+
+def test_unknown_name__suggests_none_that_only_shares_the_suffix(own_cache: Path) -> None:
+    with pytest.raises(WeightsError) as caught:
+        find_weights("best.pt", "det")
+    assert "Did you mean" not in str(caught.value)
 
 
 def test_name_of_a_repository__without_a_network_says_to_copy_a_folder(monkeypatch) -> None:

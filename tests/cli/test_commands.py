@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -38,12 +39,15 @@ def test_no_input__shows_an_example_of_the_command_itself(samcli_run, command) -
 
 def test_summary__says_what_was_done_where_and_what_to_type_next(annotate, photo_folder) -> None:
     text = annotate(photo_folder).stdout
-    assert "images done" in text
+    assert "images (" in next(line for line in text.splitlines() if line.startswith("processed "))
+    assert f"samcli verify {photo_folder.parent / 'labels'}" in text
     assert str(photo_folder.parent / "labels") in text
     assert "yolo segment train" in text
-    (stages,) = [line for line in text.splitlines() if line.startswith("time at work: ")]  # unbroken
+    (stages,) = [
+        line for line in text.splitlines() if line.startswith("time per stage (sum over threads): ")
+    ]  # unbroken
     assert all(f"{name} " in stages for name in ("decode", "detect", "encode", "segment", "write"))
-    assert "already done" in annotate(photo_folder).stdout
+    assert re.search(r"skipped +4  \(already done\)", annotate(photo_folder).stdout)
 
 
 def test_training_line__is_left_out_where_a_trainer_would_not_find_the_labels(
@@ -54,6 +58,20 @@ def test_training_line__is_left_out_where_a_trainer_would_not_find_the_labels(
 
 def test_input__may_be_an_option(annotate, photo_folder) -> None:
     assert annotate("--input", photo_folder, "-q").exit_code == 0
+
+
+def test_beginning__is_told_on_a_terminal_before_anything_is_loaded(samcli_run, tmp_path, monkeypatch) -> None:
+    from samcli.cli.terminal import _Stream
+
+    (tmp_path / "a.jpg").touch()
+    monkeypatch.setattr(_Stream, "isatty", lambda self: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    result = samcli_run("auto-annotate", tmp_path, "--device", "nowhere", "--det", "tiny", "--sam", "tiny")
+    first, last = result.stderr.splitlines()
+    assert (first, last[:8], result.exit_code) == (f"samcli: reading {tmp_path}", "samcli: ", 2)
+    monkeypatch.delenv("NO_COLOR")
+    coloured = samcli_run("auto-annotate", tmp_path, "--device", "nowhere", "--det", "tiny", "--sam", "tiny")
+    assert "\x1b[1;31msamcli:\x1b[0m no device" in coloured.stderr
 
 
 @pytest.mark.parametrize(
@@ -147,8 +165,8 @@ def test_status__counts_images_that_the_prompts_say_nothing_about(samcli_run, ph
     assert (facts["images"], facts["without_prompts"]) == (1, 3)
     assert json.loads(samcli_run("status", tmp_path / "out", "--json").stdout)["without_prompts"] == 3
     told = samcli_run("status", tmp_path / "out").stdout
-    assert "1 of 1 100%" in told
-    assert "3 more, about which the prompts say nothing" in told
+    assert "1 of 1 (100 %)" in told
+    assert "3 more images" in told
 
 
 def test_embeddings__are_no_labels_to_whoever_wants_some(samcli_run, photo_folder, tmp_path) -> None:
@@ -190,6 +208,13 @@ def test_missing_system_library__is_one_line_with_the_remedy(samcli_run, tmp_pat
     assert "libGL.so.1 is missing" in result.stderr
     assert "apt-get install libgl1" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("word", ["https://host/a/bus.jpg", "s3://bucket/photos", "http://host/x.png?width=3"])
+def test_url__is_recognised_and_kept_whole(samcli_run, word) -> None:
+    result = samcli_run("auto-annotate", word, "--det", "tiny", "--sam", "tiny")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{word} is a URL" in result.stderr
 
 
 def test_module__runs_like_the_script() -> None:

@@ -73,7 +73,7 @@ def test_help__shows_no_type_of_a_switch_and_no_braces(command: str) -> None:
 
 def test_usage__has_arguments_in_capitals() -> None:
     assert help_of("status").splitlines()[0].endswith("status [OPTIONS] OUTPUT")
-    assert help_of("auto-annotate").splitlines()[0].endswith("auto-annotate [OPTIONS] [DATA]")
+    assert help_of("auto-annotate").splitlines()[0].endswith("auto-annotate [OPTIONS] [DATA...]")
     error = CliRunner().invoke(app, ["status"])
     assert "status [OPTIONS] OUTPUT" in error.output
     assert error.exit_code == 2

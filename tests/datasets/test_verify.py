@@ -66,7 +66,7 @@ def test_objects__are_the_rows_that_a_trainer_takes(tmp_path, samcli_run) -> Non
     (root / "labels" / "c.txt").write_text("0 7 7 7 7 7 7\n")
     result = verify_labels(root, VerifyOptions())
     assert (result.rows, result.objects, result.as_dict()["objects"]) == (7, 1, 1)  # of b, once
-    assert "with 7 rows, one an object; a trainer takes 1 of them; 3 images" in samcli_run("verify", root).stdout
+    assert "3 label files, 7 rows; the YOLO loader accepts 1 of them; 3 images" in samcli_run("verify", root).stdout
 
 
 def test_rows__are_held_against_the_names_in_data_yaml(tmp_path) -> None:
@@ -413,14 +413,18 @@ def test_folder_linked_into_itself__is_walked_once(tmp_path) -> None:
     assert found(root) == {"duplicate-row": ["x/a.txt"]}
 
 
-def test_command__prints_a_table_and_ends_with_3(tmp_path, samcli_run) -> None:
+def test_command__prints_a_table_and_ends_with_3_for_errors_or_where_strict(tmp_path, samcli_run) -> None:
     root = data_set(tmp_path, {f"{i}": BOX * 2 for i in range(5)})
     result = samcli_run("verify", root)
-    assert result.exit_code == 3
+    assert (result.exit_code, samcli_run("verify", root, "--strict").exit_code) == (0, 3)
+    assert f"samcli verify {root / 'labels'} --fix" in result.stdout
+    (root / "labels" / "0.txt").write_text("0 0.5 0.5 7 7\n")
+    assert samcli_run("verify", root).exit_code == 3
+    (root / "labels" / "0.txt").write_text(BOX * 2)
     assert "duplicate-row" in result.stdout
     assert "0 errors, 5 warnings" in result.stdout
     assert samcli_run("verify", root, "--fix").exit_code == 0
-    assert "Nothing is wrong" in samcli_run("verify", root).stdout
+    assert "No problems found" in samcli_run("verify", root).stdout
 
 
 def test_command__lists_every_finding_with_its_line(tmp_path, samcli_run) -> None:
@@ -470,3 +474,49 @@ def test_fix__of_labels_that_cannot_be_written_names_their_folder(tmp_path, samc
     assert f"cannot write in {root / 'labels'}" in result.stderr
     assert "Errno" not in result.stderr
     assert (root / "labels" / "a.txt").read_text() == TRIANGLE * 2
+
+
+@pytest.mark.parametrize("file", ["obj.names", "classes.txt", "other.yaml"])
+def test_class_ids__are_held_against_the_names_that_the_other_commands_read(file: str, tmp_path: Path) -> None:
+    folder = tmp_path / "obj_train_data"
+    folder.mkdir()
+    (folder / "a.txt").write_text("1 .5 .5 .2 .2\n")
+    (tmp_path / file).write_text("names: [cat]\n" if file.endswith("yaml") else "cat\n")
+    found = verify_labels(tmp_path, VerifyOptions())
+    assert found.tallies["class-unknown"].count == 1
+    assert any(file in note for note in found.notes)
+
+
+def test_labels_of_another_format__are_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "annotations.xml").write_text("<annotations/>")
+    with pytest.raises(UsageError, match=r"holds labels of the format cvat; samcli convert .* --to yolo"):
+        verify_labels(tmp_path, VerifyOptions())
+    with pytest.raises(UsageError, match="holds labels of the format cvat"):
+        verify_labels(tmp_path / "annotations.xml", VerifyOptions())
+
+
+@pytest.mark.parametrize(
+    ("root", "found", "told"),
+    [("", True, False), ("{whole}", True, False), ("../set", True, True), ("nowhere", False, True)],
+)
+def test_path_in_data_yaml__is_the_file_s_own_folder_the_whole_one_or_told(
+    root: str, found: bool, told: bool, tmp_path: Path, cache: Path
+) -> None:
+    """Ultralytics takes what is absent for the file's folder, and looks for relative paths where it is started."""
+    from samcli.checkpoints.ultralytics_setup import prepare_ultralytics
+
+    prepare_ultralytics()
+    from ultralytics.data.utils import check_det_dataset
+
+    folder = tmp_path / "set"
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(folder / "images" / "a.png")
+    (folder / "labels" / "a.txt").write_text("0 .5 .5 .2 .2\n")
+    path = f"path: {root.format(whole=folder)}\n" if root else ""
+    (folder / "data.yaml").write_text(f"{path}train: images\nval: images\nnames: [cat]\n")
+    result = verify_labels(folder, VerifyOptions())
+    assert ("path-missing" not in result.tallies) is found
+    assert any("a trainer looks for it from the folder" in note for note in result.notes) is told
+    if not told:
+        check_det_dataset(str(folder / "data.yaml"), autodownload=False)

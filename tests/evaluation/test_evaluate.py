@@ -40,7 +40,7 @@ class Given:
 
     def __init__(self, images: dict[str, list[EvaluatedObject]], names: dict[int, str] | None = None) -> None:
         self.images, self.names = images, names
-        self.image_root, self.notes, self.file_ids = None, (), {}
+        self.image_root, self.notes, self.file_ids, self.lost = None, (), {}, {}
 
     def keys(self):
         return list(self.images)

@@ -160,3 +160,27 @@ def test_match_keys__never_guesses_between_two() -> None:
 
 def test_match_keys__of_a_label_that_bears_the_whole_name() -> None:
     assert match_keys(["1.jpg", "1.png"], ["1", "1.png"]) == {"1.jpg": "1", "1.png": "1.png"}
+
+
+def test_eval__names_what_it_cannot_tell_and_exits_with_3(tmp_path, samcli_run) -> None:
+    from PIL import Image
+
+    for key in ("a/1.jpg", "x/2.jpg", "y/2.jpg"):
+        (tmp_path / "images" / key).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (80, 60)).save(tmp_path / "images" / key)
+    listed = [{"id": 7, "file_name": "a/1.jpg"}, {"id": 8, "file_name": "2.jpg"}]
+    boxes = [{"bbox": [1, 2, 30, 40]}, {"bbox": [1, 2, 30, 40], "image_id": 8, "id": 2}]
+    lost = {"bbox": [1, 2, 30, 40], "image_id": 99, "id": 3}
+    path = coco(tmp_path, *boxes, lost, images=listed)
+    found = samcli_run("eval", path, "--truth", path, "--images", tmp_path / "images", "--json")
+    assert found.exit_code == 3
+    left_out = json.loads(found.stdout)["left_out"]
+    assert left_out["2.jpg"] == "could be x/2.jpg or y/2.jpg"
+    assert "1 annotations of it, but not the image" in left_out["image_id 99"]
+
+
+def test_eval__says_that_a_whole_file_is_crowds(tmp_path, samcli_run) -> None:
+    path = coco(tmp_path, {"bbox": [1, 2, 30, 40], "iscrowd": "1"})
+    found = samcli_run("eval", path, "--truth", path, "--json")
+    assert found.exit_code == 3
+    assert "every object is a crowd region" in " ".join(json.loads(found.stdout)["warnings"])

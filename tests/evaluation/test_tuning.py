@@ -249,6 +249,7 @@ class Nothing:
 
     names, image_root, notes = {0: "star"}, None, ()
     file_ids: ClassVar[dict[int, int]] = {}
+    lost: ClassVar[dict[str, str]] = {}
 
     def __init__(self, key: str) -> None:
         self.key = key

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import json
 import os
 import re
@@ -280,7 +281,7 @@ class Campaign:
         tally.outcomes[f"exit {result.status}"] += 1
         if result.bug:
             tally.problem("traceback", where, result.bug)
-        if result.status and (len(result.text) > 2000 or not result.text.strip()):
+        if result.status and (len(result.text) > 4000 or not result.text.strip()):
             tally.problem("message", where, result.text[:200] or "none")
         if found := PYTHON_TEXT.search(result.text):
             tally.problem("message", where, result.text[max(0, found.start() - 100) : found.end() + 100])
@@ -315,6 +316,7 @@ class Campaign:
         for extra in ((), ("--retry-failed",), ("--overwrite",)):
             if extra and extra[0] not in _takes(self.name):
                 continue
+            gc.collect()  # a lock that the fault kept from being given back goes with its process otherwise
             result = self.run(Fault(folder), *extra)
             if result.bug:
                 tally.problem("traceback", where, f"when run again: {result.bug}")

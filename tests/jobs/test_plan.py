@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from samcli.checkpoints.registry import WeightsFile
 from samcli.config import EncodeOptions, PromptOptions
 from samcli.errors import UsageError
 from samcli.jobs.base import Job
@@ -142,9 +143,12 @@ def test_recipe__does_not_depend_on_the_order_of_formats() -> None:
     assert recipe_of(first, None, None) == recipe_of(second, None, None)
 
 
-def test_identify__without_models_keeps_what_the_earlier_run_says() -> None:
-    found = manifest(Recipe({"command": "prompt", "anything": 1}), fingerprint="e" * 64)
-    assert identify(job(), None, found) == (found.recipe, "e" * 64)
+def test_identify__without_models_takes_those_of_the_earlier_run_and_compares_the_options() -> None:
+    begun, fingerprint = identify(job(), {"sam": WeightsFile(Path("tiny"), "a" * 64)}, None)
+    found = manifest(begun, fingerprint=fingerprint)
+    assert identify(job(), None, found) == (begun, fingerprint)
+    other = manifest(Recipe({**begun.values, "refine": 2}), fingerprint="e" * 64)
+    assert identify(job(), None, other) == (begun, fingerprint), "refused as the real run would"
     recipe, fingerprint = identify(job(), None, None)
     assert fingerprint == recipe.fingerprint
 

@@ -13,6 +13,7 @@ from helpers import same
 from PIL import Image as PillowImage
 from references import reference
 
+from samcli.errors import ImageError
 from samcli.images import read_image
 from samcli.jobs.segmenting import best_of_each
 from samcli.masks import Mask, mask_iou
@@ -274,7 +275,7 @@ def test_summary__of_a_point_outside_promises_neither_labels_nor_that_trying_aga
     asked = ("prompt", photo_folder / "bus.jpg", "-o", tmp_path / "o", "--sam", "tiny")
     said = samcli_run(*asked, "--point", "4000,5").stdout
     assert "Labels are in" not in said
-    assert "Other prompts need --overwrite; if the reason lay elsewhere" in said
+    assert "Changed prompts are tried again" in said
     said = samcli_run(*asked, "--point", "40,5", "--overwrite").stdout
     assert "Labels are in" in said
     assert "The image was done before" in samcli_run(*asked, "--point", "40,5").stdout
@@ -294,3 +295,31 @@ def test_image_with_an_object_that_was_left_out__is_incomplete_and_kept_from_tra
     assert (out / ".samcli" / "incomplete" / "bus.txt").read_text().startswith("0 ")
     assert record(out, "bus.jpg").omitted == 1
     assert json.loads(samcli_run("prompt", photo_folder, *words).stdout)["skipped"] == 1
+
+
+def test_second_click__replaces_the_labels_of_a_single_image_beside_it(samcli_run, small_sam, tmp_path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(folder / name), np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8))
+    common = ("--sam", small_sam, "--precision", "fp32")
+    boxes = []
+    for name, box in (("a.png", "2,2,50,40"), ("b.png", "9,9,30,30"), ("a.png", "20,10,70,50")):
+        result = samcli_run("prompt", folder / name, "--box", box, *common)
+        assert result.exit_code == 0, result.output
+        boxes.append(record(folder / "labels", name).instances[0].prompt_box)
+    assert boxes == [(2, 2, 50, 40), (9, 9, 30, 30), (20, 10, 70, 50)]
+    assert record(folder / "labels", "b.png").instances[0].prompt_box == (9, 9, 30, 30)
+    assert samcli_run("prompt", folder, "-o", tmp_path / "out", "--box", "2,2,50,40", *common).exit_code == 0
+    refused = samcli_run("prompt", folder, "-o", tmp_path / "out", "--point", "20,20", *common)
+    assert refused.exit_code == 2
+    assert "the prompts were --box 2,2,50,40, now --point 20,20" in refused.stderr
+
+
+@pytest.mark.parametrize("flags", [("--box", "0.1,0.2,0.5,0.6"), ("--point", "0.5,0.25"), ("--point", "1,0.5,1")])
+def test_normalised_coordinates__on_the_command_line_are_named_as_such(flags) -> None:
+    from samcli.prompts import command_line_prompts
+
+    source = command_line_prompts(*(([flags[1]], []) if flags[0] == "--point" else ([], [flags[1]])))
+    with pytest.raises(ImageError, match=r"looks normalised .*expected pixels of the upright image, 80 x 60"):
+        source.for_image("a.png", (60, 80))

@@ -192,3 +192,9 @@ def test_status__takes_a_relative_folder(tmp_path: Path, monkeypatch: pytest.Mon
 def test_status__where_no_run_was_begun_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"no run in {tmp_path}: it has no \.samcli/run\.json"):
         read_status(tmp_path)
+
+
+def test_prompts_without_image__make_the_exit_status_3(tmp_path) -> None:
+    summary = Summary(tmp_path, {}, 1, done=1, lost={"b.jpg": "no image of that name"})
+    assert (summary.exit_status, summary.as_dict()["prompts_without_image"]) == (3, dict(summary.lost))
+    assert "prompts_without_image" not in Summary(tmp_path, {}, 1).as_dict()

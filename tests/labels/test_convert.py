@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from label_samples import ANNOTATIONS, HOLED, NAMES, SIZE, least_iou, read_all, write_images, write_labels
 
-from samcli.config import ConvertOptions
+from samcli.config import ClassMapOptions, ConvertOptions
 from samcli.errors import StorageError, UsageError
 from samcli.labels.convert import Conversion, convert
 from samcli.labels.formats.reading import readable_formats
@@ -371,3 +371,31 @@ def test_command__refuses_in_a_line_with_status_2(tmp_path: Path, samcli_run) ->
     done = samcli_run("convert", tmp_path, "--to", "coco")
     assert done.exit_code == 2
     assert done.stderr.startswith(f"samcli: no labels found in {tmp_path}; say what they are with --from records")
+
+
+def test_class_map__speaks_of_numbers_where_labels_have_no_names(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", [Annotation("a.png", (20, 30))])
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("4 .5 .5 .2 .2\n0 .2 .2 .1 .1\n")
+    (tmp_path / "map.yaml").write_text("4: dog\n'0':\n")
+    options = ConvertOptions(format=("yolo-box",), class_mapping=ClassMapOptions(str(tmp_path / "map.yaml")))
+    assert convert(tmp_path / "labels", tmp_path / "out", options).failures == {}
+    assert (tmp_path / "out" / "a.txt").read_text() == "0 0.500000 0.500000 0.200000 0.200000\n"
+
+
+def test_objects_without_pixels__give_no_empty_label(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", [Annotation("a.png", (20, 30))])
+    line = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[5, 5, 15, 5, 25, 5]]}
+    content = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [line], "categories": [{"id": 1}]}
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    done = convert(tmp_path / "c.json", tmp_path / "out", ConvertOptions(format=("yolo",)))
+    assert "none of its 1 objects has pixels" in done.failures["a.png"]
+    assert not (tmp_path / "out" / "a.txt").exists()
+
+
+def test_images_that_are_not_known__are_said_once(tmp_path: Path, samcli_run) -> None:
+    box = '<box label="cat" xtl="1" ytl="1" xbr="9" ybr="9"/>'
+    xml = f'<annotations><image name="a.jpg" width="30" height="20">{box}</image></annotations>'
+    (tmp_path / "x.xml").write_text(xml)
+    done = samcli_run("convert", tmp_path / "x.xml", "--to", "yolo", "--to", "coco", "-o", tmp_path / "out")
+    assert (done.exit_code, done.stdout.count("no folder of images is known")) == (0, 1)

@@ -48,7 +48,7 @@ def test_separate_parts__are_rows_beside_the_objects_in_every_count(tmp_path: Pa
     assert "5 in 7 rows" in samcli_run("status", labels).stdout
     verified = said("verify", labels)
     assert (verified["rows"], verified["rows_taken"], verified["objects"]) == (7, 7, 5)
-    assert "7 rows, of 5 objects; a trainer takes all of them" in samcli_run("verify", labels).stdout
+    assert "7 rows of 5 objects; the YOLO loader accepts all of them" in samcli_run("verify", labels).stdout
     data_set = ("--images", tmp_path / "images", "--labels", labels, "--split", "0.5/0.5")
     splits = said("dataset", tmp_path / "set", *data_set)["splits"].values()
     assert sum(one["rows"] for one in splits) == 7
@@ -72,7 +72,7 @@ def test_low_polygon_iou__is_told_with_the_image(tmp_path: Path, samcli_run, sai
     assert said("status", labels)["low_polygon_iou"] == {"far.png": 1}
     assert "1 object in 1 image, the first far.png (verify --list)" in samcli_run("status", labels).stdout
     listed = samcli_run("verify", labels, "--list").stdout
-    assert "far.png: warning: low-polygon-iou: object 1: polygon IoU 0.7" in listed
+    assert "far.png: warning: low-polygon-iou: object 1: polygon IoU 0.5" in listed
     assert "twins.png" not in listed
     assert not layout_of(tmp_path).withheld.exists()
 
@@ -81,5 +81,5 @@ def test_one_row_each__is_not_told_twice(tmp_path: Path, samcli_run, said) -> No
     labels = write_run(tmp_path, ANNOTATIONS[:1], "yolo")
     assert (said("status", labels)["instances"], said("status", labels)["rows"]) == (2, 2)
     assert "rows" not in samcli_run("status", labels).stdout
-    assert "2 rows, one an object" in samcli_run("verify", labels).stdout
+    assert "2 rows; the YOLO loader" in samcli_run("verify", labels).stdout
     assert b"rows" not in layout_of(tmp_path).journal.read_bytes()

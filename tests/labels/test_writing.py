@@ -12,6 +12,7 @@ from samcli.labels.formats import FORMATS, Rendering
 from samcli.labels.writing import folds, write_annotation
 from samcli.masks import Mask, PartLimit
 from samcli.output.layout import Layout
+from samcli.output.manifest import Manifest, Recipe
 from samcli.output.records import read_record
 from samcli.polygons import PolygonOptions
 from samcli.types import Annotation, Instance
@@ -36,7 +37,7 @@ def test_polygon_iou__is_recorded_for_formats_that_make_polygons(
 def test_folds__are_those_of_formats_that_have_a_file_for_all_images(tmp_path) -> None:
     (fold,) = folds(
         [FORMATS["yolo"], FORMATS["coco"]],
-        {0: "square"},
+        Manifest(Recipe({}), "f" * 64, "../images", names={0: "square"}),
         PolygonOptions(),
         Layout(tmp_path / "images", tmp_path / "labels"),
     )

@@ -213,18 +213,3 @@ def test_listing__a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path, m
     monkeypatch.setattr(os, "listdir", failing)
     with pytest.raises(OSError, match="Input/output error"):
         Listing().has(f"{tmp_path}/a.txt")
-
-
-def test_lock__is_given_back_where_the_mark_of_a_run_cannot_be_removed(tmp_path, monkeypatch) -> None:
-    layout = Layout(tmp_path / "images", tmp_path / "out")
-    unlink = Path.unlink
-
-    def failing(path: Path, missing_ok: bool = False) -> None:
-        if path.name == "running":
-            raise OSError(errno.EIO, "Input/output error", str(path))
-        unlink(path, missing_ok)
-
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="Input/output error"), locked(layout):
-        patched.setattr(Path, "unlink", failing)
-    with locked(layout):
-        pass

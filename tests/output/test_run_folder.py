@@ -158,3 +158,12 @@ def test_withdraw__removes_only_what_a_record_says_is_ours(run: RunFolder) -> No
     run.withdraw("foreign.png", [str(labels[1])])
     assert [path.exists() for path in labels] == [False, True]
     assert not Path(run.layout.record("a.png")).exists()
+
+
+def test_open__finds_the_only_run_below_a_data_set_or_of_an_image_folder(run: RunFolder, tmp_path: Path) -> None:
+    for folder in (tmp_path, run.layout.input_root):
+        assert RunFolder.open(folder) == run
+    assert RunFolder.find(tmp_path) is None, "what writes must be given the folder itself"
+    write_manifest(Layout(tmp_path, tmp_path / "masks").manifest, run.manifest)
+    with pytest.raises(UsageError, match=f"several runs: give one of {run.output}, {tmp_path / 'masks'}"):
+        RunFolder.open(tmp_path)

@@ -81,6 +81,7 @@ def test_file_names__that_are_keys_match_and_the_rest_is_counted(tmp_path) -> No
     source = source.matched(["x/a.jpg", "y/b.jpg"])
     assert list(source.keys()) == ["x/a.jpg"]
     assert len(source.for_image("x/a.jpg", SIZE)) == 1
+    assert sorted(source.lost) == ["x/b.jpg", "x/c.jpg"]  # which makes the exit status 3
     notes = " ".join(source.notes)
     assert "2 images of" in notes
     assert "1 of 2 images are not in" in notes
@@ -173,6 +174,7 @@ def test_category_names__that_are_missing_or_repeated_become_usable_and_are_said
 def test_annotations__of_unknown_or_repeated_images_are_said(tmp_path) -> None:
     source = opened(tmp_path, coco(annotation(99), annotation())).matched(["a.jpg", "b.jpg"])
     assert "has 1 annotations of it, but not the image" in "\n".join(source.notes)
+    assert list(source.lost) == ["image_id 99"]
     images = [{"id": 1, "file_name": name} for name in ("a.jpg", "b.jpg")]
     source = opened(tmp_path, coco(annotation(1), images=[*images, {"id": 2, "file_name": "c.jpg"}]))
     source = source.matched(["a.jpg", "b.jpg", "c.jpg"])

@@ -517,3 +517,17 @@ def test_csv__of_any_content_gives_objects_or_one_clear_error(columns, rows) -> 
     text = io.StringIO()
     csv.writer(text).writerows([row[: columns.count(",") + 1] for row in rows])
     check_any("a.csv", f"{columns}\n{text.getvalue()}")
+
+
+def test_class_ids__may_be_numbers_and_text_mixed(tmp_path) -> None:
+    rows = [{"image": "a.jpg", "box": [1, 1, 9, 9], "class": said} for said in (2.0, "2", 2, "0")]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "a.csv").write_text(
+        "image,x1,y1,x2,y2,class\n" + "".join(f"a.jpg,1,1,9,9,{said}\n" for said in ("2.0", "2e0", "02", "0"))
+    )
+    for name in ("a.jsonl", "a.csv"):
+        source = open_prompts(tmp_path / name).matched(["a.jpg"])
+        assert [one.class_id for one in source.for_image("a.jpg", (10, 10))] == [2, 2, 2, 0]
+    (tmp_path / "b.csv").write_text("image,x1,y1,x2,y2,class\na.jpg,1,1,9,9,2.5\n")
+    with pytest.raises(UsageError, match=r"b.csv:2: class 2.5; expected a name or a whole number"):
+        open_prompts(tmp_path / "b.csv")

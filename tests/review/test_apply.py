@@ -29,7 +29,7 @@ from samcli.types import Annotation, Dropped, ImageMark, Instance, Quality, Verd
 OTHER = ODD_NAMES[1]
 
 NOTHING = dict.fromkeys(
-    ("images", "rejected", "bad_masks", "restored", "accepted", "incomplete", "excluded", "complete"), 0
+    ("images", "rejected", "bad_masks", "restored", "accepted", "incomplete", "excluded", "complete", "remade"), 0
 )
 """What a review that changes nothing says."""
 
@@ -384,6 +384,7 @@ def test_everything_rejected_as_bad_mask__leaves_no_label_where_trainers_look(ap
     assert not label_of(run_folder).exists()
     assert aside(run_folder).read_bytes() == b""
     assert annotation_of(run_folder).withheld is Withheld.INCOMPLETE
+    assert b".samcli/train.txt" in (run_folder / "labels" / "data.yaml").read_bytes()
     assert read_journal(layout_of(run_folder).journal)[KEY].withheld is Withheld.INCOMPLETE
 
 
@@ -396,6 +397,7 @@ def test_bad_mask__keeps_every_format_of_the_image_aside_and_no_other_image(appl
         assert aside(run_folder, suffix).exists()
     after = files(run_folder)
     moved = {str(layout.label(KEY, suffix)) for suffix in (".txt", "", ".overlay.jpg")} | {layout.record(KEY)}
+    moved.add(str(layout.output / "data.yaml"))  # it names a list of the other images
     others = {path for path in before if not any(path.startswith(one) for one in moved)}
     assert {path: before[path] for path in others} == {path: after[path] for path in others}
 
@@ -464,6 +466,19 @@ def test_review_of_an_older_version__applied_again_takes_its_images_aside(apply,
     apply({0: "bad_mask"})
     assert not label_of(run_folder).exists()
     assert aside(run_folder).exists()
+
+
+def test_review__of_a_run_of_an_earlier_version_writes_all_polygons_alike(apply, run_folder) -> None:
+    wanted = files(run_folder)
+    manifest = manifest_of(run_folder)
+    earlier = {name: value for name, value in manifest.recipe.values.items() if name != "polygons"}
+    write_manifest(layout_of(run_folder).manifest, replace(manifest, recipe=Recipe(earlier)))
+    label_of(run_folder, OTHER).write_bytes(b"0 0.1 0.1 0.2 0.1 0.2 0.2\n")  # as that version wrote it
+    assert apply({0: "no_object"})["remade"] == 4
+    assert apply({0: "accept"})["remade"] == 4
+    path = str(label_of(run_folder, OTHER))
+    assert files(run_folder)[path] == wanted[path]
+    assert not layout_of(run_folder).unfolded.exists()
 
 
 @pytest.mark.parametrize(("first", "then"), [("accept", "bad_mask"), ("bad_mask", "accept")])

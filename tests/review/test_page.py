@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 from helpers import ODD_NAMES, iou
 from PIL import Image as PillowImage
-from runs import annotation_of, label_of, layout_of, manifest_of, marks, write_review
+from runs import annotation_of, label_of, layout_of, manifest_of, marks, write_review, write_run
 
 import samcli
 from samcli.drawing import class_color
 from samcli.masks import Mask
 from samcli.review.apply import as_labelled, doubt, instance_hash
 from samcli.review.page import _ALPHABET, encode_contours, write_review_page
+from samcli.types import Annotation, Instance
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = [
@@ -116,6 +117,17 @@ def test_rows__hold_each_instance_with_its_figures(run_folder, page) -> None:
     assert [name for name, _ in page.json("data")["figures"]] == [
         "doubt", "detector_score", "predicted_iou", "stability", "box_iou", "polygon_iou",
     ]  # fmt: skip
+
+
+def test_contours__are_those_of_what_labels_hold(tmp_path: Path) -> None:
+    pixels = np.zeros((60, 80), bool)
+    pixels[10:40, 10:40] = True
+    clean = Mask.from_pixels(pixels)
+    pixels[50:52, 60:62] = True
+    found = Instance(Mask.from_pixels(pixels), 0)
+    labels = write_run(tmp_path, [Annotation("a.png", (60, 80), (found,))], "yolo", min_part_area="1%,16")
+    (row,) = rows_by_key(Page(write_review_page(labels)))["a.png"][3]
+    assert row[2:4] == [instance_hash(found), encode_contours(clean)]
 
 
 def test_colours__are_those_of_the_previews(page) -> None:

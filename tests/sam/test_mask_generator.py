@@ -209,3 +209,17 @@ def test_crops__go_through_the_encoder_together_but_on_a_cpu(device, wanted) -> 
 
     assert [len(part) for part in seen] == wanted
     assert found == [(bottom - top, right - left) for (left, top, right, bottom), _ in crops]
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio"), [((300, 1), 0.34), ((1, 300), 0.34), ((1, 1), 1.0), ((40, 3), 0.34), ((9, 9), 1.0)]
+)
+def test_crops__have_pixels_and_cover_the_image(size: tuple[int, int], ratio: float) -> None:
+    crops = crop_boxes(size, 2, ratio)
+    covered = np.zeros(size, bool)
+    for (left, top, right, bottom), layer in crops:
+        assert 0 <= left < right <= size[1]
+        assert 0 <= top < bottom <= size[0]
+        if layer:
+            covered[top:bottom, left:right] = True
+    assert covered.all()

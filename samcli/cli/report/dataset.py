@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from samcli.cli.report.text import SHOWN_FAILURES, printable
+from samcli.cli.report.text import SHOWN_FAILURES, print_next, printable
 from samcli.cli.terminal import open_console
 from samcli.datasets.build import Dataset
 
@@ -40,9 +40,8 @@ def print_dataset(result: Dataset, *, as_json: bool) -> None:
         console.print(f"[red]left out[/] {escape(printable(key))}: {escape(printable(reason))}")
     if len(result.left_out) > SHOWN_FAILURES:
         console.print(f"... and {len(result.left_out) - SHOWN_FAILURES} more (--json lists them)")
-    console.print(
-        f"Train on it:  yolo segment train model=yolo11n-seg.pt data={escape(str(result.output))}/data.yaml"
-    )
+    data = f"data={result.output}/data.yaml"
+    print_next("Train on it", "yolo", "segment", "train", "model=yolo11n-seg.pt", data)
 
 
 def _print_splits(console: Console, result: Dataset) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samcli.cli.report.text import SHOWN_FAILURES, print_rows, printable
+from samcli.cli.report.text import SHOWN_FAILURES, counted, print_next, print_rows, printable
 from samcli.labels.convert import Conversion
 
 if TYPE_CHECKING:
@@ -21,9 +21,12 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
         print(json.dumps({**asdict(conversion), "output": str(conversion.output)}))
         return
     to = " and ".join(conversion.formats)
-    differ = conversion.rows and conversion.rows != conversion.instances
-    rows = f" in {conversion.rows} rows" if differ else ""
-    print(f"{conversion.images} images, {conversion.instances} objects{rows}: {conversion.source_format} -> {to}")
+    count = conversion.rows
+    rows = f" in {counted(count, 'row')}" if count and count != conversion.instances else ""
+    what = f"{counted(conversion.images, 'image')}, {counted(conversion.instances, 'object')}{rows}"
+    print(f"{what}: {conversion.source_format} -> {to}")
+    if conversion.unseen:
+        print("no image folder found: names and sizes were not checked (give --images)")
     for note in conversion.notes:
         print(printable(note))
     for key, reason in list(conversion.failures.items())[:SHOWN_FAILURES]:
@@ -34,36 +37,67 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
         print(f"left out {printable(key)}: {printable(reason)}")
     if (more := len(conversion.left_out) - SHOWN_FAILURES) > 0:
         print(f"... and {more} more left out (--json lists all)")
-    done = f"would write {conversion.files} files to" if conversion.dry_run else "written to"
+    done = f"would write {counted(conversion.files, 'file')} to" if conversion.dry_run else "written to"
     print(printable(f"{done} {conversion.output}"))
+    if conversion.dry_run or not conversion.files:
+        return
+    if set(conversion.formats) & {"yolo", "yolo-box"}:
+        print_next("Check them", "samcli", "verify", conversion.output)
+    else:
+        print_next("Compare with others", "samcli", "eval", conversion.output, "--truth", "TRUTH")
 
 
-def print_preview(path: Path, *, as_json: bool) -> None:
-    """Where the sheet or the page lies."""
-    print(json.dumps({"file": str(path)}) if as_json else path)
+def print_preview(path: Path, labels: Path, *, as_json: bool) -> None:
+    """Print the path of the sheet or the page, and what to do with it. `labels`: the folder of the run."""
+    if as_json:
+        print(json.dumps({"file": str(path)}))
+        return
+    print(path)
+    if path.suffix.lower() == ".png":
+        print_next("Review each mask in a browser", "samcli", "preview", labels, "--html")
+    else:
+        print(f"Open it in a browser: {path.absolute().as_uri()}")
+        print_next("Then apply the review that you download", "samcli", "apply-review", labels, "REVIEW.json")
 
 
-def print_review(applied: AppliedReview, *, as_json: bool) -> None:
-    """What a review has changed."""
+def print_review(applied: AppliedReview, labels: Path, *, as_json: bool) -> None:
+    """Print what a review has changed. `labels`: the folder of the run."""
     if as_json:
         print(json.dumps(asdict(applied)))
         return
     print_rows(
         {
-            "rejected": f"{applied.rejected} taken out of the labels, {applied.bad_masks} of them bad masks",
-            "restored": f"{applied.restored} put back",
-            "accepted": f"{applied.accepted} stay as they were",
-            "images changed": f"{applied.images}",
-            "incomplete": f"{applied.incomplete} images more, whose labels are kept aside",
-            "excluded": f"{applied.excluded} images more, whose labels are kept aside",
-            "complete again": f"{applied.complete} images, whose labels are back",
+            "rejected": f"{counted(applied.rejected, 'object')} removed, {applied.bad_masks:,} for a bad mask",
+            "restored": counted(applied.restored, "object"),
+            "accepted": f"{counted(applied.accepted, 'object')}, unchanged",
+            "images changed": f"{applied.images:,}",
+            "incomplete": f"{counted(applied.incomplete, 'more image')}; their labels are kept aside",
+            "excluded": f"{counted(applied.excluded, 'more image')}; their labels are kept aside",
+            "complete again": f"{counted(applied.complete, 'image')}; their labels are back",
+            **(
+                {"written again": f"{counted(applied.remade, 'more image')}, with polygons of an earlier version"}
+                if applied.remade
+                else {}
+            ),
         }
     )
+    print_next("Check the labels", "samcli", "verify", labels)
 
 
 def print_taken_back(taken: TakenBack, *, as_json: bool) -> None:
-    """What was removed."""
+    """Print what was removed."""
     if as_json:
         print(json.dumps(asdict(taken)))
         return
     print_rows({"removed": f"the labels of {taken.images} images", "as before": f"{taken.restored} files"})
+
+
+def print_served(address: str, *, reached: bool, browser: bool) -> None:
+    """Where the page is served; open it in the browser if asked for."""
+    if reached:
+        print("Whoever on the network has this address can see the images and change the labels.")
+    print(f"{address}\nCtrl+C ends the review.", flush=True)
+    if browser:
+        import webbrowser
+
+        webbrowser.open(address)

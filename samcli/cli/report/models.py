@@ -76,7 +76,7 @@ def _number(value: float | None) -> str:
 
 
 def print_verdicts(verdicts: Sequence[Verdict], *, as_json: bool) -> None:
-    """What became of each checked file."""
+    """Print the verdict on each checked file."""
     if as_json:
         print(json.dumps([asdict(verdict) for verdict in verdicts]))
         return

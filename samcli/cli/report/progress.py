@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from samcli.cli.report.text import duration
+from samcli.cli.report.text import counted, duration
 from samcli.cli.terminal import styled
 from samcli.jobs.plan import Plan
 from samcli.types import Outcome, Status
@@ -55,7 +55,7 @@ class Progress:
         self._counts["instances"] += outcome.instance_count
         self._counts["failed"] += outcome.status is Status.FAILED
         if self._bar is not None:
-            self._bar.set_postfix(instances=self._counts["instances"], failed=self._counts["failed"], refresh=False)
+            self._bar.set_postfix(objects=self._counts["instances"], failed=self._counts["failed"], refresh=False)
             self._bar.update()
         elif not self._quiet and time.monotonic() - self._last >= LINE_EVERY:
             self._last = time.monotonic()
@@ -65,7 +65,7 @@ class Progress:
         count, seconds = self._counts["images"], time.monotonic() - self._start
         left = (self._total - count) * seconds / count
         return (
-            f"{count}/{self._total} images, {count / seconds:.2f} a second, {self._counts['instances']} instances, "
+            f"{count}/{self._total} images, {count / seconds:.2f} img/s, {self._counts['instances']} objects, "
             f"{self._counts['failed']} failed, {duration(left)} left"
         )
 
@@ -97,7 +97,7 @@ class ImageCounter:
             self._bar.update(count - self._bar.n)
         elif time.monotonic() - self._last >= LINE_EVERY:
             self._last = time.monotonic()
-            print(f"{count} images", file=sys.stderr, flush=True)
+            print(f"{counted(count, 'image')}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> ImageCounter:
         return self

@@ -29,11 +29,11 @@ def print_summary(summary: Summary) -> None:
     console = open_console(soft_wrap=True)
     if summary.skipped == summary.total:
         what = "The image was" if summary.total == 1 else f"All {summary.total} images were"
-        console.print(f"{what} done before; nothing was left to do.", highlight=False)
+        console.print(f"{what} done before: nothing to do.", highlight=False)
     console.print(_summary_table(summary))
     if summary.stages:  # a line of its own: in the table it would be broken in two
         stages = ", ".join(f"{name} {duration(value)}" for name, value in summary.stages.items())
-        console.print(f"[dim]time at work: {stages}[/]", highlight=False)
+        console.print(f"[dim]time per stage (sum over threads): {stages}[/]", highlight=False)
     if summary.precision:
         threads = f", {counted(summary.threads, 'thread')}" if summary.threads else ""
         console.print(f"[dim]precision: {summary.precision}{threads}[/]", highlight=False)
@@ -48,20 +48,25 @@ def print_summary(summary: Summary) -> None:
         console.print(f"[dim]{summary.remedy}[/]", highlight=False)
     if summary.stopped_by:
         console.print(
-            f"Stopped by {summary.stopped_by}. The same command (without --overwrite) goes on from here.",
+            f"Stopped by {summary.stopped_by}. Run the same command (without --overwrite) to continue.",
             highlight=False,
         )
     if summary.done or summary.skipped:
         what = summary.product.value.capitalize()
         console.print(f"{what} are in [bold]{escape(str(summary.output))}[/]", highlight=False)
+    where = escape(shlex.quote(str(summary.output)))
     if summary.instances:
-        console.print(f"Look at them:   samcli preview {escape(str(summary.output))}", highlight=False)
+        console.print(f"Look at them:   samcli preview {where}", highlight=False)
+        if "yolo" in summary.formats:
+            console.print(f"Check them:     samcli verify {where}", highlight=False)
+    elif summary.product is Product.EMBEDDINGS and (summary.done or summary.skipped):
+        console.print(f"Use them:       samcli everything IMAGES --embeddings {where}", highlight=False)
     if summary.low_polygons:
         console.print(f"[yellow]low polygon IoU[/] {escape(_low_polygons(summary))}", highlight=False)
     for note in summary.notes:
         console.print(f"[dim]{escape(note)}[/]", highlight=False)
     if summary.withheld:  # a trainer takes images without labels for background
-        console.print(f"Train on a data set without them: {_data_set_command(summary)}", highlight=False)
+        console.print(f"Train without them: {_data_set_command(summary)}", highlight=False)
     elif summary.train_command and not summary.remaining:
         console.print(f"Train on them:  {escape(summary.train_command)}", highlight=False)
 
@@ -105,31 +110,31 @@ def _summary_table(summary: Summary) -> Table:
     table.add_column()
     table.add_column(justify="right")
     table.add_column()
-    speed = f"{summary.done / summary.seconds:.2f} a second" if summary.seconds and summary.done else ""
-    table.add_row("images done", f"{summary.done}", speed)
-    table.add_row("already done", f"{summary.skipped}", "skipped")
+    speed = f" ({summary.done / summary.seconds:.2f} img/s)" if summary.seconds and summary.done else ""
+    table.add_row("processed", f"{summary.done:,}", f"{'image' if summary.done == 1 else 'images'}{speed}")
+    table.add_row("skipped", f"{summary.skipped:,}", "(already done)")
     if summary.kept:
-        table.add_row("left alone", f"{summary.kept}", "had labels before the run")
+        table.add_row("left alone", f"{summary.kept:,}", "(had labels before the run)")
     if summary.product is Product.LABELS:
-        table.add_row("without objects", f"{summary.empty}", "empty label files")
-    table.add_row("failed", f"{len(summary.failures)}", "")
+        table.add_row("no objects", f"{summary.empty:,}", "(empty label files)")
+    table.add_row("failed", f"{len(summary.failures):,}", "")
     if summary.remaining:
-        table.add_row("not begun", f"{summary.remaining}", "")
+        table.add_row("not started", f"{summary.remaining:,}", "")
     if summary.passed_over:
         table.add_row(
-            "no images", f"{sum(summary.passed_over.values())}", f"passed over: {by_suffix(summary.passed_over)}"
+            "no images", f"{sum(summary.passed_over.values()):,}", f"passed over: {by_suffix(summary.passed_over)}"
         )
     if summary.product is Product.LABELS:
-        table.add_row("instances", f"{sum(summary.instances.values())}", _rows(summary))
+        table.add_row("objects", f"{sum(summary.instances.values()):,}", _rows(summary))
     if summary.withheld:
         table.add_row("kept aside", f"{len(summary.withheld)}", f"{_withheld(summary)}: no labels for trainers")
     if summary.dropped:
         table.add_row(
-            "dropped", f"{summary.dropped}", f"why: samcli status {shlex.quote(str(summary.output))} --reasons"
+            "dropped", f"{summary.dropped:,}", f"why: samcli status {shlex.quote(str(summary.output))} --reasons"
         )
     common = summary.instances.most_common(SHOWN_CLASSES)
     for class_id, count in common:
-        table.add_row(f"  {summary.names.get(class_id, class_id)}", f"{count}", "")
+        table.add_row(f"  {summary.names.get(class_id, class_id)}", f"{count:,}", "")
     if len(summary.instances) > len(common):
         table.add_row(f"  {len(summary.instances) - len(common)} more classes", "", "")
     table.add_row("time", duration(summary.seconds), "")
@@ -152,18 +157,18 @@ def print_status(
             print(f"{printable(key)}: {printable(reason)}")
     else:
         known = summary.done + len(summary.failures)
-        share = f"{known / summary.total:.0%}" if summary.total else ""
+        share = f"{known / summary.total:.0%}".replace("%", " %") if summary.total else ""
         of_labels = summary.product is Product.LABELS
-        rows: dict[str, Any] = {"images": f"{known} of {summary.total} {share}"}
+        rows: dict[str, Any] = {"images": f"{known:,} of {summary.total:,} ({share})"}
         if summary.unasked:
-            rows["not asked for"] = f"{summary.unasked} more, about which the prompts say nothing"
+            rows["without prompts"] = f"{summary.unasked} more images"
         if summary.kept:
             rows["left alone"] = f"{summary.kept} more, which had labels before the run"
-        rows["done"] = f"{summary.done}" + (f", {summary.empty} of them without objects" if of_labels else "")
+        rows["done"] = f"{summary.done:,}" + (f", {summary.empty:,} of them without objects" if of_labels else "")
         rows["failed"] = f"{len(summary.failures)}" + (" (--failures lists them)" if summary.failures else "")
         if of_labels:
             in_rows = f" {_rows(summary)}" if _rows(summary) else ""
-            rows["instances"] = f"{sum(summary.instances.values())}{in_rows}, {summary.dropped} dropped"
+            rows["objects"] = f"{sum(summary.instances.values()):,}{in_rows}, {summary.dropped:,} dropped"
         if summary.low_polygons:
             rows["low polygon IoU"] = _low_polygons(summary)
         if summary.withheld:
@@ -190,11 +195,13 @@ def _print_reasons(reasons: Reasons) -> None:
 def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_json: bool) -> None:
     """What a run would do, and what is in its way; nothing is written."""
     from samcli.jobs.plan import find_scope, make_plan, survey
-    from samcli.jobs.run import present_models
+    from samcli.jobs.run import check_models, present_models
     from samcli.output.locks import check_output
 
     models, missing = present_models(job)
-    plan = make_plan(find_scope(data, output, job), models, dry=True)
+    scope = find_scope(data, output, job)
+    check_models(scope.layout, scope.job)
+    plan = make_plan(scope, models, dry=True)
     if plan.todo or plan.changed:
         check_output(plan.layout)
     seen = survey(plan.todo, job.options)

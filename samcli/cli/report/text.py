@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from samcli.cli.terminal import open_console, printable
 
-__all__ = ["SHOWN_CLASSES", "SHOWN_FAILURES", "counted", "duration", "print_rows", "printable"]
+__all__ = ["SHOWN_CLASSES", "SHOWN_FAILURES", "counted", "duration", "print_next", "print_rows", "printable"]
 
 SHOWN_FAILURES = 5
 """Failures that are listed one by one."""
@@ -17,7 +19,7 @@ SHOWN_CLASSES = 20
 
 
 def print_rows(rows: Mapping[str, Any]) -> None:
-    """Two plain columns."""
+    """Print two plain columns: names and values."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -28,11 +30,17 @@ def print_rows(rows: Mapping[str, Any]) -> None:
 
 
 def counted(count: int, thing: str) -> str:
-    """`1 error`, `2 errors`."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+    """Return a number and its noun: `1 error`, `2 errors`, `1,458 polygons`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def print_next(what: str, *words: str | Path) -> None:
+    """Print the command that usually follows, to be copied: `Look at them: samcli preview labels`."""
+    print(f"{what}: {shlex.join(map(str, words))}")
 
 
 def duration(seconds: float) -> str:
+    """Return a duration as `3.4 s`, `5 min 12 s` or `2 h 3 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from samcli.cli.report.text import counted, printable
+from samcli.cli.report.text import counted, print_next, printable
 from samcli.cli.terminal import open_console
 from samcli.datasets.verify import KINDS, Finding, Tally, Verification
 
@@ -52,18 +52,20 @@ def print_verification(result: Verification, *, as_json: bool) -> None:
     facts = result.as_dict()
     if result.tallies:
         counts = ", ".join(counted(facts[f"{severity}s"], severity) for severity in _STYLES)
-        console.print(f"{counts}. --list names every one")
+        console.print(f"{counts}. --list shows each of them")
     else:
-        console.print("[green]Nothing is wrong.[/]")
+        console.print("[green]No problems found.[/]")
+    _print_next(result)
 
 
 def _seen(result: Verification) -> str:
-    """What was looked at: to a trainer, each row that it takes is an object."""
-    taken = "all of them" if result.rows_taken == result.rows else f"{result.rows_taken} of them"
-    objects = "one an object" if result.objects == result.rows_taken else f"of {result.objects} objects"
-    rows = f"{result.rows} rows, {objects}; a trainer takes {taken}" if result.rows else "no rows: no objects"
-    images = f"; {result.image_count} images" if result.images else ""
-    return f"{result.files} label files with {rows}{images}"
+    """Return what was read, in numbers: to a trainer, each row that it takes is an object."""
+    taken = "all of them" if result.rows_taken == result.rows else f"{result.rows_taken:,} of them"
+    same = result.objects == result.rows_taken
+    rows = counted(result.rows, "row") + ("" if same else f" of {counted(result.objects, 'object')}")
+    found = f"{rows}; the YOLO loader accepts {taken}" if result.rows else "no objects"
+    images = f"; {counted(result.image_count, 'image')}" if result.images else ""
+    return f"{counted(result.files, 'label file')}, {found}{images}"
 
 
 def _table(result: Verification) -> Table:
@@ -94,5 +96,16 @@ def _print_fixed(result: Verification, console: Console) -> None:
     if not result.fixed_files:
         return
     what = ", ".join(f"{kind} {count}" for kind, count in result.fixed.items())
-    console.print(f"[green]mended[/] {result.fixed.total()} rows in {result.fixed_files} files: {what}")
-    console.print(f"as they were: {printable(str(result.backup))}", markup=False)
+    where = f"{counted(result.fixed.total(), 'row')} in {counted(result.fixed_files, 'file')}"
+    console.print(f"[green]fixed[/] {where}: {what}")
+    console.print(f"backup: {printable(str(result.backup))}", markup=False)
+
+
+def _print_next(result: Verification) -> None:
+    """Print what usually follows: to repair what can be repaired, or to build a data set."""
+    if not result.fixed_files and any("--fix" in KINDS[kind].meaning for kind in result.tallies):
+        print_next("Repair what is safe to repair", "samcli", "verify", result.labels, "--fix")
+    elif not result.exit_status:
+        images = result.images or "IMAGES"
+        command = ("samcli", "dataset", "DATASET", "--images", images, "--labels", result.labels)
+        print_next("Split into train and val", *command)

@@ -14,6 +14,7 @@ from samcli.labels.formats.coco import Coco
 from samcli.labels.formats.cvat import Cvat
 from samcli.labels.formats.labelme import Labelme
 from samcli.labels.formats.labelstudio import LabelStudio
+from samcli.labels.formats.parquet import Parquet
 from samcli.labels.formats.pictures import Cutouts, EdgeMap, LabelMap, Logits, Overlay
 from samcli.labels.formats.png import IndexMaps
 from samcli.labels.formats.proposals import Proposals
@@ -43,19 +44,21 @@ FORMATS: dict[str, LabelFormat] = {
     "logits": Logits(),
     "edges": EdgeMap(),
     "proposals": Proposals(),
+    "parquet": Parquet(),
 }
 """By the name that `--format` takes."""
 
 
 def check_formats(names: Sequence[str]) -> None:
-    """Refuse formats that would write the same files.
+    """Refuse formats that would write the same files, or whose package is missing.
 
     Raises:
-        UsageError: names two of them, and a file.
+        UsageError: it names two formats and a file, or the package.
     """
     owners: dict[str, str] = {}
     for name in names:
         fmt = FORMATS[name]
+        fmt.check_package()
         for file in (
             *(suffix.replace(".", "<image>.", 1) or "<image>/" for suffix in fmt.suffixes),
             *fmt.own_files,

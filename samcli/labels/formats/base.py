@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,6 +47,8 @@ class Rendering:
     logits: NDArray[np.float32] | None = None
     edges: NDArray[np.uint8] | None = None
     images: str = ""
+    fingerprint: str = ""
+    """Of the run's recipe; empty where labels are no run's."""
     found: Annotation = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -199,8 +202,21 @@ class LabelFormat:
     is_read = False
     """Whether `read` is there."""
 
+    package: str | None = None
+    """The package that an extra of the same name as the format brings."""
+
     extends = False
     """Whether `extended` is there, or `fold_into` where all images have one file."""
+
+    def check_package(self) -> None:
+        """Refuse to go on without the package that the format needs.
+
+        Raises:
+            UsageError: it is not installed; the command that installs it is named.
+        """
+        if self.package is not None and find_spec(self.package) is None:
+            extra = type(self).__name__.lower()
+            raise UsageError(f"the format {extra} needs the package {self.package}: pip install 'samcli[{extra}]'")
 
     @property
     def suffixes(self) -> tuple[str, ...]:

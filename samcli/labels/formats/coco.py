@@ -8,7 +8,7 @@ import re
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +21,8 @@ from samcli.labels.formats.base import SPOOL, LabelFormat, Rendering, box_inside
 from samcli.labels.formats.sources import Failure, LabelSet, Source
 from samcli.labels.json_splice import find_lists, spliced
 from samcli.labels.json_stream import Shelf, beginning, shown, walk
-from samcli.labels.objects import XYXY, Box, LabelEntry, LabelledObject, Pixels, ReadImage, Shape, box_of, gather
+from samcli.labels.objects import XYXY, LabelEntry, LabelledObject, Pixels, ReadImage, Shape, box_of, gather
+from samcli.labels.placed_shapes import turn_in_attribute, turned_by
 from samcli.labels.shapes import Floats, clip_ring, coco_mask, coco_polygon_mask, number, numbers
 from samcli.masks import Mask, mask_iou
 from samcli.types import Annotation, Instance, Quality, Size
@@ -37,7 +38,7 @@ FIGURES = {
 
 
 _FILE = "annotations.json"
-_ROBOFLOW = "_annotations.coco.json"
+ROBOFLOW = "_annotations.coco.json"
 """The file that Roboflow puts beside the images of a split."""
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
@@ -112,13 +113,13 @@ class Coco(LabelFormat):
     extends = True
 
     def finds(self, path: Path) -> bool:
-        """A file of COCO's, or a folder with that of the usual name, or with our own."""
-        file = self._file_in(path)
-        if file is None or self._polygons:  # one format is enough for files that are read alike
+        """A file of COCO's, or a folder with such files under their usual names."""
+        files = self._files_in(path)
+        if not files or self._polygons:  # one format is enough for files that are read alike
             return False
-        if self.folded_name != _FILE and path.is_file():
+        if self.folded_name != _FILE and (path.is_file() or files[0].name != self.folded_name):
             return False
-        items = beginning(file, 40)  # after those of the licences
+        items = beginning(files[0], 40)  # after those of the licences
         names = [item.name for item in items if not (item.name == "images" and _is_of_prompts(item.value))]
         return names[:1] != ["image"] and not {"images", "annotations", "categories"}.isdisjoint(names)
 
@@ -127,16 +128,46 @@ class Coco(LabelFormat):
 
         CocoPolygons are rasterised as pycocotools does; a box without segmentation is a filled rectangle.
         """
-        file = self._file_in(source.path)
-        if file is None:
+        files = self._files_in(source.path)
+        if not files:
             raise UsageError(f"{source.path} holds no {self.folded_name}; give the COCO file itself")
-        return _Reader(file, source).labels()
+        return joined([read_coco(file, source, folder_of_split(source.path, file)) for file in files], source.path)
 
-    def _file_in(self, path: Path) -> Path | None:
-        if path.is_dir():
-            usual = [path / (self.folded_name or ""), path / _ROBOFLOW]
-            path = next((file for file in usual if file.is_file()), usual[0])
-        return path if path.suffix.lower() == ".json" and path.is_file() else None
+    def _files_in(self, path: Path) -> list[Path]:
+        """The file itself; of a folder our own, Roboflow's, that of each of its splits, or COCO's `annotations`."""
+        if not path.is_dir():
+            return [path] if path.suffix.lower() == ".json" and path.is_file() else []
+        usual = [file for name in (self.folded_name or "", ROBOFLOW) if (file := path / name).is_file()]
+        splits = usual[:1] or sorted(path.glob(f"*/{ROBOFLOW}"))
+        folder = path if path.name == "annotations" else path / "annotations"
+        return splits or sorted(folder.glob("instances_*.json"))
+
+
+def folder_of_split(top: Path, file: Path) -> str:
+    """The folder that the images of a file lie in below `top`: Roboflow's file lies beside them."""
+    return file.parent.relative_to(top).as_posix() if file.name == ROBOFLOW and top.is_dir() else ""
+
+
+def read_coco(file: Path, source: Source, below: str = "") -> LabelSet:
+    """Return the labels in one file; `below`: the folder of its images.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    return _Reader(file, source, "" if below == "." else below).labels()
+
+
+def joined(parts: Sequence[LabelSet], where: Path) -> LabelSet:
+    """Return the labels of all subsets of a data set.
+
+    Raises:
+        UsageError: their classes are not the same.
+    """
+    first = parts[0]
+    if any(labels.names != first.names for labels in parts):
+        raise UsageError(f"{where}: its subsets have different classes; give the file of one of them")
+    entries = [entry for labels in parts for entry in labels.entries]
+    return replace(first, entries=entries, failures=[one for labels in parts for one in labels.failures])
 
 
 def _is_of_prompts(value: Any) -> bool:
@@ -267,7 +298,7 @@ def shape_of(item: Mapping[str, Any]) -> tuple[Shape, XYXY | None]:
         ValueError: it has none.
     """
     box, value = _stated_box(item.get("bbox")), item.get("segmentation")
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         return Runs(value), box
     if value:
         if not isinstance(value, list):
@@ -280,7 +311,13 @@ def shape_of(item: Mapping[str, Any]) -> tuple[Shape, XYXY | None]:
             raise ValueError(f"a polygon of {max(map(len, parts))} numbers; expected x, y of three points or more")
     if box is None:
         raise ValueError("neither segmentation nor bbox; expected one of them")
-    return Box(box), None
+    return turned_by(box, _turn(item)), None
+
+
+def _turn(item: Mapping[str, Any]) -> float:
+    """Degrees by which a box is turned about its centre, clockwise: CVAT writes them into the attributes."""
+    attributes = item.get("attributes")
+    return turn_in_attribute(attributes.get("rotation")) if isinstance(attributes, dict) else 0.0
 
 
 def _ring(values: Sequence[Any]) -> Floats:
@@ -373,14 +410,18 @@ class _Image:
 
     id: Any
     name: str
-    size: Size | None
+    size: Size
+    """(height, width) as stated, 0 where it is not."""
 
 
 class _Reader:
     """What a file lists; annotations are put aside, and looked at when their image's turn comes."""
 
-    def __init__(self, file: Path, source: Source) -> None:
+    def __init__(self, file: Path, source: Source, below: str = "") -> None:
         self._file, self._source, self._shelf = file, source, Shelf()
+        self._below = f"{below}/" if below else ""
+        self._seen_categories: set[Any] = set()
+        self._has_annotations = False
         self._images: dict[Any, list[_Image]] = {}
         self._places: dict[Any, array[int]] = {}
         """Of annotations, by the id of their image."""
@@ -391,6 +432,7 @@ class _Reader:
         self._objects = self._crowds = 0
         take = {"images": self._image, "annotations": self._annotation, "categories": self._category}
         for place, line, value in walk(file, levels=1):
+            self._has_annotations |= place[:1] == ("annotations",)
             if len(place) == 2 and place[0] in take:
                 if not isinstance(value, dict):
                     raise UsageError(f"{file}:{line}: {place[0]} has {shown(value)}; expected objects")
@@ -404,7 +446,16 @@ class _Reader:
         self._remark()
 
     def labels(self) -> LabelSet:
-        """Its classes and images."""
+        """Its classes and images.
+
+        Raises:
+            UsageError: nothing is said of the images.
+        """
+        if not self._has_annotations:  # an empty label would say that there is nothing in the images
+            raise UsageError(f"{self._file} lists images and has no annotations: nothing is known of them")
+        has_names = bool(self._names)
+        if not has_names and self._objects:
+            self._names = dict.fromkeys(self._seen_categories)
         ids = sorted(self._names, key=_order)
         self._class_ids = {key: index for index, key in enumerate(ids)}
         names = usable_names(
@@ -415,13 +466,13 @@ class _Reader:
         return LabelSet(
             dict(enumerate(names)),
             entries=[
-                LabelEntry(image.name, functools.partial(self._read, image=image), str(self._file))
+                LabelEntry(self._below + image.name, functools.partial(self._read, image=image), str(self._file))
                 for images in self._images.values()
                 if len(images) == 1
                 for image in images
             ],
             failures=[*self._lost, *self._with_one_id(), *self._without_image()],
-            declared=bool(names),
+            declared=has_names,
             file_ids={index: key for index, key in enumerate(ids) if isinstance(key, int)},
         )
 
@@ -449,11 +500,16 @@ class _Reader:
             self._nameless.add(image_id)
             return
         size = _side(value.get("height")), _side(value.get("width"))
-        self._images.setdefault(image_id, []).append(_Image(image_id, name, size if all(size) else None))
+        self._images.setdefault(image_id, []).append(_Image(image_id, name, size))
 
     def _annotation(self, value: dict[str, Any], line: int) -> None:
         image_id = identity(value.get("image_id"))
         self._places.setdefault(image_id, array("q")).append(self._shelf.put(value))
+        self._seen_categories.add(identity(value.get("category_id")))
+        if "segments_info" in value:
+            raise UsageError(
+                f"{self._file}:{line}: a file of panoptic segmentation, whose masks are PNG files, is not read"
+            )
         self._objects += 1
         self._crowds += is_crowd(value)
         if (own := identity(value.get("id"))) is not None:
@@ -533,7 +589,9 @@ def _order(key: Any) -> tuple[int, Any]:
 def is_crowd(item: Mapping[str, Any]) -> bool:
     """Whether `iscrowd` says so: 1, true, or as text."""
     value = item.get("iscrowd")
-    return value.strip().lower() in ("1", "true") if isinstance(value, str) else bool(value)
+    if isinstance(value, str):
+        return value.strip().lower() in ("true", "yes") or bool(re.fullmatch(r"\s*0*1(\.0*)?\s*", value))
+    return bool(value)
 
 
 def what_list_is(first: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
 import posixpath
 import re
 import shutil
@@ -15,7 +16,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -25,7 +26,7 @@ from samcli.errors import UsageError, one_line
 from samcli.files import parse_yaml
 from samcli.labels.class_names import DATA_YAML, complete, parse_names
 from samcli.labels.formats.base import LabelFormat, Rendering, plain_text
-from samcli.labels.formats.coco import Coco
+from samcli.labels.formats.coco import ROBOFLOW, joined, read_coco
 from samcli.labels.formats.cvat_xml import XML, is_cvat_xml, read_cvat_xml
 from samcli.labels.formats.sources import LabelSet, Source, label_files
 from samcli.labels.formats.yolo import image_lists, lists_images_elsewhere, read_rows, yolo_rows
@@ -69,8 +70,7 @@ class Cvat(LabelFormat):
     def finds(self, path: Path) -> bool:
         """An export of CVAT (XML, or a zip of XML, YOLO or COCO), our `cvat.zip`, or what was in such a zip."""
         if path.is_dir():
-            alone = (path / _ZIP).is_file() or is_cvat_xml(path / XML)
-            return alone or lists_images_elsewhere(path)
+            return (path / _ZIP).is_file() or _xml_in(path) is not None or lists_images_elsewhere(path)
         if path.suffix.lower() != ".zip":
             return is_cvat_xml(path)
         try:
@@ -88,8 +88,8 @@ class Cvat(LabelFormat):
         Raises:
             UsageError: it holds none of these.
         """
-        if is_cvat_xml(source.path):
-            return _xml(source.path, source)
+        if (found := _xml_in(source.path)) is not None:
+            return _xml(found, source)
         path = source.path / _ZIP if (source.path / _ZIP).is_file() else source.path
         package = _Folder(path) if path.is_dir() else _Zip(path)
         if (file := package.find(XML)) is not None:
@@ -100,14 +100,30 @@ class Cvat(LabelFormat):
         return _yolo(package, path, source)
 
 
+_LOOKED_AT = 10
+"""XML files of a folder that are looked at."""
+
+
+def _xml_in(path: Path) -> Path | None:
+    """CVAT's XML: the file itself, or the one in a folder, whatever it is called."""
+    if not path.is_dir():
+        return path if is_cvat_xml(path) else None
+    if is_cvat_xml(path / XML):
+        return path / XML
+    first = itertools.islice(path.glob("*.xml"), _LOOKED_AT)  # a folder of Pascal VOC has one for each image
+    files = [file for file in first if is_cvat_xml(file)]
+    return files[0] if len(files) == 1 else None
+
+
 def _xml(file: Path, source: Source) -> LabelSet:
     with file.open("rb") as opened:
         return read_cvat_xml(opened, str(file), source)
 
 
 def _coco_files(package: _Package) -> list[str]:
-    """The files of COCO's format, one a subset."""
-    return [name for name in package.names(".json") if f"/{name}".rpartition("/")[0].endswith("/annotations")]
+    """The files of COCO's format, one a subset: CVAT's, or Roboflow's."""
+    places = [(name, *f"/{name}".rpartition("/")) for name in package.names(".json")]
+    return [name for name, folder, _, base in places if folder.endswith("/annotations") or base == ROBOFLOW]
 
 
 def _coco(package: _Package, files: Sequence[str], source: Source) -> LabelSet:
@@ -123,18 +139,12 @@ def _coco(package: _Package, files: Sequence[str], source: Source) -> LabelSet:
             file.parent.mkdir(exist_ok=True)
             with package.open(name) as packed, file.open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked)
+            below = name.rpartition("/")[0] if name.endswith(ROBOFLOW) else ""
             try:
-                found.append(Coco().read(replace(source, path=file)))
+                found.append(read_coco(file, source, below))
             except UsageError as error:
                 raise UsageError(str(error).replace(str(file), f"{source.path}: {name}")) from error
-    first = found[0]
-    if any(labels.names != first.names for labels in found):
-        raise UsageError(
-            f"{source.path}: its subsets have different classes ({', '.join(files)}); unpack it, give one"
-        )
-    entries = [entry for labels in found for entry in labels.entries]
-    failures = [failure for labels in found for failure in labels.failures]
-    return replace(first, entries=entries, failures=failures)
+    return joined(found, source.path)
 
 
 def _yolo(package: _Package, path: Path, source: Source) -> LabelSet:
@@ -153,9 +163,11 @@ def _yolo(package: _Package, path: Path, source: Source) -> LabelSet:
         lists = [name for name in package.names(".txt") if name.startswith(top) and "/" not in name[len(top) :]]
         said = package.read(str(obj_names)).decode("utf-8-sig", "replace").split("\n")
         said = [name.strip() for name in said if name.strip()]
+    names = parse_names(said, where, source.remarks) if said else {}
+    if data_yaml is not None and not lists:
+        return LabelSet(names, entries=_unlisted(package, top, names), declared=bool(names))
     if missing := [file for file in lists if not package.has(file)] or ([] if lists else ["train.txt"]):
         raise UsageError(f"{path} has no {missing[0]}, which lists the images")
-    names = parse_names(said, where, source.remarks) if said else {}
     listed = [image for file in lists for image in _listed(package, file, top, source)]
     entries = _entries(package, dict.fromkeys(listed), names, source)
     known = {image.label for image in listed} | set(lists)
@@ -195,6 +207,25 @@ def _listed(package: _Package, file: str, top: str, source: Source) -> Iterator[
             yield _Listed(below, below.removeprefix(own + "/"), f"{top}{posixpath.splitext(below)[0]}.txt")
         else:
             yield _Listed(name, name.removeprefix(subset), f"{top}labels/{posixpath.splitext(name)[0]}.txt")
+
+
+def _unlisted(package: _Package, top: str, names: Mapping[int, str]) -> list[LabelEntry]:
+    """The label files of a data set that lists folders instead of images, each of the image of its own place."""
+
+    def parse(key: str, file: str) -> ReadImage:
+        return read_rows(key, package.read(file), names, file)
+
+    found = []
+    for file in package.names(".txt"):
+        parts = posixpath.splitext(file.removeprefix(top))[0].split("/")
+        if not file.startswith(top) or "labels" not in parts:
+            continue
+        index = parts.index("labels")
+        beside = "/".join(["images" if place == index else part for place, part in enumerate(parts)])
+        below = "/".join([*parts[:index], *parts[index + 1 :]])
+        stems = (beside, below, "/".join(parts[index + 1 :]), parts[-1])
+        found.append(LabelEntry(below, functools.partial(parse, file=file), file, stems=stems))
+    return found
 
 
 def _entries(
@@ -264,8 +295,10 @@ class _Zip:
     def __init__(self, path: Path) -> None:
         try:
             self._archive = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise UsageError(f"cannot read {path}: {one_line(error)}") from error
+        except zipfile.BadZipFile as error:
+            raise UsageError(f"cannot read {path}: it is no zip file; expected an export of CVAT") from error
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror or one_line(error)}") from error
         self._names = frozenset(self._archive.namelist())
 
     def has(self, name: str) -> bool:

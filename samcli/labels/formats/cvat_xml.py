@@ -13,8 +13,8 @@ from samcli.labels.formats.coco import CocoPolygons
 from samcli.labels.formats.sources import LabelSet, Source
 from samcli.labels.json_stream import Shelf
 from samcli.labels.label_texts import by_name, class_ids, label_of
-from samcli.labels.objects import Box, LabelEntry, LabelledObject, NotUsedError, ReadImage, Shape, gather
-from samcli.labels.placed_shapes import Ellipse, Encoded, turned_box
+from samcli.labels.objects import LabelEntry, LabelledObject, NotUsedError, ReadImage, Shape, gather
+from samcli.labels.placed_shapes import Ellipse, Encoded, turned_by
 from samcli.labels.shapes import Placed, number, ring_of, runs_mask, side, whole_number
 from samcli.types import Size
 
@@ -139,7 +139,7 @@ def _read(key: str, *, shelf: Shelf, place: int, size: Size, names: Mapping[int,
     shapes = shelf.take(place)
     numbered = ((_where(index, *item), item) for index, item in enumerate(shapes, 1))
     objects, omitted = gather(numbered, parse)
-    return ReadImage(key, objects, stated, omitted)
+    return ReadImage(key, objects, size, omitted)
 
 
 def _where(index: int, tag: str, members: Members) -> str:
@@ -170,9 +170,7 @@ def _turn(members: Members) -> float:
 
 def _box(members: Members, stated: Size | None) -> Shape:
     x1, y1, x2, y2 = _numbers(members, "xtl", "ytl", "xbr", "ybr")
-    if not (turn := _turn(members)) % 360:
-        return Box((x1, y1, x2, y2))
-    return turned_box(Placed((x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) / 2, (y2 - y1) / 2, turn))
+    return turned_by((x1, y1, x2, y2), _turn(members))
 
 
 def _polygon(members: Members, stated: Size | None) -> Shape:

@@ -165,11 +165,11 @@ def _entry(
     name = image_path.replace("\\", "/") if isinstance(image_path, str) else ""
     folder, stem = posixpath.dirname(relative), posixpath.splitext(relative)[0]
     beside = posixpath.join(folder, posixpath.basename(name)) if name else ""
-    if source.images is None:
-        return LabelEntry(beside, read, file, stem=stem)
     place = posixpath.normpath(posixpath.join(str(source.folder), folder, name))
-    below = place.removeprefix(f"{source.images}/")
-    return LabelEntry(name or stem, read, file, keys=(below, beside) if name else (), stem=stem)
+    below, mirrored = (place.removeprefix(f"{top}/") for top in (source.images, source.folder))
+    if source.images is None:
+        return LabelEntry(beside if mirrored == place or not name else mirrored, read, file, stems=(stem,))
+    return LabelEntry(name or stem, read, file, keys=(below, mirrored, beside) if name else (), stems=(stem,))
 
 
 def _read(key: str, *, file: str, source: Source, names: Mapping[int, str]) -> ReadImage:
@@ -188,7 +188,7 @@ def _read(key: str, *, file: str, source: Source, names: Mapping[int, str]) -> R
         )
         for group in objects.values()
     )
-    return ReadImage(key, tuple(found), stated, omitted)
+    return ReadImage(key, tuple(found), size, omitted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +236,8 @@ def _shape(shape: Mapping[str, Any], stated: Size | None) -> Shape:
         radius = float(np.hypot(*np.clip(points[1] - points[0], -_FAR, _FAR)))
         x, y = points[0].tolist()
         return Ellipse(Placed(x, y, radius, radius))
+    if kind == "rectangle" and len(points) == 4 and len({*points[:, 0]}) > 2:  # not upright
+        return quadrilateral(points)
     if kind == "rectangle" and len(points) in (2, 4):
         (x1, y1), (x2, y2) = points.min(0).tolist(), points.max(0).tolist()
         return Box((x1, y1, x2, y2))

@@ -19,7 +19,7 @@ from samcli.errors import UsageError
 from samcli.labels.class_names import complete
 from samcli.labels.formats.base import LabelFormat, Rendering, plain_text
 from samcli.labels.formats.brush import decode_brush, encode_brush
-from samcli.labels.formats.coco import figures, quality_of
+from samcli.labels.formats.coco import figures, identity, quality_of
 from samcli.labels.formats.sources import Failure, LabelSet, Source
 from samcli.labels.json_stream import Shelf, beginning, walk
 from samcli.labels.label_texts import by_name, class_ids, label_of
@@ -205,17 +205,17 @@ def _geometry(result: Mapping[str, Any]) -> Any:
 def _grouped(results: Sequence[Any]) -> list[_Region]:
     """The regions of an annotation: results of one id are one, unless they have different shapes."""
     regions: list[_Region] = []
-    latest: dict[str, _Region] = {}
+    latest: dict[int | str, _Region] = {}
     for place, result in enumerate(results, 1):
         members = result if isinstance(result, dict) else {}
-        kind, own, value = str(members.get("type") or "no type"), members.get("id"), members.get("value")
+        kind, own, value = str(members.get("type") or "no type"), identity(members.get("id")), members.get("value")
         base = kind.removesuffix("labels")
         has_shape = base in _SHAPES or base in _WITHOUT_AREA
-        region = latest.get(own) if isinstance(own, str) else None
+        region = None if own is None else latest.get(own)
         if region is None or (has_shape and not region.takes(members)):
             region = _Region(place)
             regions.append(region)
-            if isinstance(own, str):
+            if own is not None:
                 latest[own] = region
         if has_shape:
             region.shape, region.kind = members, base
@@ -250,7 +250,7 @@ def _read(key: str, *, shelf: Shelf, place: int, names: Mapping[int, str]) -> Re
         return LabelledObject(shape, ids[_label(region)], _quality(region.shape or {}), where=region.where)
 
     objects, omitted = gather(((region.where, region) for region in _grouped(results)), parse)
-    return ReadImage(key, objects, size if all(size) else None, omitted)
+    return ReadImage(key, objects, size, omitted)
 
 
 def _size_of(result: Any) -> Size:
@@ -280,7 +280,8 @@ def _shape(region: _Region, stated: Size | None) -> Shape:
     """
     if region.shape is None:
         kinds = ", ".join(dict.fromkeys(region.others)) or "labels"
-        raise NotUsedError(f"a result of the type {kinds:.60} has no shape")
+        lack = "has no shape" if {*region.others} <= _WITHOUT_SHAPE else "is not read"
+        raise NotUsedError(f"a result of the type {kinds:.60} {lack}")
     if region.kind in _WITHOUT_AREA:
         raise NotUsedError(f"a region of the type {region.kind} has no area")
     value, turn = region.shape.get("value"), number(region.shape.get("image_rotation") or 0, "image_rotation")
@@ -362,6 +363,9 @@ class Percent:
 
 _SHAPES = ("rectangle", "polygon", "ellipse", "brush")
 _WITHOUT_AREA = ("keypoint", "vector", "line")
+_WITHOUT_SHAPE = frozenset(
+    {"choices", "datetime", "number", "pairwise", "ranker", "rating", "relation", "taxonomy", "textarea"}
+)
 
 
 def _names_of(config: Path) -> dict[int, str]:

@@ -6,17 +6,17 @@ Readers list entries (see `labels.objects`). Here the image of each is found by 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from samcli.errors import ImageError, UsageError, nearest
+from samcli.errors import ImageError, UsageError, missing_path, nearest
 from samcli.labels.formats import FORMATS
-from samcli.labels.formats.coco import what_list_is
-from samcli.labels.formats.sources import Failure, LabelSet, Source
+from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file
 from samcli.labels.image_names import ImageNames, key_of_unseen
-from samcli.labels.json_stream import beginning
+from samcli.labels.known_files import what_it_is
 from samcli.labels.objects import (
     LabelEntry,
     LabelledObject,
@@ -27,6 +27,7 @@ from samcli.labels.objects import (
     lack_of_file,
     lines_of,
 )
+from samcli.labels.yolo_rows import numbered_rows, read_class_id
 from samcli.types import Annotation, Size
 
 FILLED = "objects have no mask: their boxes were filled"
@@ -53,7 +54,7 @@ def detect_format(path: Path) -> str:
         UsageError: it is none that can be read, or could be several.
     """
     if not path.exists():
-        raise UsageError(f"{path} does not exist; expected a run's output folder, or labels")
+        raise missing_path(path, "a run's output folder, or labels")
     found = [name for name in readable_formats() if FORMATS[name].finds(path)]
     if len(found) == 1:
         return found[0]
@@ -64,24 +65,20 @@ def detect_format(path: Path) -> str:
     raise UsageError(f"{path} could be {' or '.join(found)}; say which with --from")
 
 
-def what_it_is(path: Path) -> str | None:
-    """What a file is that holds no labels, or not on its own, and what to do; None: it is not known."""
-    if path.is_dir() or not path.is_file():
+def not_yolo(path: Path) -> str | None:
+    """Return why there can be no YOLO label files at a path: it is no folder, or holds labels of another format."""
+    if not path.exists():
+        return f"{path} does not exist; expected a folder of YOLO label files"
+    if path.is_dir() and first_file(path, ".txt") is not None:
         return None
-    if path.suffix.lower() == ".txt":
-        return "one text file; for YOLO labels give their folder"
-    if path.suffix.lower() in (".csv", ".jsonl", ".ndjson"):
-        return "a file of prompts by its name: samcli prompt IMAGES --prompts takes it"
-    items = beginning(path) if path.suffix.lower() == ".json" else []
-    names = {item.name for item in items}
-    first = items[0].value if items else None
-    if names & {"shapes", "imagePath"}:
-        return "labelme's file of one image; give the folder that it lies in"
-    if names == {"images"} and isinstance(first, dict):
-        return "a file of prompts in samcli's own JSON: samcli prompt IMAGES --prompts takes it"
-    if isinstance(first, dict) and {"image_id", "category_id"} <= first.keys():
-        return what_list_is(first)
-    return None
+    found = [name for name in readable_formats() if FORMATS[name].finds(path)]
+    if found:
+        remedy = f"samcli convert {path} --to yolo makes YOLO labels of them"
+        return f"{path} holds labels of the format {found[0]}; {remedy}"
+    if path.is_dir():
+        return None
+    known = what_it_is(path)
+    return f"{path} is {known}" if known else f"{path} is no folder; expected a folder of YOLO label files"
 
 
 def read_labels(name: str, source: Source) -> Labels:
@@ -95,8 +92,14 @@ def read_labels(name: str, source: Source) -> Labels:
             f"--from is '{name}'; expected one of {', '.join(_sources())}.{nearest(name, readable_formats())}"
         )
     if not source.path.exists():
-        raise UsageError(f"{source.path} does not exist; expected labels of the format {name}")
-    return Labels(FORMATS[name].read(source), source)
+        raise missing_path(source.path, f"labels of the format {name}")
+    if FORMATS[name].suffixes and not source.path.is_dir():
+        hint = f"; it is {known}" if (known := what_it_is(source.path)) else ""
+        raise UsageError(f"{source.path} is a file; labels of the format {name} are a folder{hint}")
+    found = Labels(FORMATS[name].read(source), source)
+    if not found.keys() and not found.failures and not source.remarks:
+        raise UsageError(f"{source.path} holds no labels of the format {name}")
+    return found
 
 
 class Labels:
@@ -142,6 +145,17 @@ class Labels:
     def keys(self) -> list[str]:
         """The images that are spoken of and can be told, in order."""
         return self._keys
+
+    def class_ids(self) -> set[int]:
+        """Return the class ids in labels without names, of rows that can be read."""
+        found: set[int] = set()
+        for key in self._keys:
+            with contextlib.suppress(OSError, ValueError, ImageError):
+                if (file := self.file_of(key)) is not None:
+                    found.update(read_class_id(line.split()[0]) for _, line in numbered_rows(file.read_bytes()))
+                else:
+                    found.update(one.class_id for one in self.raw(key).objects)
+        return found
 
     @staticmethod
     def stated_size(image: ReadImage) -> Size | None:
@@ -227,12 +241,12 @@ class Labels:
             return image
         source = self.source
         own = size or (source.size(image.key) if source.images and image.key in source.refs else None)
-        stated = _usable(image.size)
+        said, stated = image.size, _usable(image.size)
         image = replace(image, size=own or stated or source.size(image.key))  # which says what to do
-        if stated is not None and own is not None and stated != own:
-            if not source.rescale:
+        if own is not None and said is not None and not _agree(said, own):
+            if not source.rescale or stated is None or _is_turned(stated, own):
                 entry = self._entries.get(image.key)
-                raise ImageError(another_size(Path(entry.where if entry else source.path).name, stated, own))
+                raise ImageError(another_size(Path(entry.where if entry else source.path).name, said, own))
             image = _scaled(image, stated, own)
         return _inside(image, drop_crowds=source.crowds == "drop", max_pixels=source.max_pixels)
 
@@ -246,13 +260,31 @@ def _usable(size: Size | None) -> Size | None:
     return size if size is not None and min(size) > 0 else None
 
 
+def _agree(stated: Size, own: Size) -> bool:
+    """Whether what is stated of a size, where 0 says nothing, is so."""
+    return all(said in (0, side) for said, side in zip(stated, own, strict=True))
+
+
+def _is_turned(stated: Size, own: Size) -> bool:
+    """Whether labels are of the image before it was turned by 90 degrees: to stretch them would be wrong."""
+    square = abs(own[0] / own[1] - 1) <= _SAME_RATIO
+    return not square and _has_ratio((stated[1], stated[0]), own)
+
+
+def _has_ratio(size: Size, own: Size) -> bool:
+    return abs(size[0] / size[1] * own[1] / own[0] - 1) <= _SAME_RATIO
+
+
 def another_size(where: str, stated: Size, own: Size, *, rescale: bool = True) -> str:
     """Why labels of one size do not fit an image of another; `rescale`: whether that can be asked for."""
     (height, width), (own_height, own_width) = stated, own
-    text = f"{where} is about an image of {width} x {height} pixels, and this one has {own_width} x {own_height}"
-    if stated == own[::-1]:
+    said = f"{width or 'unknown'} x {height or 'unknown'}"
+    text = f"{where} is about an image of {said} pixels, and this one has {own_width} x {own_height}"
+    if not width or not height:
+        return f"{text}: it is another image, or has been resized since"
+    if _is_turned(stated, own):
         return f"{text}, upright: the labels were made before it was turned by its EXIF orientation"
-    if abs(height / width * own_width / own_height - 1) <= _SAME_RATIO:
+    if _has_ratio(stated, own):
         return f"{text}: it has been resized since" + ("; --rescale scales the labels to it" if rescale else "")
     return f"{text}: it is another image, or a part of one"
 
@@ -350,11 +382,13 @@ def _claims(entries: Sequence[LabelEntry], source: Source) -> tuple[list[tuple[s
     taken = {key for key, _ in found}
     whole = bool(found)
     for entry in left:
-        alike = [
-            key for key in names.alike(entry.name, whole=whole) or names.of_stem(entry.stem) if key not in taken
-        ]
+        near = names.alike(entry.name, whole=whole) or next(filter(None, map(names.of_stem, entry.stems)), [])
+        alike = [key for key in near if key not in taken]
         if len(alike) == 1:
             found.append((alike[0], entry))
+        elif near and not alike:
+            reason = f"its image would be {near[0]}, of which {entry.where} speaks by that name already"
+            failures.append(Failure(entry.name, reason))
         else:
             failures.append(Failure(entry.name, _no_image(alike, source), images=tuple(alike)))
     return found, failures

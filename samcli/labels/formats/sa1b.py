@@ -73,8 +73,8 @@ def _entry(relative: str, file: str, name: Any, source: Source) -> LabelEntry:
     beside = posixpath.join(posixpath.dirname(relative), posixpath.basename(name)) if name else stem
     read = functools.partial(_read, file=file)
     if source.images is None:
-        return LabelEntry(beside, read, file, stem=stem)
-    return LabelEntry(name or stem, read, file, keys=(beside,), stem=stem)
+        return LabelEntry(beside, read, file, stems=(stem,))
+    return LabelEntry(name or stem, read, file, keys=(beside,), stems=(stem,))
 
 
 def _read(key: str, *, file: str) -> ReadImage:
@@ -89,7 +89,7 @@ def _read(key: str, *, file: str) -> ReadImage:
     stated = size if all(size) else None
     items = [(f"mask {place}", entry) for place, entry in enumerate(entries, 1)]
     objects, omitted = gather(items, lambda entry: amg_object(entry, Runs(entry["segmentation"]), stated))
-    return ReadImage(key, objects, stated, omitted)
+    return ReadImage(key, objects, size, omitted)
 
 
 def _image_id(key: str) -> int:

@@ -15,8 +15,8 @@ from samcli.labels.formats.base import LabelFormat, Rendering, plain_text
 from samcli.labels.formats.index_maps import class_map, map_png, masks_of, palette, read_map
 from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file, label_files
 from samcli.labels.label_texts import by_name, class_ids, label_of
-from samcli.labels.objects import Box, LabelEntry, LabelledObject, Pixels, ReadImage, Shape, gather
-from samcli.labels.placed_shapes import PixelRings, turned_box
+from samcli.labels.objects import LabelEntry, LabelledObject, Pixels, ReadImage, Shape, gather
+from samcli.labels.placed_shapes import PixelRings, turn_in_attribute, turned_box, turned_by
 from samcli.labels.shapes import Floats, Placed, number, ring_of, side
 from samcli.labels.xml_files import read_xml, text_of
 
@@ -119,8 +119,8 @@ def _entry(
     name = (text_of(root, "filename") or "").replace("\\", "/")
     beside = posixpath.join(posixpath.dirname(stem), posixpath.basename(name)) if name else ""
     if source.images is None:
-        return LabelEntry(beside, read, file, stem=stem)
-    return LabelEntry(name or stem, read, file, keys=(beside,) if name else (), stem=stem)
+        return LabelEntry(beside, read, file, stems=(stem,))
+    return LabelEntry(name or stem, read, file, keys=(beside,) if name else (), stems=(stem,))
 
 
 def _read(key: str, *, file: str, drawing: Path | None, names: Mapping[int, str]) -> ReadImage:
@@ -137,7 +137,7 @@ def _read(key: str, *, file: str, drawing: Path | None, names: Mapping[int, str]
 
     numbered = list(enumerate(root.findall("object"), 1))
     objects, omitted = gather(((_where(*item), item) for item in numbered), parse)
-    return ReadImage(key, objects, size if all(size) else None, omitted)
+    return ReadImage(key, objects, size, omitted)
 
 
 def _where(number: int, entry: ElementTree.Element) -> str:
@@ -160,20 +160,31 @@ def _shape(entry: ElementTree.Element) -> Shape:
     if (box := entry.find("bndbox")) is None:
         raise ValueError("it has neither bndbox nor polygon")
     x1, y1, x2, y2 = (number(text_of(box, tag), tag) for tag in _SIDES)
-    return Box((x1 - 1, y1 - 1, x2, y2))
+    return turned_by((x1 - 1, y1 - 1, x2, y2), _turn(entry))
+
+
+def _turn(entry: ElementTree.Element) -> float:
+    """Degrees by which a box is turned about its centre, clockwise: CVAT writes them into the attributes."""
+    named = {text_of(one, "name"): text_of(one, "value") for one in entry.iterfind("attributes/attribute")}
+    return turn_in_attribute(named.get("rotation"))
 
 
 def _ring(polygon: ElementTree.Element) -> Floats | None:
-    """(K, 2) of `x1 y1 x2 y2 ...` or of `pt` with x and y; None of an element without any of these.
+    """(K, 2) of `x1 y1 x2 y2 ...` or of elements such as `pt` with x and y; None of an empty element.
 
     Numbers count pixels from 1, as those of boxes.
+
+    Raises:
+        ValueError: it holds something else.
     """
     values = {child.tag: (child.text or "").strip() for child in polygon}
     count = sum(tag[:1] == "x" and tag[1:].isdecimal() for tag in values)
     pairs: list[list[str | None]] = [
         [values[f"x{i}"], values.get(f"y{i}")] for i in range(1, count + 1) if f"x{i}" in values
     ]
-    pairs = pairs or [[text_of(point, "x"), text_of(point, "y")] for point in polygon.findall("pt")]
+    pairs = pairs or [[text_of(point, "x"), text_of(point, "y")] for point in polygon]
+    if not pairs and (polygon.text or "").strip():
+        raise ValueError("a polygon that is text; expected <x1>, <y1>, ..., or <pt> with <x> and <y>")
     return ring_of(pairs) - 0.5 if pairs else None
 
 

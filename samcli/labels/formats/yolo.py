@@ -19,6 +19,7 @@ from samcli.labels.formats.base import Files, LabelFormat, Rendering, box_inside
 from samcli.labels.formats.sources import LabelSet, Source, text_labels
 from samcli.labels.objects import LabelledObject, ReadImage, gather
 from samcli.labels.yolo_rows import numbered_rows, read_row
+from samcli.output.layout import default_output
 from samcli.polygons import label_points
 from samcli.types import Quality
 
@@ -65,7 +66,7 @@ class _Yolo(LabelFormat):
 
         Each row is an object: parts that were written as rows of their own stay apart.
         """
-        folder = _label_folder(source.path)
+        folder = label_folder(source.path, source.images)
         names = dict(source.names) if source.names is not None else names_beside(folder, remarks=source.remarks)
         if not names:
             source.remarks["folder of labels has no data.yaml or classes.txt: numbers stand for class names"] += 1
@@ -95,7 +96,7 @@ class YoloFormat(_Yolo):
         """A folder of .txt files with rows of numbers."""
         if not path.is_dir() or lists_images_elsewhere(path):
             return False
-        files = itertools.islice(text_labels(_label_folder(path)), _LOOKED_AT)
+        files = itertools.islice(text_labels(label_folder(path)), _LOOKED_AT)
         rows = [row for file in files if (row := _first_row(file)) is not None]
         return bool(rows) and any(not row or (len(row) > 1 and _are_numbers(row)) for row in rows)
 
@@ -169,10 +170,24 @@ def _are_numbers(words: list[str]) -> bool:
         return False
 
 
-def _label_folder(path: Path) -> Path:
-    """`labels` in a data set that has it beside `images`; else the folder itself."""
+def label_folder(path: Path, images: Path | None = None) -> Path:
+    """Return the folder that mirrors the images': in a data set that of the images' own split, or its `labels`.
+
+    `images`: the folder of the images, where it is known.
+    """
     folder = path if path.is_dir() else path.parent
-    return folder / "labels" if (folder / "labels").is_dir() and (folder / "images").is_dir() else folder
+    if images is not None and (images == folder or images in folder.parents):
+        return folder
+    if images is not None and folder in images.parents and (own := default_output(images)).is_dir():
+        return own if folder in own.parents else folder
+    inner = folder / "labels"
+    if not inner.is_dir() or not ((folder / "images").is_dir() or _holds_all_labels(inner, folder)):
+        return folder
+    return inner
+
+
+def _holds_all_labels(inner: Path, folder: Path) -> bool:
+    return all(inner in file.parents for file in text_labels(folder))
 
 
 def read_rows(key: str, data: bytes, names: Mapping[int, str], file: str) -> ReadImage:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import iou
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -16,8 +17,8 @@ from label_samples import ANNOTATIONS, HOLED, NAMES, SIZE, read_all, write_image
 
 from samcli.errors import UsageError
 from samcli.labels.formats import FORMATS, Rendering
-from samcli.labels.formats.coco import Coco, edge_polygons
-from samcli.labels.formats.reading import read_labels
+from samcli.labels.formats.coco import Coco, edge_polygons, is_crowd
+from samcli.labels.formats.reading import detect_format, read_labels
 from samcli.labels.formats.sources import Failure, Source
 from samcli.masks import Mask
 from samcli.types import Annotation, Instance
@@ -246,3 +247,51 @@ def test_class_ids__with_gaps_are_closed_when_read(gap: int) -> None:
     lone = Annotation("1.png", SIZE, (Instance(HOLED, 1 + gap),))
     content = json.loads(b"".join(FORMATS["coco"].fold(iter([Rendering(lone, names)]), names)))
     assert [c["id"] for c in content["categories"]] == [1, 2 + gap]
+
+
+@pytest.mark.parametrize("layout", ["{split}/_annotations.coco.json", "annotations/instances_{split}.json"])
+def test_subsets__each_with_a_file_of_its_own_are_read_together(layout: str, tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        write_images(tmp_path / split, [Annotation("a.png", (20, 30))])
+        file = tmp_path / layout.format(split=split)
+        file.parent.mkdir(exist_ok=True)
+        name = "a.png" if "_annotations" in layout else f"{split}/a.png"
+        content = {"images": [{**IMAGE, "file_name": name}], "annotations": [annotated()], "categories": [CAT]}
+        file.write_text(json.dumps(content))
+    assert detect_format(tmp_path) == "coco"
+    found = read_labels("coco", Source(tmp_path, tmp_path)).annotations
+    assert [one.key for one in found if isinstance(one, Annotation)] == ["train/a.png", "valid/a.png"]
+
+
+def test_file__without_annotations_says_nothing_of_its_images(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing is known of them"):
+        read_labels("coco", Source(write(tmp_path, images=[IMAGE], categories=[CAT])))
+    assert read_one(write(tmp_path, images=[IMAGE], categories=[CAT], annotations=[]))[0].key == "1.png"
+
+
+def test_file__without_categories_has_classes_called_by_their_numbers(tmp_path: Path) -> None:
+    file = write(tmp_path, images=[IMAGE], annotations=[annotated(), annotated(id=2, category_id=11)])
+    labels = read_labels("coco", Source(file))
+    assert (labels.names, labels.declared) == ({0: "class3", 1: "class11"}, False)  # eval matches them by number
+    (found,) = labels.annotations
+    assert [one.class_id for one in found.instances] == [0, 1]  # type: ignore[union-attr]
+
+
+def test_box_that_cvat_has_turned__covers_what_a_rasteriser_fills(tmp_path: Path) -> None:
+    import cv2
+
+    turned = annotated(bbox=[5, 6, 16, 6], segmentation=[], attributes={"occluded": False, "rotation": 30.0})
+    found, _ = read_one(write(tmp_path, images=[IMAGE], annotations=[turned], categories=[CAT]))
+    corners = cv2.boxPoints(((13.0, 9.0), (16.0, 6.0), 30.0)) * 16 - 8  # pixel centres, 16 steps a pixel
+    large = np.zeros((20 * 16, 30 * 16), np.uint8)
+    cv2.fillPoly(large, [np.round(corners + 8).astype(np.int32)], 1)
+    wanted = large.reshape(20, 16, 30, 16).mean((1, 3)) >= 0.5
+    assert isinstance(found, Annotation)
+    assert iou(found.instances[0].mask.pixels(), wanted) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("said", "crowd"), [("1.0", True), ("01", True), ("yes", True), ("0.0", False), ("10", False)]
+)
+def test_iscrowd__is_read_as_files_write_it(said: str, crowd: bool) -> None:
+    assert is_crowd({"iscrowd": said}) is crowd

@@ -13,7 +13,8 @@ from label_samples import ANNOTATIONS, NAMES, least_iou, read_all, write_images,
 from samcli.config import ConvertOptions
 from samcli.errors import UsageError
 from samcli.labels.convert import convert
-from samcli.labels.formats.reading import detect_format
+from samcli.labels.formats.reading import detect_format, read_labels
+from samcli.labels.formats.sources import Source
 
 NEAR = ANNOTATIONS[:3]
 ROW = "1 0.1 0.1 0.5 0.1 0.5 0.5\n"
@@ -203,3 +204,22 @@ def test_coco_in_a_zip__is_read_with_all_its_subsets(different: bool, tmp_path: 
             ("a.png", (10, 10, 30, 40)),
             ("b.png", (10, 10, 30, 40)),
         ]
+
+
+@pytest.mark.parametrize("labels", ["labels/train/a.txt", "train/labels/a.txt", "set/train/labels/a.txt"])
+def test_zip_whose_yaml_lists_folders__is_read_by_the_places_of_its_label_files(
+    labels: str, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "images", [replace(NEAR[0], key="a.png")])
+    top = "set/" if labels.startswith("set/") else ""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(f"{top}data.yaml", "train: ../train/images\nval: images/val\nnames: [person, bus]\n")
+        archive.writestr(labels, ROW)
+    found = read_labels("cvat", Source(tmp_path / "x.zip", tmp_path / "images")).annotations
+    assert [one.key for one in found] == ["a.png"]
+
+
+def test_xml_of_any_name__is_found_in_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "task 7.xml").write_text('<annotations><image name="a.jpg" width="9" height="9"/></annotations>')
+    assert detect_format(tmp_path) == "cvat"
+    assert read_labels("cvat", Source(tmp_path)).keys() == ["a.jpg"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from samcli.config import ConvertOptions
 from samcli.errors import SamcliError, UsageError
 from samcli.labels.convert import Conversion, convert
-from samcli.labels.formats.reading import detect_format, read_labels
+from samcli.labels.formats.reading import detect_format, not_yolo, read_labels
 from samcli.labels.formats.sources import Failure, Source
+from samcli.prompts import open_prompts
+from samcli.types import Annotation
 
 SQUARE = [[20, 20, 80, 20, 80, 70, 20, 70]]
 
@@ -189,3 +192,86 @@ def test_known_files__given_for_labels_are_named(tmp_path: Path, name: str, text
     (tmp_path / name).write_text(text)
     with pytest.raises(UsageError, match=what):
         detect_format(tmp_path / name)
+
+
+def one_box(folder: Path, own: tuple[int, int], **stated: int) -> tuple[Path, Path]:
+    """A COCO file of one box (20, 20, 80, 70) in an image of `own` (width, height); both paths."""
+    image(folder / "images", "a.png", own[::-1])
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", **stated}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [20, 20, 60, 50]}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (folder / "c.json").write_text(json.dumps(content))
+    return folder / "c.json", folder / "images"
+
+
+@pytest.mark.parametrize(
+    ("own", "stated", "reason"),
+    [
+        ((200, 120), {"width": 120, "height": 200}, "turned by its EXIF"),
+        ((400, 240), {"width": 120, "height": 200}, "turned by its EXIF"),  # and resized
+        ((200, 120), {"width": 100}, "100 x unknown pixels"),
+        ((200, 120), {"height": 60, "width": 0}, "unknown x 60 pixels"),
+    ],
+)
+def test_rescale__never_stretches_a_turned_image_or_one_whose_size_is_half_known(
+    own: tuple[int, int], stated: dict[str, int], reason: str, tmp_path: Path
+) -> None:
+    file, images = one_box(tmp_path, own, **stated)
+    (found,) = read_labels("coco", Source(file, images, rescale=True)).annotations
+    assert isinstance(found, Failure)
+    assert reason in found.reason
+
+
+def test_size__that_is_half_stated_and_right_is_taken(tmp_path: Path) -> None:
+    file, images = one_box(tmp_path, (200, 120), width=200)
+    (found,) = read_labels("coco", Source(file, images)).annotations
+    assert isinstance(found, Annotation)
+    assert found.instances[0].mask.box == (20, 20, 80, 70)
+
+
+@pytest.mark.parametrize("name", ["voc", "labelme", "yolo", "sa1b", "rle", "png"])
+def test_from__a_file_where_labels_are_a_folder_is_refused(name: str, tmp_path: Path) -> None:
+    file, images = one_box(tmp_path, (200, 120))
+    with pytest.raises(UsageError, match=f"is a file; labels of the format {name} are a folder"):
+        read_labels(name, Source(file, images))
+
+
+def test_from__a_folder_without_such_labels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no labels of the format voc"):
+        read_labels("voc", Source(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.json", '{"image": {"file_name": "a.jpg"}, "annotations": []}', "SA-1B's file of one image"),
+        ("a.json", '{"shapes": [], "imagePath": "a.jpg"}', "labelme's file of one image"),
+        ("a.json", '[{"segmentation": {}, "area": 5}]', "amg.py's file of one image"),
+        ("a.json", '[{"id": 1, "image": "a.jpg", "label": []}]', "JSON-MIN"),
+        ("a.json", '[{"image": "a.jpg", "box": [1, 1, 5, 5]}]', "file of prompts"),
+        ("a.json", '[{"image_id": 1, "category_id": 1, "bbox": []}]', "list of COCO results"),
+        ("a.json", '{"type": "FeatureCollection", "features": []}', "GeoJSON"),
+        ("a.json", '{"a.jpg12": {"filename": "a.jpg", "regions": []}}', "VGG Image Annotator"),
+        ("a.json", '{"images": [', "damaged: 1: not JSON"),
+        ("a.json", "[]", "holds nothing"),
+        ("a.xml", "<annotation/>", "Pascal VOC's file of one image"),
+        ("a.xml", "<foo/>", "root is <foo>"),
+        ("a.txt", "0 .5 .5 .1 .1", "give their folder"),
+        ("data.yaml", "names: [cat]", "give the folder of the labels"),
+        ("a.zip", "no zip", "damaged"),
+        ("a.png", "", "an image"),
+    ],
+)
+def test_known_files__are_named_with_what_to_do(name: str, content: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError) as caught:
+        detect_format(tmp_path / name)
+    assert what in str(caught.value)
+    assert "object of type" not in str(caught.value)
+    if what not in ("file of prompts", "holds nothing"):  # which are prompts
+        with pytest.raises(UsageError, match=re.escape(name)):
+            open_prompts(tmp_path / name)
+    assert name in str(not_yolo(tmp_path / name))

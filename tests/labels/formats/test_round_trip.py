@@ -19,13 +19,13 @@ from samcli.masks import Mask
 from samcli.polygons import PolygonOptions, mask_to_polygons
 from samcli.types import Annotation, Instance, Quality
 
-EXACT = ["coco", "fiftyone", "labelstudio", "png", "voc", "rle", "masks", "sa1b"]
+EXACT = ["coco", "fiftyone", "parquet", "labelstudio", "png", "voc", "rle", "masks", "sa1b"]
 """Formats that hold every pixel of masks that do not overlap."""
 
 NAMELESS = ["rle", "masks", "sa1b"]
 """Formats without classes."""
 
-BY_ITSELF = ["coco", "fiftyone", "labelme", "labelstudio", "sa1b", "voc"]
+BY_ITSELF = ["coco", "parquet", "fiftyone", "labelme", "labelstudio", "sa1b", "voc"]
 """Formats that need no images to be read: they say names and sizes."""
 
 

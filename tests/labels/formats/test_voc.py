@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers import iou
 from label_samples import ANNOTATIONS, read_all, write_images, write_labels
 from PIL import Image
 
@@ -164,3 +165,27 @@ def test_object_without_name_or_place__costs_itself_alone(tmp_path: Path) -> Non
     found, source = one_file(tmp_path, content)
     assert (len(found.instances), found.omitted) == (1, 1)
     assert any("shapes without a label" in remark for remark in source.remarks)
+
+
+def test_turned_boxes_and_polygons_of_other_tools__cover_what_a_rasteriser_fills(tmp_path: Path) -> None:
+    box = "<bndbox><xmin>6</xmin><ymin>7</ymin><xmax>21</xmax><ymax>12</ymax></bndbox>"
+    turn = "<attributes><attribute><name>rotation</name><value>30.0</value></attribute></attributes>"
+    points = "".join(f"<point><x>{x}</x><y>{y}</y></point>" for x, y in ((3, 3), (20, 3), (20, 15)))
+    objects = (box + turn, f"{box}<polygon>{points}</polygon>", f"{box}<polygon>3,3 20,3 20,15</polygon>")
+    (tmp_path / "1.xml").write_text(
+        f"<annotation><filename>1.jpg</filename><size>{SIDES}</size>"
+        + "".join(f"<object><name>a</name>{one}</object>" for one in objects)
+        + "</annotation>"
+    )
+    labels = read_labels("voc", Source(tmp_path))
+    (found,) = labels.annotations
+    assert isinstance(found, Annotation)
+    turned, triangle = (one.mask.pixels() for one in found.instances)
+    large = np.zeros((20 * 16, 30 * 16), np.uint8)
+    corners = cv2.boxPoints(((13.0, 9.0), (16.0, 6.0), 30.0)) * 16
+    cv2.fillPoly(large, [np.round(corners).astype(np.int32)], 1)
+    assert iou(turned, large.reshape(20, 16, 30, 16).mean((1, 3)) >= 0.5) > 0.95
+    drawn = np.zeros((20, 30), np.uint8)
+    cv2.fillPoly(drawn, [np.array([[2, 2], [19, 2], [19, 14]])], 1)
+    assert iou(triangle, drawn.astype(bool)) > 0.9
+    assert "a polygon that is text" in " ".join(labels.omitted.lines())

@@ -1,0 +1,228 @@
+"""Parquet: one table `annotations.parquet` for all images, a row per object, for pandas, DuckDB and Spark."""
+
+from __future__ import annotations
+
+import functools
+import io
+import itertools
+import json
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from samcli.errors import UsageError, one_line
+from samcli.labels.class_names import usable_names
+from samcli.labels.formats.base import LabelFormat, Rendering
+from samcli.labels.formats.coco import FIGURES, coco_annotation, figures, quality_of, shape_of
+from samcli.labels.formats.sources import LabelSet, Source
+from samcli.labels.json_stream import Shelf
+from samcli.labels.objects import LabelEntry, LabelledObject, ReadImage, gather
+from samcli.labels.shapes import side
+from samcli.types import Instance
+
+_FILE = "annotations.parquet"
+_ROWS = 8192
+"""Rows of a row group: what is held in memory while the table is written or read."""
+_NAMES = b"samcli.names"
+"""Key of the class names in the metadata of the table: those without objects are known as well."""
+_READ = ("key", "height", "width", "category_id", "category", "bbox", "counts", *FIGURES)
+
+
+class Parquet(LabelFormat):
+    """A row per object: `key`, `height`, `width`, `category_id`, `category`, `bbox`, `area`, `counts`, figures.
+
+    `category_id` is the class id, from 0. `bbox` is COCO's (x, y, width, height in pixels); `counts` with
+    `[height, width]` is a mask in COCO's compressed run lengths. An image without objects has one row, in which
+    all columns of objects are null.
+    """
+
+    folded_name = _FILE
+    is_read = True
+    package = "pyarrow"
+
+    def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterator[bytes]:
+        """Row groups, each as soon as it is full."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        sink, schema = _Pieces(), _schema(names)
+        rows = itertools.chain.from_iterable(map(_rows, renderings))
+        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+            while group := list(itertools.islice(rows, _ROWS)):
+                writer.write_table(pa.Table.from_pylist(group, schema))
+                yield sink.taken()
+        yield sink.taken()
+
+    def finds(self, path: Path) -> bool:
+        """A table, or a folder with that of the usual name."""
+        return (path.is_file() and path.suffix == ".parquet") or (path / _FILE).is_file()
+
+    def read(self, source: Source) -> LabelSet:
+        """Rows of an image need not follow each other. Without our class names, classes are in the order of ids."""
+        self.check_package()
+        path = source.path if source.path.is_file() else source.path / _FILE
+        if not path.is_file():
+            raise UsageError(f"{source.path} holds no {_FILE}; give the table itself")
+        return _Reader(path, source).labels()
+
+
+def _rows(rendering: Rendering) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an image."""
+    annotation = rendering.annotation
+    height, width = annotation.image_size
+    image = {"key": annotation.key, "height": height, "width": width, "fingerprint": rendering.fingerprint or None}
+    if not annotation.instances:
+        yield image
+    for instance in annotation.instances:
+        yield {**image, **_object(instance), "category": rendering.name_of(instance.class_id)}
+
+
+def _object(instance: Instance) -> dict[str, Any]:
+    """Return the columns of an object but for the name of its class."""
+    row = coco_annotation(instance, 0, 0)
+    return {
+        "category_id": instance.class_id,
+        "bbox": row["bbox"],
+        "area": row["area"],
+        "counts": row["segmentation"]["counts"],
+        **figures(instance.quality),
+    }
+
+
+def _schema(names: Mapping[int, str]) -> Any:
+    """Return the columns of the table; only the image's own are never null."""
+    import pyarrow as pa
+
+    columns = [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("category_id", pa.int32()),
+        pa.field("category", pa.string()),
+        pa.field("bbox", pa.list_(pa.float64())),
+        pa.field("area", pa.int64()),
+        pa.field("counts", pa.string()),
+        *(pa.field(name, pa.float64()) for name in FIGURES),
+        pa.field("fingerprint", pa.string()),
+    ]
+    return pa.schema(columns, {_NAMES: json.dumps({str(key): names[key] for key in sorted(names)})})
+
+
+class _Pieces(io.RawIOBase):
+    """A file to be written whose content is taken out piece by piece."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._length = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._length
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self._pieces.append(piece)
+        self._length += len(piece)
+        return len(piece)
+
+    def taken(self) -> bytes:
+        """Return what was written since the last time."""
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        return data
+
+
+class _Reader:
+    """The rows of a table; they are put aside, and looked at when their image's turn comes."""
+
+    def __init__(self, file: Path, source: Source) -> None:
+        self._file, self._source, self._shelf = file, source, Shelf()
+        self._images: dict[str, array[int]] = {}
+        self._classes: dict[Any, Any] = {}
+        """Name of each class by its id, or by its name where a row has no id."""
+        self._own_names: dict[int, str] = {}
+        for number, row in enumerate(self._table_rows(), 1):
+            self._add(number, row)
+
+    def _table_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows, a row group at a time.
+
+        Raises:
+            UsageError: it is no Parquet, or another table.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(self._file) as table:
+                columns = table.schema_arrow.names
+                if missing := {"key", "bbox"} - set(columns):
+                    lack = f"{self._file} has no column {min(missing)!r}"
+                    raise UsageError(f"{lack}; expected key, bbox and counts, as samcli writes them")
+                self._own_names = _names_in(table.schema_arrow.metadata or {})
+                for batch in table.iter_batches(_ROWS, columns=[name for name in _READ if name in columns]):
+                    yield from batch.to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise UsageError(f"{self._file} cannot be read as Parquet: {one_line(error)[:200]}") from error
+
+    def _add(self, number: int, row: dict[str, Any]) -> None:
+        key = row.get("key")
+        if not isinstance(key, str):
+            raise UsageError(f"{self._file}: row {number} has no key; expected the path of its image")
+        places = self._images.setdefault(key, array("Q"))
+        places.append(self._shelf.put((number, row)))
+        if row.get("counts") is not None or row.get("bbox") is not None:
+            self._classes.setdefault(_class_key(row), row.get("category"))
+
+    def labels(self) -> LabelSet:
+        """Return the classes and the images."""
+        keys = sorted(self._classes, key=lambda key: (isinstance(key, str), key))
+        if keys and set(keys) <= self._own_names.keys():
+            self._class_ids, names = {key: key for key in keys}, self._own_names
+        else:
+            self._class_ids = {key: index for index, key in enumerate(keys)}
+            given = [self._classes[key] for key in keys]
+            texts = usable_names(given, [str(key) for key in keys], self._source.remarks)
+            names = self._own_names if not keys else dict(enumerate(texts))
+        entries = [
+            LabelEntry(key, functools.partial(self._read, places=places), str(self._file))
+            for key, places in self._images.items()
+        ]
+        return LabelSet(names, entries=entries)
+
+    def _read(self, key: str, *, places: Iterable[int]) -> ReadImage:
+        rows = [self._shelf.take(place) for place in places]
+        sizes = {(side(row.get("height")), side(row.get("width"))) for _, row in rows}
+        if len(sizes) > 1:
+            raise ValueError("its rows state different image sizes")
+        (size,) = sizes
+        objects, omitted = gather(
+            ((f"row {number}", row) for number, row in rows), functools.partial(self._object, size=size)
+        )
+        return ReadImage(key, objects, size if all(size) else None, omitted)
+
+    def _object(self, row: dict[str, Any], size: tuple[int, int]) -> LabelledObject | None:
+        counts = row.get("counts")
+        if counts is None and row.get("bbox") is None:
+            return None  # an image without objects
+        item = dict(row)
+        if counts is not None:
+            item["segmentation"] = {"size": list(size), "counts": counts}
+        shape, box = shape_of(item)
+        return LabelledObject(shape, self._class_ids[_class_key(row)], quality_of(row), stated_box=box)
+
+
+def _class_key(row: Mapping[str, Any]) -> Any:
+    number = row.get("category_id")
+    return number if type(number) is int else str(row.get("category"))
+
+
+def _names_in(metadata: Mapping[bytes, bytes]) -> dict[int, str]:
+    """Return the class names that our own tables carry; none of other tables."""
+    try:
+        return {int(key): str(name) for key, name in json.loads(metadata[_NAMES]).items()}
+    except (KeyError, ValueError, AttributeError, TypeError, RecursionError):
+        return {}
