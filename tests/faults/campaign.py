@@ -54,7 +54,7 @@ PROBLEMS = (
 )
 """What a trial can find. All are to be zero."""
 
-PYTHON_TEXT = re.compile(r"Traceback|\[Errno|\b[A-Z]\w+(?:Error|Exception)\b|<class |object at 0x")
+PYTHON_TEXT = re.compile(r"Traceback|\[Errno|\b(?!ONNXRuntime)[A-Z]\w+(?:Error|Exception)\b|<class |object at 0x")
 """What no message may show."""
 
 
