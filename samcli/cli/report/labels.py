@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ def print_preview(path: Path, labels: Path, *, as_json: bool) -> None:
     if path.suffix.lower() == ".png":
         print_next("Review each mask in a browser", "samcli", "preview", labels, "--html")
     else:
-        print(f"Open it in a browser: {path.absolute().as_uri()}")
+        print(f"Open it in a browser: {path.absolute().as_uri()}", file=sys.stderr)
         print_next("Then apply the review that you download", "samcli", "apply-review", labels, "REVIEW.json")
 
 
