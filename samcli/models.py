@@ -355,7 +355,7 @@ def _look_into_tensors(path: Path, raw: RawCheckpoint) -> dict[str, Any]:
     try:
         network = build_network(raw, path)
     except WeightsError as error:
-        return {**counts, "notes": (f"cannot be loaded as SAM: {error}",)}
+        return {**counts, "notes": (f"cannot be loaded as SAM: {one_line(error)[:500]}",)}
     parts = nn.ModuleList(part for part in vars(network).values() if isinstance(part, nn.Module))
     return {
         **counts,

@@ -316,6 +316,10 @@ class Instance:
     source: Origin = Origin.MACHINE
     place: int | None = None
     """Of one that existed: its place among the objects of its image in the labels before the run, from 0."""
+    changed: str | None = None
+    """Of a person's: when it was drawn or last changed (ISO 8601, UTC)."""
+    before: Instance | None = None
+    """Of one that a person has changed: what it was before, whatever was changed since."""
 
 
 class Verdict(str, Enum):

@@ -89,9 +89,7 @@ def rebuild_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     except WeightsError:
         raise
     except Exception as error:  # whatever a stranger's file can hold
-        raise WeightsError(
-            f"{path} cannot be loaded as a detector ({type(error).__name__}): {one_line(error)[:300]}"
-        ) from error
+        raise WeightsError(f"{path} cannot be loaded as a detector: {one_line(error)[:300]}") from error
     return network, _training(found)
 
 

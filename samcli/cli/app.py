@@ -40,6 +40,10 @@ _EXIT_STATUS_HELP = (
 )
 
 
+_LONGEST_MESSAGE = 2000
+"""Characters."""
+
+
 app = typer.Typer(
     name="samcli",
     help="Turn a folder of images into a segmentation data set: YOLO boxes prompt SAM, runs resume.",
@@ -181,7 +185,7 @@ def _print_error(message: str) -> None:
     print("samcli:", end="", file=sys.stderr)
     if coloured:
         styled(sys.stderr).write("\x1b[0m")
-    print(f" {message}", file=sys.stderr)
+    print(f" {_shortened(message)}", file=sys.stderr)
 
 
 def _parameters(kind: type[CommandOptions]) -> Iterator[inspect.Parameter]:
@@ -245,6 +249,13 @@ def _explain(error: Exception) -> str | None:
     if type(error).__name__ == "OutOfMemoryError":
         return "the GPU's memory is too small or in use by others: try --device cpu, or a smaller --sam"
     return one_line(error) if isinstance(error, OSError) else None
+
+
+def _shortened(message: str) -> str:
+    """Leave out the middle of a message that quotes too much of a file: its ends say where and what to do."""
+    cut = len(message) - _LONGEST_MESSAGE
+    half = _LONGEST_MESSAGE // 2
+    return message if cut <= 0 else f"{message[:half]} [{cut} characters left out] {message[-half:]}"
 
 
 class _StderrHandler(logging.Handler):

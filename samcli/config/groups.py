@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from samcli.config.options import Options, option
+from samcli.errors import UsageError
 
 COMPILED_FROM = 200
 """Images still to do from which on the minutes of compiling are taken to pay off on a GPU."""
@@ -48,6 +49,35 @@ class SourceOptions(Options):
         panel="Input",
         metavar="train,val",
     )
+
+
+@dataclass(frozen=True)
+class TileOptions(Options):
+    """Options of the division of large images into tiles."""
+
+    tile: str | None = option(
+        None,
+        "Also work on overlapping square tiles of N pixels: finds small objects in large images. auto: tiles as "
+        "large as the largest network input, for images more than twice as large. Default: off.",
+        recipe=True,
+        panel="Tiles",
+        metavar="N|auto",
+    )
+    tile_overlap: float = option(
+        0.2,
+        "Overlap of neighbouring tiles, as a fraction of their side. Objects smaller than the overlap lie whole in "
+        "a tile.",
+        recipe=True,
+        low=0,
+        high=0.9,
+        panel="Tiles",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the side as well."""
+        super().__post_init__()
+        if self.tile is not None and self.tile != "auto" and not (self.tile.isdecimal() and int(self.tile) >= 64):
+            raise UsageError(f"--tile is '{self.tile}'; expected a number of pixels, at least 64, or auto")
 
 
 def _trust_weights(panel: str) -> Any:

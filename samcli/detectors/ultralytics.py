@@ -145,7 +145,7 @@ def _load_whole(path: Path) -> Any:
 
 
 def _unloadable(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"{path} cannot be loaded as a detector ({type(error).__name__}): {one_line(error)[:300]}")
+    return WeightsError(f"{path} cannot be loaded as a detector: {one_line(error)[:300]}")
 
 
 def _exported_task(path: Path) -> str:

@@ -33,6 +33,7 @@ _IDLE = {
     "cross_class_iou": 1.0,
     "min_part_area": "0",
     "max_points": LabelOptions.max_points,
+    "tile": None,
 }
 """Options that there were not always, with the values at which labels are as they were without them."""
 
@@ -111,6 +112,8 @@ class Job(ABC, Generic[R]):
     def recipe(self) -> dict[str, Any]:
         """Every option that changes what is written, but for models and precision, as plain values by name."""
         recipe = without_idle({"command": self.command, **self.options.recipe()}, _IDLE)
+        if "tile" not in recipe:
+            recipe.pop("tile_overlap", None)
         if self.existing != "add":  # which images are labelled is no matter of the recipe
             recipe = {name: value for name, value in recipe.items() if name not in ("existing", "existing_iou")}
         if any(fmt.has_rings for fmt in self.formats):

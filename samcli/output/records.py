@@ -102,6 +102,8 @@ def _instance_row(instance: Instance, names: Mapping[int, str]) -> dict[str, Any
         "quality": _quality(instance.quality),
         **({"source": instance.source.value} if instance.source is not Origin.MACHINE else {}),
         **({"place": instance.place} if instance.place is not None else {}),
+        **({"changed": instance.changed} if instance.changed else {}),
+        **({"before": _instance_row(instance.before, names)} if instance.before else {}),
     }
 
 
@@ -189,6 +191,8 @@ def _instance(item: dict[str, Any], size: Size) -> Instance:
         crop_box=None if crop is None else _four([int(value) for value in crop]),
         source=one_of(Origin, item, "source") or Origin.MACHINE,
         place=typed(item, "place", int) if "place" in item else None,
+        changed=typed(item, "changed", str) if "changed" in item else None,
+        before=_instance(item["before"], size) if "before" in item else None,
     )
 
 

@@ -53,7 +53,7 @@ class Rendering:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "found", self.annotation)
-        object.__setattr__(self, "annotation", _cleaned(self.annotation, self.polygon_options.part_limit))
+        object.__setattr__(self, "annotation", cleaned(self.annotation, self.polygon_options.part_limit))
 
     @cached_property
     def added(self) -> Rendering:
@@ -110,8 +110,8 @@ class Rendering:
         ]
 
 
-def _cleaned(annotation: Annotation, limit: PartLimit) -> Annotation:
-    """Return the annotation without specks; itself where there are none."""
+def cleaned(annotation: Annotation, limit: PartLimit) -> Annotation:
+    """Return the annotation that labels hold: without specks; itself where there are none."""
     if limit == KEEP_ALL:
         return annotation
     masks = [without_specks(instance.mask, limit) for instance in annotation.instances]

@@ -22,7 +22,7 @@ from samcli.labels.formats.sources import Failure, LabelSet, Source
 from samcli.labels.json_splice import find_lists, spliced
 from samcli.labels.json_stream import Shelf, beginning, shown, walk
 from samcli.labels.objects import XYXY, LabelEntry, LabelledObject, Pixels, ReadImage, Shape, box_of, gather
-from samcli.labels.placed_shapes import turned_by
+from samcli.labels.placed_shapes import turn_in_attribute, turned_by
 from samcli.labels.shapes import Floats, clip_ring, coco_mask, coco_polygon_mask, number, numbers
 from samcli.masks import Mask, mask_iou
 from samcli.types import Annotation, Instance, Quality, Size
@@ -319,7 +319,7 @@ def shape_of(item: Mapping[str, Any]) -> tuple[Shape, XYXY | None]:
 def _turn(item: Mapping[str, Any]) -> float:
     """Degrees by which a box is turned about its centre, clockwise: CVAT writes them into the attributes."""
     attributes = item.get("attributes")
-    return number((attributes.get("rotation") if isinstance(attributes, dict) else None) or 0, "rotation")
+    return turn_in_attribute(attributes.get("rotation")) if isinstance(attributes, dict) else 0.0
 
 
 def _ring(values: Sequence[Any]) -> Floats:
@@ -455,7 +455,8 @@ class _Reader:
         """
         if not self._has_annotations:  # an empty label would say that there is nothing in the images
             raise UsageError(f"{self._file} lists images and has no annotations: nothing is known of them")
-        if not self._names and self._objects:
+        has_names = bool(self._names)
+        if not has_names and self._objects:
             self._names = dict.fromkeys(self._seen_categories)
         ids = sorted(self._names, key=_order)
         self._class_ids = {key: index for index, key in enumerate(ids)}
@@ -473,7 +474,7 @@ class _Reader:
                 for image in images
             ],
             failures=[*self._lost, *self._with_one_id(), *self._without_image()],
-            declared=bool(names),
+            declared=has_names,
             file_ids={index: key for index, key in enumerate(ids) if isinstance(key, int)},
         )
 

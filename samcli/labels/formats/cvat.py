@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
 import posixpath
 import re
 import shutil
@@ -99,13 +100,18 @@ class Cvat(LabelFormat):
         return _yolo(package, path, source)
 
 
+_LOOKED_AT = 10
+"""XML files of a folder that are looked at."""
+
+
 def _xml_in(path: Path) -> Path | None:
     """CVAT's XML: the file itself, or the one in a folder, whatever it is called."""
     if not path.is_dir():
         return path if is_cvat_xml(path) else None
     if is_cvat_xml(path / XML):
         return path / XML
-    files = [file for file in path.glob("*.xml") if is_cvat_xml(file)]
+    first = itertools.islice(path.glob("*.xml"), _LOOKED_AT)  # a folder of Pascal VOC has one for each image
+    files = [file for file in first if is_cvat_xml(file)]
     return files[0] if len(files) == 1 else None
 
 

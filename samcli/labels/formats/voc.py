@@ -16,7 +16,7 @@ from samcli.labels.formats.index_maps import class_map, map_png, masks_of, palet
 from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file, label_files
 from samcli.labels.label_texts import by_name, class_ids, label_of
 from samcli.labels.objects import LabelEntry, LabelledObject, Pixels, ReadImage, Shape, gather
-from samcli.labels.placed_shapes import PixelRings, turned_box, turned_by
+from samcli.labels.placed_shapes import PixelRings, turn_in_attribute, turned_box, turned_by
 from samcli.labels.shapes import Floats, Placed, number, ring_of, side
 from samcli.labels.xml_files import read_xml, text_of
 
@@ -168,7 +168,7 @@ def _shape(entry: ElementTree.Element) -> Shape:
 def _turn(entry: ElementTree.Element) -> float:
     """Degrees by which a box is turned about its centre, clockwise: CVAT writes them into the attributes."""
     named = {text_of(one, "name"): text_of(one, "value") for one in entry.iterfind("attributes/attribute")}
-    return number(named.get("rotation") or 0, "rotation")
+    return turn_in_attribute(named.get("rotation"))
 
 
 def _ring(polygon: ElementTree.Element) -> Floats | None:
