@@ -37,7 +37,7 @@ FORMAT_NAMES = (
 
 
 class JobOptions(Protocol):
-    """What the options of all commands that work through a folder of images have in common."""
+    """Options shared by all commands that process a folder of images."""
 
     @property
     def input(self) -> InputOptions: ...
