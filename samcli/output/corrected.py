@@ -48,5 +48,5 @@ def corrected_objects(layout: Layout, key: str) -> tuple[Annotation, Mapping[int
 
 
 def is_corrected(instance: Instance) -> bool:
-    """Whether a person has drawn or changed an object."""
+    """Return whether a person has drawn or changed an object."""
     return instance.source is Origin.HUMAN
