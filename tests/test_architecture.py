@@ -26,9 +26,9 @@ STOREYS = (
 
 
 COMMANDS = [
-    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "apply-review", "take-back", "convert",
-    "verify", "eval", "tune", "dataset", "export-onnx", "bench", "checks", "models", "models list", "models fetch",
-    "models verify", "models info",
+    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "review", "apply-review", "take-back",
+    "convert", "verify", "eval", "tune", "dataset", "export-onnx", "bench", "checks", "models", "models list",
+    "models fetch", "models verify", "models info",
 ]  # fmt: skip
 
 

@@ -50,7 +50,7 @@ _STRIP = 1 << 22
 def find_images(
     root: Path, *, exclude: Sequence[Path] = (), passed_over: Counter[str] | None = None
 ) -> list[ImageRef]:
-    """All images under `root` (a folder, searched recursively, or one file), sorted by key.
+    """Return all images under `root` (a folder, searched recursively, or one file), sorted by key.
 
     Names that begin with a dot are left out. A linked folder is followed once; a loop is not. Folders in
     `exclude` are not entered. `passed_over`: counts the files that are no images, by suffix.
@@ -160,7 +160,7 @@ def _listed(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Of what an entry leads to; of the link itself where that is nowhere (reading it will say so)."""
+    """Return the status of the target of an entry, or of the link itself if it is broken."""
     try:
         return entry.stat()
     except OSError:
@@ -171,7 +171,7 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
 
 @dataclass(frozen=True)
 class Probe:
-    """What an image's header says, before any pixel is decoded."""
+    """Facts from the header of an image, before any pixel is decoded."""
 
     image_size: Size
     """Upright: (height, width) after the EXIF orientation is applied."""
@@ -285,7 +285,7 @@ class _readable:  # noqa: N801 - reads as a statement: with _readable(ref)
 
 
 def _head(file: BinaryIO) -> bytes:
-    """The first bytes of a file; it is rewound. Whatever a header says is judged before the rest is read."""
+    """Return the first bytes of a file; it is rewound. Whatever a header says is judged before the rest is read."""
     head = file.read(_HEAD_BYTES)
     if not head:
         raise ImageError("the file is empty (0 bytes)")
@@ -437,7 +437,7 @@ def _scaled_rgb(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _range(values: NDArray[Any]) -> tuple[float, float] | None:
-    """The lowest and highest finite value; None: none is finite."""
+    """Return the lowest and highest finite value; None: none is finite."""
     if values.dtype.kind == "f":
         values = values.astype(np.float32)
         values = values[np.isfinite(values)]

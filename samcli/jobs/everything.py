@@ -80,7 +80,7 @@ class Everything(Job[AnnotatedImage]):
         return tuple(dict.fromkeys([*names, *(name for name, on in switched.items() if on)]))
 
     def recipe(self) -> dict[str, Any]:
-        """The grid's file counts by its content."""
+        """Return the recipe with the content of the grid's file, not its name."""
         recipe = {
             **super().recipe(),
             "format": list(self.format_names),
@@ -147,7 +147,7 @@ class GridAnnotator:
         self.on_cpu = engine.device.type == "cpu"
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
-        """The annotation of each image, and its edges if they are asked for."""
+        """Return the annotation of each image, and its edges if they are asked for."""
         embeddings = self._encoder.encode(images)
         return [self._find(image, embedding) for image, embedding in zip(images, embeddings, strict=True)]
 
@@ -176,7 +176,7 @@ class FastSamAnnotator:
         return self._fastsam.names
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
-        """The annotation of each image, best objects first."""
+        """Return the annotation of each image, best objects first."""
         with self._clock.measure("segment"):
             found = self._fastsam.find(images)
         return [
@@ -185,7 +185,7 @@ class FastSamAnnotator:
         ]
 
     def _instances(self, found: Detections) -> tuple[Instance, ...]:
-        """The box that each mask was cut to counts as its prompt, the score as its predicted IoU."""
+        """Return the box that each mask was cut to counts as its prompt, the score as its predicted IoU."""
         instances = []
         for mask, box, score in zip(
             self._tidied(found.masks or ()), found.boxes.tolist(), found.scores.tolist(), strict=True

@@ -81,7 +81,7 @@ class Prompt(Job[AnnotatedImage]):
 
     @property
     def remedy(self) -> str:
-        """Where the prompts are to blame, to try again with the same is of no use."""
+        """Return what to do about failed images: the same prompts would fail again."""
         changed = (
             "Other prompts for a folder need --overwrite" if self._is_alike else "Changed prompts are tried again"
         )
@@ -123,7 +123,7 @@ class Prompt(Job[AnnotatedImage]):
         return self._source.lost
 
     def recipe(self) -> dict[str, Any]:
-        """What the prompts say about every image belongs to it; what they say about one is in its `digest`."""
+        """Return the recipe, with what the prompts say about every image; the rest is in each image's `digest`."""
         recipe = {
             **super().recipe(),
             "format": list(self.format_names),
@@ -134,7 +134,7 @@ class Prompt(Job[AnnotatedImage]):
         return {**recipe, **self._source.recipe()}
 
     def digest(self, key: str) -> str:
-        """Of the image's own prompts."""
+        """Return the hash of the image's own prompts."""
         try:
             return self._source.digest(key)
         except ImageError:
@@ -174,11 +174,11 @@ class Prompt(Job[AnnotatedImage]):
         )
 
     def _later_notes(self, told: Collection[str]) -> list[str]:
-        """What the prompts had to leave out of the images, beside what was told before there were any."""
+        """Return the notes about prompts that could not be used, beyond those given before the run."""
         return [note for note in self._source.notes if note not in told]
 
     def notes(self, output: Path) -> list[str]:
-        """What the prompts leave out, too."""
+        """Return the notes, with those about omitted prompts."""
         alike = []
         if self.options.prompts is None and self._images > 1:
             alike = [f"The same prompts for each of {self._images} images; --prompts gives each its own."]
@@ -186,7 +186,7 @@ class Prompt(Job[AnnotatedImage]):
 
 
 def open_source(options: PromptOptions) -> PromptSource:
-    """The prompts that the options name.
+    """Return the prompts that the options name.
 
     Raises:
         UsageError: none, or from two places at once, or they cannot be read.
@@ -204,7 +204,7 @@ def open_source(options: PromptOptions) -> PromptSource:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What became of one object of an image."""
+    """Result for one object of an image."""
 
     instance: Instance | None = None
     dropped: Dropped | None = None
@@ -220,7 +220,7 @@ class PromptSegmenter(Protocol):
     """Finds the masks of the objects that are asked for."""
 
     def segment(self, images: Sequence[Image], wanted: Sequence[Objects]) -> list[Answers]:
-        """The answers for each image."""
+        """Return the answers for each image."""
         ...
 
 
@@ -343,11 +343,11 @@ class PromptAnnotator:
 
     @property
     def names(self) -> Mapping[int, str]:
-        """The source's classes."""
+        """Return the source's classes."""
         return self._source.names
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
-        """The annotation of each image."""
+        """Return the annotation of each image."""
         wanted = [self._source.for_image(image.ref.key, image.image_size) for image in images]
         found = self._segmenter.segment(images, wanted)
         return [self._finding(*each) for each in zip(images, wanted, found, strict=True)]

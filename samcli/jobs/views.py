@@ -26,7 +26,7 @@ _BORDER = 2
 
 
 def open_tiling(options: TileOptions, *inputs: int) -> Tiling | None:
-    """The tiling that the options name; None: images are taken whole.
+    """Return the tiling that the options name; None: images are taken whole.
 
     `inputs`: the sides of the networks' inputs in pixels, the largest of which is the tile of `auto`.
     """
@@ -136,7 +136,7 @@ def choose_views(boxes: NDArray[np.float64], tiling: Tiling, size: Size) -> dict
 
 
 def _best(box: NDArray[np.float64], tiles: Sequence[Box], size: Size, wanted: float) -> Box | None:
-    """The tile that shows most around a box, the first of equals; None where no tile shows `wanted` pixels."""
+    """Return the tile that shows most around a box, the first of equals; None if none shows `wanted` pixels."""
     edges = np.array(tiles, np.float64)
     height, width = size
     outer = edges == np.array([0, 0, width, height])  # beyond the image's own border there is nothing to see
@@ -160,7 +160,7 @@ def moved(prompts: Prompts, members: Sequence[int], corner: tuple[int, int]) -> 
 
 
 def _is_cut(mask: Mask, view: Box, size: Size) -> bool:
-    """Whether a mask reaches a border of its view that is not the image's own."""
+    """Return whether a mask reaches a border of its view that is not the image's own."""
     if mask.box is None:
         return False
     height, width = size

@@ -74,10 +74,12 @@ def locked(layout: Layout, remedy: str = _OTHER_OUTPUT) -> Iterator[None]:
         layout.running.touch()
         yield
     finally:
-        layout.running.unlink(missing_ok=True)
-        if created and not layout.manifest.exists():
-            _remove_empty(layout.lock, created)
-        lock.release()
+        try:
+            layout.running.unlink(missing_ok=True)
+            if created and not layout.manifest.exists():
+                _remove_empty(layout.lock, created)
+        finally:
+            lock.release()
 
 
 @contextlib.contextmanager

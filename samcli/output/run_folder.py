@@ -35,7 +35,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class EarlierRun:
-    """What a run finds in its output folder before it begins: the manifest and the journal's last entries.
+    """Contents of the output folder before a run begins: the manifest and the journal's last entries.
 
     A run that begins anew, or in a new folder, finds nothing.
     """
@@ -65,7 +65,7 @@ class EarlierRun:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where everything of a run lies, and its manifest."""
+    """Paths and manifest of a run."""
 
     layout: Layout
     manifest: Manifest
@@ -135,7 +135,7 @@ class RunFolder:
 
     @property
     def output(self) -> Path:
-        """The folder itself."""
+        """Return the folder itself."""
         return self.layout.output
 
     def entries(self) -> dict[str, JournalEntry]:
@@ -192,7 +192,7 @@ class RunFolder:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether the files that hold all images may differ from the records."""
+        """Return whether the files that hold all images may differ from the records."""
         return self.layout.unfolded.exists()
 
     def mark_unfinished(self) -> None:

@@ -1,4 +1,4 @@
-"""Tiles on a large scene of small objects, drawn from a seed never trained on: what is found, once, and how well."""
+"""Tiles on a large scene of small objects from a seed never trained on: what is found, once, and how well."""
 
 from __future__ import annotations
 

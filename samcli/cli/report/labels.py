@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
-    """What was converted, what a format could not hold, and what failed."""
+    """Print what was converted, what a format could not store, and what failed."""
     if as_json:
         print(json.dumps({**asdict(conversion), "output": str(conversion.output)}))
         return
@@ -90,3 +90,14 @@ def print_taken_back(taken: TakenBack, *, as_json: bool) -> None:
         print(json.dumps(asdict(taken)))
         return
     print_rows({"removed": f"the labels of {taken.images} images", "as before": f"{taken.restored} files"})
+
+
+def print_served(address: str, *, reached: bool, browser: bool) -> None:
+    """Print where the page is served; open it in the browser if asked for."""
+    if reached:
+        print("Whoever on the network has this address can see the images and change the labels.")
+    print(f"{address}\nCtrl+C ends the review.", flush=True)
+    if browser:
+        import webbrowser
+
+        webbrowser.open(address)
