@@ -458,6 +458,11 @@ class RunOptions(Options):
     overwrite: bool = option(
         False, "Start over: replace the labels of an earlier run, and other label files in the way.", panel="Run"
     )
+    discard_human: bool = option(
+        False,
+        "With --overwrite: also discard objects that people have drawn or corrected.",
+        panel="Run",
+    )
     retry_failed: bool = option(False, "Process images again that failed in an earlier run.", panel="Run")
     max_failures: int | None = option(None, "Abort after this many failed images.", low=1, panel="Run", metavar="N")
     compile: str = option(

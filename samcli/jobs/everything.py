@@ -18,6 +18,7 @@ from samcli.detectors.ultralytics import is_exported
 from samcli.errors import UsageError
 from samcli.files import read_array, sha256_of
 from samcli.jobs.base import Job, Models
+from samcli.jobs.beside import with_corrected
 from samcli.jobs.plan import Plan
 from samcli.jobs.segmenting import Encoder, check_family, find_fastsam, load_engine, open_encoder, refuse
 from samcli.jobs.worker import AnnotatedImage, Annotator, SizeOf, StageClock, Worker, no_size
@@ -111,14 +112,15 @@ class Everything(Job[AnnotatedImage]):
             annotator = GridAnnotator(
                 engine, encoder, options.masks, grids, clock, edges="edges" in self.format_names
             )
+        beside = with_corrected(annotator, plan.layout, notes)
         return Worker(
-            annotator,
+            beside.annotator,
             plan.labels,
             self.formats,
             self.shapes,
             limits=options.input,
             clock=clock,
-            notes=notes,
+            notes=beside.notes,
             size_of=size_of,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -171,6 +172,8 @@ def _begin(plan: Plan, job: Job[R]) -> Plan:
     own_files = files_of(layout) if job.existing != "refuse" else frozenset()
     if job.options.run.overwrite:
         remove_labels(layout, plan.manifest, plan.labels.suffixes)
+        if job.options.run.discard_human:
+            shutil.rmtree(layout.corrected_root, ignore_errors=True)
     if job.existing != "refuse":
         _preserve(plan, job, own_files)
     plan = _write_manifest(plan)

@@ -101,6 +101,15 @@ class Layout:
         """Path of the copy of a label file, or of one for all images, as it was before the run."""
         return self.preserved_root / label[len(self._labels) :]
 
+    def corrected(self, key: str) -> Path:
+        """Path of the copy of an image's record with objects that people have corrected."""
+        return self.corrected_root / self.record(key)[len(self._records) :]
+
+    @functools.cached_property
+    def corrected_root(self) -> Path:
+        """Holds such copies, in the tree of the images."""
+        return self.run_folder / "corrected"
+
     @functools.cached_property
     def preserved_root(self) -> Path:
         """Holds such copies, in the same tree as the output folder."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from samcli.errors import RecordError, UsageError, one_line
 from samcli.files import remove, storage_errors, write_atomic, write_atomic_pieces
+from samcli.output.corrected import keep_corrected
 from samcli.output.journal import Journal, JournalEntry, journal_lines, read_journal
 from samcli.output.layout import RUN_FOLDER, Layout, default_output
 from samcli.output.locks import check_own_folders
@@ -231,7 +232,8 @@ class RunFolder:
     def withdraw(self, key: str, labels: Iterable[str]) -> None:
         """Remove the label files and the record of an image: of an earlier version of it, or of an earlier run.
 
-        Label files that were there before the run are again as they were.
+        Label files that were there before the run are again as they were. Objects that people have corrected are
+        kept for the image's next labels.
         """
         record, labels = Path(self.layout.record(key)), list(labels)
         if record.is_file():  # so the labels beside it are ours
@@ -239,6 +241,7 @@ class RunFolder:
                 if not restore(self.layout, label):
                     remove(Path(label))
                 remove(Path(self.layout.aside(label)))
+            keep_corrected(self.layout, key)
             remove(record)
             for label in labels:  # last: a label without a record and without a copy would be taken for new
                 self.layout.preserved(label).unlink(missing_ok=True)
