@@ -92,7 +92,9 @@ def _touch(plate: Plate, other: Plate) -> bool:
 
 
 def class_color(class_id: int) -> tuple[int, int, int]:
-    """A bright RGB colour, always the same for a class, far from its neighbours' (golden ratio round the hues)."""
+    """Return a bright RGB colour, always the same for a class, far from its neighbours' (golden ratio round the
+    hues).
+    """
     red, green, blue = colorsys.hsv_to_rgb(class_id * _GOLDEN % 1, 0.75, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)
 
@@ -133,7 +135,9 @@ def caption(canvas: NDArray[np.uint8], text: str) -> None:
 
 
 def titled(canvas: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """The picture, uint8 (H, W, 3), with a dark bar below that shows the text, or its end where it is too long."""
+    """Return the picture, uint8 (H, W, 3), with a dark bar below that shows the text, or its end where it is too
+    long.
+    """
     bar = np.full((_TEXT_HEIGHT + 3, canvas.shape[1], 3), 20, np.uint8)
     shown = text
     while shown and cv2.getTextSize(shown, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)[0][0] > canvas.shape[1]:

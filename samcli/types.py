@@ -44,7 +44,7 @@ class ImageRef:
 
     @property
     def path(self) -> Path:
-        """Where the file lies."""
+        """Return the path of the file."""
         return self.root / self.key
 
 
@@ -107,7 +107,7 @@ class UndecodedImage(Image):
 
 @dataclass(frozen=True)
 class Embedding:
-    """What the image encoder returns for one image, with all that is needed to prompt it later.
+    """Output of the image encoder for one image, with all that is needed to prompt it later.
 
     `features`: (C, h, w) float tensor on the engine's device.
     `image_size`: the original, upright image; `input_size`: the resized one inside the padded square.
@@ -201,7 +201,7 @@ class Prompts:
         raise AssertionError("unreachable: checked when made")
 
     def __getitem__(self, index: slice) -> Prompts:
-        """The prompts of some of the objects."""
+        """Return the prompts of some of the objects."""
         part = {name: None if v is None else v[index] for name, v in vars(self).items()}
         return Prompts(**part)
 
@@ -254,7 +254,7 @@ class Quality:
 
 
 class Origin(str, Enum):
-    """Who has made an object's label."""
+    """Author of an object's label."""
 
     MACHINE = "machine"
     EXISTING = "existing"
@@ -297,7 +297,7 @@ class Verdict(str, Enum):
 
 
 class ImageMark(str, Enum):
-    """What a person says of a whole image."""
+    """A person's verdict on a whole image."""
 
     COMPLETE = "complete"
     """Every object has its label."""
@@ -333,7 +333,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class ExistingObjects:
-    """What the labels that were there before the run have of an image: how many objects, and its name there."""
+    """Number of objects of an image in labels that existed before the run, and the image's name there."""
 
     count: int
     name: str
@@ -366,7 +366,7 @@ class Annotation:
 
 
 class Status(str, Enum):
-    """What became of an image."""
+    """Status of an image."""
 
     DONE = "done"
     FAILED = "failed"
@@ -376,7 +376,7 @@ class Status(str, Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image: done with so many instances of each class (maybe none), or failed and why."""
+    """Outcome of one image: done, with the number of instances of each class, or failed, with the reason."""
 
     ref: ImageRef
     status: Status

@@ -102,7 +102,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and log de
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """What the user gave for options; None: nothing. `environment`: which of them SAMCLI_* variables gave."""
+    """Options that the user gave; None: not given. `environment`: which of them SAMCLI_* variables gave."""
 
     values: dict[str, Any]
     environment: frozenset[str]
@@ -189,7 +189,7 @@ def _print_error(message: str) -> None:
 
 
 def _parameters(kind: type[CommandOptions]) -> Iterator[inspect.Parameter]:
-    """A flag for each option: its default, help and limits as the dataclass declares them."""
+    """Yield a flag for each option: its default, help and limits as the dataclass declares them."""
     hints = types_of(kind)
     for entry in declared(kind):
         rules = entry.metadata
@@ -232,7 +232,7 @@ def _metavar_of(entry: dataclasses.Field[Any], hint: Any) -> str | None:
 
 
 def _explain(error: Exception) -> str | None:
-    """The error in a line for people; None for a bug of ours, which is shown whole."""
+    """Return the error in a line for people; None for a bug of ours, which is shown whole."""
     if isinstance(error, SamcliError):
         return str(error)
     if is_out_of_memory(error):

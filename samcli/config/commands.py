@@ -37,7 +37,7 @@ FORMAT_NAMES = (
 
 
 class JobOptions(Protocol):
-    """What the options of all commands that work through a folder of images have in common."""
+    """Options shared by all commands that process a folder of images."""
 
     @property
     def input(self) -> InputOptions: ...
@@ -119,6 +119,7 @@ class PromptOptions(CommandOptions):
     input: InputOptions = group(InputOptions)
     source: SourceOptions = group(SourceOptions)
     reading: ReadingOptions = group(ReadingOptions)
+    tiles: TileOptions = group(TileOptions)
     segmenter: SamOptions = group(SamOptions)
     fastsam: FastSamOptions = group(FastSamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)

@@ -65,7 +65,7 @@ class TiledDetector:
 
 
 def _placed(found: Detections, tile: Box, size: Size) -> Detections:
-    """What was found in a tile, in pixels of the image."""
+    """Return the detections of a tile, in pixels of the image."""
     left, top = tile[:2]
     masks = None if found.masks is None else tuple(mask.placed((left, top), size) for mask in found.masks)
     return Detections(
@@ -74,7 +74,7 @@ def _placed(found: Detections, tile: Box, size: Size) -> Detections:
 
 
 def _is_cut(boxes: NDArray[np.float32], tile: Box, size: Size, margin: float) -> NDArray[np.bool_]:
-    """Which boxes (N, 4) touch a border of their tile that is not the image's own, (N,)."""
+    """Return which boxes (N, 4) touch a border of their tile inside the image, bool (N,)."""
     left, top, right, bottom = tile
     height, width = size
     near = np.stack(
@@ -158,12 +158,12 @@ def _nms(boxes: NDArray[np.float64], order: NDArray[np.int64], iou: float) -> li
 
 
 def _is_covered(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
-    """Whether one of the others covers more than half of the box."""
+    """Return whether one of the others covers more than half of the box."""
     return bool((_common(others, box) > _COVERED * _area(box)).any())
 
 
 def _is_part(box: NDArray[np.float64], tile: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
-    """Whether one of the others is alike, as far as the box's tile shows it."""
+    """Return whether one of the others is alike, as far as the box's tile shows it."""
     seen = np.concatenate(
         [np.clip(others[:, :2], tile[:2], tile[2:]), np.clip(others[:, 2:], tile[:2], tile[2:])], 1
     )
@@ -182,7 +182,7 @@ def _groups(boxes: NDArray[np.float64], tiles: NDArray[np.float64], parts: Seque
 
 
 def _agree(boxes: NDArray[np.float64], tiles: NDArray[np.float64]) -> bool:
-    """Whether two boxes, each from its own tile, are alike where both tiles look."""
+    """Return whether two boxes, each from its own tile, are alike where both tiles look."""
     if (tiles[0] == tiles[1]).all():
         return False
     low, high = tiles[:, :2].max(0), tiles[:, 2:].min(0)

@@ -15,7 +15,7 @@ LARGE = 2
 
 @dataclass(frozen=True)
 class Tiling:
-    """How images are tiled.
+    """Division of images into tiles.
 
     `side`: of a tile, in pixels. `overlap`: of neighbours, at least this share of the side.
     `longest`: images whose longer side is not longer than this are taken whole.

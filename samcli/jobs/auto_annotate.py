@@ -80,13 +80,13 @@ class AutoAnnotate(Job[AnnotatedImage]):
 
     @property
     def checkpoints(self) -> dict[str, str]:
-        """The detector's, and SAM's if it takes part."""
+        """Return the detector's, and SAM's if it takes part."""
         det = detector_name(self.options.detector.det, self.options.text_prompt.text)
         return {"det": det, **({"sam": self.options.segmenter.sam} if self._with_sam else {})}
 
     @property
     def computes_as_exported(self) -> bool:
-        """Where the detector is all there is."""
+        """Return whether the only network is an exported detector."""
         return not self._with_sam and is_exported(self.options.detector.det)
 
     def recipe(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class AutoAnnotate(Job[AnnotatedImage]):
 
 
 def open_vocabulary(options: TextOptions) -> Vocabulary | None:
-    """What `--text` names; None without it.
+    """Return the vocabulary of `--text`; None without it.
 
     Raises:
         UsageError: it names nothing, or its file cannot be read.
@@ -159,7 +159,7 @@ def open_detector(
     vocabulary: Vocabulary | None = None,
     tiling: Tiling | None = None,
 ) -> Detector:
-    """The detector that the options describe, with the classes that the map gives it.
+    """Return the detector that the options describe, with the classes that the map gives it.
 
     Raises:
         WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
@@ -303,17 +303,17 @@ class BoxAnnotator:
 
     @property
     def names(self) -> Mapping[int, str]:
-        """The detector's classes."""
+        """Return the detector's classes."""
         return self._detector.names
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
-        """The annotation of each image."""
+        """Return the annotation of each image."""
         with self._clock.measure("detect"):
             found = self._detector.detect(images)
         return self.label(images, found)
 
     def label(self, images: Sequence[Image], found: Sequence[Detections]) -> list[AnnotatedImage]:
-        """The annotation of each image, given what the detector has found."""
+        """Return the annotation of each image, given what the detector has found."""
         instances = self._segmenter.segment(images, found)
         return [
             AnnotatedImage(self._annotation(image, those)) for image, those in zip(images, instances, strict=True)

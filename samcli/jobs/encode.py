@@ -46,15 +46,15 @@ class Encode(Job[Embedding]):
 
     @property
     def suffixes(self) -> list[str]:
-        """Of an image's files."""
+        """Return the suffixes of an image's files."""
         return [SUFFIX, NPY_SUFFIX] if self.options.npy else [SUFFIX]
 
     def load(self, plan: Plan, models: Models) -> EncodeWorker:
-        """The image encoder."""
+        """Return the image encoder."""
         return EncodeWorker(load_engine(plan, models, self.options), plan.labels, self.options)
 
     def notes(self, output: Path) -> list[str]:
-        """How to use them."""
+        """Return a note on how to use the embeddings."""
         return [
             *super().notes(output),
             f"Use them:  samcli prompt ... --sam {self.options.segmenter.sam} --embeddings {output}",
@@ -71,7 +71,7 @@ class EncodeWorker(BaseWorker[Embedding]):
         self._options = options
 
     def annotate(self, images: Sequence[Image]) -> list[Embedding]:
-        """The embedding of each image.
+        """Return the embedding of each image.
 
         Raises:
             ImageError: an embedding is not finite, or would not be in the file.

@@ -142,7 +142,7 @@ class Union:
 
 
 def turned_box(placed: Placed) -> Shape:
-    """A rectangle, as a plain box where it is not turned."""
+    """Return a rectangle, as a plain box where it is not turned."""
     if placed.degrees % 90:
         return TurnedBox(placed)
     half = placed.half_width, placed.half_height

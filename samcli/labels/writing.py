@@ -21,7 +21,7 @@ from samcli.types import Annotation, Instance, Origin
 
 @dataclass(frozen=True)
 class Written:
-    """What is to be known of the label files of an image; see `Outcome`."""
+    """Facts about the written label files of an image; see `Outcome`."""
 
     rows: int | None = None
     low_polygons: int = 0
@@ -80,7 +80,7 @@ def _with_polygon_iou(instances: Sequence[Instance], polygons: Sequence[Polygons
 
 
 def _with_label_iou(found: Sequence[Instance], labelled: Sequence[Instance]) -> tuple[Instance, ...]:
-    """The instances as they were found; where specks were left out, with the IoU of what is labelled."""
+    """Return the instances as they were found; where specks were left out, with the IoU of what is labelled."""
     return tuple(
         instance
         if label.mask is instance.mask

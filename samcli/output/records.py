@@ -108,7 +108,7 @@ def _instance_row(instance: Instance, names: Mapping[int, str]) -> dict[str, Any
 
 
 def _quality(quality: Quality) -> dict[str, Any]:
-    """The figures; `label_iou` only where labels leave something out."""
+    """Return the figures; `label_iou` only where labels leave something out."""
     figures = {name: _rounded(value) for name, value in asdict(quality).items()}
     if figures["label_iou"] is None:
         del figures["label_iou"]
@@ -125,7 +125,7 @@ def _origin(found: Instance | Dropped) -> dict[str, Any]:
 
 
 def read_record(data: bytes) -> Annotation:
-    """The annotation that a record holds.
+    """Return the annotation that a record holds.
 
     Raises:
         ValueError: it is no record, or of a later version, or its masks are not of the image's size.
@@ -234,7 +234,7 @@ def _rounded(value: Any) -> Any:
 
 
 class Figures(NamedTuple):
-    """What is known of an instance without its mask: its prompt box (xyxy), pixels, and polygon IoU."""
+    """Facts about an instance without its mask: its prompt box (xyxy), pixels, and polygon IoU."""
 
     box: tuple[float, ...] | None
     area: int

@@ -66,7 +66,7 @@ DOUBT_FORMULA = "1 − predicted IoU × stability × box IoU"
 
 
 def doubt(quality: Quality) -> float | None:
-    """How much an instance wants a look, 0 to 1: `DOUBT_FORMULA`.
+    """Return the uncertainty of an instance, 0 to 1: `DOUBT_FORMULA`.
 
     Each figure is cut to 0..1 (SAM's prediction may lie outside); one that is absent is left out; None where
     all three are.
@@ -81,7 +81,7 @@ def doubt(quality: Quality) -> float | None:
 
 
 def instance_hash(instance: Instance) -> str:
-    """Of class and mask, as hex digits: a mark is for this very mask and never for another one."""
+    """Return the hash of class and mask, as hex digits: a mark is for this mask and no other."""
     mask = instance.mask
     head = f"{instance.class_id} {mask.height} {mask.width} ".encode()
     return hashlib.sha256(head + mask.counts).hexdigest()[:_HASH_DIGITS]
@@ -92,7 +92,7 @@ Judged = tuple[Instance, Verdict | None]
 
 
 def as_labelled(annotation: Annotation) -> list[Judged]:
-    """The instances in the order in which the run labelled them, with the verdicts of reviews.
+    """Return the instances in the order in which the run labelled them, with the verdicts of reviews.
 
     Raises:
         ValueError: the rejected ones do not fit among the others.
@@ -133,7 +133,7 @@ class Review:
 
 
 def read_review(path: Path) -> Review:
-    """A review as the page exports it.
+    """Return a review as the page exports it.
 
     Raises:
         UsageError: it cannot be read, or is no review that this version knows.
@@ -195,7 +195,7 @@ def _is_image_mark(row: Any) -> bool:
 
 @dataclass(frozen=True)
 class AppliedReview:
-    """What a review has changed. `accepted` counts marks on instances that were in the labels before."""
+    """Changes made by a review. `accepted` counts marks on instances that were in the labels before."""
 
     images: int = 0
     rejected: int = 0
@@ -305,7 +305,7 @@ def _judge(run: RunFolder, key: str, entry: JournalEntry | None, review: Review)
 
 
 def _reviewed(annotation: Annotation, found: Sequence[Judged], marks: Sequence[Mark]) -> Annotation:
-    """The annotation after the marks; as the run made it where nothing is rejected any more."""
+    """Return the annotation after the marks; as the run made it where nothing is rejected any more."""
     verdicts = [verdict for _, verdict in found]
     for mark in marks:
         verdicts[mark.index] = mark.verdict
@@ -325,7 +325,7 @@ def relabelled(annotation: Annotation, judged: Sequence[Judged]) -> Annotation:
 
 
 def _image_mark(annotation: Annotation, found: Sequence[Judged], review: Review) -> ImageMark | None:
-    """The mark of the image: the review's own, else the earlier one.
+    """Return the mark of the image: the review's own, else the earlier one.
 
     An image was complete as it was labelled then: a bad mask that leaves it in a later review takes that mark away.
     """
@@ -337,7 +337,7 @@ def _image_mark(annotation: Annotation, found: Sequence[Judged], review: Review)
 
 
 def formats_of(recipe: Recipe) -> list[LabelFormat]:
-    """The formats of a run.
+    """Return the formats of a run.
 
     Raises:
         UsageError: this version does not know one of them.
@@ -460,7 +460,7 @@ class Publisher:
 
 
 def _outcome(run: RunFolder, annotation: Annotation, entry: JournalEntry, written: Written) -> Outcome:
-    """The journal's line: about the same version of the image, with the counts of now."""
+    """Return the journal's line: about the same version of the image, with the counts of now."""
     return Outcome(
         ref=ImageRef(run.layout.input_root, annotation.key, entry.size, entry.mtime_ns),
         status=Status.DONE,

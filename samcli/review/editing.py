@@ -1,4 +1,4 @@
-"""What a person can do to the objects of an image. Each function returns a new annotation.
+"""Edit the objects of an image. Each function returns a new annotation.
 
 Objects go by their number as `as_labelled` counts them, rejected ones included: no change renumbers another object.
 """

@@ -140,7 +140,10 @@ _FILE_IMAGES, _SERVED_IMAGES = "'self' file: data:", "'self' data:"
 def _page(
     run: RunFolder, entries: Mapping[str, JournalEntry], keys: Sequence[str], target: Path, *, embed: bool
 ) -> Iterator[bytes]:
-    """The page in pieces: data, then the script, then the pictures, which the first paint need not wait for."""
+    """Return the page in pieces.
+
+    Data, then the script, then the pictures, which the first paint need not wait for.
+    """
     rows = (image_row(run, entries, key) for key in keys)
     style, script = _asset("style.css"), _asset("script.js")
     return _filled(
@@ -155,7 +158,7 @@ def _page(
 def _filled(
     style: str, script: str, policy: str, data: Iterator[bytes], pictures: Iterator[bytes]
 ) -> Iterator[bytes]:
-    """The template with everything in its place."""
+    """Yield the template with everything in its place."""
     fixed = {
         "style": f"<style>{style}</style>",
         "script": f"<script>{script}</script>",
@@ -209,7 +212,7 @@ def _embeddable(text: str) -> bytes:
 
 
 def _head(run: RunFolder, target: Path) -> dict[str, Any]:
-    """What the page knows of the run as a whole."""
+    """Return the page's facts about the run as a whole."""
     return {
         "format": REVIEW_FORMAT,
         "version": REVIEW_VERSION,
@@ -225,7 +228,7 @@ def _head(run: RunFolder, target: Path) -> dict[str, Any]:
 
 
 def _identity(run: RunFolder) -> str:
-    """Of this run among all that a browser keeps marks of: recipe, and the journal's first line (with times)."""
+    """Return the key of this run's marks in the browser: its recipe, and the journal's first line (with times)."""
     return hashlib.sha256(run.manifest.fingerprint.encode() + run.first_line()).hexdigest()[:16]
 
 
@@ -276,7 +279,7 @@ def _instance_row(instance: Instance, verdict: Verdict | None, unit: float, limi
 
 
 def encode_contours(mask: Mask, unit: float = 1.0) -> str:
-    """The borders of a mask, holes too (to be filled by the even-odd rule), as a short string.
+    """Return the borders of a mask, holes too (to be filled by the even-odd rule), as a short string.
 
     They run along the edges of pixels; slits one pixel wide are closed. For each ring: the number of its points,
     then each point as the difference (x, y) to the one before, of any ring; the first to (0, 0). Numbers are
@@ -304,7 +307,10 @@ def encode_contours(mask: Mask, unit: float = 1.0) -> str:
 
 
 def _corners(pixels: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The corners of the pixels of a mask, (h + 1, w + 1): OpenCV traces through pixels, and these lie on edges."""
+    """Return the corners of the pixels of a mask, (h + 1, w + 1).
+
+    OpenCV traces through pixels, and these lie on edges.
+    """
     padded = cv2.copyMakeBorder(pixels.astype(np.uint8), 0, 1, 0, 1, cv2.BORDER_CONSTANT)
     return np.asarray(cv2.dilate(padded, np.ones((2, 2), np.uint8), anchor=(1, 1)))
 
@@ -328,7 +334,8 @@ def _code(value: int) -> str:
 
 
 def _pictures(layout: Layout, keys: Sequence[str], *, embed: bool) -> Iterator[bytes]:
-    """A JSON object: position of the image -> base64 of a small JPEG. Without `embed`, only those that browsers
+    """Yield a JSON object: position of the image -> base64 of a small JPEG. Without `embed`, only those that
+    browsers
     cannot show."""
     side = _SIDE_OF_FEW if len(keys) <= _FEW else _SIDE_OF_MANY
 
@@ -365,7 +372,7 @@ def shown_by_browsers(ref: ImageRef) -> bool:
 
 
 def _small_jpeg(ref: ImageRef, side: int) -> bytes | None:
-    """The image at that longer side; None where it cannot be read."""
+    """Return the image at that longer side; None where it cannot be read."""
     try:
         pixels = read_image(ref, max_pixels=_MAX_PIXELS).pixels
     except (ImageError, OSError):

@@ -46,7 +46,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask: who knows the token, by one of these names of the server."""
+    """Access control: a request must know the token and use one of these names of the server."""
 
     token: str
     hosts: frozenset[str]
@@ -77,7 +77,7 @@ class Access:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server at a host."""
+    """Return whether only this machine reaches a server at a host."""
     return host in ("127.0.0.1", "localhost", "::1")
 
 
@@ -140,7 +140,7 @@ _ROWS_AT_ONCE = 100
 
 
 class _Answers:
-    """What the page asks for."""
+    """Answers to the page's requests."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -149,7 +149,7 @@ class _Answers:
         return StreamingResponse(served_page(self._session.run, self._session.keys), media_type="text/html")
 
     async def rows(self, request: Request) -> Response:
-        """The rows of some images, from the first asked for on."""
+        """Return the rows of some images, from the first asked for on."""
 
         def found() -> list[Any]:
             session, first = self._session, request.path_params["first"]
@@ -159,7 +159,9 @@ class _Answers:
         return await _answered(found)
 
     async def image(self, request: Request) -> Response:
-        """The image as browsers show it, decoded and encoded anew where they would not, or where it is a link."""
+        """Return the image as browsers show it, decoded and encoded anew where they would not, or where it is a
+        link.
+        """
         try:
             data, kind = await run_in_threadpool(self._picture, request.path_params["number"])
         except (ImageError, UnknownImageError, OSError) as error:
@@ -187,7 +189,7 @@ class _Answers:
         return {"number": number, "version": version, "row": row}
 
     async def open(self, request: Request) -> Response:
-        """The person looks at this image now: its embedding and the next ones' are made ready."""
+        """Return the person looks at this image now: its embedding and the next ones' are made ready."""
         number = request.path_params["number"]
 
         def found() -> dict[str, Any]:
@@ -232,7 +234,7 @@ async def _body(request: Request) -> dict[str, Any]:
 
 
 async def _answered(find: Callable[[], Any]) -> Response:
-    """The answer that a function gives, in a thread of its own; what goes wrong is said in words."""
+    """Return the answer that a function gives, in a thread of its own; what goes wrong is said in words."""
     try:
         found = await run_in_threadpool(find)
     except UnknownImageError as error:

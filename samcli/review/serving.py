@@ -96,6 +96,7 @@ def _listen(options: ReviewOptions) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((options.host, options.port))
+        listening.listen()  # from here on the address works: requests wait until the server is up
     except OSError as error:
         listening.close()
         raise UsageError(

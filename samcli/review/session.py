@@ -292,7 +292,7 @@ class Session:
         self.finish()
 
     def is_idle(self, seconds: float) -> bool:
-        """Whether the last change was so long ago."""
+        """Return whether the last change was so long ago."""
         return time.monotonic() - self._last > seconds
 
     def _check_class(self, class_id: int) -> None:

@@ -43,7 +43,7 @@ _WAITING_PIXELS = 16 << 20
 
 
 def load_sam(name: str = "sam_b.pt", device: str = "auto", precision: str = "auto") -> Engine:
-    """An engine for a checkpoint: a known name, a path, or `tiny`.
+    """Return an engine for a checkpoint: a known name, a path, or `tiny`.
 
     Raises:
         WeightsError: the checkpoint cannot be had, was refused, or is of an unknown family.
@@ -55,7 +55,7 @@ def load_sam(name: str = "sam_b.pt", device: str = "auto", precision: str = "aut
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Which answers to prompts are asked for, and what of them: see `Engine.segment`."""
+    """Requested answers to prompts, and their parts: see `Engine.segment`."""
 
     multimask: bool
     stability_offset: float
@@ -182,7 +182,7 @@ class Engine:
         return segments
 
     def _segment_chunk(self, embedding: Embedding, prompts: Prompts, wanted: _Wanted) -> list[Segment]:
-        """The finished masks of a few prompts; what predicted IoU rules out is never upsampled."""
+        """Return the finished masks of a few prompts; what predicted IoU rules out is never upsampled."""
         logits, quality = self._decode(embedding, prompts, wanted.multimask, wanted.pred_iou_thresh)
         quality = quality.cpu()
         if not (bool(torch.isfinite(quality).all()) and _is_finite(logits)):
@@ -355,12 +355,12 @@ def _threshold(
 
 
 def _above(values: Tensor, limit: float) -> Tensor:
-    """Where they are above it. On a CPU numpy compares, and counts, in a fifth of torch's time."""
+    """Return where values exceed the threshold. On a CPU numpy compares, and counts, in a fifth of torch's time."""
     return torch.from_numpy(values.numpy() > limit) if values.device.type == "cpu" else values > limit
 
 
 def _count(found: Tensor) -> Tensor:
-    """How many of each (M, h, w) there are, (M,)."""
+    """Count the true values of each mask of (M, h, w); return (M,)."""
     if found.device.type == "cpu":
         return torch.tensor([np.count_nonzero(one) for one in found.numpy()])
     return found.sum((1, 2))

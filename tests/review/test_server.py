@@ -323,3 +323,23 @@ def test_labels_from_before__lose_only_the_row_that_a_person_changes(tmp_path, a
 def test_is_loopback() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "localhost", "::1")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.2", "127.0.0.1.evil.example")))
+
+
+def test_overwrite__keeps_what_people_have_corrected_unless_told_otherwise(window, folder) -> None:
+    window.edit(0, do="click", index=0, class_id=0, point=[12, 12])
+    window.edit(0, do="class", index=2, class_id=0)
+    window.edit(3, do="paint", index=None, class_id=1, stroke=[[40, 30]], radius=9)
+    corrected = [one for one in record(folder).instances if one.source is Origin.HUMAN]
+    summary = run(folder, format=("yolo", "coco"), overwrite=True)
+    assert any("3 objects that people have corrected were kept" in note for note in summary.notes)
+    after = record(folder)
+    assert [one for one in after.instances if one.source is Origin.HUMAN] == corrected
+    assert len(after.instances) == 4 and len(after.dropped) == 2
+    assert len((folder / "labels" / "a.txt").read_text().splitlines()) == 4
+    run(folder, format=("yolo", "coco"), overwrite=True)
+    assert record(folder) == after
+    run(folder, format=("yolo", "coco"), overwrite=True, discard_human=True)
+    assert all(one.source is Origin.MACHINE for one in record(folder).instances)
+    assert record(folder, "d.png").instances == ()
+    run(folder, format=("yolo", "coco"), overwrite=True)
+    assert record(folder, "d.png").instances == ()

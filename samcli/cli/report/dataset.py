@@ -1,4 +1,4 @@
-"""What `samcli dataset` prints: the splits, how classes are spread over them, what was left out."""
+"""Print the result of `samcli dataset`: the splits, the distribution of classes, what was left out."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
-    """What was converted, what a format could not hold, and what failed."""
+    """Print what was converted, what a format could not store, and what failed."""
     if as_json:
         print(json.dumps({**asdict(conversion), "output": str(conversion.output)}))
         return
@@ -93,7 +93,7 @@ def print_taken_back(taken: TakenBack, *, as_json: bool) -> None:
 
 
 def print_served(address: str, *, reached: bool, browser: bool) -> None:
-    """Where the page is served; open it in the browser if asked for."""
+    """Print where the page is served; open it in the browser if asked for."""
     if reached:
         print("Whoever on the network has this address can see the images and change the labels.")
     print(f"{address}\nCtrl+C ends the review.", flush=True)
