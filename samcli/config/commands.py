@@ -119,6 +119,7 @@ class PromptOptions(CommandOptions):
     input: InputOptions = group(InputOptions)
     source: SourceOptions = group(SourceOptions)
     reading: ReadingOptions = group(ReadingOptions)
+    tiles: TileOptions = group(TileOptions)
     segmenter: SamOptions = group(SamOptions)
     fastsam: FastSamOptions = group(FastSamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)

@@ -58,7 +58,7 @@ _LIST_BYTES = 10_000
 """Of a text file that are looked at to tell a list of images from labels."""
 
 _TRAINER_SUFFIXES = frozenset(
-    {*SUFFIXES, ".avif", ".dng", ".heic", ".heif", ".jp2", ".mpo"}  # a label for such an image has its image
+    {*SUFFIXES, ".dng", ".mpo"} - {".gif", ".j2k"}  # a label for such an image has its image
 )
 
 KINDS = {

@@ -23,7 +23,16 @@ from typing import BinaryIO
 
 from samcli.config import SourceOptions
 from samcli.errors import SamcliError, UsageError, is_url, missing_path
-from samcli.images import SUFFIXES, find_images, image_ref, is_image_name, search, suffix_of
+from samcli.images import (
+    RAW_REMEDY,
+    RAW_SUFFIXES,
+    find_images,
+    image_ref,
+    is_image_name,
+    no_image,
+    search,
+    suffix_of,
+)
 from samcli.images.patterns import Pattern, is_pattern, split_pattern
 from samcli.jobs.listed import (
     COCO_SUFFIX,
@@ -180,7 +189,7 @@ class _Collected:
         elif suffix == COCO_SUFFIX:
             self.files += paths_of_coco(_absolute(path))
         else:
-            raise UsageError(f"{path} is not an image: expected one of {' '.join(SUFFIXES)}")
+            raise UsageError(no_image(path))
 
     def _add_list(self, file: BinaryIO, path: Path, bases: Sequence[Path]) -> None:
         found, before = 0, len(self.trees)
@@ -232,7 +241,8 @@ def find_input(inputs: Inputs, output: Path | None, folder: str) -> FoundImages:
         refs = _below_images(refs)
     if not refs:
         counts = ", ".join(f"{count} {suffix}" for suffix, count in passed_over.most_common(5))
-        raise UsageError(f"no images in {inputs.given}" + (f" (passed over: {counts})" if counts else ""))
+        raw = f"; {RAW_REMEDY}" if not passed_over.keys().isdisjoint(RAW_SUFFIXES) else ""
+        raise UsageError(f"no images in {inputs.given}" + (f" (passed over: {counts}{raw})" if counts else ""))
     root = refs[0].root
     if output is None and root.parent == root:
         raise UsageError(f"the inputs have no folder in common but {root}: say where labels go with --output")

@@ -30,6 +30,7 @@ from samcli.jobs.segmenting import (
     refuse,
     to_instance,
 )
+from samcli.jobs.views import TiledAsker, open_tiling
 from samcli.jobs.worker import AnnotatedImage, SizeOf, StageClock, Worker, no_size
 from samcli.output.embeddings import store_facts
 from samcli.prompts import ObjectPrompt, PromptSource, command_line_prompts, group, kept_mask, open_prompts
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
 _SWITCHES = {"cutout": "cutouts", "overlay": "overlay", "save_logits": "logits"}
 """Options that are short for a format."""
 
-_ONLY_SAM = ("mask_input", "multimask", "refine", "stability_score_thresh", "embeddings", "save_logits", "compile")
+_ONLY_SAM = (
+    "mask_input", "multimask", "refine", "stability_score_thresh", "embeddings", "save_logits", "compile", "tile",
+    "tile_overlap",
+)  # fmt: skip
 """Options that FastSAM has no use for."""
 
 
@@ -59,6 +63,8 @@ class Prompt(Job[AnnotatedImage]):
         if options.prompts is None or Path(options.prompts).expanduser().is_file():
             self.options = refuse(options, ("names",), "to these prompts, only to a folder of YOLO labels")
         self.options = check_family(options.segmenter.sam, self.options, self.format_names, _ONLY_SAM)
+        if self.options.tiles.tile is not None and "logits" in self.format_names:
+            raise UsageError("--tile does not apply to --save-logits: logits are those of the whole image")
         self._class_map = open_class_map(options.class_mapping)
         self._source = self._mapped(open_source(self.options))
         self._images = 0
@@ -150,6 +156,9 @@ class Prompt(Job[AnnotatedImage]):
             encoder = open_encoder(engine, options.store.embeddings, clock)
             notes, size_of = encoder.notes, encoder.size_of
             segmenter = SamSegmenter(engine, encoder, options, clock, logits=logits)
+            if tiling := open_tiling(options.tiles, engine.side):
+                asker = TiledAsker(engine, encoder, tiling, options.answers, clock)
+                segmenter = TiledSegmenter(segmenter, asker, multimask=options.multimask)
         on_cpu, told = device.type == "cpu", set(self._source.notes)
         annotator = PromptAnnotator(segmenter, self._source, options, logits=logits, on_cpu=on_cpu)
         beside = beside_existing(annotator, self, plan)
@@ -247,6 +256,32 @@ class SamSegmenter:
                     )
                 for segment in segments:
                     answers[index][members[segment.prompt]].append(segment)
+        return answers
+
+
+class TiledSegmenter:
+    """SAM, prompted with each object: in large images in the view in which the object lies best."""
+
+    def __init__(self, whole: PromptSegmenter, asker: TiledAsker, *, multimask: bool) -> None:
+        """`whole`: for images that are not tiled."""
+        self._whole = whole
+        self._asker = asker
+        self._multimask = multimask
+
+    def segment(self, images: Sequence[Image], wanted: Sequence[Objects]) -> list[Answers]:
+        """See PromptSegmenter."""
+        return [
+            self._in_views(image, objects)
+            if self._asker.applies_to(image)
+            else self._whole.segment([image], [objects])[0]
+            for image, objects in zip(images, wanted, strict=True)
+        ]
+
+    def _in_views(self, image: Image, objects: Objects) -> Answers:
+        answers: Answers = [[] for _ in objects]
+        for members, prompts in group(objects):
+            for seen in self._asker.ask(image, prompts, multimask=self._multimask):
+                answers[members[seen.segment.prompt]].append(seen.segment)
         return answers
 
 

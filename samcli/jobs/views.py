@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.config import AnswerOptions, TileOptions
-from samcli.errors import UsageError
 from samcli.images.tiling import LARGE, Tiling, cut_out
 from samcli.jobs.segmenting import Encoder, ask
 from samcli.jobs.worker import StageClock
@@ -69,7 +68,9 @@ class TiledAsker:
 
         A mask that reaches the border of its view is asked for again in the whole image.
         """
-        views = choose_views(extents(prompts), self._tiling, image.image_size)
+        views: dict[Box | None, list[int]] = {None: list(range(len(prompts)))}
+        if prompts.mask_logits is None:  # a mask to start from is one of the whole image
+            views = choose_views(extents(prompts), self._tiling, image.image_size)
         found: list[Seen] = []
         again: list[int] = []
         for view, members in views.items():
@@ -104,17 +105,10 @@ class TiledAsker:
 
 
 def extents(prompts: Prompts) -> NDArray[np.float64]:
-    """Return what is known of where each object lies, boxes (N, 4): its box, or that of its foreground points.
-
-    Raises:
-        UsageError: there is nothing but a mask to start from.
-    """
-    if prompts.mask_logits is not None:
-        raise UsageError("--tile does not apply to mask prompts, which are of the whole image")
+    """Return what is known of where each object lies, boxes (N, 4): its box, or that of its foreground points."""
     if prompts.boxes is not None:
         return prompts.boxes.astype(np.float64)
-    if prompts.points is None or prompts.point_labels is None:
-        raise UsageError("--tile needs boxes or points")
+    assert prompts.points is not None and prompts.point_labels is not None
     inside = prompts.point_labels[..., None] == 1
     inside = np.where(inside.any(1, keepdims=True), inside, prompts.point_labels[..., None] >= 0)
     points = prompts.points.astype(np.float64)
@@ -152,13 +146,17 @@ def _best(box: NDArray[np.float64], tiles: Sequence[Box], size: Size, wanted: fl
 
 
 def moved(prompts: Prompts, members: Sequence[int], corner: tuple[int, int]) -> Prompts:
-    """Return some of the prompts in the frame of a view whose (left, top) corner is given."""
+    """Return some of the prompts in the frame of a view whose (left, top) corner is given.
+
+    Masks to start from are of the whole image, and stay as they are.
+    """
     index = np.array(members)
     left, top = corner
     boxes = None if prompts.boxes is None else prompts.boxes[index] - np.array([left, top, left, top], np.float32)
     points = None if prompts.points is None else prompts.points[index] - np.array([left, top], np.float32)
     labels = None if prompts.point_labels is None else prompts.point_labels[index]
-    return Prompts(boxes=boxes, points=points, point_labels=labels)
+    logits = None if prompts.mask_logits is None else prompts.mask_logits[index]
+    return Prompts(boxes=boxes, points=points, point_labels=labels, mask_logits=logits)
 
 
 def _is_cut(mask: Mask, view: Box, size: Size) -> bool:

@@ -8,13 +8,15 @@ import json
 import numpy as np
 import pytest
 
-from samcli.config import AnswerOptions, TileOptions
+from samcli.config import AnswerOptions, PromptOptions, TileOptions
 from samcli.errors import UsageError
 from samcli.images.tiling import Tiling
+from samcli.jobs.prompt import Prompt, TiledSegmenter
 from samcli.jobs.segmenting import Encoder
 from samcli.jobs.views import TiledAsker, choose_views, extents, moved, open_tiling
 from samcli.jobs.worker import StageClock
 from samcli.masks import Mask
+from samcli.prompts import ObjectPrompt
 from samcli.types import Embedding, Image, ImageRef, Prompts, Segment
 
 SIZE = (400, 600)
@@ -106,8 +108,6 @@ def test_extents__are_those_of_the_foreground_points() -> None:
     assert extents(Prompts(points=points, point_labels=labels)).tolist() == [[10, 20, 30, 25], [7, 8, 7, 8]]
     back = moved(Prompts(points=points, point_labels=labels), [1], (5, 6))
     assert back.points.tolist()[0][0] == [2, 2]
-    with pytest.raises(UsageError, match="does not apply to mask prompts"):
-        extents(Prompts(mask_logits=np.zeros((1, 4, 4))))
 
 
 def test_tiling__of_auto_is_as_large_as_the_largest_input() -> None:
@@ -140,3 +140,16 @@ def test_run__with_tiles_finds_more_in_large_images_and_leaves_small_ones_as_the
     )  # 4: --max-det of each tile
     refused = annotate(photo_folder, "-o", tmp_path / "whole", "--tile", "310")
     assert "--tile was not given, now 310" in refused.stderr
+
+
+def test_prompts__are_answered_in_the_frame_of_the_image() -> None:
+    image, engine = picture(*BOXES), Blobs()
+    objects = [ObjectPrompt(box=BOXES[0]), ObjectPrompt(points=((200.0, 170.0),), point_labels=(1,))]
+    segmenter = TiledSegmenter(None, asker(engine), multimask=False)  # type: ignore[arg-type]
+    answers = segmenter.segment([image], [objects])[0]
+    assert [[one.mask.box for one in answer] for answer in answers] == [[BOXES[0]], [BOXES[1]]]
+
+
+def test_prompt__refuses_tiles_where_logits_are_asked_for() -> None:
+    with pytest.raises(UsageError, match="--tile does not apply to --save-logits"):
+        Prompt(PromptOptions.of(box=("1,1,9,9",), sam="tiny", tile="640", save_logits=True))
