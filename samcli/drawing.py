@@ -86,7 +86,7 @@ def _paint(canvas: NDArray[np.uint8], mask: Mask, color: Color, scale: float) ->
 
 def _growth(canvas: NDArray[np.uint8]) -> int:
     """Return how many times their plain size text and lines have on a canvas."""
-    return max(1, round(max(canvas.shape[:2]) / _PLAIN_SIDE))
+    return max(1, round(int(max(canvas.shape[:2])) / _PLAIN_SIDE))
 
 
 def _write(canvas: NDArray[np.uint8], text: str, x: int, y: int, taken: Sequence[Plate] = ()) -> Plate:

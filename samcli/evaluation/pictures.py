@@ -29,8 +29,6 @@ _TRUTH, _PREDICTION = (60, 230, 60), (255, 60, 220)
 
 _LEGEND_HEIGHT = 26
 
-_LEGEND_HEIGHT = 26
-
 _MOST_CLASSES = 20
 
 
@@ -65,17 +63,6 @@ def write_worst(evaluation: Evaluation, target: Path, count: int) -> int:
         _, png = cv2.imencode(".png", _with_legend(contact_sheet(found))[..., ::-1])
         write_atomic(target, png.tobytes())
     return len(found)
-
-
-def _with_legend(sheet: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the sheet with a bar above it that explains the colours of the outlines."""
-    bar = np.full((_LEGEND_HEIGHT, sheet.shape[1], 3), 20, np.uint8)
-    left, base = 8, _LEGEND_HEIGHT - 8
-    for text, colour in (("ground truth", _TRUTH), ("prediction", _PREDICTION)):
-        cv2.rectangle(bar, (left, base - 10), (left + 16, base), colour, -1)
-        cv2.putText(bar, text, (left + 22, base), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
-        left += 40 + cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
-    return np.concatenate([bar, sheet])
 
 
 def _with_legend(sheet: NDArray[np.uint8]) -> NDArray[np.uint8]:
