@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from samcli.files import Files, write_atomic
 from samcli.labels.formats import LabelFormat, Rendering
 from samcli.masks import mask_iou
 from samcli.output.layout import Layout
+from samcli.output.locks import own_record
 from samcli.output.manifest import Manifest
 from samcli.output.placing import write_label
 from samcli.output.records import write_record
@@ -50,7 +50,7 @@ def write_annotation(
     annotation = replace(
         annotation, instances=_with_label_iou(annotation.instances, rendering.annotation.instances)
     )
-    write_atomic(Path(layout.record(annotation.key)), write_record(annotation, rendering.names))
+    write_atomic(own_record(layout, annotation.key), write_record(annotation, rendering.names))
     for _, label, files in rendered:
         write_label(layout, label, files, aside=annotation.withheld is not None)
     rows = next((count for fmt, _, files in rendered if (count := fmt.count_rows(files)) is not None), None)

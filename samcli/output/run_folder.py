@@ -14,7 +14,7 @@ from samcli.files import remove, storage_errors, write_atomic, write_atomic_piec
 from samcli.output.corrected import keep_corrected
 from samcli.output.journal import Journal, JournalEntry, journal_lines, read_journal
 from samcli.output.layout import RUN_FOLDER, Layout, default_output
-from samcli.output.locks import check_own_folders
+from samcli.output.locks import check_own_folders, own_record
 from samcli.output.manifest import Manifest, Product, read_manifest
 from samcli.output.own_files import read_own
 from samcli.output.preserving import restore
@@ -164,7 +164,7 @@ class RunFolder:
         Raises:
             RecordError: the record cannot be read.
         """
-        path = self.layout.record(key)
+        path = own_record(self.layout, key)
         try:
             annotation = read_record(read_own(path, LARGEST))
             if annotation.key == key:
@@ -235,7 +235,7 @@ class RunFolder:
         Label files that were there before the run are again as they were. Objects that people have corrected are
         kept for the image's next labels.
         """
-        record, labels = Path(self.layout.record(key)), list(labels)
+        record, labels = own_record(self.layout, key), list(labels)
         if record.is_file():  # so the labels beside it are ours
             for label in labels:
                 if not restore(self.layout, label):
