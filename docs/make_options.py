@@ -23,7 +23,7 @@ Every command also has `--json` (the result as one JSON document on stdout), `--
 `--dry-run` and `--quiet/-q`; `convert` and `export-onnx` have
 `--output/-o`, `--config` and `--quiet/-q`, `convert` also `--dry-run`; `tune` and `bench` have `--output/-o`,
 `--config` and `--quiet/-q`; `verify`, `eval` and `dataset` have `--config`;
-`models fetch` has `--quiet/-q`; `take-back` has `--discard-human`;
+`models fetch` has `--quiet/-q`; `take-back` has `--discard-human`; `review` has `--config` and `--quiet/-q`;
 `status` has `--failures` (every failed image and why) and
 `--reasons` (why images failed and objects were dropped, counted), `preview` has `--output/-o` (the file to
 write), `--count/-n` (how many photos), `--html` (a page to review the masks, see [review.md](review.md), with

@@ -1,4 +1,4 @@
-"""What a bug report needs."""
+"""Collect the facts that a bug report needs."""
 
 from __future__ import annotations
 

@@ -21,6 +21,17 @@ Plate = tuple[int, int, int]
 _OPACITY = 0.45
 _TEXT_HEIGHT = 13
 _GOLDEN = 0.618034
+_PLAIN_SIDE = 1280
+"""Pixels of the longer side up to which text and lines have their plain size; beyond, they grow with the image."""
+
+PALETTE: tuple[Color, ...] = (
+    (119, 221, 204), (85, 51, 255), (221, 255, 0), (136, 85, 0), (0, 102, 153), (187, 255, 153),
+    (17, 119, 102), (0, 204, 255), (68, 136, 255), (204, 153, 17), (119, 170, 102), (34, 153, 170),
+    (238, 238, 102), (187, 255, 204), (85, 170, 136), (51, 119, 68), (68, 85, 187), (68, 238, 255),
+    (0, 153, 221), (0, 85, 221), (170, 136, 51), (153, 204, 102),
+)  # fmt: skip
+"""Colours of the first classes. Each pair differs by more than 17 in CIE Lab, also to eyes without red or green
+cones (Machado et al., 2009, severity 1): chosen farthest first among such colours."""
 
 
 def overlay(
@@ -43,7 +54,8 @@ def overlay(
         left, top, _, _ = instance.mask.crop()[1]
         text = _text(instance, names)
         if text and instance.mask.area:
-            plates.append(_write(canvas, text, int(left * scale), max(_TEXT_HEIGHT, int(top * scale) - 2), plates))
+            lower = max(_TEXT_HEIGHT * _growth(canvas), int(top * scale) - 2)
+            plates.append(_write(canvas, text, int(left * scale), lower, plates))
     return np.asarray(canvas)
 
 
@@ -69,7 +81,12 @@ def _paint(canvas: NDArray[np.uint8], mask: Mask, color: Color, scale: float) ->
     inside = small > 0
     part[inside] = (part[inside] * (1 - _OPACITY) + np.array(color) * _OPACITY).astype(np.uint8)
     outlines, _ = cv2.findContours(small, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    cv2.drawContours(part, outlines, -1, color, 1, cv2.LINE_AA)
+    cv2.drawContours(part, outlines, -1, color, _growth(canvas), cv2.LINE_AA)
+
+
+def _growth(canvas: NDArray[np.uint8]) -> int:
+    """Return how many times their plain size text and lines have on a canvas."""
+    return max(1, round(int(max(canvas.shape[:2])) / _PLAIN_SIDE))
 
 
 def _write(canvas: NDArray[np.uint8], text: str, x: int, y: int, taken: Sequence[Plate] = ()) -> Plate:
@@ -77,22 +94,27 @@ def _write(canvas: NDArray[np.uint8], text: str, x: int, y: int, taken: Sequence
 
     `y` is its lower edge, or further down where the plates in `taken` leave room.
     """
-    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
+    growth = _growth(canvas)
+    font, size, high = cv2.FONT_HERSHEY_SIMPLEX, 0.4 * growth, _TEXT_HEIGHT * growth
+    (width, _), _ = cv2.getTextSize(text, font, size, growth)
     x = max(0, min(x, canvas.shape[1] - width))
-    places = [(x, lower, x + width) for lower in range(y, canvas.shape[0], _TEXT_HEIGHT)]
-    plate = next((place for place in places if not any(_touch(place, other) for other in taken)), (x, y, x + width))
+    places = [(x, lower, x + width) for lower in range(y, canvas.shape[0], high)]
+    free = (place for place in places if not any(_touch(place, other, high) for other in taken))
+    plate = next(free, (x, y, x + width))
     y = plate[1]
-    canvas[max(0, y - _TEXT_HEIGHT) : y, x : x + width] //= 4
-    cv2.putText(canvas, text, (x, y - 3), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
+    canvas[max(0, y - high) : y, x : x + width] //= 4
+    cv2.putText(canvas, text, (x, y - 3 * growth), font, size, (255, 255, 255), growth, cv2.LINE_AA)
     return plate
 
 
-def _touch(plate: Plate, other: Plate) -> bool:
-    return plate[0] < other[2] and other[0] < plate[2] and abs(plate[1] - other[1]) < _TEXT_HEIGHT
+def _touch(plate: Plate, other: Plate, high: int) -> bool:
+    return plate[0] < other[2] and other[0] < plate[2] and abs(plate[1] - other[1]) < high
 
 
 def class_color(class_id: int) -> tuple[int, int, int]:
-    """A bright RGB colour, always the same for a class, far from its neighbours' (golden ratio round the hues)."""
+    """Return an RGB colour, always the same for a class: of the palette, then hues by the golden ratio."""
+    if 0 <= class_id < len(PALETTE):
+        return PALETTE[class_id]
     red, green, blue = colorsys.hsv_to_rgb(class_id * _GOLDEN % 1, 0.75, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)
 
@@ -133,7 +155,9 @@ def caption(canvas: NDArray[np.uint8], text: str) -> None:
 
 
 def titled(canvas: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """The picture, uint8 (H, W, 3), with a dark bar below that shows the text, or its end where it is too long."""
+    """Return the picture, uint8 (H, W, 3), with a dark bar below that shows the text, or its end where it is too
+    long.
+    """
     bar = np.full((_TEXT_HEIGHT + 3, canvas.shape[1], 3), 20, np.uint8)
     shown = text
     while shown and cv2.getTextSize(shown, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)[0][0] > canvas.shape[1]:

@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit status each kind ends with.
+"""Define the errors and the exit status of each.
 
 Every message says what was given, what was expected and what to do next, in one or two lines.
 """
@@ -93,7 +93,7 @@ _GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether a failure may pass by itself: it says nothing of the image, and a later try may succeed.
+    """Return whether a failure may pass by itself: it says nothing of the image, and a later try may succeed.
 
     The one place that decides. Memory, descriptors, a mount that is stale or does not answer; a file whose whole
     folder has vanished (unmounted), or that may not be read now. A file that is missing alone, or that is damaged,
@@ -110,14 +110,17 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_worth_retrying(error: BaseException) -> bool:
-    """Whether the next run should try again unasked: also where access was denied or memory was too small."""
+    """Return whether the next run should try again unasked.
+
+    Also where access was denied or memory was too small.
+    """
     cause = _system_error(error)
     denied = isinstance(cause, OSError) and cause.errno in _ACCESS
     return denied or isinstance(error, MemoryShortageError) or is_transient(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the machine's own memory was too small, whichever library says so."""
+    """Return whether the machine's own memory was too small, whichever library says so."""
     text = str(error)
     return (
         isinstance(error, MemoryError)
@@ -134,7 +137,7 @@ _NO_MEMORY = (
 
 
 def _system_error(error: BaseException) -> BaseException:
-    """The error of the system that led to this one, as far as it is known."""
+    """Return the error of the system that led to this one, as far as it is known."""
     seen = error
     while seen.__cause__ is not None:
         seen = seen.__cause__

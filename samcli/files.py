@@ -70,13 +70,13 @@ def check_writable(path: Path) -> None:
 
 
 def _nearest(path: Path) -> Path:
-    """The folder itself where it is one, else what is there of those above."""
+    """Return the folder itself where it is one, else what is there of those above."""
     path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
     return path if path.is_dir() else next(folder for folder in path.parents if os.path.lexists(folder))
 
 
 def _is_about(error: OSError, path: Path) -> bool:
-    """Whether it names the file, its folder or one above, or a temporary file there; or nothing at all."""
+    """Return whether it names the file, its folder or one above, or a temporary file there; or nothing at all."""
     if error.filename is None:
         return True
     name = Path(os.fsdecode(error.filename))
@@ -241,12 +241,12 @@ def remove(path: Path) -> None:
 
 
 def _is_ours(file: Path) -> bool:
-    """Whether a file has a name that formats give to those in an image's folder."""
+    """Return whether a file has a name that formats give to those in an image's folder."""
     return bool(_LABEL_FILE.fullmatch(file.name)) and not file.is_dir()
 
 
 def write_atomic_pieces(path: Path, pieces: Iterable[bytes]) -> None:
-    """As `write_atomic`, for a file too large to be held: its pieces are written as they come."""
+    """Write a file as `write_atomic` does, piece by piece: it may be too large for the memory."""
     _write(path, pieces)
 
 
@@ -279,7 +279,7 @@ def make_ordinary(file: int | Path, mode: int = 0o666) -> None:
 
 
 def _umask() -> int:
-    """The process's umask, read without changing it (os.umask would, for every thread)."""
+    """Return the process's umask, read without changing it (os.umask would, for every thread)."""
     global _known_umask
     if _known_umask is None:
         try:
@@ -362,7 +362,7 @@ def parse_yaml(data: bytes, where: str) -> Any:
 
 
 def _nodes(node: Any, known: dict[int, int]) -> int:
-    """The values that a YAML node stands for, written out. A node within itself has no end."""
+    """Return the values that a YAML node stands for, written out. A node within itself has no end."""
     if id(node) not in known:
         known[id(node)] = _MOST_NODES + 1  # while it is counted: it must not hold itself
         held = node.value if isinstance(node.value, list) else []

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from samcli.errors import UsageError
 
@@ -58,7 +58,7 @@ class Mask:
 
     @cached_property
     def box(self) -> Box | None:
-        """The smallest box that holds the mask; None when it is empty."""
+        """Return the smallest box that holds the mask; None when it is empty."""
         if not self.area:
             return None
         starts, ends = self._bounds[:, 0], self._bounds[:, 1]
@@ -69,7 +69,7 @@ class Mask:
         return int(starts[0]) // self.height, top, (int(ends[-1]) - 1) // self.height + 1, bottom
 
     def crop(self) -> tuple[NDArray[np.bool_], Box]:
-        """The pixels inside the mask's own box, bool (h, w), and that box (an empty mask: 0 x 0)."""
+        """Return the pixels inside the mask's own box, bool (h, w), and that box (an empty mask: 0 x 0)."""
         if self.box is None:
             return np.zeros((0, 0), bool), (0, 0, 0, 0)
         left, top, right, bottom = self.box
@@ -81,14 +81,28 @@ class Mask:
         return _transposed(columns[:, top:bottom].view(bool)), self.box
 
     def pixels(self) -> NDArray[np.bool_]:
-        """The whole mask, bool (height, width)."""
+        """Return the whole mask, bool (height, width)."""
         whole = np.zeros((self.height, self.width), bool)
         part, (left, top, right, bottom) = self.crop()
         whole[top:bottom, left:right] = part
         return whole
 
+    def to_numpy(self) -> NDArray[np.bool_]:
+        """Return the whole mask, bool (height, width); the same as `numpy.asarray(mask)`."""
+        return self.pixels()
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the whole mask, (height, width); bool unless `dtype` says otherwise.
+
+        Raises:
+            ValueError: `copy` is False: the pixels are not stored.
+        """
+        if copy is False:
+            raise ValueError("a mask stores run lengths: its pixels are always a new array")
+        return self.pixels() if dtype is None else self.pixels().astype(dtype)
+
     def placed(self, offset: tuple[int, int], size: tuple[int, int]) -> Mask:
-        """The same mask with its (left, top) corner at `offset` in an image of `size` (height, width)."""
+        """Return the same mask with its (left, top) corner at `offset` in an image of `size` (height, width)."""
         pixels, (left, top, _, _) = self.crop()
         return Mask.from_pixels(pixels, (left + offset[0], top + offset[1]), size)
 

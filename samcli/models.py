@@ -47,12 +47,12 @@ class KnownModel:
 
     @property
     def on_hub(self) -> bool:
-        """Whether it is a repository of the Hugging Face hub."""
+        """Return whether it is a repository of the Hugging Face hub."""
         return self.name in HUB_MODELS
 
 
 def known_models() -> list[KnownModel]:
-    """All known checkpoints and the two embedded ones, those that prompts are given to first."""
+    """Return all known checkpoints and the two embedded ones, those that prompts are given to first."""
     embedded = [_embedded_model(role) for role in EMBEDDED]
     rest = [
         KnownModel(
@@ -109,7 +109,7 @@ def _embedded_model(role: str) -> KnownModel:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a check. `state`: `whole`, `wrong`, `missing`, or `unknown` (nothing to compare with)."""
+    """Result of a check. `state`: `whole`, `wrong`, `missing`, or `unknown` (nothing to compare with)."""
 
     name: str
     path: str
@@ -119,7 +119,7 @@ class Verdict:
 
     @property
     def bad(self) -> bool:
-        """Whether the file is not what it must be."""
+        """Return whether the file is not what it must be."""
         return self.state in ("wrong", "missing")
 
 
@@ -188,7 +188,7 @@ def _compare(checkpoint: Checkpoint, path: Path, found: str) -> Verdict:
 
 
 def known_name(sha256: str) -> str | None:
-    """The name of the known, pinned or embedded checkpoint with that content."""
+    """Return the name of the known, pinned or embedded checkpoint with that content."""
     for role, file in EMBEDDED.items():
         if embedded_card()["sha256"][file] == sha256:
             return f"tiny ({role})"
@@ -226,7 +226,9 @@ def fetch_models(
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a checkpoint holds. None, or empty, where it cannot be told without running the file."""
+    """Contents of a checkpoint; None, or empty, where they are unknown without running the file. None, or empty,
+    where it cannot be told without running the file.
+    """
 
     path: str
     files: int
@@ -246,7 +248,7 @@ class ModelFacts:
 
 
 def describe_model(target: str) -> list[ModelFacts]:
-    """What is known of a checkpoint: a file, a folder, a known name that is here, or `tiny` (two models).
+    """Describe a checkpoint: a file, a folder, a known name that is here, or `tiny` (two models).
 
     No code in the file is run: SAM's tensors are loaded as numbers only, a pickled network is read with every
     name in it replaced by something inert.
@@ -277,7 +279,7 @@ def describe_model(target: str) -> list[ModelFacts]:
 
 
 def _describe_folder(path: Path) -> ModelFacts:
-    """A folder of the transformers library: SAM's by its tensors, others by their configuration."""
+    """Return a folder of the transformers library: SAM's by its tensors, others by their configuration."""
     folder = read_model_folder(path)
     facts = _describe_file(path)
     if facts.family is not None:
@@ -316,7 +318,7 @@ def _describe_file(path: Path) -> ModelFacts:
 
 
 def _tiny_details(role: str) -> dict[str, Any]:
-    """The lines of the card that say how good it is."""
+    """Return the lines of the card that say how good it is."""
     card = embedded_card()
     plain, hard = card["figures"]["plain"], card["figures"]["hard"]
     if role == "sam":
@@ -353,7 +355,7 @@ def _look_into_tensors(path: Path, raw: RawCheckpoint) -> dict[str, Any]:
     try:
         network = build_network(raw, path)
     except WeightsError as error:
-        return {**counts, "notes": (f"cannot be loaded as SAM: {error}",)}
+        return {**counts, "notes": (f"cannot be loaded as SAM: {one_line(error)[:500]}",)}
     parts = nn.ModuleList(part for part in vars(network).values() if isinstance(part, nn.Module))
     return {
         **counts,
@@ -364,7 +366,7 @@ def _look_into_tensors(path: Path, raw: RawCheckpoint) -> dict[str, Any]:
 
 
 def _look_into_pickle(path: Path, refusal: str) -> dict[str, Any]:
-    """A file that is more than tensors: a detector, most likely."""
+    """Return a file that is more than tensors: a detector, most likely."""
     from samcli.checkpoints.pickles import inspect_pickle
 
     try:
@@ -414,7 +416,7 @@ def _look_into_onnx(path: Path) -> dict[str, Any]:
 
 
 def _exported(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What Ultralytics writes into the models it exports."""
+    """Return the metadata that Ultralytics writes into the models it exports."""
     import ast
 
     names: Any = facts.get("names", {})

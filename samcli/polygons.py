@@ -54,7 +54,9 @@ _SWINGS = 24
 
 @dataclass(frozen=True)
 class PolygonOptions:
-    """How a mask becomes rings. `min_iou` bounds what simplification, bridges and specks may cost."""
+    """Options of the conversion of a mask to rings. `min_iou` bounds what simplification, bridges and specks may
+    cost.
+    """
 
     holes: Literal["bridge", "fill"] = "bridge"
     parts: Literal["bridge", "separate", "largest"] = "bridge"
@@ -98,7 +100,8 @@ def mask_to_polygons(mask: Mask, options: PolygonOptions | None = None) -> Polyg
 
 
 def restated(polygons: Sequence[Polygons], masks: Sequence[Mask]) -> list[Polygons]:
-    """The polygons of an image's masks, their IoU as the trainer draws them beside each other in one label file.
+    """Return the polygons of an image's masks, their IoU as the trainer draws them beside each other in one label
+    file.
 
     Where a row has more than 1,000 points, all others of the file get more points than alone, and these may fall
     on other pixels.
@@ -177,7 +180,7 @@ def draw(rings: Sequence[NDArray[np.float64]], image_size: Size) -> Mask:
 
 
 def draw_rings(rings: Sequence[Ring], image_size: Size) -> Mask:
-    """The mask of rings (positions of pixels) as a trainer draws them when they have been written."""
+    """Return the mask of rings (positions of pixels) as a trainer draws them when they have been written."""
     return draw([normalise(ring, *image_size) for ring in rings], image_size)
 
 
@@ -198,7 +201,7 @@ def _trainer_points(rings: NDArray[np.float64], longest: int) -> NDArray[np.floa
 
 @functools.lru_cache(maxsize=256)
 def _trainer_places(count: int, total: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Where along a closed ring of `count` points the trainer's `total` points lie, its own among them.
+    """Return the positions of the trainer's `total` points along a closed ring of `count` points.
 
     The ring's own point before each (P,), and the share of the way to the next one (P, 1).
     """
@@ -252,7 +255,7 @@ class _Bridge:
     """(K, 2): its turning points between the two ends."""
 
     def other_end(self, contour: _Contour) -> _End:
-        """The contour across the bridge, and the index of the point it ends at."""
+        """Return the contour across the bridge, and the index of the point it ends at."""
         return self.ends[1] if self.ends[0][0] is contour else self.ends[0]
 
     def way_from(self, contour: _Contour) -> NDArray[np.int32]:
@@ -281,7 +284,7 @@ class _Part:
 
 
 def _trace(pixels: NDArray[np.bool_], most: int) -> list[_Part]:
-    """The connected parts of the pixels (8-connected), with their holes, largest first.
+    """Return the connected parts of the pixels (8-connected), with their holes, largest first.
 
     Where there are more contours than `most`, only the largest parts and holes.
     """
@@ -313,7 +316,7 @@ def _count_contours(pixels: NDArray[np.bool_]) -> int:
 
 
 def _largest(pixels: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
-    """The pixels of the largest parts, with all but the largest holes filled: so many of each."""
+    """Return the pixels of the largest parts, with all but the largest holes filled: so many of each."""
     padded = np.pad(pixels, 1)
     padded = _components(padded, most, 8)
     outside_and_holes = _components(~padded, most + 1, 4)
@@ -321,7 +324,9 @@ def _largest(pixels: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
 
 
 def _components(pixels: NDArray[np.bool_], most: int, connectivity: int) -> NDArray[np.bool_]:
-    """The pixels of the largest components; the outermost, which the first pixel is of, counts as the largest."""
+    """Return the pixels of the largest components; the outermost, which the first pixel is of, counts as the
+    largest.
+    """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(pixels.view(np.uint8), connectivity=connectivity)
     areas = stats[:, cv2.CC_STAT_AREA]
     areas[labels[0, 0]] = np.iinfo(areas.dtype).max
@@ -343,7 +348,7 @@ def _contour(points: NDArray[np.int32], *, hole: bool) -> _Contour:
 
 
 def _chosen(parts: list[_Part], options: PolygonOptions) -> list[_Part]:
-    """The parts and holes that the options ask to keep."""
+    """Return the parts and holes that the options ask to keep."""
     if options.parts == "largest":
         parts = parts[:1]
     if options.holes == "fill":
@@ -352,7 +357,7 @@ def _chosen(parts: list[_Part], options: PolygonOptions) -> list[_Part]:
 
 
 def _draw(parts: list[_Part], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """The pixels of the parts: what the rings should give back."""
+    """Return the pixels of the parts: what the rings should give back."""
     canvas = np.zeros(shape, np.uint8)
     for part in parts:  # largest first: a part inside another's hole comes after that hole was cut
         cv2.fillPoly(canvas, [contour.points for contour in part.contours], 1)
@@ -418,7 +423,7 @@ def _hole_bridges(part: _Part) -> Iterator[_Bridge]:
 
 
 def _shortest_bridges(parts: list[_Part], swing: int) -> Iterator[_Bridge]:
-    """A minimum spanning tree over parts, by the distance between their borders along the longer axis (Prim).
+    """Yield a minimum spanning tree over parts, by the distance between their borders along the longer axis (Prim).
 
     The search looks at some points only; of each bridge that it finds, the ends are then moved to the nearest ones.
     """
@@ -453,7 +458,7 @@ def _shortest_bridges(parts: list[_Part], swing: int) -> Iterator[_Bridge]:
 def _way(
     start: NDArray[np.int32], end: NDArray[np.int32], extent: NDArray[np.int32], swing: int
 ) -> NDArray[np.int32]:
-    """The turning points of a way in diagonals of at most `swing` pixels, within the extent.
+    """Return the turning points of a way in diagonals of at most `swing` pixels, within the extent.
 
     A trainer reduces its masks by 4: of level and upright lines one pixel wide half survive that, of diagonal ones
     a quarter. The way is no longer than the straight one: along the longer axis it never turns back.
@@ -528,7 +533,7 @@ class _Outline:
         return rings, drawn
 
     def _at(self, tolerance: float) -> tuple[list[Ring], NDArray[np.bool_]]:
-        """The rings at a tolerance, and what they draw."""
+        """Return the rings at a tolerance, and what they draw."""
         rings = _solid([_walk(root, tolerance) for root in self.groups])
         points = np.concatenate(rings, dtype=np.float64) + np.array(self.box[:2], np.float64)
         lengths = [len(ring) for ring in rings]
@@ -544,7 +549,7 @@ def _count(rings: Sequence[Ring]) -> int:
 def _with_bridges(
     target: NDArray[np.bool_], contours: Sequence[_Contour], min_iou: float
 ) -> tuple[NDArray[np.bool_], float]:
-    """What rings are held against: the target, or, where bridges cost most of the bound, the target with them."""
+    """Return the masks that rings are compared with: with bridges where these cost most of the bound."""
     canvas = target.astype(np.uint8)
     for contour in contours:
         for bridge in (bridge for bridges in contour.bridges.values() for bridge in bridges):
@@ -555,7 +560,7 @@ def _with_bridges(
 
 
 def _connected(root: _Contour) -> Iterator[_Contour]:
-    """A contour and all that its bridges lead to."""
+    """Yield a contour and all that its bridges lead to."""
     if not root.bridges:  # as most, where there are thousands
         yield root
         return
@@ -571,7 +576,7 @@ def _connected(root: _Contour) -> Iterator[_Contour]:
 
 
 def _walk(root: _Contour, tolerance: float) -> NDArray[np.int32]:
-    """The ring that runs round a contour and, over the bridges, round all that hang on it, simplified."""
+    """Return the ring that runs round a contour and, over the bridges, round all that hang on it, simplified."""
     if not root.bridges:
         alone: NDArray[np.int32] = cv2.approxPolyDP(root.points, tolerance, True).reshape(-1, 2)
         return alone
@@ -609,14 +614,14 @@ def _round(
 
 
 def _between(points: NDArray[np.int32], here: int, after: int) -> NDArray[np.int32]:
-    """The stretch of a closed border from one index to another, both included; all of it if they are equal."""
+    """Return the part of a closed border between two indices, both included; all of it if they are equal."""
     if after > here:
         return points[here : after + 1]
     return np.concatenate([points[here:], points[: after + 1]])
 
 
 def _simplify(path: NDArray[np.int32], tolerance: float) -> NDArray[np.int32]:
-    """The inner points of a path that Douglas and Peucker keep; its two ends are left to the caller."""
+    """Return the inner points of a path that Douglas and Peucker keep; its two ends are left to the caller."""
     if len(path) < 3:
         return path[:0]
     if (path[0] == path[-1]).all():  # the algorithm needs a chord: cut a closed path at its farthest point

@@ -44,7 +44,7 @@ class ImageRef:
 
     @property
     def path(self) -> Path:
-        """Where the file lies."""
+        """Return the path of the file."""
         return self.root / self.key
 
 
@@ -57,6 +57,18 @@ class Image:
 
     def __post_init__(self) -> None:
         _check_pixels(self.ref, self.pixels)
+
+    @classmethod
+    def from_array(cls, pixels: ArrayLike, name: str = "array") -> Image:
+        """Return the image of an array: uint8 (H, W, 3) RGB, or (H, W) grey. `name`: for messages.
+
+        Raises:
+            ValueError: another dtype or shape, or no pixels.
+        """
+        array = np.asarray(pixels)
+        if array.ndim == 2:
+            array = np.repeat(array[..., None], 3, axis=2)
+        return cls(ImageRef(Path(), name), np.ascontiguousarray(array))
 
     @property
     def image_size(self) -> Size:
@@ -107,7 +119,7 @@ class UndecodedImage(Image):
 
 @dataclass(frozen=True)
 class Embedding:
-    """What the image encoder returns for one image, with all that is needed to prompt it later.
+    """Output of the image encoder for one image, with all that is needed to prompt it later.
 
     `features`: (C, h, w) float tensor on the engine's device.
     `image_size`: the original, upright image; `input_size`: the resized one inside the padded square.
@@ -187,6 +199,29 @@ class Prompts:
         ):  # fmt: skip
             object.__setattr__(self, name, value)
 
+    @classmethod
+    def of(
+        cls, boxes: ArrayLike | None, points: ArrayLike | None, point_labels: ArrayLike | None = None
+    ) -> Prompts:
+        """Return prompts from arrays without needless brackets.
+
+        `boxes`: one box (4,) or (N, 4). `points`: one point (2,), several of one object (K, 2), or (N, K, 2).
+        `point_labels`: of the same shape without the last axis; None: all points are on the object.
+
+        Raises:
+            UsageError: see `Prompts`.
+        """
+        table = None if boxes is None else np.atleast_2d(np.asarray(boxes, np.float32))
+        if points is None:
+            return cls(boxes=table, point_labels=point_labels)  # type: ignore[arg-type]
+        places = np.asarray(points, np.float32)
+        if 1 <= places.ndim < 3:
+            places = places.reshape(1, -1, places.shape[-1])
+        labels = np.ones(places.shape[:-1]) if point_labels is None else np.asarray(point_labels)
+        if labels.ndim < 2 and places.ndim == 3:
+            labels = labels.reshape(1, -1)
+        return cls(boxes=table, points=places, point_labels=labels)  # type: ignore[arg-type]
+
     @staticmethod
     def _check_boxes(boxes: NDArray[Any]) -> None:
         bad = ~np.isfinite(boxes).all(1) | (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
@@ -201,7 +236,7 @@ class Prompts:
         raise AssertionError("unreachable: checked when made")
 
     def __getitem__(self, index: slice) -> Prompts:
-        """The prompts of some of the objects."""
+        """Return the prompts of some of the objects."""
         part = {name: None if v is None else v[index] for name, v in vars(self).items()}
         return Prompts(**part)
 
@@ -254,7 +289,7 @@ class Quality:
 
 
 class Origin(str, Enum):
-    """Who has made an object's label."""
+    """Author of an object's label."""
 
     MACHINE = "machine"
     EXISTING = "existing"
@@ -281,6 +316,10 @@ class Instance:
     source: Origin = Origin.MACHINE
     place: int | None = None
     """Of one that existed: its place among the objects of its image in the labels before the run, from 0."""
+    changed: str | None = None
+    """Of a person's: when it was drawn or last changed (ISO 8601, UTC)."""
+    before: Instance | None = None
+    """Of one that a person has changed: what it was before, whatever was changed since."""
 
 
 class Verdict(str, Enum):
@@ -293,7 +332,7 @@ class Verdict(str, Enum):
 
 
 class ImageMark(str, Enum):
-    """What a person says of a whole image."""
+    """A person's verdict on a whole image."""
 
     COMPLETE = "complete"
     """Every object has its label."""
@@ -329,7 +368,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class ExistingObjects:
-    """What the labels that were there before the run have of an image: how many objects, and its name there."""
+    """Number of objects of an image in labels that existed before the run, and the image's name there."""
 
     count: int
     name: str
@@ -349,6 +388,51 @@ class Annotation:
     existing: ExistingObjects | None = None
     """None: the image had no labels before the run."""
 
+    def to_coco(self, image_id: int = 1, first_id: int = 1) -> list[dict[str, Any]]:
+        """Return COCO annotations: `category_id` is the class id, `bbox` xywh in pixels, masks are RLE."""
+        return [
+            {
+                "id": first_id + index,
+                "image_id": image_id,
+                "category_id": one.class_id,
+                "segmentation": one.mask.to_coco(),
+                "area": one.mask.area,
+                "bbox": _xywh(one.mask),
+                "iscrowd": 0,
+            }
+            for index, one in enumerate(self.instances)
+        ]
+
+    def save(self, path: str | Path, format: str = "yolo", names: Mapping[int, str] | None = None) -> None:
+        """Write the labels of the image to a file; see `samcli.api.save_annotation`."""
+        from importlib import import_module
+
+        # By name: formats are built on these types, and are imported only where labels are written.
+        import_module("samcli.api").save_annotation(self, path, format, names)
+
+    def to_supervision(self, names: Mapping[int, str] | None = None) -> Any:
+        """Return `supervision.Detections`: xyxy (N, 4) in pixels, mask (N, H, W), class_id and confidence (N,).
+
+        Confidence is the detector's score, else SAM's predicted IoU. `names`: for `data["class_name"]`.
+
+        Raises:
+            ImportError: supervision is not installed.
+        """
+        import supervision
+
+        kept = [one for one in self.instances if one.mask.box is not None]
+        scores = [
+            q.detector_score if q.detector_score is not None else q.predicted_iou for q in (o.quality for o in kept)
+        ]
+        labels = np.array([(names or {}).get(one.class_id, str(one.class_id)) for one in kept])
+        return supervision.Detections(
+            xyxy=np.array([one.mask.box for one in kept], np.float32).reshape(-1, 4),
+            mask=np.array([one.mask.pixels() for one in kept], bool).reshape(-1, *self.image_size),
+            class_id=np.array([one.class_id for one in kept], int),
+            confidence=np.array(scores, np.float32) if None not in scores else None,
+            data={"class_name": labels} if names is not None else {},
+        )
+
     @property
     def withheld(self) -> Withheld | None:
         """Return why trainers do not get the image; None: they do.
@@ -361,8 +445,13 @@ class Annotation:
         return Withheld.INCOMPLETE if lacks and self.mark is not ImageMark.COMPLETE else None
 
 
+def _xywh(mask: Mask) -> list[int]:
+    left, top, right, bottom = mask.box or (0, 0, 0, 0)
+    return [left, top, right - left, bottom - top]
+
+
 class Status(str, Enum):
-    """What became of an image."""
+    """Status of an image."""
 
     DONE = "done"
     FAILED = "failed"
@@ -372,7 +461,7 @@ class Status(str, Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image: done with so many instances of each class (maybe none), or failed and why."""
+    """Outcome of one image: done, with the number of instances of each class, or failed, with the reason."""
 
     ref: ImageRef
     status: Status

@@ -20,15 +20,15 @@ PACKAGE = Path(samcli.__file__).parent
 STOREYS = (
     "errors", "files", "masks", "types", "images", "polygons", "drawing", "plots", "config", "checkpoints",
     "output", "labels", "prompts", "sam", "detectors", "models", "checks", "jobs", "review", "datasets",
-    "evaluation", "bench", "cli", "__main__",
+    "evaluation", "bench", "api", "cli", "__main__",
 )  # fmt: skip
 """Packages, and modules that stand alone, from the ground up. Each imports only from itself and from below."""
 
 
 COMMANDS = [
-    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "apply-review", "take-back", "convert",
-    "verify", "eval", "tune", "dataset", "export-onnx", "bench", "checks", "models", "models list", "models fetch",
-    "models verify", "models info",
+    "auto-annotate", "prompt", "everything", "encode", "status", "preview", "review", "apply-review", "take-back",
+    "convert", "verify", "eval", "tune", "dataset", "export-onnx", "bench", "checks", "models", "models list",
+    "models fetch", "models verify", "models info",
 ]  # fmt: skip
 
 
@@ -130,7 +130,14 @@ def test_every_option__is_in_the_docs(samcli_run) -> None:
     root = PACKAGE.parent
     if not (root / "docs").is_dir():
         pytest.skip("the docs are in the repository only")
-    pages = ("README.md", "docs/options.md", "docs/verify-eval.md", "docs/formats.md", "docs/bench.md")
+    pages = (
+        "README.md",
+        "docs/review.md",
+        "docs/options.md",
+        "docs/verify-eval.md",
+        "docs/formats.md",
+        "docs/bench.md",
+    )
     documented = "".join((root / page).read_text(encoding="utf-8") for page in pages)
     for command in COMMANDS:
         text = samcli_run(*command.split(), "--help").stdout

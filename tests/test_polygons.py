@@ -402,6 +402,36 @@ def test_max_points__bounds_the_work_too(monkeypatch: pytest.MonkeyPatch) -> Non
     assert work["rasterise"] <= 12
 
 
+def hard_masks() -> list[Pixels]:
+    """Masks of a pixel, whole images, frames, diagonals, nested rings one pixel wide, and noise down to 1 x 1."""
+    rng = np.random.default_rng(4)
+    rings = blank(80, 100)
+    for radius in range(39, 0, -1):
+        cv2.rectangle(rings, (50 - radius, 40 - radius), (50 + radius, 40 + radius), radius % 2, -1)
+    frame = np.ones((30, 40), bool)
+    frame[1:-1, 1:-1] = False
+    corners = blank(30, 40)
+    corners[::29, ::39] = 1
+    lines = np.eye(30, 40, dtype=bool)
+    masks = [rings, frame, corners, lines, lines | lines[:, ::-1], np.indices((12, 15)).sum(0) % 2, np.ones((9, 7))]
+    masks += [rng.random(size) < 0.6 for size in ((1, 1), (1, 2), (2, 1), (1, 9), (9, 1), (2, 2), (5, 7), (20, 31))]
+    return [found for mask in masks if (found := np.asarray(mask, bool)).any()]
+
+
+@pytest.mark.parametrize("number", range(len(hard_masks())))
+def test_hard_masks__are_one_ring_within_the_image_whose_iou_is_the_trainers(number: int) -> None:
+    pixels = hard_masks()[number]
+    shape = polygons_of(pixels)
+    (ring,) = shape.rings
+    row = label_points(ring, *pixels.shape)
+    assert row.min() >= 0
+    assert row.max() <= 1
+    assert (row.max(0) > row.min(0)).all(), "a box of some size"
+    seen = trainer_sees(pixels, shape)
+    assert shape.iou == pytest.approx(iou(seen, pixels), abs=1e-9)
+    assert (seen & pixels).sum() >= 0.97 * pixels.sum(), "bridges add pixels and take few away"
+
+
 def test_noise__is_counted_before_it_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tracing takes time by the square of the contours: minutes for noise of some megapixels."""
     from samcli import polygons

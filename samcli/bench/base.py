@@ -1,4 +1,4 @@
-"""What a tool under measurement can do."""
+"""Define the interface of a tool under measurement."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Contender(Protocol):
         ...
 
     def prepare(self, task: str, image: Image) -> None:
-        """What comes before the task and is not part of it: a box needs an image that is encoded."""
+        """Do what precedes the task and is not measured, such as encoding the image before a box prompt."""
         ...
 
     def run(self, task: str, image: Image) -> int:
@@ -32,7 +32,7 @@ class Contender(Protocol):
 
 
 def pickled_network(path: Path) -> PickledNetwork | None:
-    """The network that a .pt file holds whole, as Ultralytics saves detectors; None for a table of tensors."""
+    """Return the network stored whole in a .pt file, as Ultralytics saves detectors; None for tensors alone."""
     try:
         return inspect_pickle(path) if path.suffix == ".pt" else None
     except WeightsError:

@@ -32,7 +32,7 @@ class Finished:
 
 
 def samcli_command(*arguments: object) -> list[str]:
-    """The command line of this very samcli."""
+    """Return the command line of this very samcli."""
     return [sys.executable, "-m", "samcli", *map(str, arguments)]
 
 
@@ -92,7 +92,7 @@ def environment(threads: int | None) -> dict[str, str]:
 
 
 def last_line(read: Callable[[], bytes], seek: Callable[[int], int]) -> str:
-    """The last line that says something of what a process wrote to stderr."""
+    """Return the last line that says something of what a process wrote to stderr."""
     seek(0)
     lines = [line.strip() for line in read().decode(errors="replace").splitlines()]
     return next((line for line in reversed(lines) if line), "it said nothing")

@@ -24,7 +24,7 @@ _MODES = ("box", "everything")
 
 @dataclass
 class ModelFigures:
-    """What was measured of one model. `stages`: seconds an image by mode (`box`, `everything`) and stage."""
+    """Measurements of one model. `stages`: seconds an image by mode (`box`, `everything`) and stage."""
 
     model: BenchModel
     contenders: list[ContenderFigures]
@@ -32,7 +32,7 @@ class ModelFigures:
 
     @property
     def ratios(self) -> dict[str, dict[str, Spread]]:
-        """How many times as long the others took, by tool and task."""
+        """Return the slowdown of the other tools, by tool and task."""
         own = self.contenders[0]
         return {other.tool: ratios(own, other) for other in self.contenders[1:] if other.tasks}
 
@@ -112,7 +112,7 @@ def compare(
 
 
 def words(text: str | None, known: Iterable[str], flag: str) -> list[str]:
-    """The words between the commas, each one of those that are known.
+    """Return the words between the commas, each one of those that are known.
 
     Raises:
         UsageError: one is not.
@@ -125,7 +125,7 @@ def words(text: str | None, known: Iterable[str], flag: str) -> list[str]:
 
 
 def bench_images(images: Path | None, count: int, folder: Path) -> list[Path]:
-    """The first `count` images of those given, or as many drawn ones."""
+    """Return the first `count` images of those given, or as many drawn ones."""
     if images is None:
         return write_pictures(folder, count)
     return [ref.path for ref in find_images(images)[:count]]
@@ -173,7 +173,7 @@ def _add(sums: dict[str, float], seconds: dict[str, float], count: int) -> None:
 
 
 def machine(device: str, options: BenchOptions) -> dict[str, Any]:
-    """What the figures hold for."""
+    """Return a description of the machine on which the figures were measured."""
     import torch
 
     checks = run_checks()

@@ -17,7 +17,7 @@ def reset_peak() -> None:
 
 
 def own_peak() -> float:
-    """The most that this process has held since the last reset."""
+    """Return the most that this process has held since the last reset."""
     if (peak := process_memory("self", "VmHWM")) is not None:
         return peak
     import resource
@@ -35,5 +35,5 @@ def process_memory(process: int | str, field: str) -> float | None:
 
 
 def rusage_unit() -> int:
-    """How many of the units of `ru_maxrss` make a megabyte: kilobytes, but on macOS bytes."""
+    """Return the number of `ru_maxrss` units per megabyte: kilobytes, but bytes on macOS."""
     return 1 << 20 if sys.platform == "darwin" else 1 << 10

@@ -27,7 +27,7 @@ class BenchModel:
 
 
 def find_model(name: str, folder: Path, *, random_weights: bool, watch: Callable[[str], None]) -> BenchModel:
-    """The model's file: given, in the cache, embedded, or made in `folder` with random weights.
+    """Return the model's file: given, in the cache, embedded, or made in `folder` with random weights.
 
     Raises:
         UsageError: it is not here, and random weights were not asked for.
@@ -48,7 +48,7 @@ def find_model(name: str, folder: Path, *, random_weights: bool, watch: Callable
 
 
 def random_file(name: str, folder: Path) -> Path:
-    """A file with random weights, made by a process of its own: building a network takes memory."""
+    """Return a file with random weights, made by a process of its own: building a network takes memory."""
     folder.mkdir(parents=True, exist_ok=True)
     run_command([sys.executable, "-m", "samcli.bench.random_weights", name, str(folder)])
     return folder / name

@@ -30,7 +30,7 @@ _FASTSAM_SIDE = 1024
 
 
 def save_random(name: str, folder: Path) -> Path:
-    """A checkpoint of the architecture that the known name stands for, in `folder` under that name.
+    """Return a checkpoint of the architecture that the known name stands for, in `folder` under that name.
 
     Raises:
         WeightsError: no such name is known.
@@ -61,7 +61,7 @@ def save_torchvision(path: Path, name: str) -> Path:
 
 
 def architecture_of(name: str) -> str:
-    """What a known checkpoint is called in Ultralytics: its builder of a SAM, or its YAML file of a detector.
+    """Return Ultralytics' name of a known checkpoint: a builder of a SAM, or the YAML file of a detector.
 
     Raises:
         WeightsError: no such name is known.
@@ -79,7 +79,7 @@ def architecture_of(name: str) -> str:
 
 
 def save_sam(path: Path, builder: str, *, settled: bool = False) -> Path:
-    """A SAM or SAM 2 of one of Ultralytics' builders, as its makers save it. `settled`: see `settle_sam`."""
+    """Return a SAM or SAM 2 of one of Ultralytics' builders, as its makers save it. `settled`: see `settle_sam`."""
     prepare_ultralytics()
     from ultralytics.models.sam import build
 
@@ -109,7 +109,7 @@ def enliven(sam: torch.nn.Module) -> None:
 
 @torch.inference_mode()
 def settle_sam(model: Any) -> None:
-    """Let a SAM 1 give masks like a trained one's: of few parts, with clear edges, a third of them rated above .88.
+    """Let a SAM 1 give masks like a trained one's: of few parts, with clear edges, a third rated above 0.88.
 
     As initialised, neighbouring pixels have nothing to do with each other, no mask is rated high, and what comes
     after the network would be measured on masks of a thousand parts, or on none.
@@ -147,7 +147,10 @@ def _click(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def save_yolo(path: Path, architecture: str, *, names: Sequence[str], imgsz: int = 640) -> Path:
-    """A YOLO of Ultralytics' architecture (`yolov8n`, `yolov8n-seg`) whose scores are raised: it finds much."""
+    """Return a YOLO of Ultralytics' architecture (`yolov8n`, `yolov8n-seg`) whose scores are raised.
+
+    It finds much.
+    """
     prepare_ultralytics()
     from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 
@@ -197,7 +200,7 @@ def _settle(model: Any) -> None:
 
 
 def _score_branches(head: Any) -> list[Any]:
-    """The branches of a YOLO head that give class scores; those without NMS have their own."""
+    """Return the branches of a YOLO head that give class scores; those without NMS have their own."""
     return [*head.cv3, *(getattr(head, "one2one_cv3", None) or ())]
 
 
@@ -218,7 +221,7 @@ def _raise_scores(model: Any, score: torch.nn.Module, photos: torch.Tensor) -> N
 
 
 def transformers_config(tensors: Mapping[str, torch.Tensor]) -> Any:
-    """The configuration of transformers' `SamModel` for a ViT SAM's tensors under Meta's names."""
+    """Return the configuration of transformers' `SamModel` for a ViT SAM's tensors under Meta's names."""
     from transformers import SamConfig
 
     patch = tensors["image_encoder.patch_embed.proj.weight"]

@@ -30,13 +30,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of one figure or more."""
+        """Return the statistics of one or more figures."""
         return cls(min(values), statistics.median(values), max(values))
 
 
 @dataclass
 class TaskFigures:
-    """What one task took a contender: a figure for each round, the mean over the images."""
+    """Measurements of one task by one contender: a figure per round, averaged over the images."""
 
     seconds: list[float] = field(default_factory=list)
     cpu_seconds: list[float] = field(default_factory=list)
@@ -47,7 +47,7 @@ class TaskFigures:
 
 @dataclass
 class ContenderFigures:
-    """What was measured of one tool with one model. `missing`: why it was not."""
+    """Measurements of one tool with one model. `missing`: why it was not."""
 
     tool: str
     load_seconds: float = 0.0
@@ -56,7 +56,7 @@ class ContenderFigures:
 
     @property
     def peak_mb(self) -> float | None:
-        """Of the hungriest task."""
+        """Return the peak memory of the task that needs the most, in megabytes."""
         return max((figures.peak_mb for figures in self.tasks.values()), default=None)
 
 
@@ -80,7 +80,7 @@ class WorkerProcess:
         return self._exchange(self.setup.as_json())
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """The answer; one that has the key `unsupported` or `error` is its last.
+        """Return the answer; one that has the key `unsupported` or `error` is its last.
 
         Raises:
             SamcliError: it has died.
@@ -150,7 +150,7 @@ def run_rotation(
 
 
 def _or_missing(own: ContenderFigures, answer: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-    """What a worker answers; None, and the reason noted, where it cannot."""
+    """Return a worker's answer, or None, with the reason noted, if it has none."""
     if own.missing is not None:
         return None
     try:
@@ -193,7 +193,7 @@ def _add(figures: TaskFigures, answers: Sequence[Mapping[str, Any]]) -> None:
 
 
 def ratios(own: ContenderFigures, other: ContenderFigures) -> dict[str, Spread]:
-    """How many times as long the other took, by task: a ratio for each round."""
+    """Return the slowdown of the other tool, by task: a ratio per round."""
     return {
         task: Spread.of(
             [theirs / ours for ours, theirs in zip(figures.seconds, other.tasks[task].seconds, strict=True)]

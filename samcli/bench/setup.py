@@ -1,4 +1,4 @@
-"""What a contender is told: plain values, so that they go through a pipe to its process."""
+"""Define what a contender is told: plain values that can be sent through a pipe to its process."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ class Setup:
 
     @classmethod
     def from_json(cls, line: str) -> Setup:
-        """What `as_json` wrote."""
+        """Read what `as_json` wrote."""
         values = json.loads(line)
         return cls(**{**values, **{name: tuple(values[name]) for name in ("images", "program")}})

@@ -1,4 +1,4 @@
-"""Where the time of one image goes, one stage after the other, in one thread of work.
+"""Measure the stages of one image one after the other, in one worker thread.
 
 A run overlaps decoding, networks and writing; here nothing overlaps, so that the stages add up.
 """

@@ -1,4 +1,4 @@
-"""What is wrong with a checkpoint, as far as its bytes show it before anything in it is read.
+"""Detect damage of a checkpoint from its bytes, before anything in it is read.
 
 Broken downloads and copies are common, and what the libraries say of them (`101`, `PytorchStreamReader
 failed`) helps nobody.
@@ -69,7 +69,7 @@ def _of_torch(path: Path, head: bytes) -> str | None:
 
 
 def _of_safetensors(file: BinaryIO, size: int) -> str | None:
-    """The length of the header (8 bytes, little-endian), the header (JSON), the numbers."""
+    """Return the length of the header (8 bytes, little-endian), the header (JSON), the numbers."""
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
     if length > size - 8:

@@ -68,12 +68,12 @@ HUB_MODELS = {model.name: model for model in _KNOWN}
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a name is one of a repository, and not of a file."""
+    """Return whether a name is one of a repository, and not of a file."""
     return _NAME.fullmatch(name) is not None and not name.lower().endswith(_FILES)
 
 
 def hub_folder(name: str) -> Path | None:
-    """Where a repository's files lie, if all of them are in the hub's cache; asks no network."""
+    """Return the folder of a repository if all its files are in the hub's cache; use no network."""
     try:
         return _snapshot(name, offline=True)
     except (ImportError, OSError, ValueError):
@@ -81,7 +81,7 @@ def hub_folder(name: str) -> Path | None:
 
 
 def fetch_from_hub(name: str) -> Path:
-    """The folder with a repository's files, downloaded if need be.
+    """Return the folder with a repository's files, downloaded if need be.
 
     Raises:
         WeightsError: the client is not installed, there is no network, no such repository, or it is gated.
@@ -119,7 +119,7 @@ def _snapshot(name: str, *, offline: bool) -> Path:
 
 
 def _explained(name: str, error: Exception) -> WeightsError:
-    """What the user can do about an error of the hub's client."""
+    """Explain an error of the hub's client and what the user can do."""
     from huggingface_hub import errors
 
     page = f"https://huggingface.co/{name.partition('@')[0]}"

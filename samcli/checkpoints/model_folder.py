@@ -49,18 +49,18 @@ class ModelFolder:
 
     @property
     def model_type(self) -> str:
-        """The library's name of the family, e.g. `grounding-dino`."""
+        """Return the library's name of the family, e.g. `grounding-dino`."""
         return str(self.config.get("model_type", ""))
 
     @property
     def architecture(self) -> str:
-        """The class that was saved, e.g. `DetrForObjectDetection`; empty where the folder does not say."""
+        """Return the class that was saved, e.g. `DetrForObjectDetection`; empty where the folder does not say."""
         said = self.config.get("architectures")
         return str(said[0]) if isinstance(said, list) and said else ""
 
 
 def is_model_folder(path: Path) -> bool:
-    """Whether a folder holds a configuration as transformers saves it beside a model."""
+    """Return whether a folder holds a configuration as transformers saves it beside a model."""
     return (path / CONFIG).is_file()
 
 
@@ -94,7 +94,7 @@ def read_model_folder(path: Path) -> ModelFolder:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Return the JSON object in a file.
 
     Raises:
         WeightsError: it cannot be read, is too large, or holds something else.

@@ -1,4 +1,4 @@
-"""What a pickled network says of itself, read without running anything that is in the file.
+"""Describe a pickled network without running anything in the file.
 
 A pickle is a program: it names classes and functions, which `pickle.load` imports and calls. Here every name
 stands for an inert object that only remembers what it was given: nothing is imported and nothing is called.
@@ -112,7 +112,7 @@ def read_pickle(path: Path) -> InertPickle:
 
 
 def refusal(path: Path, why: str) -> WeightsError:
-    """The error for a file that is code, or may hold some."""
+    """Return the error for a file that is code, or may hold some."""
     return WeightsError(
         f"{path} was refused: it would run code when loaded ({why[:200]}). If you made it yourself: --trust-weights"
     )
@@ -132,7 +132,7 @@ def _damage(path: Path) -> Iterator[None]:
 
 
 def torchscript_facts(path: Path) -> dict[str, Any]:
-    """What Ultralytics writes beside the program in a TorchScript file: task, class names, image size.
+    """Return the task, class names and image size that Ultralytics stores in a TorchScript file.
 
     Raises:
         WeightsError: it is no TorchScript archive.
@@ -214,7 +214,7 @@ class _Reader(pickle._Unpickler):
 
 
 def is_module(held: Any) -> TypeGuard[Inert]:
-    """Whether an object of a pickle is a network or a part of one."""
+    """Return whether an object of a pickle is a network or a part of one."""
     return isinstance(held, Inert) and "_modules" in held.state
 
 
@@ -244,7 +244,7 @@ def _describe(found: InertPickle, network: Inert) -> PickledNetwork:
 
 
 def _tensors(module: Inert) -> Iterator[tuple[Inert, bool]]:
-    """The tensors of a module and of those in it, each once, and whether it is a parameter."""
+    """Yield the tensors of a module and of those in it, each once, and whether it is a parameter."""
     seen: set[int] = set()
     waiting = [module]
     while waiting:

@@ -71,7 +71,8 @@ _DEEPEST = 100
 
 
 def rebuild_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network in a .pt file as Ultralytics writes them, in fp32, and what its training says: task, image size.
+    """Return the network in a .pt file as Ultralytics writes them, in fp32, and what its training says: task, image
+    size.
 
     Raises:
         WeightsError: it would run code when loaded, is damaged, or holds something other than a network.
@@ -88,9 +89,7 @@ def rebuild_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     except WeightsError:
         raise
     except Exception as error:  # whatever a stranger's file can hold
-        raise WeightsError(
-            f"{path} cannot be loaded as a detector ({type(error).__name__}): {one_line(error)[:300]}"
-        ) from error
+        raise WeightsError(f"{path} cannot be loaded as a detector: {one_line(error)[:300]}") from error
     return network, _training(found)
 
 
@@ -124,7 +123,7 @@ class _Builder:
         self._depth = 0
 
     def module(self, held: Inert, *, whole: bool = False) -> nn.Module:
-        """The module that an inert object stands for."""
+        """Return the module that an inert object stands for."""
         if id(held) in self._made:
             return self._finished(held)
         kind: Any = self._class(held.origin, whole)
@@ -145,7 +144,7 @@ class _Builder:
         return made
 
     def _class(self, origin: str, whole: bool) -> type[nn.Module]:
-        """The class of that name, where it is one that networks are made of."""
+        """Return the class of that name, where it is one that networks are made of."""
         home, _, name = _ALIASES.get(origin, origin).rpartition(".")
         listed = home in _HOMES or home == "ultralytics.nn.modules" or (whole and f"{home}.{name}" in _ROOTS)
         if listed and not name.startswith(_REFUSED):
@@ -157,7 +156,7 @@ class _Builder:
         raise refusal(self._path, f"{origin} is no layer of a known network")
 
     def _state(self, kind: type[nn.Module], state: dict[str, Any]) -> dict[str, Any]:
-        """What the module keeps: `nn.Module`'s own entries and plain attributes."""
+        """Return the module's state: the entries of `nn.Module` and plain attributes."""
         checked: dict[str, Any] = {
             "_modules": self._entries(state, "_modules", lambda held: self.module(held)),
             "_parameters": self._entries(state, "_parameters", self._parameter),
@@ -196,7 +195,7 @@ class _Builder:
         return self._made[id(held)]  # type: ignore[no-any-return]
 
     def _tensor(self, held: Any) -> torch.Tensor:
-        """A tensor within its storage; views of one storage share it."""
+        """Return a tensor within its storage; views of one storage share it."""
         if not isinstance(held, Inert) or held.origin != "torch._utils._rebuild_tensor_v2":
             raise refusal(self._path, f"a tensor is {_named(held)}")
         storage, offset, size, stride = held.arguments[:4]
@@ -216,7 +215,7 @@ class _Builder:
         return self._storages[key]
 
     def _value(self, held: Any) -> Any:
-        """A plain value, a tensor, a module, or a collection of such."""
+        """Return a plain value, a tensor, a module, or a collection of such."""
         self._depth += 1
         try:
             if self._depth > _DEEPEST:
@@ -254,7 +253,7 @@ class _Builder:
         return self._tensor(held)
 
     def _named(self, origin: str) -> Any:
-        """A dtype, or the forward of a layer's class, which old files keep in an attribute."""
+        """Return a dtype, or the forward of a layer's class, which old files keep in an attribute."""
         home, _, name = origin.rpartition(".")
         dtype = getattr(torch, name, None) if home == "torch" else None
         if isinstance(dtype, torch.dtype):

@@ -69,19 +69,19 @@ class Checkpoint:
 
     @property
     def publisher(self) -> str:
-        """Who offers the file."""
+        """Return the publisher of the file."""
         if self.url.startswith(_PYTORCH):
             return "PyTorch"
         return "Ultralytics" if self.url.startswith(_ULTRALYTICS) else "Meta"
 
     @property
     def expected_sha256(self) -> str | None:
-        """The SHA-256 that is known, or was pinned at the first download; None where neither is."""
+        """Return the SHA-256 that is known, or was pinned at the first download; None where neither is."""
         return self.sha256 or _pins().get(self.name)
 
     @property
     def stored(self) -> Path:
-        """Where the file lies in the cache, once it is there."""
+        """Return the path of the downloaded file in the cache."""
         return cache_folder() / "weights" / self.url.rpartition("/")[2]
 
 
@@ -269,8 +269,8 @@ def cache_folder() -> Path:
 
 
 def find_weights(name: str, role: str, report: Report = lambda line: None) -> WeightsFile:
-    """The verified file of a checkpoint: `tiny`, a path, a known name or a repository of the hub (downloaded at
-    first use).
+    """Return the verified file of a checkpoint: `tiny`, a path, a known name or a repository of the hub (downloaded
+    at first use).
 
     `role`: `sam` or `det`, which tells the two tiny models apart.
 
@@ -296,7 +296,7 @@ def find_weights(name: str, role: str, report: Report = lambda line: None) -> We
 
 
 def find_all_weights(checkpoints: Mapping[str, str], report: Report = lambda line: None) -> dict[str, WeightsFile]:
-    """The files of a command's checkpoints, given by role; the role is also the option that names one.
+    """Return the files of a command's checkpoints, given by role; the role is also the option that names one.
 
     Raises:
         WeightsError: one of them cannot be had; says which options do without a network.
@@ -311,7 +311,7 @@ def find_all_weights(checkpoints: Mapping[str, str], report: Report = lambda lin
 def fetch_weights(
     checkpoint: Checkpoint, report: Report = lambda line: None, watch: Watch = lambda done, total: None
 ) -> WeightsFile:
-    """The verified file of a known checkpoint, downloaded into the cache if it is not there.
+    """Return the verified file of a known checkpoint, downloaded into the cache if it is not there.
 
     Raises:
         WeightsError: no network, or a file that is not what its name promises.
@@ -322,7 +322,8 @@ def fetch_weights(
 
 
 def checkpoint_files(path: Path) -> tuple[Path, ...]:
-    """The files with the tensors of a checkpoint: itself, or those of a folder or index that transformers wrote.
+    """Return the files with the tensors of a checkpoint: itself, or those of a folder or index that transformers
+    wrote.
 
     Raises:
         WeightsError: a folder without a checkpoint, or one of its files is missing.
@@ -368,12 +369,12 @@ def identity_of(path: Path) -> str:
 
 
 def _sha256(path: Path) -> str:
-    """The SHA-256 of a file, remembered in the cache folder."""
+    """Return the SHA-256 of a file, remembered in the cache folder."""
     return remembered_sha256(path, cache_folder() / "hashes.json")
 
 
 def is_here(name: str) -> bool:
-    """Whether `find_weights` would need no network.
+    """Return whether `find_weights` would need no network.
 
     Raises:
         WeightsError: no file and no known checkpoint has that name.
@@ -409,14 +410,14 @@ def _is_path(name: str) -> bool:
 
 
 def embedded_card() -> dict[str, Any]:
-    """What is known of the tiny models: hashes, architectures, figures."""
+    """Return the card of the tiny models: hashes, architectures, figures."""
     file = resources.files("samcli") / "assets" / "card.json"
     card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return card
 
 
 def embedded_weights(role: str) -> WeightsFile:
-    """A tiny model out of the package, copied into the cache where the package is zipped.
+    """Return a tiny model out of the package, copied into the cache where the package is zipped.
 
     Raises:
         WeightsError: the file is damaged.
@@ -452,7 +453,7 @@ def _pins() -> dict[str, str]:
 
 
 def _verified(checkpoint: Checkpoint, path: Path) -> str:
-    """The file's SHA-256, if it is the one that is known or was pinned.
+    """Return the file's SHA-256, if it is the one that is known or was pinned.
 
     Raises:
         WeightsError: it is another.

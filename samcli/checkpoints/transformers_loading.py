@@ -13,7 +13,7 @@ from samcli.errors import WeightsError, one_line
 
 
 def import_transformers(what: str) -> Any:
-    """The transformers library. `what` needs it: for the message.
+    """Return the transformers library. `what` needs it: for the message.
 
     Raises:
         WeightsError: it is not installed.
@@ -30,7 +30,7 @@ def import_transformers(what: str) -> Any:
 
 
 def load_pretrained(folder: ModelFolder, class_name: str, device: torch.device | str = "cpu") -> Any:
-    """The folder's model, of that class or of what an automatic class makes of it; fp32, in evaluation mode.
+    """Return the folder's model, of that class or of what an automatic class makes of it; fp32, in evaluation mode.
 
     Raises:
         WeightsError: it is of another kind, damaged, or lacks tensors; or something is not installed.
@@ -62,7 +62,7 @@ def load_pretrained(folder: ModelFolder, class_name: str, device: torch.device |
 
 
 def load_processor(folder: ModelFolder, class_name: str = "AutoProcessor") -> Any:
-    """The folder's processor of that class: of images, and of text where its model reads any.
+    """Return the folder's processor of that class: of images, and of text where its model reads any.
 
     Raises:
         WeightsError: a file of it is missing or damaged; or something is not installed.
@@ -86,7 +86,7 @@ def _class_of(transformers: Any, class_name: str, folder: ModelFolder) -> Any:
 
 
 def _within(folder: ModelFolder, load: Callable[[], Any]) -> Any:
-    """What `load` gives; whatever the library raises becomes one line.
+    """Return the result of `load`, with every error of the library as one line.
 
     Raises:
         WeightsError: it could not be loaded.
@@ -136,7 +136,7 @@ def _equal(first: Any, second: Any) -> bool:
 
 
 def _with_own_lists(answer: Any) -> Any:
-    """The same with lists that whoever gets them may lengthen."""
+    """Return the same with lists that whoever gets them may lengthen."""
     if type(answer) in (tuple, list):
         return type(answer)(_with_own_lists(item) for item in answer)
     return answer

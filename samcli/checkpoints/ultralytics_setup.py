@@ -76,7 +76,7 @@ def _set_safe_load(safe: bool) -> None:
 
 
 def _settings_folder() -> Path:
-    """A folder of ours for ultralytics' settings; a temporary one where the cache cannot be written."""
+    """Return a folder of ours for ultralytics' settings; a temporary one where the cache cannot be written."""
     folder = cache_folder() / "ultralytics"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,10 @@ _EXIT_STATUS_HELP = (
 )
 
 
+_LONGEST_MESSAGE = 2000
+"""Characters."""
+
+
 app = typer.Typer(
     name="samcli",
     help="Turn a folder of images into a segmentation data set: YOLO boxes prompt SAM, runs resume.",
@@ -98,7 +102,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and log de
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """What the user gave for options; None: nothing. `environment`: which of them SAMCLI_* variables gave."""
+    """Options that the user gave; None: not given. `environment`: which of them SAMCLI_* variables gave."""
 
     values: dict[str, Any]
     environment: frozenset[str]
@@ -181,11 +185,11 @@ def _print_error(message: str) -> None:
     print("samcli:", end="", file=sys.stderr)
     if coloured:
         styled(sys.stderr).write("\x1b[0m")
-    print(f" {message}", file=sys.stderr)
+    print(f" {_shortened(message)}", file=sys.stderr)
 
 
 def _parameters(kind: type[CommandOptions]) -> Iterator[inspect.Parameter]:
-    """A flag for each option: its default, help and limits as the dataclass declares them."""
+    """Yield a flag for each option: its default, help and limits as the dataclass declares them."""
     hints = types_of(kind)
     for entry in declared(kind):
         rules = entry.metadata
@@ -228,7 +232,7 @@ def _metavar_of(entry: dataclasses.Field[Any], hint: Any) -> str | None:
 
 
 def _explain(error: Exception) -> str | None:
-    """The error in a line for people; None for a bug of ours, which is shown whole."""
+    """Return the error in a line for people; None for a bug of ours, which is shown whole."""
     if isinstance(error, SamcliError):
         return str(error)
     if is_out_of_memory(error):
@@ -245,6 +249,13 @@ def _explain(error: Exception) -> str | None:
     if type(error).__name__ == "OutOfMemoryError":
         return "the GPU's memory is too small or in use by others: try --device cpu, or a smaller --sam"
     return one_line(error) if isinstance(error, OSError) else None
+
+
+def _shortened(message: str) -> str:
+    """Leave out the middle of a message that quotes too much of a file: its ends say where and what to do."""
+    cut = len(message) - _LONGEST_MESSAGE
+    half = _LONGEST_MESSAGE // 2
+    return message if cut <= 0 else f"{message[:half]} [{cut} characters left out] {message[-half:]}"
 
 
 class _StderrHandler(logging.Handler):

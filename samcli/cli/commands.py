@@ -27,6 +27,7 @@ from samcli.config import (
     ExportOnnxOptions,
     JobOptions,
     PromptOptions,
+    ReviewOptions,
     TuneOptions,
     VerifyOptions,
 )
@@ -229,6 +230,22 @@ def preview(
     from samcli.cli.report.labels import print_preview
 
     print_preview(path, labels, as_json=json)
+
+
+@command("review", ReviewOptions)
+def review(
+    given: Given,
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="Output folder of a run.")],
+    config: Config = None,
+    quiet: Quiet = False,
+) -> None:
+    """Review and correct the masks of a run in the browser; each change is saved at once."""
+    options = given.options(ReviewOptions, config)
+    fit_threads(None)
+    from samcli.cli.report.labels import print_served
+    from samcli.review.serving import serve
+
+    serve(labels, options, lambda address, reached: print_served(address, reached=reached, browser=options.browser))
 
 
 @command("apply-review")

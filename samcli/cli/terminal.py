@@ -1,4 +1,4 @@
-"""What reaches a terminal: text from outside escaped, and progress that never stops the work.
+"""Write to a terminal safely: escape text from outside, and never let progress output stop the work.
 
 While a command runs, `sys.stdout` and `sys.stderr` escape what could steer a terminal, whatever part of samcli
 prints. What styles its own output (Rich's tables, progress bars) writes past them, its text escaped before.
@@ -59,7 +59,7 @@ class _Stream:
                 self._stream.flush()
 
     def isatty(self) -> bool:
-        """Whether a terminal shows it."""
+        """Return whether a terminal shows it."""
         try:
             return self._stream is not None and self._stream.isatty()
         except ValueError:  # closed

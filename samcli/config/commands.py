@@ -25,6 +25,7 @@ from samcli.config.groups import (
     SourceOptions,
     SpeckOptions,
     TextOptions,
+    TileOptions,
 )
 from samcli.config.options import YES_NO, CommandOptions, Options, declared, former_flag_of, group, option
 
@@ -36,7 +37,7 @@ FORMAT_NAMES = (
 
 
 class JobOptions(Protocol):
-    """What the options of all commands that work through a folder of images have in common."""
+    """Options shared by all commands that process a folder of images."""
 
     @property
     def input(self) -> InputOptions: ...
@@ -62,6 +63,7 @@ class AutoAnnotateOptions(CommandOptions):
     input: InputOptions = group(InputOptions)
     source: SourceOptions = group(SourceOptions)
     detector: DetectorOptions = group(DetectorOptions)
+    tiles: TileOptions = group(TileOptions)
     text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
@@ -117,6 +119,7 @@ class PromptOptions(CommandOptions):
     input: InputOptions = group(InputOptions)
     source: SourceOptions = group(SourceOptions)
     reading: ReadingOptions = group(ReadingOptions)
+    tiles: TileOptions = group(TileOptions)
     segmenter: SamOptions = group(SamOptions)
     fastsam: FastSamOptions = group(FastSamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
@@ -220,6 +223,32 @@ class ExportOnnxOptions(CommandOptions):
     opset: int = option(18, "ONNX opset version.", low=17)
     encoder: bool = option(False, "Also write the image encoder, to NAME.encoder.onnx.")
     quantize: bool = option(False, "Also write an int8-quantized copy of each file, to NAME.quantized.onnx.")
+
+
+@dataclass(frozen=True)
+class ReviewOptions(CommandOptions):
+    """All options of `samcli review`."""
+
+    host: str = option(
+        "127.0.0.1",
+        "Address to serve at. Any other than this machine's own lets others on the network, who have the address, "
+        "see the images and change the labels.",
+        metavar="HOST",
+    )
+    port: int = option(0, "Port to serve at (0: a free one).", low=0, high=65535)
+    browser: bool = option(True, "Open the page in the browser.")
+    sam: str | None = option(
+        None, "SAM checkpoint that answers clicks. Default: that of the run.", panel="SAM", metavar="NAME|PATH"
+    )
+    device: str = option(
+        "auto", "Device of the network: cpu, cuda, cuda:1, mps or auto.", panel="SAM", metavar="DEVICE"
+    )
+    embeddings: str | None = option(
+        None,
+        "Reuse image embeddings from `samcli encode`; images missing there are encoded when they are opened.",
+        panel="SAM",
+        metavar="DIR",
+    )
 
 
 @dataclass(frozen=True)
@@ -417,6 +446,7 @@ COMMANDS: dict[str, type[CommandOptions]] = {
     "prompt": PromptOptions,
     "everything": EverythingOptions,
     "encode": EncodeOptions,
+    "review": ReviewOptions,
     "convert": ConvertOptions,
     "verify": VerifyOptions,
     "eval": EvalOptions,

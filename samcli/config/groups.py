@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from samcli.config.options import Options, option
+from samcli.errors import UsageError
 
 COMPILED_FROM = 200
 """Images still to do from which on the minutes of compiling are taken to pay off on a GPU."""
@@ -13,7 +14,7 @@ COMPILED_FROM = 200
 
 @dataclass(frozen=True)
 class InputOptions(Options):
-    """Which images."""
+    """Options that select images."""
 
     max_pixels: int = option(
         500_000_000,
@@ -32,7 +33,7 @@ class InputOptions(Options):
 
 @dataclass(frozen=True)
 class SourceOptions(Options):
-    """Which of the images that an input names, and what they are called."""
+    """Options that select among the images of an input and set their keys."""
 
     root: str | None = option(
         None,
@@ -48,6 +49,35 @@ class SourceOptions(Options):
         panel="Input",
         metavar="train,val",
     )
+
+
+@dataclass(frozen=True)
+class TileOptions(Options):
+    """Options of the division of large images into tiles."""
+
+    tile: str | None = option(
+        None,
+        "Also work on overlapping square tiles of N pixels: finds small objects in large images. auto: tiles as "
+        "large as the largest network input, for images more than twice as large. Default: off.",
+        recipe=True,
+        panel="Tiles",
+        metavar="N|auto",
+    )
+    tile_overlap: float = option(
+        0.2,
+        "Overlap of neighbouring tiles, as a fraction of their side. Objects smaller than the overlap lie whole in "
+        "a tile.",
+        recipe=True,
+        low=0,
+        high=0.9,
+        panel="Tiles",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the side as well."""
+        super().__post_init__()
+        if self.tile is not None and self.tile != "auto" and not (self.tile.isdecimal() and int(self.tile) >= 64):
+            raise UsageError(f"--tile is '{self.tile}'; expected a number of pixels, at least 64, or auto")
 
 
 def _trust_weights(panel: str) -> Any:
@@ -111,7 +141,7 @@ class DetectorOptions(Options):
 
 @dataclass(frozen=True)
 class TextOptions(Options):
-    """What a detector that reads text is to look for."""
+    """Options of detectors that read text."""
 
     text: str | None = option(
         None,
@@ -165,7 +195,7 @@ class SamOptions(Options):
 
 @dataclass(frozen=True)
 class FastSamOptions(Options):
-    """How FastSAM, where it takes SAM's place, finds all objects of an image. Defaults: `fastsam.DEFAULTS`."""
+    """Options of FastSAM's search for all objects, where it replaces SAM. Defaults: `fastsam.DEFAULTS`."""
 
     conf: float | None = option(
         None,
@@ -222,7 +252,7 @@ class EmbeddingOptions(Options):
 
 @dataclass(frozen=True)
 class FilterOptions(Options):
-    """Which masks are not worth a label."""
+    """Options that discard masks of low quality."""
 
     pred_iou_thresh: float | None = option(
         None,
@@ -245,7 +275,7 @@ class FilterOptions(Options):
 
 @dataclass(frozen=True)
 class SpeckOptions(Options):
-    """Which parts and holes of a mask its labels leave out."""
+    """Options that remove small parts and holes from labels."""
 
     min_part_area: str = option(
         "1%,16",
@@ -266,7 +296,7 @@ class SpeckOptions(Options):
 
 @dataclass(frozen=True)
 class DuplicateOptions(Options):
-    """Which masks are taken for the same object."""
+    """Options that decide which masks are duplicates of one object."""
 
     cross_class_iou: float = option(
         0.9,
@@ -280,7 +310,7 @@ class DuplicateOptions(Options):
 
 @dataclass(frozen=True)
 class AnswerOptions(Options):
-    """Which of SAM's answers to a prompt is taken, and whether it is asked again."""
+    """Options that choose among SAM's masks and refine them."""
 
     best_mask: bool = option(
         False,
@@ -300,7 +330,7 @@ class AnswerOptions(Options):
 
 @dataclass(frozen=True)
 class BoxPromptOptions(AnswerOptions):
-    """How a detector's boxes prompt SAM."""
+    """Options of the prompts made from a detector's boxes."""
 
     box_padding: float = option(
         0.0,
@@ -315,7 +345,7 @@ class BoxPromptOptions(AnswerOptions):
 
 @dataclass(frozen=True)
 class LabelOptions(Options):
-    """How masks become labels."""
+    """Options of the conversion of masks to labels."""
 
     holes: str = option(
         "bridge",
@@ -352,7 +382,7 @@ class LabelOptions(Options):
 
 @dataclass(frozen=True)
 class ClassMapOptions(Options):
-    """What classes are called."""
+    """Options that rename classes."""
 
     class_map: str | None = option(
         None,
@@ -366,7 +396,7 @@ class ClassMapOptions(Options):
 
 @dataclass(frozen=True)
 class ReadingOptions(Options):
-    """How labels of other tools are read."""
+    """Options for reading labels of other tools."""
 
     crowds: str = option(
         "drop",
@@ -401,7 +431,7 @@ class ExistingOptions(Options):
 
 @dataclass(frozen=True)
 class NamingOptions(Options):
-    """How label files are named."""
+    """Options of the names of label files."""
 
     on_collision: str = option(
         "fail",
@@ -414,7 +444,7 @@ class NamingOptions(Options):
 
 @dataclass(frozen=True)
 class RunOptions(Options):
-    """How the work is done; nothing here changes what is written."""
+    """Options of the execution; none of them changes what is written."""
 
     shard: str | None = option(
         None,
@@ -439,6 +469,11 @@ class RunOptions(Options):
     )
     overwrite: bool = option(
         False, "Start over: replace the labels of an earlier run, and other label files in the way.", panel="Run"
+    )
+    discard_human: bool = option(
+        False,
+        "With --overwrite: also discard objects that people have drawn or corrected.",
+        panel="Run",
     )
     retry_failed: bool = option(False, "Process images again that failed in an earlier run.", panel="Run")
     max_failures: int | None = option(None, "Abort after this many failed images.", low=1, panel="Run", metavar="N")

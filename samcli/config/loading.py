@@ -89,7 +89,7 @@ def _read_yaml(kind: type[CommandOptions], path: Path) -> dict[str, Any]:
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:
-    """A YAML value as its field's type: a number may be written without a point, a list as one value."""
+    """Return a YAML value as its field's type: a number may be written without a point, a list as one value."""
     accepted = get_args(hint) or (hint,)
     if get_origin(hint) is tuple:
         return tuple(_typed(item, accepted[0], where) for item in (value if isinstance(value, list) else [value]))

@@ -210,7 +210,7 @@ def _check_one(entry: dataclasses.Field[Any], value: Any) -> None:
 
 
 def flag_of(entry: dataclasses.Field[Any]) -> str:
-    """The option's name on the command line, e.g. `--max-det`."""
+    """Return the option's name on the command line, e.g. `--max-det`."""
     return str(entry.metadata.get("flag") or "--" + entry.name.replace("_", "-"))
 
 
@@ -221,7 +221,7 @@ def former_flag_of(entry: dataclasses.Field[Any]) -> str | None:
 
 
 def default_of(entry: dataclasses.Field[Any]) -> str | None:
-    """The option's default as people write it; None where it has none or is a switch."""
+    """Return the option's default as people write it; None where it has none or is a switch."""
     if isinstance(entry.default_factory, dataclasses._MISSING_TYPE):
         return None if entry.default is None or isinstance(entry.default, bool) else str(entry.default)
     return ",".join(entry.default_factory())

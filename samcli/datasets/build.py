@@ -53,7 +53,7 @@ class _Member:
 
 @dataclass
 class SplitCounts:
-    """What one split holds."""
+    """Contents of one split, in numbers."""
 
     images: int = 0
     background: int = 0
@@ -66,7 +66,7 @@ class SplitCounts:
 
 @dataclass
 class Dataset:
-    """What was built."""
+    """Result of building a data set."""
 
     output: Path
     names: dict[int, str]
@@ -165,13 +165,13 @@ def _empty(result: Dataset) -> Iterator[str]:
 
 
 def _listed(names: list[str]) -> str:
-    """The first few of many class names."""
+    """Return the first few of many class names."""
     more = f" and {len(names) - _SHOWN_NAMES} more classes" if len(names) > _SHOWN_NAMES else ""
     return ", ".join(names[:_SHOWN_NAMES]) + more
 
 
 def _labels_of(images: Path) -> Path:
-    """Where a trainer looks for the labels of a folder of images, or the folder itself where it holds some."""
+    """Return the folder in which a trainer looks for the labels of an image folder, or the folder itself."""
     images = Path(os.path.abspath(images))  # noqa: PTH100
     usual = default_output(images)
     return images if not usual.is_dir() and first_file(images, ".txt") else usual
@@ -187,7 +187,7 @@ def _names(labels: Path, given: Path | None, remarks: Counter[str]) -> dict[int,
 def _members(
     images: Path, labels: Path, options: DatasetOptions, classes: MappedClasses, result: Dataset
 ) -> list[_Member]:
-    """The images that go into the data set, with what their labels show."""
+    """Return the images that go into the data set, with what their labels show."""
     pattern = parse_pattern(options.group_by) if options.group_by else None
     members, apart = [], 0
     owners: dict[Path, str] = {}
@@ -335,7 +335,7 @@ def _write(
 
 
 def _targets(members: list[_Member], placed: Mapping[str, str]) -> dict[str, str]:
-    """The path of each image below its split.
+    """Return the path of each image below its split.
 
     A trainer finds a label by exchanging the last folder `images` in a path, and the suffix: no folder below
     may have that name, and no two images a stem in common.

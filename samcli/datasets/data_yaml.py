@@ -31,7 +31,7 @@ _NOT_IN_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 
 @dataclass(frozen=True)
 class DataYaml:
-    """What a trainer takes from `data.yaml`."""
+    """Contents of `data.yaml` as a trainer reads them."""
 
     path: Path
     names: dict[int, str]
@@ -64,7 +64,10 @@ def read_data_yaml(path: Path) -> DataYaml:
 
 
 def _load(path: Path) -> Any:
-    """The content, read as forgivingly as a trainer reads it: what is no UTF-8, or no text, is passed over."""
+    """Return the content, read as forgivingly as a trainer reads it.
+
+    What is no UTF-8, or no text, is passed over.
+    """
     try:
         text = path.read_bytes().decode("utf-8", "ignore")
     except OSError as error:
@@ -119,7 +122,7 @@ def _names(content: Mapping[str, Any]) -> tuple[dict[int, str], list[str]]:
 
 
 def _whole(value: Any) -> int | None:
-    """The whole number that a value stands for, maybe as text; None for others."""
+    """Return the whole number that a value stands for, maybe as text; None for others."""
     if isinstance(value, int):
         return int(value)
     try:
@@ -138,7 +141,7 @@ def _missing(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, str]
 
 
 def _of_root(content: Mapping[str, Any]) -> Iterator[str]:
-    """A note where the folder of the data set is found from the file alone, as no trainer looks for it."""
+    """Yield a note where the folder of the data set is found from the file alone, as no trainer looks for it."""
     root = content.get("path")
     if isinstance(root, str) and root and not Path(root).exists():
         yield (
@@ -148,7 +151,7 @@ def _of_root(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _weighed(missing: Mapping[str, str], content: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Of what is missing, what training needs, and notes about the rest."""
+    """Sort what is missing into problems that stop a training and notes."""
     downloads = isinstance(content.get("download"), str) and bool(content["download"])
     needed = {split: place for split, place in missing.items() if split in _NEEDED and not downloads}
     notes = [f"data.yaml: no {split} images in {place}" for split, place in missing.items() if split not in needed]

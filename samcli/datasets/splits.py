@@ -22,7 +22,7 @@ class ImageGroup:
 
 
 def parse_shares(text: str) -> dict[str, float]:
-    """Shares of train, val and maybe test out of `.8/.1/.1`, `80/20` or the like; the result sums to 1.
+    """Return the ratios of train, val and maybe test from `0.8/0.1/0.1`, `80/20` or the like; they sum to 1.
 
     Raises:
         UsageError: it is something else.
@@ -40,14 +40,14 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def group_of(key: str, pattern: re.Pattern[str] | None) -> str:
-    """The group an image is in: what the pattern's first group finds in its key, or else itself alone."""
+    """Return the group of an image: what the pattern's first group finds in its key, or else itself alone."""
     found = pattern.search(key) if pattern else None
     text = found.group(1) if found else None
     return key if text is None else f"group {text}"
 
 
 def parse_pattern(text: str) -> re.Pattern[str]:
-    """A pattern with a group.
+    """Return a pattern with a group.
 
     Raises:
         UsageError: it is none, or has no group.
@@ -102,7 +102,7 @@ def _rank(name: str, seed: int) -> bytes:
 
 
 class _Wanted:
-    """How many images, and images of each class, each split still wants."""
+    """Numbers of images, in all and per class, that each split still needs."""
 
     def __init__(self, groups: Collection[ImageGroup], shares: Mapping[str, float]) -> None:
         total = sum(group.images for group in groups)

@@ -38,14 +38,14 @@ ImageKind = Literal["image-damaged", "image-too-small", "image-format", "image-r
 
 @dataclass(frozen=True, slots=True)
 class ImageProblem:
-    """What is wrong with an image file."""
+    """Problem of an image file."""
 
     kind: ImageKind
     detail: str
 
     @property
     def is_error(self) -> bool:
-        """Whether the trainer goes on without the image, or cannot go on."""
+        """Return whether the trainer goes on without the image, or cannot go on."""
         return self.kind != "image-rewritten"
 
 
@@ -85,7 +85,7 @@ def _judge_opened(opened: Image, path: Path) -> ImageProblem | None:
 
 
 def _judge_end(path: Path) -> ImageProblem | None:
-    """A trainer rewrites JPEG files that do not end with their end marker, if they can be decoded."""
+    """Return a trainer rewrites JPEG files that do not end with their end marker, if they can be decoded."""
     with path.open("rb") as file:
         file.seek(-len(_JPEG_END), os.SEEK_END)
         if file.read() == _JPEG_END:

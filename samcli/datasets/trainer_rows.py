@@ -75,13 +75,13 @@ class Problem:
 
     @property
     def is_error(self) -> bool:
-        """Whether the trainer goes on without the image because of it."""
+        """Return whether the trainer goes on without the image because of it."""
         return ROW_KINDS[self.kind].severity == "error"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a trainer would make of one label file."""
+    """The trainer's verdict on one label file."""
 
     problems: tuple[Problem, ...]
     rows: int
@@ -90,7 +90,7 @@ class Judgement:
 
     @property
     def rejected(self) -> bool:
-        """Whether the trainer goes on without the image."""
+        """Return whether the trainer goes on without the image."""
         return any(problem.is_error for problem in self.problems)
 
 
@@ -143,7 +143,7 @@ def _shape(rows: Sequence[_Row]) -> Shape | None:
 
 
 def _structure(row: _Row, shape: Shape) -> Problem | None:
-    """What is wrong with the number of values in a row."""
+    """Return the problem with the number of values in a row."""
     count = len(row.words)
     if shape == "boxes":
         if count == _BOX_WORDS:
@@ -160,7 +160,7 @@ def _structure(row: _Row, shape: Shape) -> Problem | None:
 
 
 def _numbers(rows: Sequence[_Row]) -> tuple[list[Floats | None], list[Problem]]:
-    """The values of each row in the trainer's arithmetic; None where one is no number, which is a problem."""
+    """Return the values of each row in the trainer's arithmetic; None if one is no number, which is a problem."""
     try:
         flat = _parse([word for row in rows for word in row.words])
     except ValueError:
@@ -208,7 +208,7 @@ def _values(rows: Sequence[tuple[_Row, Floats]], class_count: int | None) -> Ite
 
 
 def _geometry(rows: Sequence[tuple[_Row, Floats]], shape: Shape, min_area: float) -> Iterator[Problem]:
-    """Where the objects lie. All rows have the number of values that their shape asks for."""
+    """Yield the problems of coordinates. All rows have the number of values that their shape asks for."""
     if not rows:
         return
     coordinates = [values[1:] for _, values in rows]
@@ -277,7 +277,7 @@ def _identity(values: Floats, shape: Shape | None) -> bytes:
 
 
 def mend(data: bytes) -> tuple[bytes, Counter[str]]:
-    """The content of a label file with what can be mended safely, and what was done, by kind of problem.
+    """Return the content of a label file with what can be mended safely, and what was done, by kind of problem.
 
     Rows that reach over the edge by rounding (at most 1%) are cut there, boxes in a file of polygons become
     polygons; rows without area, of one point or of a class alone, and repeated ones go. What is neither safe nor
@@ -307,7 +307,7 @@ def mend(data: bytes) -> tuple[bytes, Counter[str]]:
 
 
 def _identity_of(text: str, shape: Shape | None) -> bytes:
-    """Of rows that can be read; of others their text with its words' count, which is no row's."""
+    """Return a key that is equal for equal rows; for rows that cannot be read, their text."""
     try:
         return _identity(_parse(text.split()), shape)
     except ValueError:
@@ -315,7 +315,7 @@ def _identity_of(text: str, shape: Shape | None) -> bytes:
 
 
 def _mended(row: _Row, shape: Shape | None) -> tuple[str | None, str | None]:
-    """The row's text (None: it goes), and the kind of problem that was mended."""
+    """Return the row's text (None: it goes), and the kind of problem that was mended."""
     count = len(row.words)
     try:
         numbers = _parse(row.words)

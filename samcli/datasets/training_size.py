@@ -30,7 +30,7 @@ Ring = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TrainingFrame:
-    """Where an image lies in the square that a trainer pads it to: its size, and the padding above and left."""
+    """Placement of an image in the square that a trainer pads it to: size, and padding at the top and left."""
 
     size: Size
     top: int
@@ -66,7 +66,7 @@ def _corners(box: Sequence[float] | NDArray[np.float64]) -> Ring:
 
 
 def _has_pixels(ring: Ring, frame: TrainingFrame, longest: int) -> bool:
-    """Whether a pixel of the reduced mask is left. Only the cells that the row lies in are drawn."""
+    """Return whether a pixel of the reduced mask is left. Only the cells that the row lies in are drawn."""
     high, wide = frame.size
     shift = np.array((frame.left, frame.top))
     first = np.floor((ring.min(0) * (wide, high) - 1 + shift) / MASK_RATIO) * MASK_RATIO - shift

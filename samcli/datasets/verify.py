@@ -58,7 +58,7 @@ _LIST_BYTES = 10_000
 """Of a text file that are looked at to tell a list of images from labels."""
 
 _TRAINER_SUFFIXES = frozenset(
-    {*SUFFIXES, ".avif", ".dng", ".heic", ".heif", ".jp2", ".mpo"}  # a label for such an image has its image
+    {*SUFFIXES, ".dng", ".mpo"} - {".gif", ".j2k"}  # a label for such an image has its image
 )
 
 KINDS = {
@@ -109,7 +109,7 @@ class Finding:
 
 @dataclass
 class Tally:
-    """How often a kind was found, in how many files, and the first of them."""
+    """Number of findings of a kind, number of files with them, and the first files."""
 
     count: int = 0
     files: int = 0
@@ -127,7 +127,7 @@ class Tally:
 
 @dataclass
 class Verification:
-    """What was found in a folder of labels."""
+    """Findings in a folder of labels."""
 
     labels: Path
     images: Path | None
@@ -234,7 +234,7 @@ def _labels_folder(labels: Path) -> Path:
 
 
 def _images_of(labels: Path) -> Path | None:
-    """Where a trainer would look for the images of these labels, or the run that wrote them found them."""
+    """Return the image folder of these labels: as a trainer finds it, or as their run recorded it."""
     if (run := RunFolder.find(labels)) is not None:
         run.check(Product.LABELS)
         return root if (root := run.layout.input_root).is_dir() else None
@@ -335,7 +335,7 @@ class _Verifier:
         self._find(f"image-{image.why.value}" if image else "image-without-label", key)
 
     def _image(self, key: str) -> bool:
-        """Whether a trainer takes an image; what is wrong with it is told."""
+        """Return whether a trainer takes an image; what is wrong with it is told."""
         if self.result.images is None or self.ignores_images:
             return True
         problem = judge_image(self.result.images / key)
@@ -398,7 +398,7 @@ class _Verifier:
             self._find(problem.kind, key, problem.line, problem.detail)
 
     def _whole(self) -> None:
-        """What can be said only once all files were seen."""
+        """Report findings that need all files to have been read."""
         if not self.with_label:
             self._find("no-labels", str(self.result.labels))
         elif not self.result.rows and not {"unreadable"} & set(self.result.tallies):
@@ -409,7 +409,7 @@ class _Verifier:
             self._find("mixed-data", fewer[1].examples[0], detail=detail)
 
     def _records(self) -> None:
-        """What the records say of masks: those that fill little of their box, or differ from their polygons."""
+        """Report what the records show: masks that fill little of their box, or differ from their polygons."""
         root = self.result.labels / RUN_FOLDER / "records"
         if not root.is_dir():
             return
@@ -436,7 +436,7 @@ class _Verifier:
 
 
 def _new_backup(labels: Path) -> Path:
-    """A folder that is not there yet, named after the time."""
+    """Return a folder that is not there yet, named after the time."""
     name = time.strftime("%Y%m%d-%H%M%S")
     for number in range(1, 1000):
         folder = labels / BACKUP_FOLDER / (name if number == 1 else f"{name}-{number}")
@@ -453,7 +453,7 @@ def _by_stem(names: list[str]) -> dict[str, list[str]]:
 
 
 def _walk(labels: Path, images: Path | None, suffix: str = ".txt") -> Iterator[_Folder]:
-    """The folders of the two trees side by side, in order, each real folder once.
+    """Yield the folders of the two trees side by side, in order, each real folder once.
 
     Where both are one tree, a trainer's rule holds within it: what is in `images` has its labels in `labels`.
     """
@@ -481,7 +481,7 @@ def _walk(labels: Path, images: Path | None, suffix: str = ".txt") -> Iterator[_
 
 
 def _exchanged(path: str, old: str, new: str) -> str:
-    """A path below a root, with the last folder of one name exchanged for that of another."""
+    """Return a path below a root, with the last folder of one name exchanged for that of another."""
     parts = path.split("/")
     if old not in parts:
         return path
@@ -490,7 +490,10 @@ def _exchanged(path: str, old: str, new: str) -> str:
 
 
 def _lists_images(file: Path) -> bool:
-    """Whether a text file is a list of images, as some exports have one: each line of its beginning is one."""
+    """Return whether a text file is a list of images, as some exports have one.
+
+    Each line of its beginning is one.
+    """
     try:
         with file.open("rb") as opened:
             lines = opened.read(_LIST_BYTES).decode("utf-8", "replace").splitlines()

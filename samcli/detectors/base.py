@@ -29,7 +29,7 @@ class Detector(Protocol):
 
 @dataclass(frozen=True)
 class DetectorSettings:
-    """How a detector works; each as the option of that name.
+    """Settings of a detector, each named as its option.
 
     `imgsz`: None for what the file was trained with. `masks`: detections come with the model's own masks.
     `vocabulary`: what a detector is to look for that finds what words name. `text_threshold`: the score above
@@ -49,7 +49,7 @@ class DetectorSettings:
     text_threshold: float = 0.25
 
     def class_ids(self, names: dict[int, str]) -> list[int] | None:
-        """The ids of the classes that were asked for; None: all.
+        """Return the ids of the classes that were asked for; None: all.
 
         Raises:
             UsageError: `classes` names one that is not among `names`.
@@ -97,7 +97,7 @@ def same_size_groups(images: Sequence[Image], at_once: int | None = None) -> Ite
 
 @dataclass(frozen=True)
 class Selection:
-    """Which of a model's answers are detections.
+    """Criteria for a model's answers to count as detections.
 
     `class_ids`: None for all. `nms_iou`: of two boxes of one class that overlap by more than this, only the
     higher-scoring one is kept; None: all are.

@@ -80,7 +80,7 @@ class ConceptDetector(PretrainedDetector):
         return [Answer.joined(list(self._answers(seen, i, image.image_size))) for i, image in enumerate(images)]
 
     def _answers(self, seen: Any, index: int, size: Size) -> Iterator[Answer]:
-        """What each prompt finds in one of the images."""
+        """Return the detections of each prompt in one image."""
         number = 0
         for prompts in self._prompts:
             outputs = self.model.network(
@@ -113,7 +113,7 @@ class ConceptDetector(PretrainedDetector):
 
 
 def _repeated(seen: Any, index: int, count: int) -> Any:
-    """What was seen in one of the images, once for each of so many prompts."""
+    """Repeat the features of one image, once for each prompt."""
     levels = {
         name: tuple(level[index : index + 1].expand(count, *level.shape[1:]) for level in getattr(seen, name))
         for name in ("fpn_hidden_states", "fpn_position_encoding")

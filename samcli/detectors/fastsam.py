@@ -34,7 +34,7 @@ _WHOLE_IMAGE = 0.9
 
 
 def is_fastsam(name: str) -> bool:
-    """Whether a checkpoint (a known name, or a file) is a YOLO segmentation model, of any number of classes.
+    """Return whether a checkpoint (a known name, or a file) is a YOLO segmentation model, of any number of classes.
 
     A file is looked into without running it. What was exported from a model counts: no SAM is loaded from such.
     """
@@ -159,7 +159,7 @@ class _Part:
         return float(np.float32(inside) / np.float32(union))
 
     def agrees(self, prompt: ObjectPrompt) -> bool:
-        """Whether it holds a point of the object, if there is any, and none of the background."""
+        """Return whether it holds a point of the object, if there is any, and none of the background."""
         held = [self._holds(x, y) for x, y in prompt.points]
         of_object = [on for on, label in zip(held, prompt.point_labels, strict=True) if label]
         of_background = [on for on, label in zip(held, prompt.point_labels, strict=True) if not label]

@@ -40,7 +40,7 @@ class Caption:
     class_ids: tuple[int, ...]
 
     def repeated(self, count: int, device: torch.device) -> dict[str, torch.Tensor]:
-        """The tokens for so many images."""
+        """Return the tokens for so many images."""
         return {name: ids.to(device).expand(count, -1) for name, ids in self.tokens.items()}
 
     def best_prompts(self, probabilities: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -91,7 +91,7 @@ class GroundingDetector(PretrainedDetector):
 
 
 def captions(vocabulary: Vocabulary, tokenizer: Any, longest: int) -> Iterator[Caption]:
-    """As few captions as hold all prompts in order, none of more than `longest` tokens.
+    """Return the fewest captions that hold all prompts in order, none with more than `longest` tokens.
 
     Raises:
         UsageError: a prompt alone is longer, or has no word.

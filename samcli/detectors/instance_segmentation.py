@@ -74,6 +74,6 @@ class InstanceSegmenter(PretrainedDetector):
 
 
 def _best_pairs(scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The highest scores of (Q, C) queries and classes: scores, classes and queries (count,)."""
+    """Return the highest scores of (Q, C) queries and classes: scores, classes and queries (count,)."""
     best, places = scores.flatten().topk(min(count, scores.numel()))
     return best, places % scores.shape[1], places // scores.shape[1]

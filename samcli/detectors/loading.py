@@ -48,7 +48,7 @@ Adapter = Callable[[ModelFolder, DetectorSettings], Detector]
 
 
 def load_detector(weights: WeightsFile | str, settings: DetectorSettings | None = None, **changes: Any) -> Detector:
-    """A detector from a known name, a file, or a folder that the transformers library saved a model in.
+    """Return a detector from a known name, a file, or a folder that the transformers library saved a model in.
 
     `changes`: fields of DetectorSettings, e.g. `conf=0.4`.
 
@@ -66,7 +66,7 @@ def load_detector(weights: WeightsFile | str, settings: DetectorSettings | None 
 
 
 def detector_name(det: str, text: str | None) -> str:
-    """The detector meant by `--det` and `--text`: the default one reads no text."""
+    """Return the detector meant by `--det` and `--text`: the default one reads no text."""
     return TEXT_DETECTOR if text is not None and det == DetectorOptions.det else det
 
 
@@ -83,7 +83,7 @@ def _from_file(weights: WeightsFile, settings: DetectorSettings) -> Detector:
 
 
 def _is_world_model(path: Path) -> bool:
-    """Whether a file holds YOLO-World or YOLOE, which read text where a text encoder is installed."""
+    """Return whether a file holds YOLO-World or YOLOE, which read text where a text encoder is installed."""
     try:
         return path.suffix == ".pt" and inspect_pickle(path).network.endswith(_WORLD_MODELS)
     except WeightsError:

@@ -19,7 +19,7 @@ from samcli.types import Size
 
 
 def bilinear_masks(values: Tensor, size: Size) -> Iterator[Mask]:
-    """Where values (N, h, w), resized bilinearly to an image of `size`, are above 0: N masks, some maybe empty."""
+    """Resize values (N, h, w) bilinearly to an image of `size`; return N masks of where they exceed 0."""
     axes = _axis(values.shape[1], size[0], values.device), _axis(values.shape[2], size[1], values.device)
     for one in values.float():
         above = (one > 0).cpu().numpy()
@@ -51,7 +51,7 @@ def nearest_masks(present: Tensor, size: Size) -> Iterator[Mask]:
 
 
 def _nearest(length: int, new: int) -> Tensor:
-    """Which of `length` pixels each of `new` ones takes: torch's own choice, with its rounding."""
+    """Return the source pixel of each new pixel: torch's nearest interpolation, with its rounding."""
     numbers = torch.arange(length, dtype=torch.float64)[None, None]
     return torch.nn.functional.interpolate(numbers, size=new, mode="nearest")[0, 0].long()
 

@@ -39,12 +39,12 @@ _MASK_THRESHOLD = 0.5
 
 
 def is_torchvision(tensors: Tensors) -> bool:
-    """Whether these are the tensors of one of torchvision's detectors."""
+    """Return whether these are the tensors of one of torchvision's detectors."""
     return any(name in tensors for name in _CLASS_TENSORS) and any(name.startswith("backbone.") for name in tensors)
 
 
 def load_torchvision(tensors: Tensors, path: Path, settings: DetectorSettings) -> TorchvisionDetector:
-    """The detector that these tensors are. `path`: where they were read.
+    """Return the detector that these tensors are. `path`: where they were read.
 
     Class names are COCO's where the file has as many classes, else those in a file of the same name that ends in
     `.yaml`, with `names` as in a data.yaml.
@@ -66,7 +66,7 @@ def load_torchvision(tensors: Tensors, path: Path, settings: DetectorSettings) -
 
 
 def _builder_of(tensors: Tensors, path: Path) -> str:
-    """The name of torchvision's function whose network has exactly these tensors.
+    """Return the name of torchvision's function whose network has exactly these tensors.
 
     Where two networks differ in the size of their input alone, the file's name decides.
     """
@@ -92,7 +92,7 @@ def _shapes(tensors: Tensors) -> dict[str, torch.Size]:
 
 
 def _on_nothing(builder: str, classes: int) -> dict[str, Tensor]:
-    """The tensors of a network that has shapes and no numbers."""
+    """Return the tensors of a network that has shapes and no numbers."""
     from torchvision.models import get_model
 
     with torch.device("meta"):
@@ -127,7 +127,7 @@ def _build(builder: str, classes: int | None, settings: DetectorSettings) -> Any
 
 
 def _names(tensors: Tensors, builder: str, path: Path) -> dict[int, str]:
-    """The model's numbers and names, without the background (0 by torchvision's convention)."""
+    """Return the model's numbers and names, without the background (0 by torchvision's convention)."""
     from torchvision.models import get_model_weights
 
     count = _class_count(tensors, builder) or 0
@@ -206,7 +206,9 @@ def _leaving_masks(postprocess: Postprocess) -> Postprocess:
 
 
 def _pasted(mask: Tensor, box: Tensor, size: Size) -> Mask:
-    """A mask's probabilities (1, 28, 28), resized to its box and cut at a half, as `paste_mask_in_image` does."""
+    """Return a mask's probabilities (1, 28, 28), resized to its box and cut at a half, as `paste_mask_in_image`
+    does.
+    """
     from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 
     framed, scale = expand_masks(mask[None], 1)

@@ -1,4 +1,4 @@
-"""What detectors out of folders of the transformers library have in common.
+"""Provide what detectors from folders of the transformers library share.
 
 Networks and processors are the library's own and compute in fp32, as it does by default: the corners of boxes need
 more than the eight bits of bfloat16.
@@ -36,7 +36,7 @@ class Pretrained:
     def load(
         cls, folder: ModelFolder, class_name: str, device: str, processor: str = "AutoProcessor"
     ) -> Pretrained:
-        """The folder's model and its processor, as those classes of the library.
+        """Return the folder's model and its processor, as those classes of the library.
 
         Raises:
             WeightsError: it is of another kind, damaged, or something is not installed.
@@ -48,7 +48,7 @@ class Pretrained:
 
     @property
     def image_processor(self) -> Any:
-        """What turns images into the network's input, and its answers into boxes and masks."""
+        """Return the processor that turns images into network input and outputs into boxes and masks."""
         return getattr(self.processor, "image_processor", self.processor)
 
     def remember(self, module: Any, capacity: int = 1) -> None:
@@ -58,7 +58,7 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one image: boxes (N, 4) xyxy in its pixels, class ids and scores (N,), maybe masks."""
+    """A model's answer for one image: boxes (N, 4) xyxy in its pixels, class ids and scores (N,), maybe masks."""
 
     boxes: NDArray[np.float32]
     class_ids: NDArray[np.int64]
@@ -69,7 +69,7 @@ class Answer:
 
     @classmethod
     def of(cls, found: Mapping[str, Any], class_ids: NDArray[np.int64]) -> Answer:
-        """What the library's post-processing gives for an image, and the class id of each of its labels."""
+        """Make an answer from the library's post-processed output; `ids` maps its labels to class ids."""
         labels = found["labels"].cpu().numpy()
         return cls(found["boxes"].cpu().numpy(), class_ids[labels], found["scores"].cpu().numpy())
 
@@ -115,7 +115,7 @@ class PretrainedDetector(ABC):
 
     @abstractmethod
     def find(self, images: Sequence[Image]) -> list[Answer]:
-        """What the model says of each of several images of one size, above the confidence threshold."""
+        """Return the answers for several images of one size, above the confidence threshold."""
 
     def pixels(self, images: Sequence[Image]) -> dict[str, Any]:
         """Images as the network takes them, by the library's own image processor."""

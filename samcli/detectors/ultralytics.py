@@ -38,7 +38,7 @@ def load_detector(
     masks: bool = False,
     trust_weights: bool = False,
 ) -> UltralyticsDetector:
-    """A detector out of any file that Ultralytics reads: YOLOv5u to YOLO26, RT-DETR, also exported ones.
+    """Return a detector out of any file that Ultralytics reads: YOLOv5u to YOLO26, RT-DETR, also exported ones.
 
     `weights`: a file, or what `--det` takes: a known name, a path, or `tiny`. `imgsz`: None for what the file
     was trained with. `masks`: detections come with the model's own masks. An exported model computes as
@@ -73,7 +73,7 @@ def load_detector(
 
 
 def is_exported(path: Path | str) -> bool:
-    """Whether a detector's file is a program, made from a network for one kind of arithmetic."""
+    """Return whether a detector's file is a program, made from a network for one kind of arithmetic."""
     return Path(path).suffix in _EXPORTED
 
 
@@ -145,11 +145,11 @@ def _load_whole(path: Path) -> Any:
 
 
 def _unloadable(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"{path} cannot be loaded as a detector ({type(error).__name__}): {one_line(error)[:300]}")
+    return WeightsError(f"{path} cannot be loaded as a detector: {one_line(error)[:300]}")
 
 
 def _exported_task(path: Path) -> str:
-    """What the exporter says that the model does: not every version of Ultralytics asks it."""
+    """Return the task that the exporter recorded; not every version of Ultralytics reads it."""
     from ultralytics.nn.autobackend import AutoBackend
 
     return getattr(AutoBackend(str(path)), "task", None) or "detect"
@@ -203,7 +203,10 @@ def _mask_predictor() -> Any:
 
 @functools.cache
 def _own_predictor(base: Any, precision: str) -> Any:
-    """A predictor of Ultralytics', its network in that precision: its own knows no other than fp16 on GPUs."""
+    """Return a predictor of Ultralytics', its network in that precision.
+
+    Its own knows no other than fp16 on GPUs.
+    """
     from samcli.detectors.half_precision import halve_detector
     from samcli.sam.devices import DTYPES
 

@@ -27,7 +27,7 @@ _FLOATS = 16 << 20
 
 
 def cut_masks(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Size) -> Iterator[Mask]:
-    """The masks of N objects at the size of the original image, which may be empty.
+    """Yield the masks of N objects at the size of the original image, which may be empty.
 
     `prototypes`: (C, h, w) of the padded input. `coefficients`: (N, C). `boxes`: (N, 4) xyxy in pixels of the
     original image, whose (height, width) is `size`; nothing outside an object's box is in its mask.
@@ -51,7 +51,7 @@ def cut_masks(prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Siz
 
 
 def _padding(padded: Size, size: Size) -> tuple[int, int]:
-    """How many pixels of the network's input, above and below, left and right together, are not the image."""
+    """Return the total padding of the network's input in pixels, vertically and horizontally."""
     gain = min(padded[0] / size[0], padded[1] / size[1])
     down, across = (side - max(round(length * gain), 1) for side, length in zip(padded, size, strict=True))
     return down, across
@@ -73,13 +73,13 @@ def _axis(length: int, padding: int, factor: int, new: int, device: torch.device
 
 
 def _content(length: int, padding: float) -> tuple[int, int]:
-    """Where the image begins and ends on an axis that is padded by so much in all."""
+    """Return the first and last position of the image on an axis with this total padding."""
     start = round(padding / 2 - 0.1)  # an odd one has less before than after: as the image was padded
     return start, start + round(length - padding)
 
 
 def _cut(logits: Tensor, box: list[float], vertical: Axis, horizontal: Axis) -> Mask:
-    """The mask of the logits (h, w) of the padded input: where they are above 0 inside a box."""
+    """Return the mask of the logits (h, w) of the padded input: where they are above 0 inside a box."""
     size = len(vertical), len(horizontal)
     left, right = _span(box[0], box[2], size[1])
     top, bottom = _span(box[1], box[3], size[0])
@@ -90,5 +90,5 @@ def _cut(logits: Tensor, box: list[float], vertical: Axis, horizontal: Axis) -> 
 
 
 def _span(start: float, end: float, length: int) -> tuple[int, int]:
-    """The pixels from `start` to before `end`, no others than 0..length."""
+    """Return the pixels from `start` to before `end`, no others than 0..length."""
     return max(0, math.ceil(start)), min(length, math.ceil(end))

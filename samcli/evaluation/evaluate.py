@@ -38,7 +38,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class AtThreshold:
-    """What is right at one IoU threshold."""
+    """Counts and metrics at one IoU threshold."""
 
     true_positives: int
     false_positives: int
@@ -137,7 +137,7 @@ class EvaluatedImage:
 
 @dataclass
 class Evaluation:
-    """What came of holding predictions against the truth."""
+    """Result of an evaluation against ground truth."""
 
     names: dict[int, str]
     """Shared class id -> name."""
@@ -155,7 +155,7 @@ class Evaluation:
 
     @property
     def main(self) -> IouType:
-        """The kind that the worst images go by."""
+        """Return the kind that the worst images go by."""
         return "mask" if "mask" in self.kinds else "box"
 
     @property
@@ -214,7 +214,9 @@ def pair_objects(
     images: Path | None = None,
     class_map: ClassMap | None = None,
 ) -> Evaluation:
-    """The objects of both sides, image by image, with classes that both share; no figures yet. See `evaluate`."""
+    """Return the objects of both sides, image by image, with classes that both share; no figures yet. See
+    `evaluate`.
+    """
     classes = _make_classes(predictions, truth, options, class_map)
     found = Evaluation({}, classes.matched_by, "", image_root=images or predictions.image_root)
     found.left_out |= {**predictions.lost, **truth.lost}
@@ -284,7 +286,7 @@ def _pairs(
 
 
 def _size(key: str, *sides: tuple[EvaluatedLabels, str | None], image_root: Path | None) -> Size:
-    """The image's own, from its header, or else what either side states."""
+    """Return the image's own, from its header, or else what either side states."""
     if image_root is not None and (image_root / key).is_file():
         return probe_image(ImageRef(image_root, key), _MAX_PIXELS).image_size
     for labels, own_key in sides:
@@ -445,7 +447,7 @@ def kinds_of(found: Evaluation) -> list[IouType]:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """What one object turned out to be at one IoU threshold."""
+    """Verdict on one object at one IoU threshold."""
 
     threshold: float
     what: Literal["tp", "fp", "fn"]
@@ -527,7 +529,7 @@ def plain_scores(
 
 
 def _events(image: EvaluatedImage, kind: IouType, *, by_score: bool, boundaries: bool = True) -> Iterator[_Event]:
-    """What the objects of an image turn out to be; each class is looked at alone."""
+    """Yield the verdicts on the objects of an image, class by class."""
     for class_id in sorted({one.class_id for one in (*image.truth, *image.predicted)}):
         truth = [one for one in image.truth if one.class_id == class_id]
         predicted = [one for one in image.predicted if one.class_id == class_id]

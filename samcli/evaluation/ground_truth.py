@@ -63,12 +63,12 @@ class EvaluatedLabels(Protocol):
 
     @property
     def image_root(self) -> Path | None:
-        """Where its images are, if it knows."""
+        """Return the folder of the images, or None if it is unknown."""
         ...
 
     @property
     def notes(self) -> Sequence[str]:
-        """What a person should bear in mind."""
+        """Return notes for the user."""
         ...
 
     @property
@@ -77,7 +77,10 @@ class EvaluatedLabels(Protocol):
         ...
 
     def keys(self) -> Sequence[str]:
-        """The images it speaks of, maybe to say that nothing is there: keys, or keys without their suffix."""
+        """Return the images it speaks of, maybe to say that nothing is there.
+
+        Keys, or keys without their suffix.
+        """
         ...
 
     def image_size(self, key: str) -> Size | None:
@@ -85,7 +88,7 @@ class EvaluatedLabels(Protocol):
         ...
 
     def objects(self, key: str, image_size: Size) -> list[EvaluatedObject]:
-        """What is in an image.
+        """Return the objects of an image.
 
         Raises:
             ImageError: its labels cannot be read.
@@ -114,7 +117,9 @@ def open_labels(path: Path, names: Path | None = None, *, rescale: bool = False)
 
 
 class RunLabels:
-    """What a run has labelled, from its records. An image that failed is one in which nothing was found."""
+    """Labels of a run, read from its records; a failed image counts as one without detections. An image that failed
+    is one in which nothing was found.
+    """
 
     def __init__(self, run: RunFolder, names: Mapping[int, str] | None) -> None:
         self.names = names or run.manifest.names or None
@@ -154,7 +159,7 @@ def _run_notes(name: str, entries: Collection[JournalEntry]) -> Iterator[str]:
 
 
 def object_of(instance: Instance) -> EvaluatedObject:
-    """What a run has found, as it is evaluated: the mask's own box, the detector's score or else SAM's."""
+    """Return an instance as it is evaluated: with its mask's box, and the detector's score or else SAM's."""
     quality = instance.quality
     score = quality.detector_score if quality.detector_score is not None else quality.predicted_iou
     return EvaluatedObject(instance.class_id, _box_of(instance.mask), instance.mask, score)
@@ -213,7 +218,7 @@ class FileLabels:
 
 
 def _of_object(one: LabelledObject, image_size: Size) -> EvaluatedObject:
-    """As it is evaluated. Of what is only a box no mask is made up."""
+    """Return an object as it is evaluated; no mask is made of a box."""
     mask = None if one.shape.is_box else one.shape.mask(image_size)
     box = one.stated_box or (one.shape.box(image_size) if mask is None else _box_of(mask))
     return EvaluatedObject(
@@ -222,12 +227,12 @@ def _of_object(one: LabelledObject, image_size: Size) -> EvaluatedObject:
 
 
 def _states_another_box(one: EvaluatedObject) -> bool:
-    """Whether the box has less than half in common with the mask's own."""
+    """Return whether the box has less than half in common with the mask's own."""
     return one.mask is not None and bool(one.mask.area) and box_iou(one.box, _box_of(one.mask)) < _SAME_BOX
 
 
 def match_keys(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, str]:
-    """Which of `theirs` each of `ours` is; see `labels.image_names`. Suffixes of images may be missing.
+    """Match each key of `ours` to one of `theirs`; see `labels.image_names`. Suffixes of images may be missing.
 
     A name that two of a side have is left out rather than guessed.
     """
@@ -242,5 +247,5 @@ def unclear_keys(ours: Sequence[str], theirs: Sequence[str], matched: Mapping[st
 
 
 def _stem(key: str) -> str:
-    """A key without the suffix of an image."""
+    """Return a key without the suffix of an image."""
     return stem_of(key) if key.lower().endswith(SUFFIXES) else key

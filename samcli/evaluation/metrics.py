@@ -1,4 +1,4 @@
-"""How well two sets of objects in an image agree: IoU, boundary IoU, matching, and COCO's average precision."""
+"""Compare two sets of objects in an image: IoU, boundary IoU, matching, and COCO's average precision."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _coco_shapes(objects: Sequence[EvaluatedObject], kind: IouType) -> Any:
 
 
 def mask_of(one: EvaluatedObject) -> Mask:
-    """The mask of an object that must have one."""
+    """Return the mask of an object that must have one."""
     if one.mask is None:
         raise ValueError("an object has only a box; its mask was asked for")
     return one.mask
@@ -108,7 +108,7 @@ def size_of(area: float) -> str:
 
 @dataclass(frozen=True)
 class Matches:
-    """What is what in one image: (prediction, truth) pairs; predictions in crowds, which count for nothing."""
+    """Matches of one image: (prediction, truth) pairs, and predictions in crowds, which are ignored."""
 
     pairs: tuple[tuple[int, int], ...]
     ignored: frozenset[int]
@@ -162,7 +162,7 @@ def _by_iou(ious: NDArray[np.float64], plain: NDArray[np.intp], threshold: float
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """COCO's average precision over recall, and over IoU .50:.05:.95 unless said; None: nothing to find."""
+    """COCO's average precision over recall, and over IoU 0.50:0.05:0.95 unless said; None: nothing to find."""
 
     ap: float | None
     ap50: float | None
@@ -246,7 +246,7 @@ def _indexed(data_set: dict[str, Any]) -> Any:
 
 
 def _mean(precision: NDArray[np.float64]) -> float | None:
-    """Of what COCO does not mark (-1) as having nothing to find."""
+    """Return the mean of the values that COCO does not mark (-1) as undefined."""
     known = precision[precision > -1]
     return float(known.mean()) if known.size else None
 

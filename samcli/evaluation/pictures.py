@@ -27,6 +27,8 @@ _TILE = 640
 _TRUTH, _PREDICTION = (60, 230, 60), (255, 60, 220)
 """RGB of outlines."""
 
+_LEGEND_HEIGHT = 26
+
 _MOST_CLASSES = 20
 
 
@@ -58,9 +60,20 @@ def write_worst(evaluation: Evaluation, target: Path, count: int) -> int:
     if tiles and not found:
         raise UsageError(f"none of the worst images can be read in {evaluation.image_root}")
     if found:
-        _, png = cv2.imencode(".png", contact_sheet(found)[..., ::-1])
+        _, png = cv2.imencode(".png", _with_legend(contact_sheet(found))[..., ::-1])
         write_atomic(target, png.tobytes())
     return len(found)
+
+
+def _with_legend(sheet: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the sheet with a bar above it that explains the colours of the outlines."""
+    bar = np.full((_LEGEND_HEIGHT, sheet.shape[1], 3), 20, np.uint8)
+    left, base = 8, _LEGEND_HEIGHT - 8
+    for text, colour in (("ground truth", _TRUTH), ("prediction", _PREDICTION)):
+        cv2.rectangle(bar, (left, base - 10), (left + 16, base), colour, -1)
+        cv2.putText(bar, text, (left + 22, base), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+        left += 40 + cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
+    return np.concatenate([bar, sheet])
 
 
 def _tile(image: EvaluatedImage, scores: KindScores, root: Path) -> NDArray[np.uint8] | None:
@@ -90,20 +103,20 @@ def write_plot(evaluation: Evaluation, target: Path) -> None:
     _plot_curves(left, scores)
     _plot_ious(middle, scores)
     _plot_classes(right, scores)
-    figure.suptitle(f"{kind} figures of {len(evaluation.images)} images")
+    figure.suptitle(f"{kind.capitalize()} metrics, {len(evaluation.images)} images")
     save_figure(figure, target)
 
 
 def _plot_curves(axes: Axes, scores: KindScores) -> None:
     for threshold, precision in scores.curves.items():
         axes.plot(np.linspace(0, 1, len(precision)), precision, label=f"IoU {threshold:g}")
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="mean over classes")
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="Precision-recall curve")
     axes.legend()
 
 
 def _plot_ious(axes: Axes, scores: KindScores) -> None:
     axes.hist(scores.ious, bins=np.linspace(0.5, 1, 26).tolist())
-    axes.set(xlabel="IoU of matched objects", ylabel="objects", xlim=(0.5, 1), title="how well they fit")
+    axes.set(xlabel="IoU of matched objects", ylabel="objects", xlim=(0.5, 1), title="IoU of matched objects")
 
 
 def _plot_classes(axes: Axes, scores: KindScores) -> None:
@@ -111,4 +124,4 @@ def _plot_classes(axes: Axes, scores: KindScores) -> None:
     shown = sorted(known, key=lambda name: (-known[name].truth, name))[:_MOST_CLASSES]
     shown.sort(key=lambda name: known[name].ap or 0)
     axes.barh([f"{name} ({known[name].truth})" for name in shown], [known[name].ap or 0 for name in shown])
-    axes.set(xlabel="AP", xlim=(0, 1), title="by class (objects in the truth)")
+    axes.set(xlabel="AP", xlim=(0, 1), title="AP per class (number of ground-truth objects)")

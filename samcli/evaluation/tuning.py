@@ -88,7 +88,7 @@ class PolygonTrial:
 
 @dataclass
 class Tuning:
-    """What was tried, and what came of it."""
+    """Trials and the best of them."""
 
     objective: str
     images: int
@@ -110,7 +110,7 @@ class Tuning:
 
     @property
     def with_defaults(self) -> Trial | None:
-        """The trial of auto-annotate's defaults, if they were among the values."""
+        """Return the trial of auto-annotate's defaults, if they were among the values."""
         wanted = _tried(AutoAnnotateOptions())
         return next((trial for trial in self.trials if trial.values == wanted), None)
 
@@ -120,7 +120,7 @@ class Tuning:
         return 3 if self.left_out else 0
 
     def yaml(self) -> str:
-        """The best recipe as auto-annotate's `--config` takes it."""
+        """Return the best recipe as auto-annotate's `--config` takes it."""
         import yaml
 
         defaults = self.with_defaults
@@ -181,7 +181,7 @@ def tune(images: Path, truth: EvaluatedLabels, options: TuneOptions, watch: Watc
 
 
 def _describe(result: Tuning, found: Evaluation) -> None:
-    """What is evaluated: the same, whatever the way of prompting."""
+    """Return what is evaluated; it is the same for every way of prompting."""
     result.kind = kinds_of(found)[0]
     result.notes += found.notes
     result.left_out |= found.left_out
@@ -192,12 +192,12 @@ def _describe(result: Tuning, found: Evaluation) -> None:
 
 
 def _way(values: Mapping[str, Any]) -> tuple[Any, ...]:
-    """A way of prompting SAM: the values of all that is tried but for the confidence."""
+    """Return a way of prompting SAM: the values of all that is tried but for the confidence."""
     return tuple(values[name] for name in TRIED[1:])
 
 
 def _base(options: TuneOptions) -> AutoAnnotateOptions:
-    """What all trials have in common."""
+    """Return the options that all trials share."""
     if options.segmenter.sam == "none":
         raise UsageError("--sam none has no prompts to tune; expected a SAM checkpoint")
     return AutoAnnotateOptions(
@@ -211,7 +211,7 @@ def _base(options: TuneOptions) -> AutoAnnotateOptions:
 
 
 def _settings(options: TuneOptions, base: AutoAnnotateOptions) -> Iterator[AutoAnnotateOptions]:
-    """The ways to prompt SAM, all at the lowest confidence."""
+    """Yield the ways to prompt SAM, all at the lowest confidence."""
     confidences = _values(options.search, "conf")
     for conf in confidences:
         base.with_values(conf=conf)  # checks it
@@ -221,7 +221,7 @@ def _settings(options: TuneOptions, base: AutoAnnotateOptions) -> Iterator[AutoA
 
 
 def _values(search: SearchOptions, name: str) -> list[Any]:
-    """The values to try of one option.
+    """Return the values to try of one option.
 
     Raises:
         UsageError: there is none, or one is of another kind.
@@ -245,7 +245,7 @@ def _tried(setting: AutoAnnotateOptions) -> dict[str, Any]:
 
 
 def _labelled(images: Path, truth: EvaluatedLabels) -> tuple[list[ImageRef], list[str]]:
-    """The images that the truth speaks of."""
+    """Return the images that the truth speaks of."""
     if not images.exists():
         raise missing_path(images, "a folder of images")
     refs = find_images(images)
@@ -261,7 +261,7 @@ def _labelled(images: Path, truth: EvaluatedLabels) -> tuple[list[ImageRef], lis
 
 
 class _FoundLabels:
-    """What one way of prompting SAM has given: a `EvaluatedLabels`."""
+    """Labels from one way of prompting SAM, as `EvaluatedLabels`."""
 
     image_root = None
     file_ids: Mapping[int, int] = {}
@@ -293,7 +293,7 @@ class _EncodesOnce(Encoder):
         self._last: tuple[Image, Embedding] | None = None
 
     def encode(self, images: Sequence[Image]) -> list[Embedding]:
-        """Of one image."""
+        """Encode one image."""
         (image,) = images
         if self._last is None or self._last[0] is not image:
             self._last = image, super().encode(images)[0]
@@ -343,7 +343,7 @@ def _load(options: AutoAnnotateOptions) -> tuple[Engine, Detector]:
 
 
 def _surer(images: Sequence[EvaluatedImage], conf: float) -> list[EvaluatedImage]:
-    """As if the detector had run at that confidence: it keeps what is above, in float32."""
+    """Return the detections above a confidence, as if the detector had run with it, in float32."""
     least = float(np.float32(conf))
     return [
         replace(image, predicted=[one for one in image.predicted if (one.score or 0.0) > least]) for image in images
@@ -361,7 +361,7 @@ def _score(images: Sequence[EvaluatedImage], kind: IouType, objective: str) -> t
 
 
 def _rank(trial: Trial) -> tuple[float, ...]:
-    """The best first; of equals that with the least work for SAM, then the one nearest to the defaults."""
+    """Return the best first; of equals that with the least work for SAM, then the one nearest to the defaults."""
     values = trial.values
     from_default = abs(values["conf"] - DetectorOptions.conf)
     return -trial.objective, values["refine"], values["best_mask"], abs(values["box_padding"]), from_default
@@ -370,7 +370,7 @@ def _rank(trial: Trial) -> tuple[float, ...]:
 def _try_polygons(
     images: Sequence[EvaluatedImage], options: AutoAnnotateOptions, kind: IouType, objective: str
 ) -> PolygonTrial:
-    """The masks replaced by what a trainer draws of their polygons."""
+    """Return the masks replaced by what a trainer draws of their polygons."""
     shapes = polygon_options(options.labels)
     points: list[int] = []
     ious: list[float] = []
@@ -392,7 +392,7 @@ def _try_polygons(
 
 
 def _recipe(options: TuneOptions, result: Tuning) -> dict[str, Any]:
-    """What was given and changes labels, and what was found to be best."""
+    """Return the given options that change labels, with the best values found."""
     defaults = AutoAnnotateOptions().recipe()
     given = {
         name: value for name, value in options.recipe().items() if name in ("det", "sam") or value != defaults[name]

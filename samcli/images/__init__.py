@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import operator
 import os
 import stat
@@ -24,7 +25,12 @@ from samcli.types import Image, ImageRef, Size
 if TYPE_CHECKING:
     import PIL.Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".j2k", ".avif", ".heic", ".heif",
+)  # fmt: skip
+RAW_SUFFIXES = (".dng", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2")
+"""Of raw photos: a sensor's values, which are no picture before somebody has chosen how to develop them."""
+RAW_REMEDY = "raw photos are to be developed first, to JPEG or 16-bit TIFF, e.g. with darktable-cli or dcraw -T"
 
 _NAMED = frozenset(SUFFIXES)
 
@@ -32,6 +38,7 @@ _WIDE_MODES = ("I", "F")  # Pillow's modes (and I;16...) with more than eight bi
 _ORIENTATION_TAG = 0x0112
 _BITS_PER_SAMPLE_TAG = 258
 _HEAD_BYTES = 32
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _GREY_WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 _WIDE_SAMPLES = 2  # bytes a channel of OpenCV's sixteen bits
 _RGB = 3
@@ -43,7 +50,7 @@ _STRIP = 1 << 22
 def find_images(
     root: Path, *, exclude: Sequence[Path] = (), passed_over: Counter[str] | None = None
 ) -> list[ImageRef]:
-    """All images under `root` (a folder, searched recursively, or one file), sorted by key.
+    """Return all images under `root` (a folder, searched recursively, or one file), sorted by key.
 
     Names that begin with a dot are left out. A linked folder is followed once; a loop is not. Folders in
     `exclude` are not entered. `passed_over`: counts the files that are no images, by suffix.
@@ -53,7 +60,7 @@ def find_images(
     """
     if root.is_file():
         if root.suffix.lower() not in SUFFIXES:
-            raise UsageError(f"{root} is not an image: expected one of {' '.join(SUFFIXES)}")
+            raise UsageError(no_image(root))
         return [image_ref(root.parent, root.name, root.stat())]
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root} is not a regular file; expected an image or a folder of images")
@@ -61,8 +68,16 @@ def find_images(
         raise missing_path(root, "an image or a folder of images")
     refs = sorted(search(root, exclude=exclude, passed_over=passed_over), key=operator.attrgetter("key"))
     if not refs:
-        raise UsageError(f"no images in {root} (searched all folders below it for {' '.join(SUFFIXES)})")
+        raw = f"; {RAW_REMEDY}" if passed_over and not passed_over.keys().isdisjoint(RAW_SUFFIXES) else ""
+        raise UsageError(f"no images in {root} (searched all folders below it for {' '.join(SUFFIXES)}{raw})")
     return refs
+
+
+def no_image(path: Path) -> str:
+    """Return what to say of a file whose suffix is not that of an image."""
+    if path.suffix.lower() in RAW_SUFFIXES:
+        return f"{path} cannot be read: {RAW_REMEDY}"
+    return f"{path} is not an image: expected one of {' '.join(SUFFIXES)}"
 
 
 def is_image_name(name: str) -> bool:
@@ -145,7 +160,7 @@ def _listed(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Of what an entry leads to; of the link itself where that is nowhere (reading it will say so)."""
+    """Return the status of the target of an entry, or of the link itself if it is broken."""
     try:
         return entry.stat()
     except OSError:
@@ -156,7 +171,7 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
 
 @dataclass(frozen=True)
 class Probe:
-    """What an image's header says, before any pixel is decoded."""
+    """Facts from the header of an image, before any pixel is decoded."""
 
     image_size: Size
     """Upright: (height, width) after the EXIF orientation is applied."""
@@ -180,7 +195,7 @@ def probe_image(ref: ImageRef, max_pixels: int) -> Probe:
             return _probe(header.size, header.mode, _exif_orientation(header.exif))
         with _regular(ref.path) as file:
             head = _head(file)
-            with _open(file) as opened:
+            with _open(file, head) as opened:
                 return _probe_opened(opened, head, max_pixels)
 
 
@@ -203,7 +218,7 @@ def read_image(
     ref = source if isinstance(source, ImageRef) else ImageRef(Path(source).parent, Path(source).name)
     with _readable(ref), _regular(ref.path) as file:
         head = _head(file)
-        with _open(file) as opened:
+        with _open(file, head) as opened:
             _check_pixels(opened.size, max_pixels)
             wide = _is_wide(opened, head)
             cost = decoding_cost(opened, os.fstat(file.fileno()).st_size, wide=wide)
@@ -270,7 +285,7 @@ class _readable:  # noqa: N801 - reads as a statement: with _readable(ref)
 
 
 def _head(file: BinaryIO) -> bytes:
-    """The first bytes of a file; it is rewound. Whatever a header says is judged before the rest is read."""
+    """Return the first bytes of a file; it is rewound. Whatever a header says is judged before the rest is read."""
     head = file.read(_HEAD_BYTES)
     if not head:
         raise ImageError("the file is empty (0 bytes)")
@@ -278,9 +293,25 @@ def _head(file: BinaryIO) -> bytes:
     return head
 
 
-def _open(file: BinaryIO) -> PIL.Image.Image:
+@functools.cache
+def _add_heif() -> None:
+    """Teach Pillow to read HEIF, the usual format of phones.
+
+    Raises:
+        ImageError: the package for that is not installed.
+    """
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ImageError("HEIC and HEIF images need a decoder: pip install 'samcli[heif]'") from error
+    pillow_heif.register_heif_opener()
+
+
+def _open(file: BinaryIO, head: bytes) -> PIL.Image.Image:
     import PIL.Image
 
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        _add_heif()
     # Our own limit (max_pixels) is checked from the header, per image; Pillow's is global and lower.
     PIL.Image.MAX_IMAGE_PIXELS = None
     return PIL.Image.open(file)
@@ -406,7 +437,7 @@ def _scaled_rgb(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _range(values: NDArray[Any]) -> tuple[float, float] | None:
-    """The lowest and highest finite value; None: none is finite."""
+    """Return the lowest and highest finite value; None: none is finite."""
     if values.dtype.kind == "f":
         values = values.astype(np.float32)
         values = values[np.isfinite(values)]

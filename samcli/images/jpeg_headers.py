@@ -26,7 +26,7 @@ _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """What the header of a JPEG file says; `size`: (width, height) as stored; `exif`: its segment, if any."""
+    """Facts from the header of a JPEG file."""
 
     size: tuple[int, int]
     mode: str

@@ -1,4 +1,4 @@
-"""How much memory there is, and one large image at a time in it."""
+"""Measure the available memory, and admit large images one at a time."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _of_machine() -> int | None:
 
 
 def _of_groups() -> Iterator[int | None]:
-    """What the control groups above this process leave, of either version."""
+    """Return what the control groups of this process leave, for both versions."""
     for line in _lines(Path("/proc/self/cgroup")):
         _, controllers, name = line.split(":", 2)
         if controllers not in ("", "memory"):
@@ -83,7 +83,7 @@ def _cached(group: Path) -> int:
 
 
 def _of_limits() -> Iterator[int | None]:
-    """What `ulimit -v` and `ulimit -d` leave."""
+    """Return what `ulimit -v` and `ulimit -d` leave."""
     try:
         import resource
     except ImportError:

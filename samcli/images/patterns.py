@@ -51,7 +51,7 @@ class Pattern:
 
     @cached_property
     def _reached(self) -> Callable[[str], frozenset[int]]:
-        """How many parts the names of a folder may have used up; `_ALL`: it or a folder above it matches."""
+        """Return the numbers of parts that a folder's names may have matched; `_ALL`: it or a parent matches."""
 
         @functools.lru_cache(maxsize=64)  # files come folder by folder
         def reached(folder: str) -> frozenset[int]:

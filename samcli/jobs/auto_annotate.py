@@ -15,7 +15,9 @@ from samcli.config import AutoAnnotateOptions, BoxPromptOptions, TextOptions
 from samcli.detectors.agnostic import AgnosticDetector
 from samcli.detectors.base import Detector, DetectorSettings
 from samcli.detectors.loading import detector_name, load_detector
+from samcli.detectors.tiled import TiledDetector
 from samcli.detectors.ultralytics import is_exported
+from samcli.images.tiling import Tiling
 from samcli.jobs.base import Job, Models, without_idle
 from samcli.jobs.beside import beside_existing
 from samcli.jobs.class_mapping import MappedDetector, class_map_facts, open_class_map
@@ -32,6 +34,7 @@ from samcli.jobs.segmenting import (
     to_instance,
     without_duplicates,
 )
+from samcli.jobs.views import TiledAsker, open_tiling
 from samcli.jobs.worker import AnnotatedImage, StageClock, Worker
 from samcli.labels.class_map import ClassMap
 from samcli.labels.vocabulary import Vocabulary, read_vocabulary
@@ -77,13 +80,13 @@ class AutoAnnotate(Job[AnnotatedImage]):
 
     @property
     def checkpoints(self) -> dict[str, str]:
-        """The detector's, and SAM's if it takes part."""
+        """Return the detector's, and SAM's if it takes part."""
         det = detector_name(self.options.detector.det, self.options.text_prompt.text)
         return {"det": det, **({"sam": self.options.segmenter.sam} if self._with_sam else {})}
 
     @property
     def computes_as_exported(self) -> bool:
-        """Where the detector is all there is."""
+        """Return whether the only network is an exported detector."""
         return not self._with_sam and is_exported(self.options.detector.det)
 
     def recipe(self) -> dict[str, Any]:
@@ -108,15 +111,22 @@ class AutoAnnotate(Job[AnnotatedImage]):
         options, clock = self.options, StageClock()
         notes: Callable[[], list[str]] = list
         segmenter: BoxSegmenter = DetectorMasks()
+        inputs = [options.detector.imgsz]
         if self._with_sam:
             engine = load_engine(plan, models, options)
             encoder = open_encoder(engine, options.store.embeddings, clock)
             notes = encoder.notes
+            inputs.append(engine.side)
             segmenter = SamMasks(engine, encoder, options.prompting, clock)
+        tiling = open_tiling(options.tiles, *inputs)
+        if tiling is not None and self._with_sam:
+            asker = TiledAsker(engine, encoder, tiling, options.prompting, clock)
+            segmenter = TiledSamMasks(segmenter, asker, options.prompting)
         device, precision = detector_hardware(plan, options)
         detector = open_detector(
-            models["det"], options, device, precision, class_map=self._class_map, vocabulary=self._vocabulary
-        )
+            models["det"], options, device, precision, class_map=self._class_map, vocabulary=self._vocabulary,
+            tiling=tiling,
+        )  # fmt: skip
         annotator = BoxAnnotator(detector, segmenter, options, clock, on_cpu=device.type == "cpu")
         beside = beside_existing(annotator, self, plan)
         return Worker(
@@ -131,7 +141,7 @@ class AutoAnnotate(Job[AnnotatedImage]):
 
 
 def open_vocabulary(options: TextOptions) -> Vocabulary | None:
-    """What `--text` names; None without it.
+    """Return the vocabulary of `--text`; None without it.
 
     Raises:
         UsageError: it names nothing, or its file cannot be read.
@@ -147,8 +157,9 @@ def open_detector(
     *,
     class_map: ClassMap | None,
     vocabulary: Vocabulary | None = None,
+    tiling: Tiling | None = None,
 ) -> Detector:
-    """The detector that the options describe, with the classes that the map gives it.
+    """Return the detector that the options describe, with the classes that the map gives it.
 
     Raises:
         WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
@@ -168,6 +179,8 @@ def open_detector(
         text_threshold=options.text_prompt.text_threshold,
     )
     detector = load_detector(weights, settings)
+    if tiling is not None:
+        detector = TiledDetector(detector, tiling, options.detector.iou)
     if class_map is not None:
         detector = MappedDetector(detector, class_map, options.detector.iou)
     return AgnosticDetector(detector, options.detector.iou) if options.detector.agnostic_nms else detector
@@ -221,6 +234,33 @@ def padded(boxes: NDArray[np.float32], share: float, image_size: Size) -> NDArra
     return np.asarray(np.clip(grown, 0, (width, height, width, height)), np.float32)
 
 
+class TiledSamMasks:
+    """SAM's masks, prompted with the boxes: in large images each in the view in which its object lies best."""
+
+    def __init__(self, whole: BoxSegmenter, asker: TiledAsker, options: BoxPromptOptions) -> None:
+        """`whole`: for images that are not tiled."""
+        self._whole = whole
+        self._asker = asker
+        self._options = options
+
+    def segment(self, images: Sequence[Image], found: Sequence[Detections]) -> list[list[Instance]]:
+        """See BoxSegmenter."""
+        return [
+            self._in_views(image, detections)
+            if self._asker.applies_to(image) and len(detections)
+            else self._whole.segment([image], [detections])[0]
+            for image, detections in zip(images, found, strict=True)
+        ]
+
+    def _in_views(self, image: Image, detections: Detections) -> list[Instance]:
+        boxes = padded(detections.boxes, self._options.box_padding, image.image_size)
+        instances = []
+        for seen in self._asker.ask(image, Prompts(boxes=boxes)):
+            class_id, score, box = _detection(detections, seen.segment.prompt)
+            instances.append(to_instance(seen.segment, class_id, score=score, box=box, crop_box=seen.view))
+        return instances
+
+
 class DetectorMasks:
     """The masks that the detector itself has made (`--sam none`)."""
 
@@ -263,17 +303,17 @@ class BoxAnnotator:
 
     @property
     def names(self) -> Mapping[int, str]:
-        """The detector's classes."""
+        """Return the detector's classes."""
         return self._detector.names
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
-        """The annotation of each image."""
+        """Return the annotation of each image."""
         with self._clock.measure("detect"):
             found = self._detector.detect(images)
         return self.label(images, found)
 
     def label(self, images: Sequence[Image], found: Sequence[Detections]) -> list[AnnotatedImage]:
-        """The annotation of each image, given what the detector has found."""
+        """Return the annotation of each image, given what the detector has found."""
         instances = self._segmenter.segment(images, found)
         return [
             AnnotatedImage(self._annotation(image, those)) for image, those in zip(images, instances, strict=True)

@@ -34,6 +34,7 @@ _IDLE = {
     "cross_class_iou": 1.0,
     "min_part_area": "0",
     "max_points": LabelOptions.max_points,
+    "tile": None,
 }
 """Options that there were not always, with the values at which labels are as they were without them."""
 
@@ -67,12 +68,15 @@ class Job(ABC, Generic[R]):
 
     @property
     def computes_as_exported(self) -> bool:
-        """Whether its networks are programs made for one kind of arithmetic: `--precision` changes nothing."""
+        """Return whether its networks are programs made for one kind of arithmetic.
+
+        `--precision` changes nothing.
+        """
         return False
 
     @property
     def remedy(self) -> str:
-        """What the user can do about images that have failed."""
+        """Return what the user can do about failed images."""
         return "Fix the files and rerun with --retry-failed to try them again."
 
     @property
@@ -82,33 +86,35 @@ class Job(ABC, Generic[R]):
 
     @property
     def formats(self) -> list[LabelFormat]:
-        """The formats that it writes."""
+        """Return the formats that it writes."""
         return [FORMATS[name] for name in self.format_names]
 
     @property
     def beside(self) -> ExistingOptions | None:
-        """What is done about label files that were there before the run; None: the job refuses them."""
+        """Return the treatment of label files that existed before the run; None: the job refuses them."""
         return getattr(self.options, "found", None)
 
     @property
     def existing(self) -> str:
-        """The same in a word: `refuse`, `keep` or `add`."""
+        """Return the same in a word: `refuse`, `keep` or `add`."""
         return self.beside.existing if self.beside else "refuse"
 
     @property
     def suffixes(self) -> list[str]:
-        """Of the files that each image gets."""
+        """Return the suffixes of the files of each image."""
         return [suffix for fmt in self.formats for suffix in fmt.suffixes]
 
     @property
     def shapes(self) -> PolygonOptions:
-        """How its masks become labels."""
+        """Return the options that turn its masks into labels."""
         labels, specks = (getattr(self.options, name, None) for name in ("labels", "specks"))
         return polygon_options(labels or LabelOptions(), specks)
 
     def recipe(self) -> dict[str, Any]:
         """Every option that changes what is written, but for models and precision, as plain values by name."""
         recipe = without_idle({"command": self.command, **self.options.recipe()}, _IDLE)
+        if "tile" not in recipe:
+            recipe.pop("tile_overlap", None)
         if self.existing != "add":  # which images are labelled is no matter of the recipe
             recipe = {name: value for name, value in recipe.items() if name not in ("existing", "existing_iou")}
         if any(fmt.has_rings for fmt in self.formats):
@@ -116,11 +122,11 @@ class Job(ABC, Generic[R]):
         return recipe
 
     def digest(self, key: str) -> str:
-        """What else the outcome of this one image depends on, as a short hash: its own prompts, say."""
+        """Return a short hash of what else the result for this image depends on, such as its own prompts."""
         return ""
 
     def matched(self, keys: Sequence[str]) -> Job[R]:
-        """The job held against the images that were found: a job of the same recipe.
+        """Return the job held against the images that were found: a job of the same recipe.
 
         Raises:
             UsageError: something does not fit these images.
@@ -138,7 +144,7 @@ class Job(ABC, Generic[R]):
         return job
 
     def asked(self) -> Collection[str] | None:
-        """Which of the images that were found the matched job is about; None: all."""
+        """Return the keys of the found images that the matched job is about; None: all."""
         return None
 
     def lost(self) -> Mapping[str, str]:
@@ -147,7 +153,7 @@ class Job(ABC, Generic[R]):
 
     @abstractmethod
     def load(self, plan: Plan, models: Models) -> BaseWorker[R]:
-        """The worker, with its networks loaded.
+        """Return the worker, with its networks loaded.
 
         Raises:
             WeightsError: a checkpoint is refused, damaged, or not what it should be.
@@ -155,7 +161,7 @@ class Job(ABC, Generic[R]):
         """
 
     def notes(self, output: Path) -> list[str]:
-        """What the user should bear in mind at the end."""
+        """Return the notes shown at the end."""
         if "tiny" in self.checkpoints.values():
             return [
                 "The tiny models know eight kinds of synthetic shape: for trying out and testing, not for photos."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from samcli.errors import UsageError
+from samcli.errors import ImageError, UsageError, one_line
 from samcli.jobs.base import Job, R
 from samcli.jobs.plan import Plan
 from samcli.jobs.worker import AnnotatedImage, Annotator
@@ -14,8 +14,9 @@ from samcli.labels.class_map import MappedClasses
 from samcli.labels.class_names import find_names_file
 from samcli.labels.existing import ExistingLabels, existing_names
 from samcli.masks import box_iou, mask_iou
+from samcli.output.corrected import corrected_objects, is_corrected
 from samcli.output.layout import Layout
-from samcli.types import Annotation, Dropped, Image, Instance
+from samcli.types import Annotation, Dropped, Image, Instance, Origin
 
 
 class Beside(NamedTuple):
@@ -33,22 +34,26 @@ def beside_existing(annotator: Annotator, job: Job[R], plan: Plan) -> Beside:
     """
     options = job.beside
     if options is None or options.existing == "refuse":
-        return Beside(annotator, list)
+        return with_corrected(annotator, plan.layout, list)
     names = existing_names(plan.layout, job.format_names)
     classes = merged_classes(names, annotator.names)
     renumbered = RenumberedAnnotator(annotator, classes) if names else annotator
     new = [class_id for class_id in classes.names if class_id not in names] if names else []
     counted = CountingAnnotator(renumbered)
+    every: Annotator = counted
     if options.existing == "add":
         if "logits" in job.format_names:
             raise UsageError("--existing add does not go with --format logits: objects that were there have none")
         keys = [*(ref.key for ref in plan.todo), *plan.done, *plan.failed, *plan.collisions]
         existing = ExistingLabels(plan.layout, plan.existing, counted.names, keys)
-        return Beside(
-            AddingAnnotator(counted, existing, options.existing_iou),
-            lambda: _missing_names(plan.layout, counted, new),
-        )
-    return Beside(counted, lambda: _missing_names(plan.layout, counted, new))
+        every = AddingAnnotator(counted, existing, options.existing_iou)
+    return with_corrected(every, plan.layout, lambda: _missing_names(plan.layout, counted, new))
+
+
+def with_corrected(annotator: Annotator, layout: Layout, notes: Callable[[], list[str]]) -> Beside:
+    """Return the annotator with the objects that people have corrected in earlier labels of the images."""
+    corrected = CorrectedAnnotator(annotator, layout)
+    return Beside(corrected, lambda: [*notes(), *corrected.notes()])
 
 
 def merged_classes(existing: Mapping[int, str], names: Mapping[int, str]) -> MappedClasses:
@@ -143,6 +148,84 @@ class AddingAnnotator:
             dropped=(*found.dropped, *doubles),
             existing=before.existing,
         )
+
+
+_SAME = 0.5
+"""Mask IoU above which what is found is the object that a person has corrected, or what it was before."""
+
+
+class CorrectedAnnotator:
+    """An annotator that keeps the objects which people have corrected, and does not find them again."""
+
+    def __init__(self, annotator: Annotator, layout: Layout) -> None:
+        self._annotator = annotator
+        self._layout = layout
+        self.names = annotator.names
+        self.on_cpu = annotator.on_cpu
+        self._ids = {name: class_id for class_id, name in sorted(annotator.names.items(), reverse=True)}
+        self.kept = 0
+
+    def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
+        """See Annotator.
+
+        Raises:
+            ImageError: there are such objects, of another image size or of a class that the run does not have.
+        """
+        kept = {image.ref.key: self._corrected(image) for image in images}
+        found = self._annotator.annotate(images)
+        self.kept += sum(map(len, kept.values()))
+        return [
+            replace(one, annotation=beside_corrected(one.annotation, kept[one.annotation.key]))
+            if kept[one.annotation.key]
+            else one
+            for one in found
+        ]
+
+    def notes(self) -> list[str]:
+        """Say how many objects were kept."""
+        if not self.kept:
+            return []
+        return [f"{self.kept} objects that people have corrected were kept (--overwrite --discard-human: not)"]
+
+    def _corrected(self, image: Image) -> list[Instance]:
+        key = image.ref.key
+        try:
+            found = corrected_objects(self._layout, key)
+        except (ValueError, OSError, KeyError, TypeError) as error:
+            raise ImageError(f"its corrected objects cannot be read: {one_line(error)}") from error
+        if found is None:
+            return []
+        annotation, names = found
+        if annotation.image_size != image.image_size:
+            raise ImageError(
+                "people have corrected objects of it when it had another size: --discard-human discards them"
+            )
+        own = [one for one in annotation.instances if is_corrected(one)]
+        if unknown := {names.get(one.class_id, str(one.class_id)) for one in own} - self._ids.keys():
+            raise ImageError(
+                f"people have corrected objects of class '{min(unknown)}', which this run does not have: "
+                "--discard-human discards them"
+            )
+        return [replace(one, class_id=self._ids[names[one.class_id]]) for one in own]
+
+
+def beside_corrected(found: Annotation, kept: Sequence[Instance]) -> Annotation:
+    """Return what was found beside corrected objects, without these and without what they were before."""
+    places = {one.before.place for one in kept if one.before is not None} - {None}
+    masks = [mask for one in kept for mask in (one.mask, one.before.mask if one.before else one.mask)]
+    existing: list[Instance] = []
+    others: list[Instance] = []
+    dropped: list[Dropped] = []
+    for one in found.instances:
+        if one.source is Origin.EXISTING:
+            if one.place not in places:
+                existing.append(one)
+        elif (overlap := max((mask_iou(one.mask, mask) for mask in masks), default=0.0)) <= _SAME:
+            others.append(one)
+        else:
+            reason = f"mask IoU {overlap:.3f} with an object that a person has corrected"
+            dropped.append(Dropped(reason, one.class_id, one.prompt_box, one.quality.detector_score))
+    return replace(found, instances=(*existing, *kept, *others), dropped=(*found.dropped, *dropped))
 
 
 def without_known(

@@ -19,7 +19,7 @@ from samcli.types import Detections, Image, Size
 
 
 def open_class_map(options: ClassMapOptions) -> ClassMap | None:
-    """The class map that the options name; None where they name none.
+    """Return the class map that the options name; None where they name none.
 
     Raises:
         UsageError: it cannot be read, or holds something else.
@@ -28,7 +28,7 @@ def open_class_map(options: ClassMapOptions) -> ClassMap | None:
 
 
 def class_map_facts(class_map: ClassMap | None) -> dict[str, Any]:
-    """What a recipe says of a class map: its content; not the file's name, nor the order of its lines."""
+    """Return the recipe's entry for a class map: its content, not its file name or the order of its lines."""
     if class_map is None:
         return {}
     return {"class_map": sorted(([old, new] for old, new in class_map.rules.items()), key=repr)}
@@ -88,7 +88,7 @@ class MappedSource:
 
     @property
     def names(self) -> dict[int, str]:
-        """The new ones.
+        """Return the new ones.
 
         Raises:
             UsageError: the map does not fit the source's classes.

@@ -16,6 +16,7 @@ from samcli.jobs.segmenting import check_prompted, load_engine
 from samcli.jobs.worker import BaseWorker
 from samcli.output.embeddings import NPY_SUFFIX, SUFFIX, stored_tensors, write_embedding, write_npy
 from samcli.output.layout import LabelFiles
+from samcli.output.locks import own_record
 from samcli.output.manifest import Product
 from samcli.output.records import write_record
 from samcli.types import Annotation, Embedding, Image, ImageRef, Outcome, Status
@@ -45,15 +46,15 @@ class Encode(Job[Embedding]):
 
     @property
     def suffixes(self) -> list[str]:
-        """Of an image's files."""
+        """Return the suffixes of an image's files."""
         return [SUFFIX, NPY_SUFFIX] if self.options.npy else [SUFFIX]
 
     def load(self, plan: Plan, models: Models) -> EncodeWorker:
-        """The image encoder."""
+        """Return the image encoder."""
         return EncodeWorker(load_engine(plan, models, self.options), plan.labels, self.options)
 
     def notes(self, output: Path) -> list[str]:
-        """How to use them."""
+        """Return a note on how to use the embeddings."""
         return [
             *super().notes(output),
             f"Use them:  samcli prompt ... --sam {self.options.segmenter.sam} --embeddings {output}",
@@ -70,7 +71,7 @@ class EncodeWorker(BaseWorker[Embedding]):
         self._options = options
 
     def annotate(self, images: Sequence[Image]) -> list[Embedding]:
-        """The embedding of each image.
+        """Return the embedding of each image.
 
         Raises:
             ImageError: an embedding is not finite, or would not be in the file.
@@ -98,7 +99,7 @@ class EncodeWorker(BaseWorker[Embedding]):
                 data.append(write_npy(result))
             # The record says no more than that the files beside it are ours.
             record = write_record(Annotation(ref.key, result.image_size), {})
-            write_atomic(Path(self._labels.layout.record(ref.key)), record)
+            write_atomic(own_record(self._labels.layout, ref.key), record)
             for content, path in zip(data, self._labels.paths(ref.key), strict=True):
                 write_atomic(Path(path), content)
         return Outcome(ref, Status.DONE, whole_name=ref.key in self._labels.whole_names)

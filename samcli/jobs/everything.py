@@ -18,6 +18,7 @@ from samcli.detectors.ultralytics import is_exported
 from samcli.errors import UsageError
 from samcli.files import read_array, sha256_of
 from samcli.jobs.base import Job, Models
+from samcli.jobs.beside import with_corrected
 from samcli.jobs.plan import Plan
 from samcli.jobs.segmenting import Encoder, check_family, find_fastsam, load_engine, open_encoder, refuse
 from samcli.jobs.worker import AnnotatedImage, Annotator, SizeOf, StageClock, Worker, no_size
@@ -80,7 +81,7 @@ class Everything(Job[AnnotatedImage]):
         return tuple(dict.fromkeys([*names, *(name for name, on in switched.items() if on)]))
 
     def recipe(self) -> dict[str, Any]:
-        """The grid's file counts by its content."""
+        """Return the recipe with the content of the grid's file, not its name."""
         recipe = {
             **super().recipe(),
             "format": list(self.format_names),
@@ -111,14 +112,15 @@ class Everything(Job[AnnotatedImage]):
             annotator = GridAnnotator(
                 engine, encoder, options.masks, grids, clock, edges="edges" in self.format_names
             )
+        beside = with_corrected(annotator, plan.layout, notes)
         return Worker(
-            annotator,
+            beside.annotator,
             plan.labels,
             self.formats,
             self.shapes,
             limits=options.input,
             clock=clock,
-            notes=notes,
+            notes=beside.notes,
             size_of=size_of,
         )
 
@@ -147,7 +149,7 @@ class GridAnnotator:
         self.on_cpu = engine.device.type == "cpu"
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
-        """The annotation of each image, and its edges if they are asked for."""
+        """Return the annotation of each image, and its edges if they are asked for."""
         embeddings = self._encoder.encode(images)
         return [self._find(image, embedding) for image, embedding in zip(images, embeddings, strict=True)]
 
@@ -176,7 +178,7 @@ class FastSamAnnotator:
         return self._fastsam.names
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
-        """The annotation of each image, best objects first."""
+        """Return the annotation of each image, best objects first."""
         with self._clock.measure("segment"):
             found = self._fastsam.find(images)
         return [
@@ -185,7 +187,7 @@ class FastSamAnnotator:
         ]
 
     def _instances(self, found: Detections) -> tuple[Instance, ...]:
-        """The box that each mask was cut to counts as its prompt, the score as its predicted IoU."""
+        """Return the box that each mask was cut to counts as its prompt, the score as its predicted IoU."""
         instances = []
         for mask, box, score in zip(
             self._tidied(found.masks or ()), found.boxes.tolist(), found.scores.tolist(), strict=True

@@ -1,4 +1,5 @@
-"""Where the work runs. Here: on this machine, in threads, the three stages overlapping.
+"""Run the work on this machine, in threads, with the three stages overlapping. Here: on this machine, in threads,
+the three stages overlapping.
 
     read (threads) | annotate (this thread: the networks) | publish (threads)
 
@@ -40,7 +41,7 @@ T = TypeVar("T")
 
 
 class Stages(Protocol[R]):
-    """What a runner needs of a worker; `R`: what its networks make of an image."""
+    """Interface of a worker for the executor; `R`: the type of the networks' result for an image."""
 
     def read(self, ref: ImageRef) -> Image: ...
     def annotate(self, images: Sequence[Image]) -> list[R]: ...
@@ -97,7 +98,7 @@ def _overlapping(
     settle: Callable[[Outcome], None],
     stopping: Callable[[], bool],
 ) -> Generator[Outcome, None, None]:
-    """The three stages at work at once. `postponed` takes the images for which there was too little memory."""
+    """Yield the outcomes of three concurrent stages. `postponed` takes images that lacked memory."""
     waiting = iter(refs)
     reading: deque[Future[_Timed]] = deque()
     writing: deque[Future[Outcome]] = deque()
@@ -127,7 +128,7 @@ def _overlapping(
 
 
 def _alone(stages: Stages[R], ref: ImageRef, settle: Callable[[Outcome], None]) -> Iterator[Outcome]:
-    """The outcome of one image, while nothing else is at work."""
+    """Yield the outcome of one image, while nothing else is at work."""
     read = _read(stages, ref, last=True)
     if read.outcome is not None:
         yield from _settled([read.outcome], settle)
@@ -140,7 +141,7 @@ def _alone(stages: Stages[R], ref: ImageRef, settle: Callable[[Outcome], None]) 
 
 
 def _read(stages: Stages[R], ref: ImageRef, *, last: bool = False) -> _Timed:
-    """The image; or why there is none; or neither, where memory is short and this is not the last try."""
+    """Return the image; or why there is none; or neither, where memory is short and this is not the last try."""
     start = time.perf_counter()
     try:
         image = stages.read(ref)
@@ -214,7 +215,7 @@ def _failed(ref: ImageRef, error: Exception, seconds: float) -> Outcome:
 
 @dataclass(frozen=True)
 class Patience:
-    """What is done about failures that may pass: try again after these seconds, and stop after so many in a row."""
+    """Handling of transient failures: retry after these seconds, and stop after so many in a row."""
 
     pauses: tuple[float, ...] = (0.2, 1.0, 5.0)
     most_in_a_row: int = 10
@@ -275,7 +276,7 @@ class StopSignals:
         self._before: dict[signal.Signals, object] = {}
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         return self.received is not None
 
     def __enter__(self) -> StopSignals:

@@ -23,7 +23,16 @@ from typing import BinaryIO
 
 from samcli.config import SourceOptions
 from samcli.errors import SamcliError, UsageError, is_url, missing_path
-from samcli.images import SUFFIXES, find_images, image_ref, is_image_name, search, suffix_of
+from samcli.images import (
+    RAW_REMEDY,
+    RAW_SUFFIXES,
+    find_images,
+    image_ref,
+    is_image_name,
+    no_image,
+    search,
+    suffix_of,
+)
 from samcli.images.patterns import Pattern, is_pattern, split_pattern
 from samcli.jobs.listed import (
     COCO_SUFFIX,
@@ -55,7 +64,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the arguments name: folders to be searched and single files, all as absolute paths."""
+    """Folders to search and single files that the arguments name, all as absolute paths."""
 
     given: str
     """The arguments in words, for messages."""
@@ -69,12 +78,12 @@ class Inputs:
 
     @property
     def is_part(self) -> bool:
-        """Whether the root may hold images that the input does not name."""
+        """Return whether the root may hold images that the input does not name."""
         return bool(self.files or self.root is not None or any(tree.pattern for tree in self.trees))
 
     @property
     def only(self) -> Path | None:
-        """The image or the folder, where the input is nothing else."""
+        """Return the image or the folder, where the input is nothing else."""
         if self.root is not None or len(self.trees) + len(self.files) != 1:
             return None
         if self.files:
@@ -83,13 +92,13 @@ class Inputs:
 
     @cached_property
     def tops(self) -> set[str]:
-        """The folders that the root must hold."""
+        """Return the folders that the root must hold."""
         folders = {path.rpartition("/")[0] or "/" for path in self.files}
         return folders | {str(tree.top) for tree in self.trees}
 
     @property
     def deepest(self) -> Path | None:
-        """The deepest folder that holds all inputs; None: another root is asked for."""
+        """Return the deepest folder that holds all inputs; None: another root is asked for."""
         return Path(os.path.commonpath(sorted(self.tops))) if self.root is None else None
 
 
@@ -128,7 +137,9 @@ def open_inputs(arguments: Sequence[str | Path], options: SourceOptions | None =
 
 
 class _Collected:
-    """What the arguments name, one after the other. `among_images`: files of other kinds are passed over."""
+    """Collect the inputs that the arguments name, one after the other. `among_images`: files of other kinds are
+    passed over.
+    """
 
     def __init__(self, split: str | None, *, among_images: bool) -> None:
         self._split = split
@@ -178,7 +189,7 @@ class _Collected:
         elif suffix == COCO_SUFFIX:
             self.files += paths_of_coco(_absolute(path))
         else:
-            raise UsageError(f"{path} is not an image: expected one of {' '.join(SUFFIXES)}")
+            raise UsageError(no_image(path))
 
     def _add_list(self, file: BinaryIO, path: Path, bases: Sequence[Path]) -> None:
         found, before = 0, len(self.trees)
@@ -205,7 +216,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a path is a pipe, as `<(find ...)` makes them."""
+    """Return whether a path is a pipe, as `<(find ...)` makes them."""
     with contextlib.suppress(OSError):
         return stat.S_ISFIFO(path.stat().st_mode)
     return False
@@ -230,7 +241,8 @@ def find_input(inputs: Inputs, output: Path | None, folder: str) -> FoundImages:
         refs = _below_images(refs)
     if not refs:
         counts = ", ".join(f"{count} {suffix}" for suffix, count in passed_over.most_common(5))
-        raise UsageError(f"no images in {inputs.given}" + (f" (passed over: {counts})" if counts else ""))
+        raw = f"; {RAW_REMEDY}" if not passed_over.keys().isdisjoint(RAW_SUFFIXES) else ""
+        raise UsageError(f"no images in {inputs.given}" + (f" (passed over: {counts}{raw})" if counts else ""))
     root = refs[0].root
     if output is None and root.parent == root:
         raise UsageError(f"the inputs have no folder in common but {root}: say where labels go with --output")
@@ -255,7 +267,7 @@ def _root_of(inputs: Inputs, output: Path | None) -> Path:
 
 
 def _root_of_run(output: Path) -> Path | None:
-    """The input root of the run that was begun in an output folder; what is wrong with one is told later."""
+    """Return the input root of the run that was begun in an output folder; what is wrong with one is told later."""
     with contextlib.suppress(SamcliError):
         if manifest := read_manifest(Layout(output, output).manifest):
             return Path(os.path.normpath(output / manifest.input_root))
@@ -263,7 +275,10 @@ def _root_of_run(output: Path) -> Path | None:
 
 
 def _refs(inputs: Inputs, root: Path, output: Path, passed_over: Counter[str]) -> list[ImageRef]:
-    """All images, by key: each once, however often it is named. What lies in the output folder is no input."""
+    """Return all images, by key.
+
+    Each once, however often it is named. What lies in the output folder is no input.
+    """
     output = _absolute(output)
     found: dict[str, ImageRef] = {}
     prefix = "" if output == root else f"{output}/"
@@ -283,7 +298,7 @@ def _refs(inputs: Inputs, root: Path, output: Path, passed_over: Counter[str]) -
 
 
 def _single_files(inputs: Inputs, root: Path) -> Iterator[ImageRef]:
-    """A reference for each single file; those that are not there have no size, and fail when they are read.
+    """Yield a reference for each single file; those that are not there have no size, and fail when they are read.
 
     Raises:
         UsageError: none of them is there.
@@ -304,7 +319,10 @@ def _single_files(inputs: Inputs, root: Path) -> Iterator[ImageRef]:
 
 
 def _below_images(refs: list[ImageRef]) -> list[ImageRef]:
-    """The same with their root at `images`, where all lie below that: it is the usual shape of a data set."""
+    """Return the same with their root at `images`, where all lie below that.
+
+    It is the usual shape of a data set.
+    """
     name = "images/"
     if not refs or refs[0].root.name == "images" or not all(ref.key.startswith(name) for ref in refs):
         return refs

@@ -48,7 +48,7 @@ def listed_paths(file: BinaryIO, path: Path, bases: Sequence[Path]) -> Iterator[
 
 
 def _normal(path: str) -> str:
-    """The path without `.`, `..` and doubled slashes; nearly all of a million have none."""
+    """Return the path without `.`, `..` and doubled slashes; nearly all of a million have none."""
     return os.path.normpath(path) if "/." in path or "//" in path or path.endswith("/") else path
 
 
@@ -127,7 +127,7 @@ def paths_of_coco(path: Path) -> list[str]:
 
 
 def _inside(name: str) -> str:
-    """A name that stays in its folder: of one that leads out of it, the last part."""
+    """Return a name that stays in its folder: of one that leads out of it, the last part."""
     name = name.replace("\\", "/")
     leaves = name.startswith("/") or ".." in name.split("/") or "://" in name
     return name.rpartition("/")[2] if leaves else name

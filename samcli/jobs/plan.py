@@ -1,4 +1,4 @@
-"""What a run has to do: which images, which are done already, and whether it may write where it would.
+"""Plan a run: which images are to do or done, and whether the output folder may be written.
 
 Made from file names, the journal and the headers of checkpoints alone: no network is loaded, so a finished
 run ends at once.
@@ -67,7 +67,7 @@ class Plan:
 
     @property
     def precision(self) -> str:
-        """Of the networks, by its real name."""
+        """Return the precision of the networks, never `auto`."""
         precision = self.manifest.recipe.precision
         if precision is None:
             raise UsageError(f"{self.layout.manifest} does not say the precision; --overwrite begins anew")
@@ -93,7 +93,7 @@ def _without_garbage_collection() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Scope(Generic[R]):
-    """What a run is about, whatever its output folder holds."""
+    """Job, images and paths of a run, whatever its output folder contains."""
 
     job: Job[R]
     """Held against these images."""
@@ -243,7 +243,7 @@ def name_labels(scope: Scope[R], earlier: EarlierRun, owned: dict[str, bool], fi
 def build_manifest(
     scope: Scope[R], recipe: Recipe, fingerprint: str, labels: LabelFiles, found: Manifest | None
 ) -> Manifest:
-    """The manifest of the run; `found`: that of the run which it goes on with.
+    """Return the manifest of the run; `found`: that of the run which it goes on with.
 
     Some images of a folder whose run was begun change what is known of these alone.
     """
@@ -264,7 +264,7 @@ def build_manifest(
 
 
 def _lacks_files(layout: Layout, job: Job[R], files: Iterable[str]) -> bool:
-    """Whether a file for the whole data set is missing, or may not hold what the records do."""
+    """Return whether a file for the whole data set is missing, or may not hold what the records do."""
     folds = any(fmt.folded_name for fmt in job.formats)
     return not all(Path(file).exists() for file in files) or (folds and layout.unfolded.exists())
 
@@ -418,14 +418,17 @@ def _labelled_before(scope: Scope[R], labels: LabelFiles, owned: Mapping[str, bo
 
 
 def _is_released(path: str, labels: LabelFiles) -> bool:
-    """Whether a label file belongs to an image of ours that is gone."""
+    """Return whether a label file belongs to an image of ours that is gone."""
     return any(path in labels.paths(key) for key in labels.released)
 
 
 def sort_images(
     scope: Scope[R], labels: LabelFiles, manifest: Manifest, journal: Mapping[str, JournalEntry], *, changed: bool
 ) -> Plan:
-    """The plan: each image where it belongs, by what the journal says of it and whether its files are there."""
+    """Return the plan.
+
+    Each image where it belongs, by what the journal says of it and whether its files are there.
+    """
     job, shard = scope.job, labels.layout.shard
     present, run = Presence(labels), manifest.run
     todo, done, failed, collisions = [], {}, {}, {}
@@ -471,7 +474,7 @@ def sort_images(
 
 @dataclass(frozen=True)
 class Survey:
-    """What a dry run learns from the images' headers."""
+    """Facts from the images' headers, for a dry run."""
 
     unreadable: dict[str, str]
     """Key to reason."""

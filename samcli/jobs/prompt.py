@@ -30,6 +30,7 @@ from samcli.jobs.segmenting import (
     refuse,
     to_instance,
 )
+from samcli.jobs.views import TiledAsker, open_tiling
 from samcli.jobs.worker import AnnotatedImage, SizeOf, StageClock, Worker, no_size
 from samcli.output.embeddings import store_facts
 from samcli.prompts import ObjectPrompt, PromptSource, command_line_prompts, group, kept_mask, open_prompts
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
 _SWITCHES = {"cutout": "cutouts", "overlay": "overlay", "save_logits": "logits"}
 """Options that are short for a format."""
 
-_ONLY_SAM = ("mask_input", "multimask", "refine", "stability_score_thresh", "embeddings", "save_logits", "compile")
+_ONLY_SAM = (
+    "mask_input", "multimask", "refine", "stability_score_thresh", "embeddings", "save_logits", "compile", "tile",
+    "tile_overlap",
+)  # fmt: skip
 """Options that FastSAM has no use for."""
 
 
@@ -59,6 +63,8 @@ class Prompt(Job[AnnotatedImage]):
         if options.prompts is None or Path(options.prompts).expanduser().is_file():
             self.options = refuse(options, ("names",), "to these prompts, only to a folder of YOLO labels")
         self.options = check_family(options.segmenter.sam, self.options, self.format_names, _ONLY_SAM)
+        if self.options.tiles.tile is not None and "logits" in self.format_names:
+            raise UsageError("--tile does not apply to --save-logits: logits are those of the whole image")
         self._class_map = open_class_map(options.class_mapping)
         self._source = self._mapped(open_source(self.options))
         self._images = 0
@@ -75,7 +81,7 @@ class Prompt(Job[AnnotatedImage]):
 
     @property
     def remedy(self) -> str:
-        """Where the prompts are to blame, to try again with the same is of no use."""
+        """Return what to do about failed images: the same prompts would fail again."""
         changed = (
             "Other prompts for a folder need --overwrite" if self._is_alike else "Changed prompts are tried again"
         )
@@ -117,7 +123,7 @@ class Prompt(Job[AnnotatedImage]):
         return self._source.lost
 
     def recipe(self) -> dict[str, Any]:
-        """What the prompts say about every image belongs to it; what they say about one is in its `digest`."""
+        """Return the recipe, with what the prompts say about every image; the rest is in each image's `digest`."""
         recipe = {
             **super().recipe(),
             "format": list(self.format_names),
@@ -128,7 +134,7 @@ class Prompt(Job[AnnotatedImage]):
         return {**recipe, **self._source.recipe()}
 
     def digest(self, key: str) -> str:
-        """Of the image's own prompts."""
+        """Return the hash of the image's own prompts."""
         try:
             return self._source.digest(key)
         except ImageError:
@@ -150,6 +156,9 @@ class Prompt(Job[AnnotatedImage]):
             encoder = open_encoder(engine, options.store.embeddings, clock)
             notes, size_of = encoder.notes, encoder.size_of
             segmenter = SamSegmenter(engine, encoder, options, clock, logits=logits)
+            if tiling := open_tiling(options.tiles, engine.side):
+                asker = TiledAsker(engine, encoder, tiling, options.answers, clock)
+                segmenter = TiledSegmenter(segmenter, asker, multimask=options.multimask)
         on_cpu, told = device.type == "cpu", set(self._source.notes)
         annotator = PromptAnnotator(segmenter, self._source, options, logits=logits, on_cpu=on_cpu)
         beside = beside_existing(annotator, self, plan)
@@ -165,11 +174,11 @@ class Prompt(Job[AnnotatedImage]):
         )
 
     def _later_notes(self, told: Collection[str]) -> list[str]:
-        """What the prompts had to leave out of the images, beside what was told before there were any."""
+        """Return the notes about prompts that could not be used, beyond those given before the run."""
         return [note for note in self._source.notes if note not in told]
 
     def notes(self, output: Path) -> list[str]:
-        """What the prompts leave out, too."""
+        """Return the notes, with those about omitted prompts."""
         alike = []
         if self.options.prompts is None and self._images > 1:
             alike = [f"The same prompts for each of {self._images} images; --prompts gives each its own."]
@@ -177,7 +186,7 @@ class Prompt(Job[AnnotatedImage]):
 
 
 def open_source(options: PromptOptions) -> PromptSource:
-    """The prompts that the options name.
+    """Return the prompts that the options name.
 
     Raises:
         UsageError: none, or from two places at once, or they cannot be read.
@@ -195,7 +204,7 @@ def open_source(options: PromptOptions) -> PromptSource:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What became of one object of an image."""
+    """Result for one object of an image."""
 
     instance: Instance | None = None
     dropped: Dropped | None = None
@@ -211,7 +220,7 @@ class PromptSegmenter(Protocol):
     """Finds the masks of the objects that are asked for."""
 
     def segment(self, images: Sequence[Image], wanted: Sequence[Objects]) -> list[Answers]:
-        """The answers for each image."""
+        """Return the answers for each image."""
         ...
 
 
@@ -247,6 +256,32 @@ class SamSegmenter:
                     )
                 for segment in segments:
                     answers[index][members[segment.prompt]].append(segment)
+        return answers
+
+
+class TiledSegmenter:
+    """SAM, prompted with each object: in large images in the view in which the object lies best."""
+
+    def __init__(self, whole: PromptSegmenter, asker: TiledAsker, *, multimask: bool) -> None:
+        """`whole`: for images that are not tiled."""
+        self._whole = whole
+        self._asker = asker
+        self._multimask = multimask
+
+    def segment(self, images: Sequence[Image], wanted: Sequence[Objects]) -> list[Answers]:
+        """See PromptSegmenter."""
+        return [
+            self._in_views(image, objects)
+            if self._asker.applies_to(image)
+            else self._whole.segment([image], [objects])[0]
+            for image, objects in zip(images, wanted, strict=True)
+        ]
+
+    def _in_views(self, image: Image, objects: Objects) -> Answers:
+        answers: Answers = [[] for _ in objects]
+        for members, prompts in group(objects):
+            for seen in self._asker.ask(image, prompts, multimask=self._multimask):
+                answers[members[seen.segment.prompt]].append(seen.segment)
         return answers
 
 
@@ -308,11 +343,11 @@ class PromptAnnotator:
 
     @property
     def names(self) -> Mapping[int, str]:
-        """The source's classes."""
+        """Return the source's classes."""
         return self._source.names
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
-        """The annotation of each image."""
+        """Return the annotation of each image."""
         wanted = [self._source.for_image(image.ref.key, image.image_size) for image in images]
         found = self._segmenter.segment(images, wanted)
         return [self._finding(*each) for each in zip(images, wanted, found, strict=True)]

@@ -45,7 +45,7 @@ def remove_labels(layout: Layout, manifest: Manifest, suffixes: Iterable[str] = 
 
 @dataclass(frozen=True)
 class TakenBack:
-    """What was removed: the labels of so many images, of which so many have those again that they had before."""
+    """Numbers of images whose labels were removed, and of those whose earlier labels were restored."""
 
     images: int
     restored: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -46,7 +47,7 @@ _KILLED = (
 
 
 def find_models(job: Job[R]) -> Models:
-    """The job's checkpoints, downloaded if need be.
+    """Return the job's checkpoints, downloaded if need be.
 
     Raises:
         WeightsError: one of them cannot be had.
@@ -55,7 +56,7 @@ def find_models(job: Job[R]) -> Models:
 
 
 def present_models(job: Job[R]) -> tuple[Models | None, list[str]]:
-    """The checkpoints if all are here, and the names of those that would have to be downloaded.
+    """Return the checkpoints if all are here, and the names of those that would have to be downloaded.
 
     Raises:
         WeightsError: a name is unknown, or a file is not what it should be.
@@ -138,7 +139,7 @@ def _plan(scope: Scope[R], models: Models) -> Plan:
 
 
 def _bring_up_to_date(plan: Plan, job: Job[R]) -> Summary:
-    """All images are done; the manifest, or a file for the whole data set, is not."""
+    """Write the manifest and the files for the whole data set of a run whose images are all done."""
     with whole_folder(plan.layout):
         plan = _write_manifest(plan)
         if plan.manifest.names:
@@ -171,6 +172,8 @@ def _begin(plan: Plan, job: Job[R]) -> Plan:
     own_files = files_of(layout) if job.existing != "refuse" else frozenset()
     if job.options.run.overwrite:
         remove_labels(layout, plan.manifest, plan.labels.suffixes)
+        if job.options.run.discard_human:
+            shutil.rmtree(layout.corrected_root, ignore_errors=True)
     if job.existing != "refuse":
         _preserve(plan, job, own_files)
     plan = _write_manifest(plan)
@@ -229,7 +232,7 @@ def _run(plan: Plan, job: Job[R], crew: Crew, marks: LargeMarks, starting: Calla
 def _apart(
     todo: Sequence[ImageRef], marks: LargeMarks, summary: Summary, settle: Callable[[Outcome], None]
 ) -> tuple[list[ImageRef], list[ImageRef]]:
-    """The images to do at once, and those to do last, each alone: an earlier run was killed at work on them.
+    """Return the images to do at once, and those to do last, each alone: an earlier run was killed at work on them.
 
     Those at which a run was killed twice fail: they are not tried a third time.
     """

@@ -1,4 +1,4 @@
-"""What commands that ask for masks share: networks, embeddings, segments that become instances or are dropped."""
+"""Provide what commands that prompt for masks share: networks, embeddings, and segments that become instances."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def load_engine(plan: Plan, models: Models, options: JobOptions) -> Engine:
 
 
 def is_compiled(options: JobOptions, images: int) -> bool:
-    """Whether SAM is to be compiled for so many images; a warning where that was asked for and cannot be.
+    """Return whether SAM is to be compiled for so many images; a warning where that was asked for and cannot be.
 
     Raises:
         UsageError: no such device.
@@ -102,7 +102,8 @@ def open_engine(sam: WeightsFile, options: SamOptions, precision: str, *, compil
 
 
 def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, str]:
-    """The device and the precision of a detector: the device asked for, the precision that the plan's recipe says.
+    """Return the device and the precision of a detector: the device asked for, the precision that the plan's recipe
+    says.
 
     Raises:
         UsageError: no such device.
@@ -111,7 +112,7 @@ def detector_hardware(plan: Plan, options: JobOptions) -> tuple[torch.device, st
 
 
 def device_for(options: SamOptions, precision: str) -> torch.device:
-    """The device asked for, set to that precision."""
+    """Return the device asked for, set to that precision."""
     from samcli.sam.devices import choose_device, compute_exactly
 
     if precision == "fp32":
@@ -120,7 +121,7 @@ def device_for(options: SamOptions, precision: str) -> torch.device:
 
 
 def refuse(options: C, names: Collection[str], why: str) -> C:
-    """The options without those that do not apply, as far as only the environment or a config file set them.
+    """Return the options without those that do not apply, as far as only the environment or a config file set them.
 
     Raises:
         UsageError: one of them was given on the command line.
@@ -176,7 +177,7 @@ class Encoder:
         self._clock = clock
 
     def notes(self) -> list[str]:
-        """How many embeddings the store had."""
+        """Return a note on how many embeddings were reused."""
         if self._store is None:
             return []
         counts = self._store.counts
@@ -184,7 +185,7 @@ class Encoder:
         return [f"Embeddings: {counts['read']} read" + (f"; encoded anew: {anew}" if anew else "")]
 
     def size_of(self, ref: ImageRef) -> Size | None:
-        """The image's size if the store has its embedding: then nobody needs its pixels to find masks."""
+        """Return the image's size if the store has its embedding: then nobody needs its pixels to find masks."""
         return self._store.size_of(ref) if self._store else None
 
     def encode(self, images: Sequence[Image]) -> list[Embedding]:
@@ -199,7 +200,7 @@ class Encoder:
 
 
 def open_encoder(engine: Engine, folder: str | None, clock: StageClock) -> Encoder:
-    """An encoder that reads from `folder` what is stored there.
+    """Return an encoder that reads from `folder` what is stored there.
 
     Raises:
         UsageError: there is no store, or it is another model's.
@@ -216,7 +217,7 @@ def ask(
     multimask: bool = False,
     return_logits: bool = False,
 ) -> list[Segment]:
-    """The masks of N objects: one each, the best of three, or all three; refined if asked for.
+    """Return the masks of N objects: one each, the best of three, or all three; refined if asked for.
 
     To refine is to ask again with the same prompt and the logits of the best mask so far, for a single mask: the
     SAM paper's extra iteration.
@@ -237,7 +238,7 @@ def ask(
 
 
 def best_of_each(segments: Sequence[Segment]) -> list[Segment]:
-    """Of each prompt's segments the one with the highest predicted IoU, the first of equals."""
+    """Return the segment with the highest predicted IoU for each prompt, the first of equals."""
     best: dict[int, Segment] = {}
     for segment in segments:
         if segment.prompt not in best or segment.predicted_iou > best[segment.prompt].predicted_iou:
@@ -318,7 +319,7 @@ def to_instance(
     points: tuple[PromptPoint, ...] = (),
     crop_box: tuple[int, int, int, int] | None = None,
 ) -> Instance:
-    """A segment with its class, its figures and what prompted it."""
+    """Return a segment with its class, its figures and what prompted it."""
     quality = Quality(
         detector_score=score,
         predicted_iou=segment.predicted_iou,

@@ -1,4 +1,4 @@
-"""How far a run is, read from its manifest, journal and records; the run itself is not disturbed."""
+"""Read the progress of a run from its manifest, journal and records, without disturbing it."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def _of(reasons: dict[str, Reason], reason: str, key: str) -> Reason:
 
 
 def common_part(reason: str, key: str) -> str:
-    """A reason without what is of one image alone: its name, paths, numbers; values of options stay."""
+    """Return a reason without what is of one image alone: its name, paths, numbers; values of options stay."""
     parts = _FLAG.split(reason.replace(key, "..."))
     parts[::2] = [_NUMBER.sub("#", _PATH.sub("...", part)) for part in parts[::2]]
     return "".join(parts)
 
 
 def read_status(output: Path) -> Summary:
-    """The summary of the run in an output folder.
+    """Return the summary of the run in an output folder.
 
     Raises:
         UsageError: no run was begun there.

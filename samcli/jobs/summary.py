@@ -1,4 +1,4 @@
-"""What became of a run: counted from the outcomes of this one and the journal of those before."""
+"""Summarise a run from its outcomes and the journal of earlier runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
 
 @dataclass
 class Summary:
-    """What became of a run; made from its outcomes and the journal's."""
+    """Summary of a run, made from its outcomes and the journal."""
 
     output: Path
     names: Mapping[int, str]

@@ -49,7 +49,7 @@ class StageClock:
 
 
 class BaseWorker(ABC, Generic[R]):
-    """What the workers of all commands share; `R` goes from `annotate` to `publish`.
+    """Base class of the workers of all commands; `R` is the type that `annotate` passes to `publish`.
 
     `read` and `publish` may be called from many threads.
     """
@@ -88,12 +88,12 @@ class BaseWorker(ABC, Generic[R]):
         return read_image(ref, max_pixels=self._limits.max_pixels, on_large=self.on_large)
 
     def notes(self) -> list[str]:
-        """What the user should hear of when the work is done."""
+        """Return the notes for the user at the end."""
         return []
 
     @abstractmethod
     def annotate(self, images: Sequence[Image]) -> list[R]:
-        """What the networks make of each image; `publish` gets it."""
+        """Run the networks on images; `publish` receives the results."""
 
     @abstractmethod
     def publish(self, ref: ImageRef, result: R) -> Outcome:
@@ -125,11 +125,11 @@ class Annotator(Protocol):
 
     @property
     def on_cpu(self) -> bool:
-        """Whether the networks run on the CPU."""
+        """Return whether the networks run on the CPU."""
         ...
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
-        """The annotation of each image."""
+        """Return the annotation of each image."""
         ...
 
 
@@ -171,7 +171,7 @@ class Worker(BaseWorker[AnnotatedImage]):
         return self._annotator.names
 
     def notes(self) -> list[str]:
-        """What the annotator's sources say."""
+        """Return the notes of the annotator's sources."""
         return self._notes()
 
     def read(self, ref: ImageRef) -> Image:
@@ -183,7 +183,7 @@ class Worker(BaseWorker[AnnotatedImage]):
         return UndecodedImage(ref, size, lambda: decode(ref).pixels)
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
-        """The annotation of each image, with its pixels where a format draws on them."""
+        """Return the annotation of each image, with its pixels where a format draws on them."""
         found = self._annotator.annotate(images)
         if not self._keeps_pixels:
             return found

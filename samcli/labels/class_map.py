@@ -17,7 +17,7 @@ T = TypeVar("T", Instance, Dropped)
 
 @dataclass(frozen=True)
 class ClassMap:
-    """What becomes of classes: old name or id -> new name, or None to drop it. `*`: all that are not named.
+    """Mapping of classes: old name or id -> new name, or None to drop it. `*`: all that are not named.
 
     Classes that nothing is said of keep their name.
     """
@@ -27,7 +27,7 @@ class ClassMap:
     """The file it was read from, for messages."""
 
     def apply(self, names: Mapping[int, str]) -> MappedClasses:
-        """The new classes, numbered from 0 in the order of the old ids.
+        """Return the new classes, numbered from 0 in the order of the old ids.
 
         Raises:
             UsageError: it speaks of a class that is not among `names`, or nothing is left.
@@ -85,7 +85,7 @@ class MappedClasses:
 
 
 def read_class_map(path: Path) -> ClassMap:
-    """A class map out of YAML: `old: new` renames, two to one name merges, `old:` (or null) drops.
+    """Return a class map out of YAML: `old: new` renames, two to one name merges, `old:` (or null) drops.
 
     Raises:
         UsageError: it cannot be read, or holds something else.

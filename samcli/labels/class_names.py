@@ -30,7 +30,8 @@ SPLIT_FOLDERS = (*SPLITS, "valid")
 
 
 def find_names_file(labels: Path, files: Iterable[str] = NAMES_FILES) -> Path | None:
-    """The first of `files` that goes with a folder of labels: in it, or above it as far as its data set reaches.
+    """Return the first of `files` that goes with a folder of labels: in it, or above it as far as its data set
+    reaches.
 
     That is up to the folder that holds `labels`, else the one above; and above a split's own folder
     (`train/labels`, as some services export it) once more.
@@ -46,7 +47,10 @@ def find_names_file(labels: Path, files: Iterable[str] = NAMES_FILES) -> Path | 
 
 
 def _files_named(folder: Path, name: str) -> list[Path]:
-    """The file of that name; of a pattern the only one that has names: of several, nothing says which is meant."""
+    """Return the file of that name; of a pattern the only one that has names.
+
+    Of several, nothing says which is meant.
+    """
     if not name.startswith("*"):
         return [path] if (path := folder / name).is_file() else []
     found = [path for path in folder.glob(name) if path.is_file() and _has_names(path)]
@@ -88,7 +92,7 @@ def names_beside(
 
 
 def _said_names(path: Path) -> Any:
-    """What a file says about names, unchecked."""
+    """Return the names in a file, unchecked."""
     if path.suffix.lower() == ".json":
         return _names_in_notes(path)
     if path.suffix.lower() not in (".yaml", ".yml"):
@@ -134,7 +138,7 @@ def refuse_key_points(content: Mapping[str, Any], path: Path) -> None:
 
 
 def load_yaml(path: Path) -> Any:
-    """The content of a YAML file.
+    """Return the content of a YAML file.
 
     Raises:
         UsageError: it cannot be read.
@@ -175,7 +179,8 @@ def parse_names(value: Any, where: str, remarks: Counter[str] | None = None) -> 
 
 
 def usable_names(said: Sequence[Any], ids: Sequence[str], remarks: Counter[str]) -> list[str]:
-    """The names of classes, each there and each once: what labels say where they can be used, else made of ids.
+    """Return the names of classes, each there and each once: what labels say where they can be used, else made of
+    ids.
 
     `remarks`: gets a line for each that is another than the labels say.
     """
@@ -197,7 +202,7 @@ def usable_names(said: Sequence[Any], ids: Sequence[str], remarks: Counter[str])
 
 
 def _new_name(wanted: str, taken: Set[str]) -> str:
-    """The name, or with a number after it, if others have it."""
+    """Return the name, or with a number after it, if others have it."""
     numbered = (f"{wanted}-{number}" for number in itertools.count(2))
     return next(name for name in itertools.chain([wanted], numbered) if name not in taken)
 
@@ -213,5 +218,5 @@ def complete(names: Mapping[int, str]) -> dict[int, str]:
 
 
 def write_class_names(names: Mapping[int, str]) -> bytes:
-    """A name a line, the first of class 0; numbers where there is no name."""
+    """Return a name a line, the first of class 0; numbers where there is no name."""
     return "".join(" ".join(name.split()) + "\n" for name in complete(names).values()).encode()

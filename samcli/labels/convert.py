@@ -33,7 +33,7 @@ Watch = Callable[[int], None]
 
 @dataclass
 class Conversion:
-    """What became of a conversion."""
+    """Result of a conversion."""
 
     output: Path
     source_format: str
@@ -143,7 +143,7 @@ def _withheld_lines(withheld: Mapping[str, str]) -> Iterator[str]:
 
 
 def _polygon_options(options: ConvertOptions, run: RunFolder | None) -> PolygonOptions:
-    """As the options say; of a run's masks, the labels leave out the specks that the run's own labels leave out."""
+    """Return the options of polygons; for a run's masks, with the specks that its own labels leave out."""
     shapes = polygon_options(options.labels)
     if run is None:
         return shapes
@@ -151,7 +151,7 @@ def _polygon_options(options: ConvertOptions, run: RunFolder | None) -> PolygonO
 
 
 def _find_run(path: Path, options: ConvertOptions) -> RunFolder | None:
-    """The run in a folder, unless the options name another format of the labels.
+    """Return the run in a folder, unless the options name another format of the labels.
 
     Raises:
         UsageError: there is none though its records are asked for, or it makes no labels.
@@ -198,7 +198,7 @@ def _image_folder(path: Path, options: ConvertOptions, run: RunFolder | None, na
 
 
 def _read_run(source: Source, run: RunFolder) -> LabelSet:
-    """The records of a run; images that it could not label are no failures of the conversion."""
+    """Return the records of a run; images that it could not label are no failures of the conversion."""
     entries = run.entries()
     if unlabelled := sum(not entry.done for entry in entries.values()):
         source.remarks["images failed in the run and have no labels"] += unlabelled
@@ -343,7 +343,9 @@ class _Writer:
                 self.rows = (self.rows or 0) + rows
 
     def _claim(self, key: str) -> bool:
-        """Whether the image's files bear its whole name: it has no suffix, or another image has the plain one."""
+        """Return whether the image's files bear its whole name: it has no suffix, or another image has the plain
+        one.
+        """
         by_stem = bool(self._format.suffixes) or self._format.one_per_stem
         if not by_stem:  # the file for all images tells names apart that differ in case alone
             return False
@@ -360,6 +362,6 @@ class _Writer:
 
 
 def _without_suffix(key: str) -> str:
-    """The key without its last suffix; labels from elsewhere may name images without any."""
+    """Return the key without its last suffix; labels from elsewhere may name images without any."""
     folder, slash, name = key.rpartition("/")
     return folder + slash + (stem_of(name) if "." in name else name)

@@ -1,4 +1,4 @@
-"""Where the images of a data set's splits lie, as its `data.yaml` says."""
+"""Find the image folders of a data set's splits from its `data.yaml`."""
 
 from __future__ import annotations
 

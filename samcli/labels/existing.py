@@ -129,7 +129,7 @@ class ExistingLabels:
         self._open: dict[str, Labels] = {}
 
     def __contains__(self, key: str) -> bool:
-        """Whether an image had labels."""
+        """Return whether an image had labels."""
         return key in self._formats
 
     def annotation(self, key: str, size: Size) -> Annotation:

@@ -1,4 +1,5 @@
-"""Which image labels mean by a name. One order of rules for every format and command.
+"""Match image names in labels to images, by one order of rules for every format and command. One order of rules for
+every format and command.
 
 1. The name as it is, then with `\\` as `/`, then the path of an address (`https://host/a%20b.jpg?x=1`), decoded
    and without its query; each equal to a key, in Unicode's composed form.
@@ -34,7 +35,7 @@ class ImageNames:
             self._keys.setdefault(_composed(key), []).append(key)
 
     def exact(self, name: str) -> list[str]:
-        """The images whose keys the name is; several where they differ in Unicode's form alone."""
+        """Return the images whose keys the name is; several where they differ in Unicode's form alone."""
         for form in forms(name):
             found = self._keys.get(_composed(form), [])
             if len(found) > 1 and form in found:
@@ -44,7 +45,7 @@ class ImageNames:
         return []
 
     def alike(self, name: str, *, whole: bool = False) -> list[str]:
-        """The images that have the longest tail in common with the name; several are equally near.
+        """Return the images that have the longest tail in common with the name; several are equally near.
 
         `whole`: the name, or the image's key, is that tail.
         """
@@ -63,7 +64,7 @@ class ImageNames:
         return []
 
     def of_stem(self, stem: str) -> list[str]:
-        """The images whose keys without suffix are `stem`."""
+        """Return the images whose keys without suffix are `stem`."""
         return self._by_stem.get(_composed(stem), [])
 
     @cached_property
@@ -82,7 +83,7 @@ class ImageNames:
 
 
 def matching_keys(ours: Sequence[str], theirs: Sequence[str], stem: Callable[[str], str]) -> dict[str, str]:
-    """Which of `theirs` each of `ours` is: itself, the same without suffix, or the one of the longest common tail.
+    """Match each of `ours` to one of `theirs`: the same, the same without suffix, or the longest common tail.
 
     What fits two of a side equally well is left out rather than guessed.
     """
@@ -102,7 +103,7 @@ def _pairs(
     short: Callable[[str], str],
     rule: Callable[[ImageNames, str], list[str]],
 ) -> dict[str, str]:
-    """What of the keys that are left fits one of the other side alone, and it alone."""
+    """Return the remaining keys that fit exactly one key of the other side, and are its only fit."""
     mine = _by_short(set(ours) - found.keys(), short)
     others = _by_short(set(theirs) - {*found.values()}, short)
     names = ImageNames(others)
@@ -123,7 +124,7 @@ def _by_short(keys: Iterable[str], short: Callable[[str], str]) -> dict[str, lis
 
 
 def forms(name: str) -> Iterator[str]:
-    """The paths that a name may stand for, the likeliest first."""
+    """Yield the paths that a name may stand for, the likeliest first."""
     yield _plain(name)
     slashed = name.replace("\\", "/")
     if slashed != name:
@@ -140,7 +141,7 @@ def forms(name: str) -> Iterator[str]:
 
 
 def key_of_unseen(name: str) -> str:
-    """The key of an image that is not at hand: the path in the name, or its last part where that leads out.
+    """Return the key of an image that is not at hand: the path in the name, or its last part where that leads out.
 
     Empty where the name names nothing.
     """

@@ -12,7 +12,7 @@ _NAME_ENDS = re.compile(rb"\s*:")
 
 @dataclass
 class ListSpan:
-    """Where a list lies in a text: behind its `[`, at its `]`, and its items that are objects."""
+    """Position of a list in a text: behind its `[`, at its `]`, and its items that are objects."""
 
     begin: int
     end: int = -1

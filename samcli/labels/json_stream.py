@@ -71,7 +71,7 @@ class Item:
 
 
 def beginning(path: Path, count: int = 4) -> list[Item]:
-    """The first items of a JSON file, as far as its first megabyte holds them; none of what is no JSON."""
+    """Return the first items of a JSON file, as far as its first megabyte holds them; none of what is no JSON."""
     found: list[Item] = []
     with contextlib.suppress(UsageError, OSError):
         with path.open("rb") as file:
@@ -82,7 +82,7 @@ def beginning(path: Path, count: int = 4) -> list[Item]:
 
 
 def shown(value: Any) -> str:
-    """A value out of a file, shortened, in JSON's own words."""
+    """Return a value out of a file, shortened, in JSON's own words."""
     text = json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, (list, dict)) else ""
     kind = f"a list of {len(value)}" if isinstance(value, list) else "an object"
     return (text if len(text) <= 40 else text[:37] + "...") or kind
@@ -107,7 +107,7 @@ class Shelf:
         self._end = self._file.write(content)
 
     def put(self, value: Any) -> int:
-        """The place of a plain value that has been put aside."""
+        """Return the place of a plain value that has been put aside."""
         place = self._end
         data = pickle.dumps(value, 5)
         self._file.seek(place)
@@ -115,7 +115,7 @@ class Shelf:
         return place
 
     def take(self, place: int) -> Any:
-        """The value at a place."""
+        """Return the value at a place."""
         with self._lock:
             self._file.seek(place)
             data = self._file.read(int.from_bytes(self._file.read(8), "little"))
@@ -133,14 +133,14 @@ def _mapped(path: Path) -> bytes | mmap.mmap:
 
 
 def _blocks(data: bytes | mmap.mmap) -> Iterator[bytes]:
-    """The bytes in pieces, without the mark that some editors put in front."""
+    """Yield the bytes in pieces, without the mark that some editors put in front."""
     start = len(_MARK) if data[: len(_MARK)] == _MARK else 0
     for at in range(start, len(data), _BLOCK):
         yield data[at : at + _BLOCK]
 
 
 def _repaired(data: bytes | mmap.mmap) -> Iterator[bytes]:
-    """The bytes in pieces, with what JSON does not allow as text."""
+    """Yield the bytes in pieces, with what JSON does not allow as text."""
     at = len(_MARK) if data[: len(_MARK)] == _MARK else 0
     for found in _TOKEN.finditer(data, at):
         token = found[0]
@@ -159,12 +159,14 @@ def _repaired(data: bytes | mmap.mmap) -> Iterator[bytes]:
 
 
 def _with_high_half(found: re.Match[bytes]) -> bytes:
-    """A byte of a name that is no UTF-8, as Python writes it, is no JSON; a character nobody uses stands for it."""
+    """Return a byte of a name that is no UTF-8, as Python writes it, is no JSON; a character nobody uses stands for
+    it.
+    """
     return found[0] if found[1] else b"\\udbf7" + found[0]
 
 
 def _is_odd(token: bytes) -> bool:
-    """Whether it is a number that no parser takes, or one of Python's words for such."""
+    """Return whether it is a number that no parser takes, or one of Python's words for such."""
     if token in (b"NaN", b"Infinity", b"-Infinity"):
         return True
     if not token.lstrip(b"-")[:1].isdigit():
@@ -233,7 +235,7 @@ class _Walk:
         frame.at = name
 
     def _enters(self, event: str, line: int) -> bool:
-        """Whether the value that begins is walked into."""
+        """Return whether the value that begins is walked into."""
         inside = bool(self._frames) and self._frames[-1].is_list
         if inside:
             self._frames[-1].at = int(self._frames[-1].at) + 1
@@ -256,7 +258,7 @@ class _Builder:
         self._names = [""]
 
     def take(self, event: str, value: Any, line: int) -> bool:
-        """The next event; whether the value is complete."""
+        """Return the next event; whether the value is complete."""
         top = self.top
         if event not in _OTHERS:
             if type(top) is list:
@@ -335,7 +337,7 @@ def _events(pieces: Iterable[bytes]) -> Iterator[tuple[int, list[tuple[str, Any]
 
 
 def _reason(error: Exception) -> str:
-    """What the parser says, in one line and without a picture of the place."""
+    """Return the parser's message in one line, without its excerpt."""
     text = error.args[0] if error.args else ""
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
     first = text.strip().split("\n")[0].strip()

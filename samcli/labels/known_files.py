@@ -68,7 +68,7 @@ def _is_by_image(item: Item) -> bool:
 
 
 def _list(first: Any) -> str | None:
-    """Of a file with a list at its root."""
+    """Describe a file with a list at its root."""
     if not first:
         return "JSON that holds nothing"
     if not isinstance(first, dict):
@@ -83,7 +83,7 @@ def _list(first: Any) -> str | None:
 
 
 def _is_minimal_task(first: Mapping[str, Any]) -> bool:
-    """Whether it is what Label Studio calls JSON-MIN: no `data`, and members of the labelling itself."""
+    """Return whether it is what Label Studio calls JSON-MIN: no `data`, and members of the labelling itself."""
     return (
         "id" in first
         and "data" not in first

@@ -13,7 +13,7 @@ UNNAMED_CLASS = "unnamed"
 
 
 def label_of(value: Any) -> str:
-    """The class name that a label stands for.
+    """Return the class name that a label stands for.
 
     Raises:
         ValueError: it is neither text nor a number.

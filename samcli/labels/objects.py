@@ -1,4 +1,4 @@
-"""What every reader of labels gives: for each image its sound objects, and what had to be left out and why.
+"""Define what every reader of labels returns: valid objects per image, and what was left out and why.
 
 A reader (`LabelFormat.read`) lists the images that the labels speak of as `LabelEntry` values, before anything of
 them is read; `LabelEntry.read` then gives one `ReadImage`. Its objects are `LabelledObject`s: class, figures, and a
@@ -33,11 +33,11 @@ _SAME_BOX = 1.0
 
 
 class Shape(Protocol):
-    """Where an object is: a box, polygons or pixels."""
+    """Shape of an object: a box, polygons or pixels."""
 
     @property
     def is_box(self) -> bool:
-        """Whether only its box is known."""
+        """Return whether only its box is known."""
         ...
 
     def box(self, image_size: Size) -> XYXY | None:
@@ -57,7 +57,7 @@ class Shape(Protocol):
         ...
 
     def scaled(self, x: float, y: float) -> Shape:
-        """The shape for an image so many times as wide and as high."""
+        """Return the shape for an image so many times as wide and as high."""
         ...
 
 
@@ -128,7 +128,7 @@ class Pixels:
 
 
 def box_of(mask: Mask) -> XYXY | None:
-    """The mask's own box, as floats."""
+    """Return the mask's own box, as floats."""
     if mask.box is None:
         return None
     x1, y1, x2, y2 = mask.box
@@ -136,7 +136,7 @@ def box_of(mask: Mask) -> XYXY | None:
 
 
 def resized(mask: Mask, height: int, width: int) -> Mask:
-    """The mask in an image of another size: the nearest pixels."""
+    """Return the mask in an image of another size: the nearest pixels."""
     import cv2
     import numpy as np
 
@@ -202,7 +202,7 @@ class LabelledObject:
 
 
 def _if_fitting(stated: XYXY | None, mask: Mask) -> XYXY | None:
-    """A stated box, unless it is that of something else."""
+    """Return a stated box, unless it is that of something else."""
     if stated is None or mask.box is None:
         return None
     return stated if all(abs(a - b) <= _SAME_BOX for a, b in zip(stated, mask.box, strict=True)) else None
@@ -220,7 +220,7 @@ class Omission:
 
     @property
     def kind(self) -> str:
-        """The reason without its numbers and names: alike for objects that are left out for one reason."""
+        """Return the reason without its numbers and names: alike for objects that are left out for one reason."""
         return re.sub(r"'[^']*'|[-+]?[0-9][0-9.e+-]*", "?", self.reason)
 
 
@@ -230,7 +230,7 @@ class NotUsedError(ValueError):
 
 @dataclass(frozen=True)
 class ReadImage:
-    """What labels say of one image."""
+    """Labels of one image."""
 
     key: str
     objects: tuple[LabelledObject, ...] = ()
@@ -242,7 +242,7 @@ class ReadImage:
 
     @classmethod
     def of(cls, annotation: Annotation) -> ReadImage:
-        """The objects of an annotation, whose masks are drawn."""
+        """Return the objects of an annotation, whose masks are drawn."""
         objects = tuple(
             LabelledObject(
                 Pixels(one.mask),
@@ -257,7 +257,7 @@ class ReadImage:
         return cls(annotation.key, objects, annotation.image_size)
 
     def drawn(self) -> tuple[Annotation, tuple[Omission, ...]]:
-        """The annotation, and what could not be drawn; the size is known."""
+        """Return the annotation, and what could not be drawn; the size is known."""
         if self.annotation is not None:
             return self.annotation, ()
         size = self.size
@@ -291,7 +291,7 @@ class LabelEntry:
 def gather(
     items: Iterable[tuple[str, T]], parse: Callable[[T], V | None]
 ) -> tuple[tuple[V, ...], tuple[Omission, ...]]:
-    """What `parse` makes of each item, and what it cannot use.
+    """Parse each item with `parse`; return the results and what could not be used.
 
     `items`: where each lies in its file, and the item. None of a parser: an item that is no object at all.
     """
@@ -312,7 +312,7 @@ _OF_ANOTHER_KIND = (TypeError, AttributeError, IndexError, OverflowError)
 
 
 def lack_of(error: Exception) -> str:
-    """What something lacks that its format has, from the error that reading it has raised."""
+    """Describe what an item lacks that its format requires, from the error raised when reading it."""
     if isinstance(error, KeyError):
         return f"it has no {error}"
     if isinstance(error, _OF_ANOTHER_KIND):  # Python's words would be about Python
@@ -327,13 +327,13 @@ def lack_of(error: Exception) -> str:
 
 
 def lack_of_file(error: Exception) -> str:
-    """The same of a whole file, which may be of another format."""
+    """Return the same of a whole file, which may be of another format."""
     text = lack_of(error)
     return f"not of this format: {text} (--from says which it is)" if isinstance(error, _OF_ANOTHER_KIND) else text
 
 
 class Omissions:
-    """What was left out of many images: how much of each kind, and where first."""
+    """Counts of what was left out of many images, by kind, with the first place."""
 
     def __init__(self) -> None:
         self.images: dict[str, int] = {}
@@ -342,7 +342,7 @@ class Omissions:
         self._first: dict[str, tuple[str, Omission]] = {}
 
     def add(self, key: str, omitted: Sequence[Omission]) -> None:
-        """What was left out of one image."""
+        """Add what was left out of one image."""
         if omitted:
             self.images[key] = self.images.get(key, 0) + len(omitted)
         for one in omitted:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from samcli.labels.objects import XYXY, Box, Pixels, Rings, Shape, box_of
-from samcli.labels.shapes import Floats, Placed, ellipse_mask, polygon_mask, rectangle_mask
+from samcli.labels.shapes import Floats, Placed, ellipse_mask, number, polygon_mask, rectangle_mask
 from samcli.masks import Mask
 from samcli.types import Size
 
@@ -142,12 +142,20 @@ class Union:
 
 
 def turned_box(placed: Placed) -> Shape:
-    """A rectangle, as a plain box where it is not turned."""
+    """Return a rectangle, as a plain box where it is not turned."""
     if placed.degrees % 90:
         return TurnedBox(placed)
     half = placed.half_width, placed.half_height
     x, y = half if not placed.degrees % 180 else half[::-1]
     return Box((placed.x - x, placed.y - y, placed.x + x, placed.y + y))
+
+
+def turn_in_attribute(value: object) -> float:
+    """Return the degrees that CVAT writes into an attribute `rotation`; 0 of what is no number."""
+    try:
+        return number(value, "rotation")
+    except ValueError:
+        return 0.0
 
 
 def turned_by(box: XYXY, degrees: float) -> Shape:

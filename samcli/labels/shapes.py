@@ -45,7 +45,7 @@ _DRAWN_AT_ONCE = 500_000.0
 
 
 def numbers(values: Any, what: str = "value") -> list[float]:
-    """The values as finite floats.
+    """Return the values as finite floats.
 
     Raises:
         ValueError: one is no number, or is not finite; says which, calling it `what`.
@@ -56,7 +56,7 @@ def numbers(values: Any, what: str = "value") -> list[float]:
 
 
 def number(value: Any, what: str = "value") -> float:
-    """The value as a finite float; text that spells a number is one.
+    """Return the value as a finite float; text that spells a number is one.
 
     Raises:
         ValueError: it is no number, or not finite.
@@ -73,7 +73,7 @@ def number(value: Any, what: str = "value") -> float:
 
 
 def whole_number(value: Any, what: str = "value") -> int:
-    """The value as a whole number; 2.0 and "2" are some.
+    """Return the value as a whole number; 2.0 and "2" are some.
 
     Raises:
         ValueError: it is none.
@@ -85,7 +85,7 @@ def whole_number(value: Any, what: str = "value") -> int:
 
 
 def side(value: Any) -> int:
-    """A stated width or height of an image in pixels; 0 where it is not usable, as where nothing is stated."""
+    """Return a stated width or height of an image in pixels; 0 if it is missing or not usable."""
     try:
         found = whole_number(value)
     except ValueError:
@@ -122,7 +122,7 @@ def points_of(points: Any, what: str) -> Floats:
 
 
 def shown(value: Any) -> str:
-    """A short form of a value out of a file, in JSON's words."""
+    """Return a short form of a value out of a file, in JSON's words."""
     words = {None: "null", True: "true", False: "false"}
     if value is None or isinstance(value, bool):
         return words[value]
@@ -157,7 +157,7 @@ def clip_ring(ring: Floats, image_size: Size) -> Floats:
 
 
 def _cut(ring: Floats, axis: int, limit: float, sign: int) -> Floats:
-    """What of a ring lies below a limit (sign 1) or above it (sign -1) along an axis."""
+    """Return the part of a ring below (sign 1) or above (sign -1) a limit on an axis."""
     if not len(ring):
         return ring
     after = np.roll(ring, -1, axis=0)
@@ -176,7 +176,7 @@ def _cut(ring: Floats, axis: int, limit: float, sign: int) -> Floats:
 
 
 def polygon_mask(rings: Sequence[Floats], image_size: Size) -> Mask:
-    """The pixels of rings in shares of the image's size, as a YOLO trainer draws them.
+    """Return the pixels of rings in shares of the image's size, as a YOLO trainer draws them.
 
     Raises:
         ValueError: a coordinate is not finite, or all of it lies outside the image.
@@ -214,7 +214,7 @@ def _edges(ring: Floats) -> Floats:
 
 
 def coco_polygon_mask(rings: Sequence[Floats], image_size: Size) -> Mask:
-    """The pixels of rings (K, 2) near the image, as pycocotools draws them.
+    """Return the pixels of rings (K, 2) near the image, as pycocotools draws them.
 
     pycocotools keeps five points for each pixel of an outline. Long rings are drawn in pieces, each closed through
     the ring's first point: edges between pieces are drawn twice and cancel, so the result is the same.
@@ -238,7 +238,7 @@ def coco_polygon_mask(rings: Sequence[Floats], image_size: Size) -> Mask:
 
 
 def _pieces(ring: Floats) -> list[Floats]:
-    """The ring, or fans of at most `_DRAWN_AT_ONCE` pixels of outline that are the ring together."""
+    """Return the ring, or fans of at most `_DRAWN_AT_ONCE` pixels of outline that are the ring together."""
     piece = (np.cumsum(_edges(ring)) // _DRAWN_AT_ONCE).astype(np.int64)
     if piece[-1] == 0:
         return [ring]
@@ -249,7 +249,7 @@ def _pieces(ring: Floats) -> list[Floats]:
 
 
 def _is_near(ring: Floats) -> bool:
-    """Whether a ring in shares lies within an image's size of the image."""
+    """Return whether a ring in shares lies within an image's size of the image."""
     return bool(((ring >= -1) & (ring <= 2)).all())
 
 
@@ -260,7 +260,7 @@ def _scaled(ring: Floats, size: Floats) -> Floats:
 
 
 def box_mask(box: tuple[float, float, float, float], image_size: Size) -> Mask:
-    """A filled rectangle: the box (xyxy) to whole pixels, one at least, inside the image.
+    """Return a filled rectangle: the box (xyxy) to whole pixels, one at least, inside the image.
 
     Raises:
         ValueError: the box has no extent, lies outside the image, or is not finite.
@@ -311,7 +311,7 @@ class Placed:
 
 
 def rotated_box(corner: tuple[float, float], extent: tuple[float, float], degrees: float) -> Placed:
-    """A rectangle turned about its own upper left corner, as Label Studio stores it.
+    """Return a rectangle turned about its own upper left corner, as Label Studio stores it.
 
     Raises:
         ValueError: see `Placed`.
@@ -325,7 +325,7 @@ def rotated_box(corner: tuple[float, float], extent: tuple[float, float], degree
 
 
 def rectangle_mask(shape: Placed, image_size: Size) -> Mask:
-    """The pixels whose centres lie in a rectangle that may be turned.
+    """Return the pixels whose centres lie in a rectangle that may be turned.
 
     Raises:
         ValueError: it lies outside the image.
@@ -345,7 +345,7 @@ def rectangle_mask(shape: Placed, image_size: Size) -> Mask:
 
 
 def ellipse_mask(shape: Placed, image_size: Size) -> Mask:
-    """The pixels whose centres lie in an ellipse.
+    """Return the pixels whose centres lie in an ellipse.
 
     Raises:
         ValueError: it lies outside the image.
@@ -362,12 +362,12 @@ def ellipse_mask(shape: Placed, image_size: Size) -> Mask:
 
 
 def _rows(image_size: Size) -> Floats:
-    """The y of the pixels' centres."""
+    """Return the y of the pixels' centres."""
     return np.linspace(0.5, image_size[0] - 0.5, image_size[0], dtype=np.float64)
 
 
 def _rows_mask(shape: Placed, low: Floats, high: Floats, image_size: Size) -> Mask:
-    """The pixels whose centres lie from `low` to `high` (H,), seen from the shape's centre, in each row."""
+    """Return the pixels whose centres lie from `low` to `high` (H,), seen from the shape's centre, in each row."""
     height, width = image_size
     first = np.ceil(np.clip(low + shape.x - 0.5, 0, width)).astype(np.int64)
     end = np.ceil(np.clip(high + shape.x - 0.5, 0, width)).astype(np.int64)
@@ -385,7 +385,7 @@ def _rows_mask(shape: Placed, low: Floats, high: Floats, image_size: Size) -> Ma
 
 
 def crop_mask(pixels: NDArray[np.bool_], corner: tuple[int, int], image_size: Size) -> Mask:
-    """The mask of pixels (h, w) whose upper left corner lies at `corner` (x, y); cut at the image.
+    """Return the mask of pixels (h, w) whose upper left corner lies at `corner` (x, y); cut at the image.
 
     Raises:
         ValueError: they lie outside the image.
@@ -399,7 +399,7 @@ def crop_mask(pixels: NDArray[np.bool_], corner: tuple[int, int], image_size: Si
 
 
 def runs_mask(runs: Sequence[int], box: tuple[int, int, int, int], image_size: Size) -> Mask:
-    """The mask of run lengths along the rows of a box (left, top, width, height), background first.
+    """Return the mask of run lengths along the rows of a box (left, top, width, height), background first.
 
     Raises:
         ValueError: the box is not inside the image, or the runs do not fill it.
@@ -417,7 +417,7 @@ def runs_mask(runs: Sequence[int], box: tuple[int, int, int, int], image_size: S
 
 
 def coco_mask(rle: Any, image_size: Size) -> Mask:
-    """The mask of COCO's run lengths, compressed or not.
+    """Return the mask of COCO's run lengths, compressed or not.
 
     Raises:
         ValueError: they are of another size than the image, torn, or no run lengths.

@@ -19,7 +19,7 @@ _SUFFIX = ".txt"
 
 
 def has_training_lists(run: RunFolder) -> bool:
-    """Whether there are lists: some images may have been withheld until now."""
+    """Return whether there are lists: some images may have been withheld until now."""
     return any((run.output / name).exists() for name in _lists(run).values())
 
 
@@ -60,7 +60,7 @@ def _data_set_files(run: RunFolder, formats: Iterable[LabelFormat], splits: Mapp
 
 
 def _is_ours(run: RunFolder, file: str, *written: Mapping[str, bytes]) -> bool:
-    """Whether a file is as we wrote it: people edit them."""
+    """Return whether a file is as we wrote it: people edit them."""
     try:
         content = (run.output / file).read_bytes()
     except OSError:
@@ -74,7 +74,8 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _lines(run: RunFolder, keys: Iterable[str], folder: str) -> Iterator[str]:
-    """A line for each image in a folder of the split, as seen from the list: a trainer takes `./` for its folder.
+    """Yield a line for each image in a folder of the split, as seen from the list: a trainer takes `./` for its
+    folder.
 
     Names that no list can hold are left out: those with line breaks or outer spaces, and those that are no UTF-8.
     """

@@ -40,12 +40,12 @@ class Vocabulary:
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:
-        """All prompts, class by class."""
+        """Return all prompts, class by class."""
         return tuple(prompt for one in self.classes for prompt in one.prompts)
 
     @cached_property
     def class_ids(self) -> tuple[int, ...]:
-        """The class id of each prompt."""
+        """Return the class id of each prompt."""
         return tuple(index for index, one in enumerate(self.classes) for _ in one.prompts)
 
     def recipe(self) -> list[list[Any]]:
@@ -54,7 +54,7 @@ class Vocabulary:
 
 
 def read_vocabulary(text: str) -> Vocabulary:
-    """The vocabulary that `--text` gives: `person, red car`, or the path of a YAML file.
+    """Return the vocabulary that `--text` gives: `person, red car`, or the path of a YAML file.
 
     In a text, commas separate prompts, each a class of its own; a prompt that has a comma stands in double
     quotes. Empty prompts are skipped, and a repeated one counts once. A YAML file is a list of prompts, or maps
@@ -76,7 +76,7 @@ def read_vocabulary(text: str) -> Vocabulary:
 
 
 def parse_vocabulary(content: Any, where: str) -> Vocabulary:
-    """A vocabulary from YAML: see `read_vocabulary`. `where`: the file, for messages.
+    """Return a vocabulary from YAML: see `read_vocabulary`. `where`: the file, for messages.
 
     Raises:
         UsageError: it is something else.
@@ -91,7 +91,7 @@ def parse_vocabulary(content: Any, where: str) -> Vocabulary:
 
 
 def _prompts_of(name: Any, said: Any, where: str) -> Sequence[str]:
-    """The prompts that a YAML file gives a class; the name itself where it gives none."""
+    """Return the prompts that a YAML file gives a class; the name itself where it gives none."""
     return _distinct(said if isinstance(said, list) else [said], where) or [_words(name, where)]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from samcli.files import Files, write_atomic
 from samcli.labels.formats import LabelFormat, Rendering
 from samcli.masks import mask_iou
 from samcli.output.layout import Layout
+from samcli.output.locks import own_record
 from samcli.output.manifest import Manifest
 from samcli.output.placing import write_label
 from samcli.output.records import write_record
@@ -21,7 +21,7 @@ from samcli.types import Annotation, Instance, Origin
 
 @dataclass(frozen=True)
 class Written:
-    """What is to be known of the label files of an image; see `Outcome`."""
+    """Facts about the written label files of an image; see `Outcome`."""
 
     rows: int | None = None
     low_polygons: int = 0
@@ -50,7 +50,7 @@ def write_annotation(
     annotation = replace(
         annotation, instances=_with_label_iou(annotation.instances, rendering.annotation.instances)
     )
-    write_atomic(Path(layout.record(annotation.key)), write_record(annotation, rendering.names))
+    write_atomic(own_record(layout, annotation.key), write_record(annotation, rendering.names))
     for _, label, files in rendered:
         write_label(layout, label, files, aside=annotation.withheld is not None)
     rows = next((count for fmt, _, files in rendered if (count := fmt.count_rows(files)) is not None), None)
@@ -80,7 +80,7 @@ def _with_polygon_iou(instances: Sequence[Instance], polygons: Sequence[Polygons
 
 
 def _with_label_iou(found: Sequence[Instance], labelled: Sequence[Instance]) -> tuple[Instance, ...]:
-    """The instances as they were found; where specks were left out, with the IoU of what is labelled."""
+    """Return the instances as they were found; where specks were left out, with the IoU of what is labelled."""
     return tuple(
         instance
         if label.mask is instance.mask

@@ -36,5 +36,5 @@ def read_xml(file: Path | str) -> Element:
 
 
 def text_of(element: Element, path: str) -> str | None:
-    """The text of an element below another, without space around it; None where there is none."""
+    """Return the text of an element below another, without space around it; None where there is none."""
     return (element.findtext(path) or "").strip() or None

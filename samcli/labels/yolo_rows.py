@@ -38,7 +38,7 @@ class YoloRow:
 
     @property
     def is_box(self) -> bool:
-        """Whether there is no polygon."""
+        """Return whether there is no polygon."""
         return len(self.values) == _BOX_VALUES
 
     def box(self, image_size: Size) -> tuple[float, float, float, float] | None:
@@ -51,11 +51,12 @@ class YoloRow:
         return (x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height
 
     def points(self) -> NDArray[np.float64]:
-        """Of a polygon: (K, 2) shares."""
+        """Return the points of a polygon, (K, 2), normalised."""
         return np.array(self.values, np.float64).reshape(-1, 2)
 
     def mask(self, image_size: Size) -> Mask:
-        """Of a polygon: its pixels as a trainer draws them. Of a box: all pixels in it.
+        """Return the pixels of a polygon as a trainer draws them, or all pixels of a box. Of a box: all pixels in
+        it.
 
         Raises:
             ValueError: it lies outside of the image.
@@ -82,7 +83,7 @@ def numbered_rows(data: bytes) -> Iterator[tuple[int, str]]:
 
 
 def read_row(line: str) -> YoloRow:
-    """The object that a line speaks of.
+    """Return the object that a line speaks of.
 
     Raises:
         ValueError: it is no such row; says what was found and what was expected.
@@ -99,7 +100,7 @@ def read_row(line: str) -> YoloRow:
 
 
 def read_class_id(word: str) -> int:
-    """A whole number; some tools write it as `0.0`.
+    """Return a whole number; some tools write it as `0.0`.
 
     Raises:
         ValueError: it is none, or larger than any class id.

@@ -38,7 +38,7 @@ log = logging.getLogger("samcli")
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a file says of the embedding in it."""
+    """Metadata of the embedding in a file."""
 
     key: str
     model: str
@@ -49,7 +49,7 @@ class _Facts:
 
 
 def write_embedding(ref: ImageRef, embedding: Embedding, dtype: str) -> bytes:
-    """The file of one embedding; equal embeddings give equal bytes."""
+    """Return the file of one embedding; equal embeddings give equal bytes."""
     from safetensors.torch import save
 
     facts = _Facts(ref.key, embedding.model, embedding.image_size, embedding.input_size, ref.size, ref.mtime_ns)
@@ -86,7 +86,7 @@ def _torch_dtype(name: str) -> torch.dtype:
 
 @dataclass(frozen=True)
 class _Stored:
-    """What a run's recipe says of its embeddings."""
+    """Facts about the embeddings in a run's recipe."""
 
     model: Model
     precision: str
@@ -111,7 +111,10 @@ class EmbeddingStore:
         self.counts: Counter[str] = Counter()
 
     def size_of(self, ref: ImageRef) -> Size | None:
-        """The image's size if its embedding seems to be there: from the header alone, so it may be damaged yet."""
+        """Return the image's size if its embedding seems to be there.
+
+        From the header alone, so it may be damaged yet.
+        """
         for path in self._paths(ref):
             with contextlib.suppress(*_DAMAGE), _opened(path) as file:
                 facts = _facts(file)
@@ -123,12 +126,12 @@ class EmbeddingStore:
         return [Path(self._layout.label(ref.key, SUFFIX, whole_name=whole_name)) for whole_name in (False, True)]
 
     def _is_about(self, facts: _Facts, ref: ImageRef) -> bool:
-        """Whether it is of this very version of the image, by the right model."""
+        """Return whether it is of this very version of the image, by the right model."""
         found = facts.key, facts.bytes, facts.mtime_ns, facts.model
         return found == (ref.key, ref.size, ref.mtime_ns, self._model)
 
     def read(self, ref: ImageRef) -> Embedding | None:
-        """The embedding of this very version of the image, or None where there is none."""
+        """Return the embedding of this very version of the image, or None where there is none."""
         state = "missing"
         for path in self._paths(ref):
             found = _read(path)
@@ -147,7 +150,7 @@ class EmbeddingStore:
         return None
 
     def rounded(self, embedding: Embedding) -> Embedding:
-        """A fresh embedding as it would have come out of the store."""
+        """Return a fresh embedding as it would have come out of the store."""
         return replace(
             embedding,
             features=embedding.features.to(self._dtype),
@@ -156,7 +159,7 @@ class EmbeddingStore:
 
 
 def _opened(path: Path) -> Any:
-    """A safetensors file, opened; as what is wrong with it a ValueError."""
+    """Return a safetensors file, opened; as what is wrong with it a ValueError."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -172,7 +175,7 @@ def _facts(file: Any) -> _Facts:
 
 
 def _read(path: Path) -> tuple[_Facts, Embedding] | str:
-    """What a file holds, or why it holds nothing: `missing` or `damaged`."""
+    """Return the contents of a file, or why there are none: `missing` or `damaged`."""
     from safetensors import SafetensorError
 
     try:
@@ -197,7 +200,7 @@ def _open_run(folder: Path) -> RunFolder:
 
 
 def store_facts(folder: str | None) -> dict[str, Any]:
-    """What a recipe says of the embeddings that are read from a folder: they are rounded, so masks may differ.
+    """Return the recipe's entry for embeddings read from a folder: they are rounded, so masks may differ.
 
     Raises:
         UsageError: no embeddings were written there.
@@ -209,7 +212,7 @@ def store_facts(folder: str | None) -> dict[str, Any]:
 
 
 def open_store(folder: str, model: str, precision: str) -> EmbeddingStore:
-    """The embeddings in a folder.
+    """Return the embeddings in a folder.
 
     `model`, `precision`: of the engine that is going to be prompted with them.
 

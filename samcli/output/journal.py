@@ -51,7 +51,7 @@ Counts = tuple[tuple[int, int], ...]
 
 
 class JournalEntry(NamedTuple):
-    """What the journal knows of one image. A tuple: they are made by the million."""
+    """The journal's knowledge of one image. A tuple: they are made by the million."""
 
     size: int
     mtime_ns: int
@@ -81,7 +81,7 @@ class JournalEntry(NamedTuple):
         return sum(count for _, count in self.instances)
 
     def is_about(self, ref: ImageRef, run: str) -> bool:
-        """Whether it speaks of this very version of the file, under this recipe."""
+        """Return whether it speaks of this very version of the file, under this recipe."""
         return self.size == ref.size and self.mtime_ns == ref.mtime_ns and self.run == run
 
 
@@ -131,7 +131,7 @@ class _Parser:
         self._shared: dict[Counts, Counts] = {}
 
     def parse(self, line: bytes) -> tuple[str, JournalEntry | None]:
-        """The key, and the entry about it; None for an image that is gone.
+        """Return the key, and the entry about it; None for an image that is gone.
 
         Raises:
             ValueError: it is no line of a journal.

@@ -1,4 +1,4 @@
-"""Where everything of a run lies on disk: labels, records, journal, and which image gets which label file."""
+"""Define the paths of a run: labels, records, journal, and the label file of each image."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Layout:
 
     @property
     def running(self) -> Path:
-        """A mark: a process is at work here, or was killed."""
+        """Return a mark: a process is at work here, or was killed."""
         return self._own("running")
 
     @property
@@ -58,7 +58,7 @@ class Layout:
 
     @property
     def lock_of_all(self) -> Path:
-        """The lock of the whole folder."""
+        """Return the lock of the whole folder."""
         return self.run_folder / "lock"
 
     def _own(self, name: str, suffix: str = "") -> Path:
@@ -68,7 +68,7 @@ class Layout:
 
     @property
     def unfolded(self) -> Path:
-        """A mark: the files for all images do not hold what the records do."""
+        """Return a mark: the files for all images do not hold what the records do."""
         return self.run_folder / "unfolded"
 
     @property
@@ -101,6 +101,15 @@ class Layout:
         """Path of the copy of a label file, or of one for all images, as it was before the run."""
         return self.preserved_root / label[len(self._labels) :]
 
+    def corrected(self, key: str) -> Path:
+        """Path of the copy of an image's record with objects that people have corrected."""
+        return self.corrected_root / self.record(key)[len(self._records) :]
+
+    @functools.cached_property
+    def corrected_root(self) -> Path:
+        """Holds such copies, in the tree of the images."""
+        return self.run_folder / "corrected"
+
     @functools.cached_property
     def preserved_root(self) -> Path:
         """Holds such copies, in the same tree as the output folder."""
@@ -125,7 +134,7 @@ class Layout:
 
     @functools.cached_property
     def images_from_output(self) -> str:
-        """The input root as seen from the output folder, POSIX."""
+        """Return the input root as seen from the output folder, POSIX."""
         return Path(os.path.relpath(self.input_root, self.output)).as_posix()
 
     def splits_from_output(self) -> dict[str, str]:
@@ -154,13 +163,13 @@ def label_name(name: str, suffix: str, whole_name: bool) -> str:
 
 
 def stem_of(name: str) -> str:
-    """A file's name (or path) without its last suffix; one that has none is its own stem."""
+    """Return a file's name (or path) without its last suffix; one that has none is its own stem."""
     folder, slash, last = name.rpartition("/")
     return folder + slash + (last.rpartition(".")[0] or last)
 
 
 def default_output(input_root: Path, folder: str = "labels") -> Path:
-    """The last folder named `images` in the path becomes `folder`; without one, `folder` beside the input."""
+    """Return the path with its last folder `images` replaced by `folder`, or else `folder` beside the input."""
     parts = list(input_root.parts)
     for index in reversed(range(len(parts))):
         if parts[index] == "images":
@@ -183,7 +192,7 @@ def images_of(labels: Path) -> Path | None:
 
 
 def make_layout(data: Path, output: Path | None, folder: str = "labels", *, whole: bool = False) -> Layout:
-    """The layout of a run over `data`, an image or a folder.
+    """Return the layout of a run over `data`, an image or a folder.
 
     A folder whose images all lie below `images/` stands for that folder, unless it is to be taken `whole`: it is
     the usual shape of a data set.
@@ -199,7 +208,7 @@ def make_layout(data: Path, output: Path | None, folder: str = "labels", *, whol
 
 
 def _has_images_outside(root: Path) -> bool:
-    """Whether an image lies below `root` but not below `root/images`."""
+    """Return whether an image lies below `root` but not below `root/images`."""
     from samcli.images import find_images
 
     with contextlib.suppress(UsageError):
@@ -209,7 +218,7 @@ def _has_images_outside(root: Path) -> bool:
 
 @dataclass(frozen=True)
 class LabelFiles:
-    """Which label files each image has or gets.
+    """Label files of each image.
 
     `whole_names`: keys whose label is named after the whole file name. `collisions`: keys that get none, and
     why. `released`: keys of images that are gone, whose label names others now need.
@@ -222,7 +231,7 @@ class LabelFiles:
     released: tuple[str, ...] = ()
 
     def paths(self, key: str) -> list[str]:
-        """The label files of an image, one for each format."""
+        """Return the label files of an image, one for each format."""
         whole = key in self.whole_names
         label = self.layout.label
         return [label(key, suffix, whole_name=whole) for suffix in self.suffixes]
@@ -268,13 +277,13 @@ def assign_labels(
 
 
 def _owner_above(key: str, owners: Mapping[str, str]) -> str | None:
-    """The image whose folder of labels one of the folders of `key` would be."""
+    """Return the image whose folder of labels one of the folders of `key` would be."""
     folders = itertools.accumulate(key.casefold().split("/")[:-1], "{}/{}".format)
     return next((owner for folder in folders if not (owner := owners.get(folder, "/")).endswith("/")), None)
 
 
 def _with_paths_apart(labels: LabelFiles, refs: Iterable[ImageRef]) -> LabelFiles:
-    """Of two images whose files of different formats would be one (`a.png`, `a.edges.png`), the second fails."""
+    """Fail the second of two images whose files of different formats would be the same (`a.png`, `a.edges.png`)."""
     takers: dict[str, str] = {}
     reasons = {}
     for ref in refs:
@@ -299,12 +308,12 @@ def _label_name(key: str, whole: bool) -> str:
 
 
 def _is_gone(layout: Layout, key: str, owned: Mapping[str, bool]) -> bool:
-    """Whether the image whose labels an earlier run wrote is no longer there."""
+    """Return whether the image whose labels an earlier run wrote is no longer there."""
     return key in owned and not os.path.lexists(layout.input_root / key)
 
 
 class Listing:
-    """Which files exist, from one listing of each folder: a look at each of a million names takes longer.
+    """Existence of files from one listing per folder: checking a million names one by one takes longer.
 
     Only the last few folders are remembered; ask in the order of keys.
     """
@@ -313,13 +322,13 @@ class Listing:
         self._names = functools.lru_cache(maxsize=8)(_names_in)
 
     def has(self, path: str) -> bool:
-        """Whether the file existed when its folder was listed."""
+        """Return whether the file existed when its folder was listed."""
         folder, _, name = path.rpartition("/")
         return name in self._names(folder)
 
 
 class Presence:
-    """Whether an image's record and labels exist, from one listing of each folder. Ask in the order of keys."""
+    """Existence of each image's record and labels, from one listing per folder. Ask in the order of keys."""
 
     def __init__(self, labels: LabelFiles) -> None:
         self._labels = labels
@@ -329,7 +338,7 @@ class Presence:
         self._files: list[tuple[str, frozenset[str]]] = []
 
     def has_all(self, key: str) -> bool:
-        """Whether all of them existed when their folders were listed."""
+        """Return whether all of them existed when their folders were listed."""
         folder, _, name = key.rpartition("/")
         if folder != self._folder:
             self._enter(folder)
@@ -352,7 +361,7 @@ class Presence:
         ]
 
     def _label_names(self, label: str) -> frozenset[str]:
-        """The names in the folder of a label file, and in the one where such files are kept aside."""
+        """Return the names in the folder of a label file, and in the one where such files are kept aside."""
         names = _names_in(label.rpartition("/")[0])
         if not self._any_aside:
             return names

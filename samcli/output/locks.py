@@ -8,6 +8,7 @@ shard is at work.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,10 +47,26 @@ def check_own_folders(layout: Layout) -> None:
     """
     own = (layout.run_folder, layout.run_folder / "records", layout.lock, layout.running, layout.unfolded)
     for path in own:
-        try:
-            check_no_link(path)
-        except ValueError as error:
-            raise SamcliError(f"{path} cannot be used: {error}. Remove the link") from error
+        _refuse_link(path)
+
+
+def own_record(layout: Layout, key: str) -> Path:
+    """Return the path of an image's record, to be read, written or removed.
+
+    Raises:
+        SamcliError: a folder on the way below the run's folder is a symbolic link.
+    """
+    path = Path(layout.record(key))
+    for folder in itertools.takewhile(lambda folder: folder != layout.run_folder, path.parents):
+        _refuse_link(folder)
+    return path
+
+
+def _refuse_link(path: Path) -> None:
+    try:
+        check_no_link(path)
+    except ValueError as error:
+        raise SamcliError(f"{path} cannot be used: {error}. Remove the link") from error
 
 
 @contextlib.contextmanager
@@ -74,10 +91,12 @@ def locked(layout: Layout, remedy: str = _OTHER_OUTPUT) -> Iterator[None]:
         layout.running.touch()
         yield
     finally:
-        layout.running.unlink(missing_ok=True)
-        if created and not layout.manifest.exists():
-            _remove_empty(layout.lock, created)
-        lock.release()
+        try:
+            layout.running.unlink(missing_ok=True)
+            if created and not layout.manifest.exists():
+                _remove_empty(layout.lock, created)
+        finally:
+            lock.release()
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ _SHORT = 16
 
 
 class Product(Enum):
-    """What a run makes of each image."""
+    """Kind of output of a run for each image."""
 
     LABELS = "labels"
     EMBEDDINGS = "embeddings"
@@ -66,7 +66,7 @@ class Recipe:
 
     @property
     def command(self) -> str | None:
-        """The command whose recipe it is."""
+        """Return the command whose recipe it is."""
         return self.values.get("command")
 
     @property
@@ -76,7 +76,7 @@ class Recipe:
 
     @property
     def precision(self) -> str | None:
-        """Of the networks, by its real name."""
+        """Return the precision of the networks, never `auto`."""
         return self.values.get("precision")
 
     @property
@@ -86,7 +86,7 @@ class Recipe:
 
     @property
     def polygons(self) -> tuple[str, str, float]:
-        """What is done with holes and parts, and the least polygon IoU.
+        """Return the handling of holes and parts, and the minimum polygon IoU.
 
         Raises:
             UsageError: the recipe does not say: it is of no run that makes labels.
@@ -97,7 +97,7 @@ class Recipe:
             raise UsageError(f"the recipe of this run lacks {error}: it makes no labels") from error
 
     def model(self, role: str) -> Model | None:
-        """The checkpoint in that role (`det`, `sam`); None: there is none."""
+        """Return the checkpoint in that role (`det`, `sam`); None: there is none."""
         value = self.values.get(role)
         return Model(value["name"], value["sha256"]) if isinstance(value, dict) and "sha256" in value else None
 
@@ -145,22 +145,22 @@ class Manifest:
 
     @property
     def product(self) -> Product:
-        """What the run makes: only a recipe of embeddings says in which number format they are stored."""
+        """Return the product of the run: only a recipe of embeddings has a number format for storage."""
         return Product.EMBEDDINGS if self.recipe.dtype is not None else Product.LABELS
 
     @property
     def run(self) -> str:
-        """The short fingerprint in journal lines."""
+        """Return the short fingerprint in journal lines."""
         return short(self.fingerprint)
 
 
 def short(fingerprint: str) -> str:
-    """The part of a fingerprint that journal lines carry."""
+    """Return the part of a fingerprint that journal lines carry."""
     return fingerprint[:_SHORT]
 
 
 def read_manifest(path: Path) -> Manifest | None:
-    """The manifest, or None where no run was begun.
+    """Return the manifest, or None where no run was begun.
 
     Raises:
         SamcliError: it is damaged.
@@ -176,7 +176,7 @@ def read_manifest(path: Path) -> Manifest | None:
 
 
 def _checked(content: dict[str, Any]) -> Manifest:
-    """The manifest that a JSON object holds.
+    """Return the manifest that a JSON object holds.
 
     Raises:
         ValueError: it is none, or of a later version.
@@ -243,7 +243,7 @@ def check_same_run(found: Manifest, wanted: Manifest, output: Path) -> None:
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What keeps the one recipe from going on with what the other has begun, and what to do."""
+    """Explain why a run cannot continue with another recipe, and what to do."""
     commands = found.get("command"), wanted.get("command")
     if commands[0] != commands[1]:
         return (
@@ -293,7 +293,7 @@ def _brief(name: str, value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """An option's value as one would type it."""
+    """Return an option's value as one would type it."""
     if value is None:
         return "not given"
     if isinstance(value, dict) and "sha256" in value:

@@ -51,7 +51,7 @@ class LargeMarks:
 
 
 def _read(path: Path) -> dict[str, int]:
-    """The marks; none where the file is missing or damaged: then nothing is known of an earlier run."""
+    """Return the marks; none where the file is missing or damaged: then nothing is known of an earlier run."""
     try:
         with path.open("rb") as file:
             found = json.loads(file.read(_MOST_BYTES))

@@ -1,4 +1,4 @@
-"""Where the label files of an image lie: where trainers look, or aside while trainers do not get the image."""
+"""Place label files: where trainers look, or aside while an image is withheld from trainers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class RowCount:
 
 @dataclass(frozen=True)
 class LabelJournal:
-    """What the run in or above a folder of labels knows of the images below that folder; nothing where none is."""
+    """Journal of the run in or above a folder of labels, for the images below it; empty where there is no run."""
 
     run: RunFolder | None
     entries: Mapping[str, JournalEntry]

@@ -102,11 +102,13 @@ def _instance_row(instance: Instance, names: Mapping[int, str]) -> dict[str, Any
         "quality": _quality(instance.quality),
         **({"source": instance.source.value} if instance.source is not Origin.MACHINE else {}),
         **({"place": instance.place} if instance.place is not None else {}),
+        **({"changed": instance.changed} if instance.changed else {}),
+        **({"before": _instance_row(instance.before, names)} if instance.before else {}),
     }
 
 
 def _quality(quality: Quality) -> dict[str, Any]:
-    """The figures; `label_iou` only where labels leave something out."""
+    """Return the figures; `label_iou` only where labels leave something out."""
     figures = {name: _rounded(value) for name, value in asdict(quality).items()}
     if figures["label_iou"] is None:
         del figures["label_iou"]
@@ -123,7 +125,7 @@ def _origin(found: Instance | Dropped) -> dict[str, Any]:
 
 
 def read_record(data: bytes) -> Annotation:
-    """The annotation that a record holds.
+    """Return the annotation that a record holds.
 
     Raises:
         ValueError: it is no record, or of a later version, or its masks are not of the image's size.
@@ -189,6 +191,8 @@ def _instance(item: dict[str, Any], size: Size) -> Instance:
         crop_box=None if crop is None else _four([int(value) for value in crop]),
         source=one_of(Origin, item, "source") or Origin.MACHINE,
         place=typed(item, "place", int) if "place" in item else None,
+        changed=typed(item, "changed", str) if "changed" in item else None,
+        before=_instance(item["before"], size) if "before" in item else None,
     )
 
 
@@ -230,7 +234,7 @@ def _rounded(value: Any) -> Any:
 
 
 class Figures(NamedTuple):
-    """What is known of an instance without its mask: its prompt box (xyxy), pixels, and polygon IoU."""
+    """Facts about an instance without its mask: its prompt box (xyxy), pixels, and polygon IoU."""
 
     box: tuple[float, ...] | None
     area: int

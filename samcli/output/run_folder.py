@@ -11,9 +11,10 @@ from typing import Any
 
 from samcli.errors import RecordError, UsageError, one_line
 from samcli.files import remove, storage_errors, write_atomic, write_atomic_pieces
+from samcli.output.corrected import keep_corrected
 from samcli.output.journal import Journal, JournalEntry, journal_lines, read_journal
 from samcli.output.layout import RUN_FOLDER, Layout, default_output
-from samcli.output.locks import check_own_folders
+from samcli.output.locks import check_own_folders, own_record
 from samcli.output.manifest import Manifest, Product, read_manifest
 from samcli.output.own_files import read_own
 from samcli.output.preserving import restore
@@ -35,7 +36,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class EarlierRun:
-    """What a run finds in its output folder before it begins: the manifest and the journal's last entries.
+    """Contents of the output folder before a run begins: the manifest and the journal's last entries.
 
     A run that begins anew, or in a new folder, finds nothing.
     """
@@ -65,7 +66,7 @@ class EarlierRun:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where everything of a run lies, and its manifest."""
+    """Paths and manifest of a run."""
 
     layout: Layout
     manifest: Manifest
@@ -135,7 +136,7 @@ class RunFolder:
 
     @property
     def output(self) -> Path:
-        """The folder itself."""
+        """Return the folder itself."""
         return self.layout.output
 
     def entries(self) -> dict[str, JournalEntry]:
@@ -163,7 +164,7 @@ class RunFolder:
         Raises:
             RecordError: the record cannot be read.
         """
-        path = self.layout.record(key)
+        path = own_record(self.layout, key)
         try:
             annotation = read_record(read_own(path, LARGEST))
             if annotation.key == key:
@@ -192,7 +193,7 @@ class RunFolder:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether the files that hold all images may differ from the records."""
+        """Return whether the files that hold all images may differ from the records."""
         return self.layout.unfolded.exists()
 
     def mark_unfinished(self) -> None:
@@ -231,14 +232,16 @@ class RunFolder:
     def withdraw(self, key: str, labels: Iterable[str]) -> None:
         """Remove the label files and the record of an image: of an earlier version of it, or of an earlier run.
 
-        Label files that were there before the run are again as they were.
+        Label files that were there before the run are again as they were. Objects that people have corrected are
+        kept for the image's next labels.
         """
-        record, labels = Path(self.layout.record(key)), list(labels)
+        record, labels = own_record(self.layout, key), list(labels)
         if record.is_file():  # so the labels beside it are ours
             for label in labels:
                 if not restore(self.layout, label):
                     remove(Path(label))
                 remove(Path(self.layout.aside(label)))
+            keep_corrected(self.layout, key)
             remove(record)
             for label in labels:  # last: a label without a record and without a copy would be taken for new
                 self.layout.preserved(label).unlink(missing_ok=True)

@@ -42,7 +42,7 @@ def resolve_classes(
 
 
 def _number(value: int | str | None) -> int | None:
-    """An id, maybe as text."""
+    """Return an id, maybe as text."""
     return (
         int(value)
         if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value.strip())

@@ -73,7 +73,7 @@ def _fit(prompt: ObjectPrompt, image_size: Size) -> ObjectPrompt:
 def command_line_prompts(
     points: Sequence[str], boxes: Sequence[str], mask_input: Path | None = None
 ) -> CommandLinePrompts:
-    """All points belong to one object; each box is an object. One box and points are one object together.
+    """Return all points belong to one object; each box is an object. One box and points are one object together.
 
     `points`: `x,y` or `x,y,label` (1 object, 0 background). `boxes`: `x1,y1,x2,y2`. Both in pixels.
     `mask_input`: goes with that one object.
@@ -119,7 +119,7 @@ def _box(text: str) -> XYXY:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    """The finite numbers between commas; none where one is not."""
+    """Return the finite numbers between commas; none where one is not."""
     try:
         values = tuple(map(float, text.split(",")))
     except ValueError:

@@ -121,7 +121,7 @@ def _row(builder: TableBuilder, given: dict[str, str], line: int) -> PromptRow:
 
 
 def _class(builder: TableBuilder, line: int, text: str | None) -> int | str | None:
-    """An id or a name; spreadsheets write ids as `2.0`."""
+    """Return an id or a name; spreadsheets write ids as `2.0`."""
     if text is None or not re.fullmatch(r"[0-9.]+([eE][+-]?[0-9]+)?", text):
         return text
     try:
@@ -136,7 +136,7 @@ def _class(builder: TableBuilder, line: int, text: str | None) -> int | str | No
 def _numbers(
     builder: TableBuilder, line: int, names: Sequence[str], given: dict[str, str]
 ) -> tuple[float, ...] | None:
-    """The fields of those names as finite numbers; None where all are empty."""
+    """Return the fields of those names as finite numbers; None where all are empty."""
     texts = [given[name] for name in names if name in given]
     if not texts:
         return None

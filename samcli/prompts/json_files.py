@@ -21,7 +21,7 @@ _EXAMPLE = '{"images": {"a/1.jpg": [{"box": [10, 20, 110, 220]}]}}'
 
 
 def is_own_json(path: Path) -> bool:
-    """Whether a JSON file is to be read as prompts, and not as labels of another format."""
+    """Return whether a JSON file is to be read as prompts, and not as labels of another format."""
     try:
         for place, _, value in walk(path):
             match place:

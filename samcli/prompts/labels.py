@@ -145,7 +145,7 @@ class LabelPrompts:
 
 
 def _prompt(one: LabelledObject, image_size: Size, path: Path) -> ObjectPrompt:
-    """What asks for the object.
+    """Return the prompt for an object.
 
     Raises:
         ValueError, ImageError: it has no part in the image.

@@ -1,4 +1,4 @@
-"""Which image of a run a prompts file means."""
+"""Match the image names of a prompts file to the images of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_known(path: Path, images: Mapping[str, int], ordered: list[str]) -> No
 
 
 def by_key(path: Path, images: Mapping[str, int], ordered: list[str]) -> dict[str, int]:
-    """The images under their keys, where a file writes them with `\\`, `./` or in another form of Unicode.
+    """Return the images under their keys, where a file writes them with `\\`, `./` or in another form of Unicode.
 
     Raises:
         UsageError: two names are one image.
@@ -44,7 +44,7 @@ def by_key(path: Path, images: Mapping[str, int], ordered: list[str]) -> dict[st
 
 
 def _base_name(key: str) -> str:
-    """The last part, also of a path that Windows wrote."""
+    """Return the last part, also of a path that Windows wrote."""
     return key.replace("\\", "/").rpartition("/")[2]
 
 
@@ -59,6 +59,6 @@ def nearest_key(key: str, ordered: list[str]) -> str:
 
 
 def listed(words: Iterable[str], most: int = 10) -> str:
-    """The first of them, by comma, and how many more there are."""
+    """Return the first of them, by comma, and how many more there are."""
     words = list(words)
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -1,4 +1,4 @@
-"""What asks for an object, held against its image; and objects batched into the engine's prompts."""
+"""Define the prompt for an object, check it against its image, and batch prompts for the engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_LOGITS_SIDE = 4096
 
 @dataclass(frozen=True, slots=True)
 class ObjectPrompt:
-    """What asks for one object: any combination of a box, points and a mask, or else a polygon that is kept.
+    """Prompt for one object: any combination of a box, points and a mask, or else a polygon that is kept.
 
     Raises:
         UsageError: it asks for nothing, a box is empty or inside out, or labels do not fit the points.
@@ -85,7 +85,7 @@ class PromptSource(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should hear: what was left out, and how many images it says nothing about."""
+        """Return notes for the user: what was left out, and the number of images without prompts."""
         ...
 
     @property
@@ -94,7 +94,7 @@ class PromptSource(Protocol):
         ...
 
     def recipe(self) -> dict[str, Any]:
-        """What of it concerns every image, as plain values; what concerns one image is in its `digest`."""
+        """Return what concerns every image, as plain values; what concerns one image is in its `digest`."""
         ...
 
     def matched(self, keys: Iterable[str]) -> PromptSource:
@@ -106,11 +106,14 @@ class PromptSource(Protocol):
         ...
 
     def keys(self) -> Collection[str] | None:
-        """The images it says something about, maybe that there is no object. None: the same about every image."""
+        """Return the images it says something about, maybe that there is no object. None.
+
+        The same about every image.
+        """
         ...
 
     def digest(self, key: str) -> str:
-        """A short hash of what it says about an image; empty if it says nothing.
+        """Return a short hash of what it says about an image; empty if it says nothing.
 
         To be taken before the prompts are: a file that changes in between is then seen by the next run.
 
@@ -120,7 +123,7 @@ class PromptSource(Protocol):
         ...
 
     def for_image(self, key: str, image_size: Size) -> list[ObjectPrompt]:
-        """The objects to look for in an image, in the order of the source; boxes cut to the image.
+        """Return the objects to look for in an image, in the order of the source; boxes cut to the image.
 
         Raises:
             ImageError: something lies outside the image, or this image's own file cannot be read.
@@ -136,7 +139,7 @@ class PromptSource(Protocol):
 
 
 def fit_to_image(prompt: ObjectPrompt, image_size: Size) -> ObjectPrompt:
-    """The prompt for an image of (height, width): a box that reaches over an edge is cut there.
+    """Return the prompt for an image of (height, width): a box that reaches over an edge is cut there.
 
     Raises:
         ImageError: the box has no part in the image, or a point is outside.
@@ -221,7 +224,7 @@ def read_mask_input(path: Path, where: str = "") -> NDArray[np.float32]:
 
 
 def mask_identity(path: Path | None) -> tuple[str, int, int] | None:
-    """Which version of a mask_input it is, as for images: name, size and time; -1, 0 where it is not there."""
+    """Return the version of a mask_input, as for images: name, size and time; -1, 0 if it is missing."""
     if path is None:
         return None
     try:
@@ -232,7 +235,10 @@ def mask_identity(path: Path | None) -> tuple[str, int, int] | None:
 
 
 def kept_mask(prompt: ObjectPrompt, image_size: Size) -> Mask:
-    """The mask of a polygon that is kept: its pixels as a YOLO trainer draws them, (height, width) of them."""
+    """Return the mask of a polygon that is kept.
+
+    Its pixels as a YOLO trainer draws them, (height, width) of them.
+    """
     from samcli.polygons import draw_rings
 
     return draw_rings([np.array(ring) for ring in prompt.rings], image_size)

@@ -56,15 +56,15 @@ class TableBuilder:
         self._objects = itertools.count()
 
     def error(self, line: int, problem: str) -> UsageError:
-        """An error about a line of the file."""
+        """Return an error about a line of the file."""
         return UsageError(f"{self.path}:{line}: {problem}")
 
     def image(self, name: Hashable) -> int:
-        """The number of an image; a new one for a new name."""
+        """Return the number of an image; a new one for a new name."""
         return self.images.setdefault(name, len(self.images))
 
     def new_object(self) -> int:
-        """The number of an object nobody spoke of before."""
+        """Return the number of an object nobody spoke of before."""
         return next(self._objects)
 
     def add(self, image: int, number: int, row: PromptRow) -> None:
@@ -87,7 +87,7 @@ class TableBuilder:
         sizes: NDArray[np.int64] | None = None,
         notes: tuple[str, ...] = (),
     ) -> PromptTable:
-        """The table, every object of it checked.
+        """Return the table, every object of it checked.
 
         `class_ids`: for each number in `classes`. `named`: the ids mean something through `names` alone.
         `sizes`: (I, 2) height, width of each image as the file states them, 0 where it does not.
@@ -198,7 +198,7 @@ class PromptTable:
             )
 
     def objects(self, number: int) -> Iterator[ObjectPrompt]:
-        """The objects of the image of that number, as the file has them."""
+        """Yield the objects of the image of that number, as the file has them."""
         rows = self._rows[self._starts[number] : self._starts[number + 1]].tolist()
         for index, members in itertools.groupby(rows, key=lambda row: row[_OBJECT]):
             yield self._object(int(index), list(members))

@@ -26,7 +26,7 @@ from samcli.output.journal import JournalEntry
 from samcli.output.locks import locked
 from samcli.output.manifest import Product, Recipe
 from samcli.output.records import rejection
-from samcli.output.run_folder import RunFolder
+from samcli.output.run_folder import Fold, RunFolder, ShardJournals
 from samcli.polygons import POLYGONS_VERSION
 from samcli.types import (
     Annotation,
@@ -66,7 +66,7 @@ DOUBT_FORMULA = "1 − predicted IoU × stability × box IoU"
 
 
 def doubt(quality: Quality) -> float | None:
-    """How much an instance wants a look, 0 to 1: `DOUBT_FORMULA`.
+    """Return the uncertainty of an instance, 0 to 1: `DOUBT_FORMULA`.
 
     Each figure is cut to 0..1 (SAM's prediction may lie outside); one that is absent is left out; None where
     all three are.
@@ -81,7 +81,7 @@ def doubt(quality: Quality) -> float | None:
 
 
 def instance_hash(instance: Instance) -> str:
-    """Of class and mask, as hex digits: a mark is for this very mask and never for another one."""
+    """Return the hash of class and mask, as hex digits: a mark is for this mask and no other."""
     mask = instance.mask
     head = f"{instance.class_id} {mask.height} {mask.width} ".encode()
     return hashlib.sha256(head + mask.counts).hexdigest()[:_HASH_DIGITS]
@@ -92,7 +92,7 @@ Judged = tuple[Instance, Verdict | None]
 
 
 def as_labelled(annotation: Annotation) -> list[Judged]:
-    """The instances in the order in which the run labelled them, with the verdicts of reviews.
+    """Return the instances in the order in which the run labelled them, with the verdicts of reviews.
 
     Raises:
         ValueError: the rejected ones do not fit among the others.
@@ -133,7 +133,7 @@ class Review:
 
 
 def read_review(path: Path) -> Review:
-    """A review as the page exports it.
+    """Return a review as the page exports it.
 
     Raises:
         UsageError: it cannot be read, or is no review that this version knows.
@@ -195,7 +195,7 @@ def _is_image_mark(row: Any) -> bool:
 
 @dataclass(frozen=True)
 class AppliedReview:
-    """What a review has changed. `accepted` counts marks on instances that were in the labels before."""
+    """Changes made by a review. `accepted` counts marks on instances that were in the labels before."""
 
     images: int = 0
     rejected: int = 0
@@ -235,7 +235,7 @@ def apply_review(output: Path, path: Path) -> AppliedReview:
         entries = run.entries()
         judgements = [_judge(run, key, entries.get(key), review) for key in review.image_keys()]
         changed = [judgement for judgement in judgements if judgement.touched]
-        remade = _Publisher(run).publish(changed) if changed or run.is_unfinished else 0
+        remade = Publisher(run).publish(changed) if changed or run.is_unfinished else 0
         refresh_training_lists(run)
     return replace(_counted(judgements), remade=remade)
 
@@ -305,11 +305,15 @@ def _judge(run: RunFolder, key: str, entry: JournalEntry | None, review: Review)
 
 
 def _reviewed(annotation: Annotation, found: Sequence[Judged], marks: Sequence[Mark]) -> Annotation:
-    """The annotation after the marks; as the run made it where nothing is rejected any more."""
+    """Return the annotation after the marks; as the run made it where nothing is rejected any more."""
     verdicts = [verdict for _, verdict in found]
     for mark in marks:
         verdicts[mark.index] = mark.verdict
-    judged = [(instance, verdict) for (instance, _), verdict in zip(found, verdicts, strict=True)]
+    return relabelled(annotation, [(one, verdict) for (one, _), verdict in zip(found, verdicts, strict=True)])
+
+
+def relabelled(annotation: Annotation, judged: Sequence[Judged]) -> Annotation:
+    """Return the annotation with these instances, the inverse of `as_labelled`."""
     return replace(
         annotation,
         instances=tuple(instance for instance, verdict in judged if verdict is None),
@@ -321,7 +325,7 @@ def _reviewed(annotation: Annotation, found: Sequence[Judged], marks: Sequence[M
 
 
 def _image_mark(annotation: Annotation, found: Sequence[Judged], review: Review) -> ImageMark | None:
-    """The mark of the image: the review's own, else the earlier one.
+    """Return the mark of the image: the review's own, else the earlier one.
 
     An image was complete as it was labelled then: a bad mask that leaves it in a later review takes that mark away.
     """
@@ -333,7 +337,7 @@ def _image_mark(annotation: Annotation, found: Sequence[Judged], review: Review)
 
 
 def formats_of(recipe: Recipe) -> list[LabelFormat]:
-    """The formats of a run.
+    """Return the formats of a run.
 
     Raises:
         UsageError: this version does not know one of them.
@@ -344,8 +348,8 @@ def formats_of(recipe: Recipe) -> list[LabelFormat]:
     return [FORMATS[name] for name in recipe.formats]
 
 
-class _Publisher:
-    """Writes annotations that a review has changed as the run's own worker wrote them."""
+class Publisher:
+    """Writes annotations that a person has changed as the run's own worker wrote them."""
 
     def __init__(self, run: RunFolder) -> None:
         recipe = run.manifest.recipe
@@ -359,7 +363,7 @@ class _Publisher:
                 )
         self._polygon_options = recorded_polygon_options(recipe.values)
         has_rings = any(fmt.has_rings for fmt in self._formats)
-        self._is_of_earlier_version = has_rings and recipe.values.get("polygons") != POLYGONS_VERSION
+        self.is_of_earlier_version = has_rings and recipe.values.get("polygons") != POLYGONS_VERSION
 
     def publish(self, judgements: Sequence[_Judgement]) -> int:
         """Write record, labels and journal line of each; then the files that hold all images.
@@ -369,22 +373,40 @@ class _Publisher:
         """
         run, remade = self._run, 0
         self._check_images(judgements)
-        if self._is_of_earlier_version:
-            run.mark_unfinished()  # until all are alike
-        all_images = folds(self._formats, run.manifest, self._polygon_options, run.layout)
-        if all_images:
+        if self.is_of_earlier_version or self._folds:
             run.mark_unfinished()
         with run.journal() as journal:
             for judgement in judgements:
-                written = self._write(judgement.annotation, judgement.entry)
-                journal.append(_outcome(run, judgement, written))
+                self._publish(judgement.annotation, judgement.entry, journal)
             for judgement in self._others({one.annotation.key for one in judgements}):
-                written = self._write(judgement.annotation, judgement.entry)
-                journal.append(_outcome(run, judgement, written))
+                self._publish(judgement.annotation, judgement.entry, journal)
                 remade += 1
-        for key, reason in run.finish(all_images).items():
-            raise SamcliError(f"the file that holds all images is as it was before the review: {key!r}: {reason}")
+        self.finish()
         return remade
+
+    def publish_one(self, annotation: Annotation, entry: JournalEntry) -> None:
+        """Write record, labels and journal line of one image; `finish` is still to be called.
+
+        Raises:
+            UsageError: a format draws on the image, which cannot be read.
+            OSError: the files cannot be written.
+        """
+        self._run.mark_unfinished()
+        with self._run.journal() as journal:
+            self._publish(annotation, entry, journal)
+
+    def _publish(self, annotation: Annotation, entry: JournalEntry, journal: ShardJournals) -> None:
+        written = self._write(annotation, entry)
+        journal.append(_outcome(self._run, annotation, entry, written))
+
+    def finish(self) -> None:
+        """Write the files that hold all images.
+
+        Raises:
+            SamcliError: a record cannot be read.
+        """
+        for key, reason in self._run.finish(self._folds).items():
+            raise SamcliError(f"the file that holds all images is as it was before the review: {key!r}: {reason}")
 
     def _others(self, keys: Collection[str]) -> Iterator[_Judgement]:
         """Yield all other images of a run whose polygons an earlier version wrote, as they are.
@@ -392,11 +414,16 @@ class _Publisher:
         Raises:
             RecordError: a record cannot be read.
         """
-        if not self._is_of_earlier_version:
+        if not self.is_of_earlier_version:
             return
         for key, entry in self._run.entries().items():
             if entry.done and key not in keys:
                 yield _Judgement(self._run.record(key), entry, (), changed=False, touched=True)
+
+    @property
+    def _folds(self) -> list[Fold]:
+        run = self._run
+        return folds(self._formats, run.manifest, self._polygon_options, run.layout)
 
     def _check_images(self, judgements: Sequence[_Judgement]) -> None:
         """Nothing is written where an image that will be drawn on is gone."""
@@ -432,9 +459,8 @@ class _Publisher:
             raise UsageError(f"a format of this run draws on the image {key!r}: {error}") from error
 
 
-def _outcome(run: RunFolder, judgement: _Judgement, written: Written) -> Outcome:
-    """The journal's line: about the same version of the image, with the counts of now."""
-    annotation, entry = judgement.annotation, judgement.entry
+def _outcome(run: RunFolder, annotation: Annotation, entry: JournalEntry, written: Written) -> Outcome:
+    """Return the journal's line: about the same version of the image, with the counts of now."""
     return Outcome(
         ref=ImageRef(run.layout.input_root, annotation.key, entry.size, entry.mtime_ns),
         status=Status.DONE,

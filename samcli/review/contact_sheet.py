@@ -13,6 +13,7 @@ from samcli.drawing import overlay, titled
 from samcli.errors import ImageError, UsageError
 from samcli.files import write_atomic
 from samcli.images import read_image
+from samcli.labels.formats.base import cleaned, recorded_part_limit
 from samcli.output.manifest import Product
 from samcli.output.run_folder import RunFolder
 from samcli.plots import check_sheet
@@ -44,13 +45,14 @@ def write_contact_sheet(output: Path, target: Path | None = None, count: int = 1
 
 
 def _tile(run: RunFolder, key: str) -> NDArray[np.uint8] | None:
-    """One photo with its masks; None where the photo or its record is gone."""
+    """One photo with the masks that its labels hold; None where the photo or its record is gone."""
     try:
         image = read_image(ImageRef(run.layout.input_root, key))
         annotation = run.record(key)
     except (ImageError, OSError):
         return None
-    tile = overlay(image.pixels, annotation, run.manifest.names, side=_TILE)
+    labelled = cleaned(annotation, recorded_part_limit(run.manifest.recipe.values))
+    tile = overlay(image.pixels, labelled, run.manifest.names, side=_TILE)
     return titled(tile, key)
 
 

@@ -7,6 +7,7 @@ lengths, and the browser fills them at any zoom. Marks come back through `review
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import html
 import json
@@ -41,7 +42,7 @@ from samcli.review.apply import (
     doubt,
     instance_hash,
 )
-from samcli.types import Annotation, ImageRef, Instance, Verdict
+from samcli.types import Annotation, ImageRef, Instance, Origin, Verdict
 
 _DETAIL = 1600
 """Contours are exact to a pixel of the image at this longer side: a window seldom shows more."""
@@ -105,37 +106,83 @@ def write_review_page(
     return target
 
 
+_AT_FIRST = 48
+"""Images whose masks a served page has from the beginning; it asks for the others once it is shown."""
+
+
+def served_page(run: RunFolder, keys: Sequence[str]) -> Iterator[bytes]:
+    """Return the pieces of the page as `samcli review` serves it: with the editor, without the pictures."""
+    entries = run.entries()
+
+    def rows() -> Iterator[list[Any]]:
+        for number, key in enumerate(keys):
+            yield image_row(run, entries, key) if number < _AT_FIRST else [key]
+
+    head = {**_head(run, run.layout.run_folder / "review.html"), "served": True}
+    style, script = _served_assets()
+    return _filled(style, script, served_policy(), _data(head, rows()), iter([b"{}"]))
+
+
+def _served_assets() -> tuple[str, str]:
+    """Return style and script: the editor's come first, which the page's look for."""
+    return _asset("style.css") + _asset("edit.css"), _asset("edit.js") + _asset("script.js")
+
+
+@functools.cache
+def served_policy() -> str:
+    """Return the content security policy of a served page: nothing but what its own server gives."""
+    return f"{_policy(*_served_assets(), images=_SERVED_IMAGES)}; connect-src 'self'"
+
+
+_FILE_IMAGES, _SERVED_IMAGES = "'self' file: data:", "'self' data:"
+
+
 def _page(
     run: RunFolder, entries: Mapping[str, JournalEntry], keys: Sequence[str], target: Path, *, embed: bool
 ) -> Iterator[bytes]:
-    """The page in pieces: data, then the script, then the pictures, which the first paint need not wait for."""
+    """Return the page in pieces.
+
+    Data, then the script, then the pictures, which the first paint need not wait for.
+    """
+    rows = (image_row(run, entries, key) for key in keys)
     style, script = _asset("style.css"), _asset("script.js")
+    return _filled(
+        style,
+        script,
+        _policy(style, script),
+        _data(_head(run, target), rows),
+        _pictures(run.layout, keys, embed=embed),
+    )
+
+
+def _filled(
+    style: str, script: str, policy: str, data: Iterator[bytes], pictures: Iterator[bytes]
+) -> Iterator[bytes]:
+    """Yield the template with everything in its place."""
     fixed = {
         "style": f"<style>{style}</style>",
         "script": f"<script>{script}</script>",
-        "policy": html.escape(_policy(style, script)),
+        "policy": html.escape(policy),
     }
     for piece in re.split(r"(\{\{\w+\}\})", _asset("template.html")):
         name = piece[2:-2] if piece.startswith("{{") else ""
         if name == "data":
-            yield from _data(run, entries, keys, target)
+            yield from data
         elif name == "pictures":
-            yield from _pictures(run.layout, keys, embed=embed)
+            yield from pictures
         else:
             yield fixed.get(name, piece).encode()
 
 
-def _data(
-    run: RunFolder, entries: Mapping[str, JournalEntry], keys: Sequence[str], target: Path
-) -> Iterator[bytes]:
+def _data(head: dict[str, Any], rows: Iterator[list[Any]]) -> Iterator[bytes]:
     """One JSON object: what is known of the run, a row for each image, and the colours of the classes in them."""
-    yield _embeddable(_json(_head(run, target))[:-1] + ',"images":[')
+    yield _embeddable(_json(head)[:-1] + ',"images":[')
     class_ids: set[int] = set()
-    for number, key in enumerate(keys):
-        row = _row(run, entries, key)
+    for number, row in enumerate(rows):
         class_ids.update(instance[0] for instance in (row[3] if len(row) > 2 else ()))
         yield _embeddable((",\n" if number else "\n") + _json(row))
-    colors = {class_id: " ".join(map(str, class_color(class_id))) for class_id in sorted(class_ids)}
+    every = sorted(class_ids if "served" not in head else map(int, head["names"]))
+    colors = {class_id: " ".join(map(str, class_color(class_id))) for class_id in every}
     yield _embeddable('],"colors":' + _json(colors) + "}")
 
 
@@ -147,7 +194,7 @@ def _asset(name: str) -> str:
     return (resources.files("samcli") / "assets" / "review" / name).read_text(encoding="utf-8")
 
 
-def _policy(style: str, script: str) -> str:
+def _policy(style: str, script: str, images: str = _FILE_IMAGES) -> str:
     """Nothing but this page's own style and script, and pictures beside it: no network whatever the data say."""
 
     def digest(text: str) -> str:
@@ -155,7 +202,7 @@ def _policy(style: str, script: str) -> str:
 
     return (
         f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; "
-        "img-src 'self' file: data:; base-uri 'none'; form-action 'none'"
+        f"img-src {images}; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -165,7 +212,7 @@ def _embeddable(text: str) -> bytes:
 
 
 def _head(run: RunFolder, target: Path) -> dict[str, Any]:
-    """What the page knows of the run as a whole."""
+    """Return the page's facts about the run as a whole."""
     return {
         "format": REVIEW_FORMAT,
         "version": REVIEW_VERSION,
@@ -181,11 +228,11 @@ def _head(run: RunFolder, target: Path) -> dict[str, Any]:
 
 
 def _identity(run: RunFolder) -> str:
-    """Of this run among all that a browser keeps marks of: recipe, and the journal's first line (with times)."""
+    """Return the key of this run's marks in the browser: its recipe, and the journal's first line (with times)."""
     return hashlib.sha256(run.manifest.fingerprint.encode() + run.first_line()).hexdigest()[:16]
 
 
-def _row(run: RunFolder, entries: Mapping[str, JournalEntry], key: str) -> list[Any]:
+def image_row(run: RunFolder, entries: Mapping[str, JournalEntry], key: str) -> list[Any]:
     """One image: `[key, width, height, instances, mark or 0, omitted objects]`, or `[key, why it failed]`.
 
     The last two are left out where both are 0.
@@ -218,7 +265,8 @@ def _instance_row(instance: Instance, verdict: Verdict | None, unit: float, limi
     Contours are of what labels hold, without the specks that `limit` tells; the hash is of the mask in the record.
     """
     quality = instance.quality
-    figures = [doubt(quality), *(getattr(quality, name) for name, _ in _FIGURES[1:])]
+    own = doubt(quality) if instance.source is not Origin.HUMAN else None  # whoever has drawn it is sure
+    figures = [own, *(getattr(quality, name) for name, _ in _FIGURES[1:])]
     box = instance.prompt_box
     return [
         instance.class_id,
@@ -231,7 +279,7 @@ def _instance_row(instance: Instance, verdict: Verdict | None, unit: float, limi
 
 
 def encode_contours(mask: Mask, unit: float = 1.0) -> str:
-    """The borders of a mask, holes too (to be filled by the even-odd rule), as a short string.
+    """Return the borders of a mask, holes too (to be filled by the even-odd rule), as a short string.
 
     They run along the edges of pixels; slits one pixel wide are closed. For each ring: the number of its points,
     then each point as the difference (x, y) to the one before, of any ring; the first to (0, 0). Numbers are
@@ -259,7 +307,10 @@ def encode_contours(mask: Mask, unit: float = 1.0) -> str:
 
 
 def _corners(pixels: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The corners of the pixels of a mask, (h + 1, w + 1): OpenCV traces through pixels, and these lie on edges."""
+    """Return the corners of the pixels of a mask, (h + 1, w + 1).
+
+    OpenCV traces through pixels, and these lie on edges.
+    """
     padded = cv2.copyMakeBorder(pixels.astype(np.uint8), 0, 1, 0, 1, cv2.BORDER_CONSTANT)
     return np.asarray(cv2.dilate(padded, np.ones((2, 2), np.uint8), anchor=(1, 1)))
 
@@ -283,14 +334,15 @@ def _code(value: int) -> str:
 
 
 def _pictures(layout: Layout, keys: Sequence[str], *, embed: bool) -> Iterator[bytes]:
-    """A JSON object: position of the image -> base64 of a small JPEG. Without `embed`, only those that browsers
+    """Yield a JSON object: position of the image -> base64 of a small JPEG. Without `embed`, only those that
+    browsers
     cannot show."""
     side = _SIDE_OF_FEW if len(keys) <= _FEW else _SIDE_OF_MANY
 
     def picture(item: tuple[int, str]) -> str | None:
         number, key = item
         ref = ImageRef(layout.input_root, key)
-        if not embed and _shown_by_browsers(ref):
+        if not embed and shown_by_browsers(ref):
             return None
         jpeg = _small_jpeg(ref, side)
         return f'"{number}":"{base64.b64encode(jpeg).decode()}"' if jpeg else None
@@ -306,7 +358,7 @@ def _pictures(layout: Layout, keys: Sequence[str], *, embed: bool) -> Iterator[b
     yield b"}"
 
 
-def _shown_by_browsers(ref: ImageRef) -> bool:
+def shown_by_browsers(ref: ImageRef) -> bool:
     suffix = ref.path.suffix.lower()
     if suffix in _NOT_IN_BROWSERS:
         return False
@@ -320,7 +372,7 @@ def _shown_by_browsers(ref: ImageRef) -> bool:
 
 
 def _small_jpeg(ref: ImageRef, side: int) -> bytes | None:
-    """The image at that longer side; None where it cannot be read."""
+    """Return the image at that longer side; None where it cannot be read."""
     try:
         pixels = read_image(ref, max_pixels=_MAX_PIXELS).pixels
     except (ImageError, OSError):

@@ -28,7 +28,7 @@ _SMOOTHING = 1.0
 
 
 def edge_map(engine: Engine, image: Image, encode: Encode | None = None) -> NDArray[np.uint8]:
-    """How sure an edge is at every pixel of an image, uint8 (H, W), thinned to lines of about a pixel."""
+    """Return the edge strength at every pixel of an image, uint8 (H, W), thinned to lines of about a pixel."""
     strongest = np.zeros(image.image_size, np.float32)
     for found in find_candidates(engine, image, EDGE_OPTIONS, encode=encode, return_logits=True):
         logits, embedding = found.segment.low_res_logits, found.embedding
@@ -49,7 +49,7 @@ def _slope(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels on either side of a mask's boundary."""
+    """Return the pixels on either side of a mask's boundary."""
     pixels, block = mask.astype(np.uint8), np.ones((3, 3), np.uint8)
     return np.asarray(cv2.dilate(pixels, block) != cv2.erode(pixels, block), bool)
 

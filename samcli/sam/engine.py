@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from samcli.checkpoints.registry import find_weights
@@ -43,7 +43,7 @@ _WAITING_PIXELS = 16 << 20
 
 
 def load_sam(name: str = "sam_b.pt", device: str = "auto", precision: str = "auto") -> Engine:
-    """An engine for a checkpoint: a known name, a path, or `tiny`.
+    """Return an engine for a checkpoint: a known name, a path, or `tiny`.
 
     Raises:
         WeightsError: the checkpoint cannot be had, was refused, or is of an unknown family.
@@ -55,7 +55,7 @@ def load_sam(name: str = "sam_b.pt", device: str = "auto", precision: str = "aut
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Which answers to prompts are asked for, and what of them: see `Engine.segment`."""
+    """Requested answers to prompts, and their parts: see `Engine.segment`."""
 
     multimask: bool
     stability_offset: float
@@ -142,8 +142,11 @@ class Engine:
     def segment(
         self,
         embedding: Embedding,
-        prompts: Prompts,
+        prompts: Prompts | None = None,
         *,
+        boxes: ArrayLike | None = None,
+        points: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
         multimask: bool = False,
         stability_offset: float = 1.0,
         return_logits: bool = False,
@@ -151,8 +154,10 @@ class Engine:
         stability_score_thresh: float = -math.inf,
         at_once: int | None = None,
     ) -> list[Segment]:
-        """Masks at the original size for N prompts: one each, or with `multimask` all of the ambiguous ones.
+        """Return masks at the original size for N prompts: one each, or with `multimask` all ambiguous ones.
 
+        Prompts are given as `Prompts`, or as `boxes` (4,) or (N, 4) xyxy and `points` (2,), (K, 2) or (N, K, 2) in
+        pixels with `point_labels` (see `Prompts.of`).
         `stability_offset`: in logits, as Meta's. `return_logits`: keep each mask's low-resolution logits.
         Only masks whose predicted IoU is above `pred_iou_thresh` and whose stability is at least
         `stability_score_thresh` are returned; those below the former cost no more than the decoder. `at_once`:
@@ -160,9 +165,12 @@ class Engine:
         before the next begins.
 
         Raises:
-            UsageError: the embedding is another model's.
+            UsageError: the embedding is another model's, or prompts are missing, given twice, or of a wrong shape.
             ImageError: the network's answer is not finite; no mask at all would be the wrong label.
         """
+        if prompts is not None and not (boxes is None and points is None and point_labels is None):
+            raise UsageError("give prompts, or boxes and points, not both")
+        prompts = Prompts.of(boxes, points, point_labels) if prompts is None else prompts
         if embedding.model != self.model:
             raise UsageError(
                 f"the embedding was made by model {embedding.model[:12]}, this is {self.model[:12]}: encode anew"
@@ -182,7 +190,7 @@ class Engine:
         return segments
 
     def _segment_chunk(self, embedding: Embedding, prompts: Prompts, wanted: _Wanted) -> list[Segment]:
-        """The finished masks of a few prompts; what predicted IoU rules out is never upsampled."""
+        """Return the finished masks of a few prompts; what predicted IoU rules out is never upsampled."""
         logits, quality = self._decode(embedding, prompts, wanted.multimask, wanted.pred_iou_thresh)
         quality = quality.cpu()
         if not (bool(torch.isfinite(quality).all()) and _is_finite(logits)):
@@ -355,12 +363,12 @@ def _threshold(
 
 
 def _above(values: Tensor, limit: float) -> Tensor:
-    """Where they are above it. On a CPU numpy compares, and counts, in a fifth of torch's time."""
+    """Return where values exceed the threshold. On a CPU numpy compares, and counts, in a fifth of torch's time."""
     return torch.from_numpy(values.numpy() > limit) if values.device.type == "cpu" else values > limit
 
 
 def _count(found: Tensor) -> Tensor:
-    """How many of each (M, h, w) there are, (M,)."""
+    """Count the true values of each mask of (M, h, w); return (M,)."""
     if found.device.type == "cpu":
         return torch.tensor([np.count_nonzero(one) for one in found.numpy()])
     return found.sum((1, 2))

@@ -56,7 +56,7 @@ class Candidate:
         return left, top, right - 1, bottom - 1
 
     def with_mask(self, mask: Mask) -> Candidate:
-        """The same with another mask."""
+        """Return the same with another mask."""
         return replace(self, segment=replace(self.segment, mask=mask))
 
 
@@ -68,7 +68,7 @@ def everything(
     grids: Sequence[NDArray[np.float64]] | None = None,
     encode: Encode | None = None,
 ) -> list[Instance]:
-    """All objects of an image, best first, as `SamAutomaticMaskGenerator.generate` finds them.
+    """Return all objects of an image, best first, as `SamAutomaticMaskGenerator.generate` finds them.
 
     `grids`: (N, 2) points in 0..1 for each layer of crops, instead of `points_per_side`. `encode`: where the
     whole image's embedding comes from; by default from the engine.
@@ -88,7 +88,7 @@ def find_candidates(
     encode: Encode | None = None,
     return_logits: bool = False,
 ) -> list[Candidate]:
-    """As `everything`, before the masks become instances."""
+    """Return the candidates of `everything`, before they become instances."""
     options = options or MaskGeneratorOptions()
     settings = Settings.of(options, engine.defaults)
     grids = grids or layer_grids(int(settings.points_per_side), options)
@@ -177,7 +177,7 @@ def _area(box: CropBox) -> int:
 def _embeddings(
     engine: Engine, image: Image, crops: Sequence[tuple[CropBox, int]], encode: Encode | None
 ) -> Iterator[Embedding]:
-    """Of the whole image first, then of the crops: together on a GPU, one at a time on a CPU."""
+    """Yield the embedding of the whole image, then of the crops: batched on a GPU, one at a time on a CPU."""
     yield (encode or engine.encode)([image])[0]
     parts = [Image(image.ref, image.pixels[top:bottom, left:right]) for (left, top, right, bottom), _ in crops[1:]]
     at_once = 1 if engine.device.type == "cpu" else 8
@@ -198,7 +198,7 @@ class _Search:
     return_logits: bool
 
     def click(self, grid: NDArray[np.float64]) -> list[Candidate]:
-        """What the clicks of a grid (N, 2) in 0..1 of the crop give, in the frame of the whole image."""
+        """Return the candidates, in the image's frame, for a grid of points (N, 2) in 0..1 of the crop."""
         height, width = self.embedding.image_size
         points = grid * (width, height)
         segments = self.engine.segment(
@@ -224,7 +224,7 @@ class _Search:
         return found
 
     def _is_cut_off(self, mask: Mask) -> bool:
-        """Whether the mask ends near the crop's edge, where that is not the image's own edge."""
+        """Return whether the mask ends near the crop's edge, where that is not the image's own edge."""
         height, width = self.image_size
         left, top, right, bottom = mask.box or (0, 0, 1, 1)
         x, y = self.crop_box[:2]
@@ -236,12 +236,12 @@ class _Search:
 
 
 def _limit(threshold: float) -> float:
-    """As segment-anything has it: a threshold of 0 or less filters nothing."""
+    """Return the threshold; -inf for 0 or less, which filters nothing, as in segment-anything."""
     return float(np.float32(threshold)) if threshold > 0 else -math.inf
 
 
 class Nms(Protocol):
-    """Which of the candidates stay, best first."""
+    """Return the indices of the candidates that stay, best first."""
 
     def __call__(self, found: Sequence[Candidate], scores: Sequence[float], threshold: float) -> list[int]: ...
 

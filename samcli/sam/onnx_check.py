@@ -1,4 +1,4 @@
-"""Whether an exported ONNX file does what the engine does: onnxruntime beside torch on seeded random prompts."""
+"""Compare an exported ONNX file with the engine: onnxruntime and torch on seeded random prompts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STABILITY_OFFSET = 1.0
 
 @dataclass(frozen=True)
 class Agreement:
-    """How near a file came to torch's answers.
+    """Differences between a file's answers and torch's.
 
     `max_difference`: the largest of any logit, score or feature, as a share of the largest magnitude (at least
     1) among torch's. `mask_iou`: of all masks at the original size taken together; None for an encoder.
@@ -43,7 +43,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a file may be from torch."""
+    """Maximum differences between a file's answers and torch's."""
 
     max_difference: float
     mask_iou: float
@@ -55,7 +55,7 @@ QUANTIZED = Limits(float("inf"), 0.5)  # what eight bits do to a network is its 
 
 
 def decoder_inputs(embedding: Embedding, prompts: Prompts, side: int) -> Arrays:
-    """The decoder's ONNX inputs by name, for one object.
+    """Return the decoder's ONNX inputs by name, for one object.
 
     `prompts` in pixels of the original image, as ever; `side` is the engine's.
 
@@ -136,7 +136,7 @@ class DecoderCheck:
     trials: Sequence[tuple[Embedding, Prompts]]
 
     def __call__(self, path: Path, limits: Limits) -> Agreement:
-        """How near they are.
+        """Return the agreement.
 
         Raises:
             SamcliError: the file does not run, contradicts itself, or is further off than the limits.
@@ -159,7 +159,7 @@ class DecoderCheck:
         return _within(path, Agreement(worst, shared / either if either else 1.0), limits)
 
     def _check_claims(self, path: Path, answer: Arrays) -> None:
-        """Whether scores and areas are those of the masks beside them, which needs no tolerance to speak of."""
+        """Check that scores and areas are those of the masks beside them, which needs almost no tolerance."""
         claims: Arrays = {}
         if self.options.use_stability_score:
             claims["iou_predictions"] = _stability(answer["low_res_masks"])
@@ -173,7 +173,7 @@ class DecoderCheck:
     def _expected(
         self, embedding: Embedding, prompts: Prompts, answer: NDArray[Any], limits: Limits
     ) -> list[Segment]:
-        """The engine's masks that the file should have returned.
+        """Return the engine's masks that the file should have returned.
 
         Where the best few score alike within the limits, either is right: the one nearest to `answer`, the
         low-resolution logits (1, 1, h, w) that were returned.
@@ -201,7 +201,7 @@ class EncoderCheck:
     side: int
 
     def __call__(self, path: Path, limits: Limits) -> Agreement:
-        """How near they are.
+        """Return the agreement.
 
         Raises:
             SamcliError: the file does not run, or is further off than the limits.
@@ -214,7 +214,7 @@ class EncoderCheck:
 
 
 class _Runtime(Protocol):
-    """What is used of an onnxruntime.InferenceSession."""
+    """The part of onnxruntime.InferenceSession that is used."""
 
     def run(self, names: list[str], inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]: ...
     def get_outputs(self) -> Sequence[Any]: ...
@@ -264,7 +264,7 @@ def _difference(got: NDArray[Any], expected: NDArray[Any]) -> float:
 
 
 def _within(path: Path, found: Agreement, limits: Limits) -> Agreement:
-    """What was found, if it is as near to torch as it must be.
+    """Return the agreement if it is within the limits.
 
     Raises:
         SamcliError: it is not.

@@ -110,7 +110,7 @@ def _require_packages() -> None:
 
 
 def _sam_1(network: SamNetwork, name: str) -> Sam:
-    """The network, if it is one whose parts this export knows.
+    """Return the network, if it is one whose parts this export knows.
 
     Raises:
         WeightsError: it is of another family.
@@ -133,7 +133,7 @@ def _publish(file: ExportedFile, folder: Path) -> ExportedFile:
 
 
 def _external_weights(path: Path) -> Path:
-    """Where the exporter puts weights that are too large for the file itself."""
+    """Return the path of the weights that the exporter stores beside a large file."""
     return path.with_name(path.name + ".data")
 
 
@@ -174,7 +174,7 @@ class OnnxDecoder(nn.Module):
         has_mask_input: Tensor,
         orig_im_size: Tensor,
     ) -> tuple[Tensor, ...]:
-        """The outputs, in the order of `OUTPUTS` or `OUTPUTS_WITH_METRICS`. All inputs are float32.
+        """Return the outputs, in the order of `OUTPUTS` or `OUTPUTS_WITH_METRICS`. All inputs are float32.
 
         `image_embeddings` (1, C, h, w); `point_coords` (1, N, 2) x, y in pixels of the network's square;
         `point_labels` (1, N): 0 background, 1 object, 2 and 3 a box's top left and bottom right, -1 padding;
@@ -268,7 +268,7 @@ class _Writer:
         return self._checked(path, EncoderCheck(encoder, self.side))
 
     def _checked(self, path: Path, check: Callable[[Path, Limits], Agreement]) -> list[ExportedFile]:
-        """The file, and its quantised twin, with what the check found."""
+        """Return the file, and its quantised twin, with what the check found."""
         limits = APPROXIMATE if self.options.gelu_approximate else EXACT
         files = [ExportedFile(path, _size(path), check(path, limits))]
         if self.options.quantize:

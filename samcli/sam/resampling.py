@@ -26,7 +26,7 @@ _GPU_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Axis:
-    """How the N positions of one axis are made of the `length` positions that there were at first.
+    """Linear map from the `length` original positions of one axis to N new ones.
 
     `weights` (N, length), float32 on a device. Position i reads from `first[i]` to before `end[i]`; neither falls.
     """
@@ -39,7 +39,7 @@ class Axis:
         return len(self.first)
 
     def reach(self, present: NDArray[np.bool_]) -> slice | None:
-        """The positions that read from the first to the last of those `present` (length,), if there are any."""
+        """Return the positions that read between the first and the last of those `present` (length,), if any."""
         places = present.nonzero()[0]
         if not len(places):
             return None
@@ -60,7 +60,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class AxisBuilder:
-    """How the positions of one axis are made so far, (N, length) float32; each step gives another."""
+    """Builder of the positions of one axis, (N, length) float32; each step returns another builder."""
 
     matrix: Tensor
 
@@ -74,7 +74,8 @@ class AxisBuilder:
         return AxisBuilder(self.matrix[start:end])
 
     def resize(self, new: int, extent: float | None = None) -> AxisBuilder:
-        """The first `extent` (all) of the positions resized to `new`, as torch's `interpolate` does bilinearly.
+        """Return the first `extent` (all) of the positions resized to `new`, as torch's `interpolate` does
+        bilinearly.
 
         `extent` may end within a position, and behind it there may be others that are still read.
         """
@@ -86,7 +87,7 @@ class AxisBuilder:
         return AxisBuilder(torch.lerp(self.matrix[first], self.matrix[second], (source - first)[:, None]))
 
     def axis(self, device: torch.device) -> Axis:
-        """What has become of the positions, on a device."""
+        """Return the resulting axis, on a device."""
         read = (self.matrix != 0).numpy()
         end = read.shape[1] - read[:, ::-1].argmax(1)
         return Axis(self.matrix.to(device), read.argmax(1), end)

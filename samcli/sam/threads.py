@@ -21,7 +21,7 @@ _WAITING_BY_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 @dataclass(frozen=True)
 class Cores:
-    """What this process may use: cores by affinity, and the CPU quota in cores (None: there is none)."""
+    """Cores that this process may use: by affinity, and the CPU quota in cores (None: there is none)."""
 
     affinity: int
     quota: float | None
@@ -61,7 +61,7 @@ def torch_threads() -> int | None:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """The CPU quotas of this process's cgroups and of all groups above them, in cores; versions 1 and 2."""
+    """Yield the CPU quotas of this process's cgroups and of all groups above them, in cores; versions 1 and 2."""
     mounts = dict(_mounts(root))
     for line in _lines(root / "proc/self/cgroup"):
         number, _, rest = line.partition(":")
@@ -93,7 +93,7 @@ def _mounts(root: Path) -> Iterator[tuple[int, tuple[str, str]]]:
 
 
 def _quota(group: Path, version: int) -> float | None:
-    """The quota of one group in cores; None where it has none, or cannot be read."""
+    """Return the quota of one group in cores; None where it has none, or cannot be read."""
     try:
         if version == 2:
             limit, period = (group / "cpu.max").read_text().split()

@@ -1,17 +1,23 @@
-"""Help screens: their layout in narrow terminals, and their vocabulary."""
+"""Help screens: their layout in narrow terminals; the vocabulary of help texts and docstrings."""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from test_architecture import COMMANDS
 from typer.testing import CliRunner
 
+import samcli
 from samcli.cli import app
 from samcli.config import COMMANDS as OPTIONS
 from samcli.config import declared, flag_of
+
+PACKAGE = Path(samcli.__file__).parent
 
 VAGUE = (
     "so many", "the same, the same", "least ", "most ", "surer", "surest", "hold ", "held ", "shares", "clicks",
@@ -112,3 +118,22 @@ def test_options__are_sentences(command: str) -> None:
         text = entry.metadata["help"]
         assert text[0].isupper() or text.startswith(("data.yaml", "amg.py")), flag_of(entry)
         assert text.endswith("."), flag_of(entry)
+
+
+def docstrings() -> Iterator[tuple[str, str]]:
+    """Yield the place and the text of each docstring in the package."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                text = ast.get_docstring(node)
+                if text:
+                    yield f"{path.relative_to(PACKAGE)}:{getattr(node, 'name', 'module')}", " ".join(text.split())
+
+
+def test_docstrings__begin_with_a_verb_or_a_noun_of_the_field() -> None:
+    openings = ("Whether ", "Of ", "What ", "How ", "Where ", "Who ", "Which ", "When ", "As ")
+    assert [f"{place}: {text[:60]}" for place, text in docstrings() if text.startswith(openings)] == []
+
+
+def test_docstrings__write_numbers_with_their_zero() -> None:
+    assert [f"{place}: {text}" for place, text in docstrings() if re.search(r"(?<![\w.)\]`*])\.\d", text)] == []

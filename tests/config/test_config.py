@@ -371,14 +371,14 @@ CHANGED = {
     "parts": "separate", "min_polygon_iou": 0.9, "class_map": "map.yaml",
     "best_mask": True, "refine": 1, "box_padding": 0.1, "text": "person", "text_threshold": 0.3,
     "agnostic_nms": True, "cross_class_iou": 0.8, "min_part_area": "5", "max_points": 500,
+    "tile": "640", "tile_overlap": 0.3, "existing": "add", "existing_iou": 0.4,
 }  # fmt: skip
 """Another value of each option that changes what is written."""
 
 UNCHANGED = {
     "max_pixels": 5, "image_timeout": 5.0, "embeddings": "there", "on_collision": "suffix", "trust_weights": True,
     "device": "cpu", "batch": 3, "workers": 5, "threads": 2, "resume": False, "overwrite": True,
-    "retry_failed": True, "max_failures": 5, "compile": "off", "root": "there", "split": "train",
-    "existing": "keep",
+    "retry_failed": True, "max_failures": 5, "compile": "off", "root": "there", "split": "train", "shard": "1/2",
 }  # fmt: skip
 """Of each that does not."""
 

@@ -417,7 +417,7 @@ def test_command__prints_a_table_and_ends_with_3_for_errors_or_where_strict(tmp_
     root = data_set(tmp_path, {f"{i}": BOX * 2 for i in range(5)})
     result = samcli_run("verify", root)
     assert (result.exit_code, samcli_run("verify", root, "--strict").exit_code) == (0, 3)
-    assert f"samcli verify {root / 'labels'} --fix" in result.stdout
+    assert f"samcli verify {root / 'labels'} --fix" in result.stderr
     (root / "labels" / "0.txt").write_text("0 0.5 0.5 7 7\n")
     assert samcli_run("verify", root).exit_code == 3
     (root / "labels" / "0.txt").write_text(BOX * 2)

@@ -28,8 +28,12 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Ended(Generic[T]):
-    """What became of a process: its result, or the signal that ended it, or that it took too long."""
+    """What became of a process: its result, or the signal that ended it, or that it took too long.
 
+    `number`: of its function among those that were given, from 0 on.
+    """
+
+    number: int
     result: T | None = None
     signal: int = 0
     hung: bool = False
@@ -51,26 +55,25 @@ def all_forked(works: Iterable[Callable[[], T]], jobs: int, patience: float = PA
     """Yield what becomes of each function, in any order; `jobs` of them are at work at once."""
     gc.collect()
     gc.freeze()  # so that children do not copy pages in order to look through them for garbage
-    waiting = iter(works)
-    running: dict[Connection, tuple[int, float]] = {}
+    waiting = enumerate(works)
+    running: dict[Connection, tuple[int, int, float]] = {}
     try:
         while True:
-            while len(running) < jobs and (work := next(waiting, None)) is not None:
-                connection, child = _start(work)
-                running[connection] = child, time.monotonic() + patience
+            while len(running) < jobs and (one := next(waiting, None)) is not None:
+                connection, child = _start(one[1])
+                running[connection] = one[0], child, time.monotonic() + patience
             if not running:
                 return
-            until = min(deadline for _, deadline in running.values())
-            ready = [one for one in wait(list(running), max(0.0, until - time.monotonic())) if one in running]
-            late = [
-                one for one, (_, deadline) in running.items() if deadline < time.monotonic() and one not in ready
-            ]
-            for connection in (*(one for one in running if one in ready), *late):
-                child, _ = running.pop(connection)
-                yield _end(connection, child, hung=connection in late)
+            until = min(deadline for _, _, deadline in running.values())
+            ready = wait(list(running), max(0.0, until - time.monotonic()))
+            now = time.monotonic()
+            late = [one for one, (_, _, deadline) in running.items() if deadline < now and one not in ready]
+            for connection in [one for one in running if one in ready or one in late]:
+                number, child, _ = running.pop(connection)
+                yield _end(number, connection, child, hung=connection in late)
     finally:
         gc.unfreeze()
-        for child, _ in running.values():
+        for _, child, _ in running.values():
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
 
@@ -93,7 +96,7 @@ def _start(work: Callable[[], Any]) -> tuple[Connection, int]:
     os._exit(0)  # without waiting for threads that hang
 
 
-def _end(connection: Connection, child: int, *, hung: bool) -> Ended[Any]:
+def _end(number: int, connection: Connection, child: int, *, hung: bool) -> Ended[Any]:
     if hung:
         os.kill(child, signal.SIGUSR1)  # says where
         time.sleep(0.5)
@@ -106,4 +109,4 @@ def _end(connection: Connection, child: int, *, hung: bool) -> Ended[Any]:
     ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if not whole and not ended_by:
         raise RuntimeError("a trial failed to tell its result: see its traceback above")
-    return Ended(result, ended_by, hung)
+    return Ended(number, result, ended_by, hung)

@@ -96,7 +96,7 @@ def test_find_images__knows_size_and_time_of_each_file(tmp_path: Path) -> None:
 def test_find_images__takes_upper_case_suffixes_and_leaves_other_files(tmp_path: Path) -> None:
     for key in ("A.JPG", "b.Jpeg", "c.PNG"):
         save(tmp_path / key, format="PNG")
-    for name in ("notes.txt", "jpg", "a.jpg.txt", "a.gif"):
+    for name in ("notes.txt", "jpg", "a.jpg.txt", "a.svg"):
         (tmp_path / name).write_text("no image")
     assert keys(tmp_path) == ["A.JPG", "b.Jpeg", "c.PNG"]
 

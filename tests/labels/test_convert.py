@@ -398,4 +398,4 @@ def test_images_that_are_not_known__are_said_once(tmp_path: Path, samcli_run) ->
     xml = f'<annotations><image name="a.jpg" width="30" height="20">{box}</image></annotations>'
     (tmp_path / "x.xml").write_text(xml)
     done = samcli_run("convert", tmp_path / "x.xml", "--to", "yolo", "--to", "coco", "-o", tmp_path / "out")
-    assert (done.exit_code, done.stdout.count("no folder of images is known")) == (0, 1)
+    assert (done.exit_code, done.stdout.count("no image folder found")) == (0, 1)

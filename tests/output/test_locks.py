@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -160,3 +161,18 @@ def test_ending__is_the_last_for_one_of_the_shards_that_end_together(tmp_path: P
             assert last
     with locked(Layout(Path("/in"), tmp_path / "out")), ending(Layout(Path("/in"), tmp_path / "out")) as last:
         assert last
+
+
+def test_lock__is_given_back_where_the_mark_of_a_run_cannot_be_removed(tmp_path, monkeypatch) -> None:
+    layout = Layout(tmp_path / "images", tmp_path / "out")
+    unlink = Path.unlink
+
+    def failing(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "running":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="Input/output error"), locked(layout):
+        patched.setattr(Path, "unlink", failing)
+    with locked(layout):
+        pass

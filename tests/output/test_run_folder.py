@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from samcli.errors import RecordError, StorageError, UsageError
+from samcli.errors import RecordError, SamcliError, StorageError, UsageError
 from samcli.output.journal import Journal
 from samcli.output.layout import Layout
 from samcli.output.manifest import Manifest, Product, Recipe, write_manifest
@@ -167,3 +167,16 @@ def test_open__finds_the_only_run_below_a_data_set_or_of_an_image_folder(run: Ru
     write_manifest(Layout(tmp_path, tmp_path / "masks").manifest, run.manifest)
     with pytest.raises(UsageError, match=f"several runs: give one of {run.output}, {tmp_path / 'masks'}"):
         RunFolder.open(tmp_path)
+
+
+def test_record__below_a_link_is_neither_read_nor_removed(run: RunFolder, tmp_path: Path) -> None:
+    """A forged folder of records could lead to somebody's files of the same names."""
+    records = run.layout.run_folder / "records"
+    (records / "b").rename(tmp_path / "elsewhere")
+    (records / "b").symlink_to(tmp_path / "elsewhere")
+    before = (tmp_path / "elsewhere" / "c.png.json").read_bytes()
+    for use in (lambda: run.record("b/c.png"), lambda: run.withdraw("b/c.png", [])):
+        with pytest.raises(SamcliError, match="it is a symbolic link"):
+            use()
+    assert (tmp_path / "elsewhere" / "c.png.json").read_bytes() == before
+    assert run.record("a.png").key == "a.png"

@@ -534,7 +534,7 @@ def test_page__says_what_apply_review_did(apply, run_folder, samcli_run) -> None
         run_folder, marks(run_folder, {0: "bad_mask"}), images=[{"key": "stones.tif", "mark": "exclude"}]
     )
     said = samcli_run("apply-review", run_folder / "labels", review).stdout
-    assert "1 taken out of the labels, 1 of them bad masks" in said
+    assert "1 object removed, 1 for a bad mask" in said
     assert "incomplete" in said
     assert "excluded" in said
 

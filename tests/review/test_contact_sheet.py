@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+from runs import write_run
 
 from samcli.drawing import class_color, overlay, titled
 from samcli.masks import Mask
-from samcli.review.contact_sheet import contact_sheet
+from samcli.review.contact_sheet import contact_sheet, write_contact_sheet
 from samcli.types import Annotation, Image, ImageRef, Instance, Quality
 
 
@@ -144,3 +145,16 @@ def test_overlay__writes_no_class_over_another() -> None:
         return int((picture > 240).all(-1).sum())
 
     assert white(*objects) == sum(white(each) for each in objects)
+
+
+def test_contact_sheet__shows_what_labels_hold(tmp_path) -> None:
+    """Without the specks that the run leaves out of labels; records have them."""
+    sheets = []
+    for name, speck in (("clean", 0), ("specks", 2)):
+        pixels = np.zeros((120, 160), bool)
+        pixels[10:80, 10:80] = True
+        pixels[100 : 100 + speck, 140 : 140 + speck] = True
+        annotation = Annotation("a.png", (120, 160), (Instance(Mask.from_pixels(pixels), 0),))
+        labels = write_run(tmp_path / name, [annotation], "yolo", min_part_area="1%,16")
+        sheets.append(write_contact_sheet(labels).read_bytes())
+    assert sheets[0] == sheets[1]

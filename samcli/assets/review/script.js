@@ -10,15 +10,18 @@ const FIGURES = data.figures.map(([name, title], index) => ({ name, title, index
 
 // ---- The run: images, and their instances in the order in which the run labelled them.
 
-const images = data.images.map((row, position) => {
+const images = data.images.map(imageOf);
+function imageOf(row, position) {
+  if (row.length === 1) return { key: row[0], position, failed: null, pending: true, width: 0, height: 0, before: null, omitted: 0, mark: null, unit: 1, instances: [], doubt: null };
   if (row.length === 2) return { key: row[0], position, failed: row[1], instances: [], doubt: null };
   const [key, width, height, rows, before = 0, omitted = 0] = row;
   const image = { key, position, width, height, before: before || null, omitted, mark: null, failed: null, unit: Math.min(1, data.detail / Math.max(width, height)) };
   image.instances = rows.map(([classId, verdict, hash, contours, box, ...figures], index) =>
     ({ image, index, classId, before: VERDICTS[verdict], hash, contours, box, figures, mark: null, shown: true, shape: null }));
   return image;
-});
+}
 data.images = null;
+let editor = null;
 
 const className = (id) => data.names[id] || `class ${id}`;
 /** Why an instance is rejected, by its mark or by an earlier review; null where it is not. */
@@ -149,7 +152,7 @@ const encodePath = (path) => [...path].map((c) => {
   if (code >= 0xdc80 && code <= 0xdcff) return `%${(code & 0xff).toString(16)}`;
   return encodeURIComponent(code >= 0xd800 && code <= 0xdfff ? "\ufffd" : c);
 }).join("");
-const addressOf = (image) => encodePath(data.images_at + image.key);
+const addressOf = (image) => data.served ? `image/${image.position}` : encodePath(data.images_at + image.key);
 
 // ---- Marks.
 
@@ -197,6 +200,7 @@ const imageRows = () => images.filter((image) => image.mark).map(({ key, mark })
 /** Mark instances; marking them again as they are marked takes the mark away when `toggle`. */
 function setMarks(instances, mark, toggle = false) {
   if (!instances.length) return;
+  if (editor) { editor.verdict(instances, toggle && instances.every((one) => verdictOf(one) === mark) ? "accept" : mark); return; }
   undone.push(instances.map((instance) => [instance, instance.mark]));
   const same = toggle && instances.every((instance) => instance.mark === mark);
   for (const instance of instances) instance.mark = same ? null : mark;
@@ -208,6 +212,7 @@ function setMarks(instances, mark, toggle = false) {
 /** Mark an image; marking it again as it is takes the mark away, an earlier review's too. */
 function markImage(image, mark) {
   if (!image || image.failed !== null) return;
+  if (editor) { editor.markImage(image, stateOf(image) === mark ? null : mark); return; }
   undone.push([[image, image.mark]]);
   const same = stateOf(image) === mark;
   image.mark = same ? null : mark;
@@ -217,6 +222,7 @@ function markImage(image, mark) {
 }
 
 function undo() {
+  if (editor) { editor.undo(); return; }
   const last = undone.pop();
   if (!last) { say("Nothing to undo."); return; }
   for (const [marked, mark] of last) marked.mark = mark;
@@ -550,6 +556,7 @@ function paint({ image, element, canvas, badges, facts, why }) {
   if (word) badges.append(make("span", `badge ${word}`, {}, word));
   const width = tileWidth - 2, height = tileHeight - CAPTION - 2;
   const context = sharp(canvas, width, height);
+  if (image.pending) return;
   const fit = Math.min(width / image.width, height / image.height);
   context.translate((width - image.width * fit) / 2, (height - image.height * fit) / 2);
   context.scale(fit / image.unit, fit / image.unit);
@@ -603,6 +610,7 @@ function showImage(image, instance = null) {
   }
   if (!same || view.fitted) fit();
   refreshList();
+  if (!same) editor?.opened(image);
 }
 
 photo.addEventListener("error", () => {
@@ -713,7 +721,15 @@ function drawStage() {
     imageRendering: view.scale > 4 ? "pixelated" : "auto",
   });
   const context = sharp(masks);
-  if (!withMasks || open.failed !== null) return;
+  if (open.failed !== null) return;
+  if (withMasks) drawObjects(context);
+  if (!editor) return;
+  const density = devicePixelRatio || 1;
+  context.setTransform(density * view.scale, 0, 0, density * view.scale, density * view.x, density * view.y);
+  editor.draw(context, view.scale);
+}
+
+function drawObjects(context) {
   const scale = view.scale / open.unit, target = lit || selected;
   context.translate(view.x, view.y);
   context.scale(scale, scale);
@@ -741,11 +757,13 @@ function instanceAt(event) {
 
 let drag = null;
 stage.addEventListener("pointerdown", (event) => {
-  if (event.button) return;
+  if (open && editor?.down(event)) return;
+  if (event.button > 1 || (event.button && !editor)) return;
   drag = { x: event.clientX, y: event.clientY, viewX: view.x, viewY: view.y, moved: false };
   stage.setPointerCapture(event.pointerId);
 });
 stage.addEventListener("pointermove", (event) => {
+  if (open && !drag && editor?.move(event)) return;
   if (!drag) { light(instanceAt(event)); return; }
   const dx = event.clientX - drag.x, dy = event.clientY - drag.y;
   if (!drag.moved && Math.hypot(dx, dy) < 4) return;
@@ -754,6 +772,7 @@ stage.addEventListener("pointermove", (event) => {
   drawStage();
 });
 stage.addEventListener("pointerup", (event) => {
+  if (open && !drag && editor?.up(event)) return;
   if (drag && !drag.moved) { const found = instanceAt(event); if (found) select(found); }
   drag = null;
 });
@@ -823,12 +842,12 @@ const inGrid = {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || $("help").open || $("class-menu")?.open) return;
   const target = event.target, arrow = event.key.startsWith("Arrow") || event.key === "Home" || event.key === "End";
   if (target.matches("input[type=search]") || (target.matches("select, input") && (arrow || target.matches("select")))) return;
   if (event.key === "Enter" && target.matches("button, select, input, a")) return;  // it presses what has the focus
   if (event.key === "?") { $("help").showModal(); event.preventDefault(); return; }
-  const action = event.key === "u" ? undo : (viewer.open ? inViewer : inGrid)[event.key];
+  const action = editor?.actionOf(event) ?? (event.key === "u" ? undo : null) ?? (viewer.open ? inViewer : inGrid)[event.key];
   if (!action) return;
   event.preventDefault();
   action();
@@ -875,12 +894,62 @@ document.addEventListener("DOMContentLoaded", () => {  // the pictures come afte
   }
 });
 
-load();
+// ---- A served page: the editor comes before this script.
+
+/** Put a row of the server in the place of what was known of an image; its objects stay chosen. */
+function replaceImage(position, row) {
+  const image = images[position], index = selected?.image === image ? selected.index : null;
+  recent.delete(image);
+  const { failed, ...news } = imageOf(row, position);
+  Object.assign(image, { failed: null, pending: false, ...news, failed });
+  for (const instance of image.instances) {
+    instance.image = image;
+    instance.shown = !narrows() || passes(instance);
+  }
+  image.doubt = doubtOf(image);
+  for (const tile of tiles.values()) if (tile.image === image) paint(tile);
+  if (open === image) {
+    selected = index === null ? selected?.image === image ? null : selected : image.instances[index] || null;
+    buildList(shown(image));
+    if (view.fitted) fit();
+    refreshList();
+    drawStage();
+  }
+}
+
+function startEditor() {
+  const ids = Object.keys(data.names).map(Number);
+  const counts = new Map();
+  for (const image of images) for (const { classId } of image.instances) counts.set(classId, (counts.get(classId) || 0) + 1);
+  const ordered = ids.sort((a, b) => (counts.get(b) || 0) - (counts.get(a) || 0) || a - b);
+  const started = window.samcliEditor({
+    $, make, say, swatch, className: (id) => printable(className(id)), classIds: () => ordered,
+    open: () => open, selected: () => selected, select, instanceAt, redraw: drawStage, scale: () => view.scale,
+    show: (position) => { const found = images[position]; if (viewer.open && open !== found) showImage(found); },
+    replace: (position, row) => { replaceImage(position, row); showCounts(); },
+    fill: (first, rows) => rows.forEach((row, i) => { if (images[first + i].pending) replaceImage(first + i, row); }),
+    filled: () => { $("classes").replaceChildren(); $("figures").replaceChildren(); buildClasses(); buildFigures(); applyFilters(); },
+    toImage: (event) => {
+      const frame = stage.getBoundingClientRect();
+      return [(event.clientX - frame.left - view.x) / view.scale, (event.clientY - frame.top - view.y) / view.scale];
+    },
+    middle: () => [(stage.clientWidth / 2 - view.x) / view.scale, (stage.clientHeight / 2 - view.y) / view.scale],
+  });
+  for (const id of ["undo", "download"]) $(id).hidden = true;
+  $("help-doubt").after(make("p", "", {}, "Each change is saved at once. In an open image: v select, s SAM's clicks, d brush, e eraser, i new object, " +
+    "m SAM's next answer, t class, 1 to 9 the first classes, p split, g join, Delete, u undo, y redo. Shift and arrows move a cursor, Space clicks there, - clicks beside it."));
+  const first = images.findIndex((image) => image.pending);
+  if (first >= 0) started.fillRows(first, images.length);
+  return started;
+}
+
+if (!data.served) load();
 for (const { name, title } of FIGURES) {
   if (!$("head").children.length) $("head").append(make("span"), make("span"));
   $("head").append(make("span", "", { title }, SHORT[name]));
 }
 buildFilters();
+if (data.served) editor = startEditor();
 layOut();
 applyFilters();
 performance.mark("samcli-grid");

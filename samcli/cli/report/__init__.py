@@ -1,1 +1,3 @@
-"""What a person sees: progress, summaries, tables. Results go to stdout, progress to stderr."""
+"""Show progress, summaries and tables: results on stdout, progress on stderr. Results go to stdout, progress to
+stderr.
+"""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Ticker:
-    """What is being measured: one line that changes on a terminal; nothing elsewhere, or when quiet."""
+    """Show what is being measured: one changing line on a terminal; nothing elsewhere, or when quiet."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._shown = sys.stderr.isatty() and not quiet
@@ -83,7 +83,7 @@ def new_console() -> Console:
 
 
 def new_table(*columns: str) -> Table:
-    """An unframed table: text on the left, then figures."""
+    """Return an unframed table: text on the left, then figures."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def print_checks(checks: Mapping[str, Any], *, as_json: bool) -> None:
-    """What a bug report needs."""
+    """Print the facts that a bug report needs."""
     if as_json:
         print(json.dumps(checks))
         return

@@ -1,11 +1,12 @@
-"""What `samcli dataset` prints: the splits, how classes are spread over them, what was left out."""
+"""Print the result of `samcli dataset`: the splits, the distribution of classes, what was left out."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING
 
-from samcli.cli.report.text import SHOWN_FAILURES, print_next, printable
+from samcli.cli.report.text import SHOWN_FAILURES, printable
 from samcli.cli.terminal import open_console
 from samcli.datasets.build import Dataset
 
@@ -41,7 +42,7 @@ def print_dataset(result: Dataset, *, as_json: bool) -> None:
     if len(result.left_out) > SHOWN_FAILURES:
         console.print(f"... and {len(result.left_out) - SHOWN_FAILURES} more (--json lists them)")
     data = f"data={result.output}/data.yaml"
-    print_next("Train on it", "yolo", "segment", "train", "model=yolo11n-seg.pt", data)
+    print(f"Train on it: {shlex.join(('yolo', 'segment', 'train', 'model=yolo11n-seg.pt', data))}")
 
 
 def _print_splits(console: Console, result: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""What `samcli eval` prints: figures of masks and boxes, by class and size, and the worst images."""
+"""Print the result of `samcli eval`: metrics of masks and boxes, by class and size, and the worst images."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _print_images(console: Console, keys: Sequence[str], scores: Mapping[str, Sc
 
 
 def _figure(value: float | None) -> str:
-    """Three digits: .123, or 1.00."""
+    """Return a figure with three digits: `.123`, or `1.00`."""
     if value is None:
         return "-"
     text = f"{value:.3f}"

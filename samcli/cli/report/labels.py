@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
-    """What was converted, what a format could not hold, and what failed."""
+    """Print what was converted, what a format could not store, and what failed."""
     if as_json:
         print(json.dumps({**asdict(conversion), "output": str(conversion.output)}))
         return
@@ -56,7 +57,7 @@ def print_preview(path: Path, labels: Path, *, as_json: bool) -> None:
     if path.suffix.lower() == ".png":
         print_next("Review each mask in a browser", "samcli", "preview", labels, "--html")
     else:
-        print(f"Open it in a browser: {path.absolute().as_uri()}")
+        print(f"Open it in a browser: {path.absolute().as_uri()}", file=sys.stderr)
         print_next("Then apply the review that you download", "samcli", "apply-review", labels, "REVIEW.json")
 
 
@@ -90,3 +91,14 @@ def print_taken_back(taken: TakenBack, *, as_json: bool) -> None:
         print(json.dumps(asdict(taken)))
         return
     print_rows({"removed": f"the labels of {taken.images} images", "as before": f"{taken.restored} files"})
+
+
+def print_served(address: str, *, reached: bool, browser: bool) -> None:
+    """Print where the page is served; open it in the browser if asked for."""
+    if reached:
+        print("Whoever on the network has this address can see the images and change the labels.")
+    print(f"{address}\nCtrl+C ends the review.", flush=True)
+    if browser:
+        import webbrowser
+
+        webbrowser.open(address)

@@ -94,7 +94,7 @@ def print_paths(paths: Sequence[Path], *, as_json: bool) -> None:
 
 
 def print_facts(models: Sequence[ModelFacts], *, as_json: bool) -> None:
-    """What checkpoints hold."""
+    """Print the contents of checkpoints."""
     if as_json:
         print(json.dumps([asdict(model) for model in models]))
         return
@@ -130,7 +130,7 @@ def _fact_rows(model: ModelFacts) -> dict[str, str]:
 
 
 def print_exported(files: Sequence[ExportedFile], *, as_json: bool) -> None:
-    """What was written, and how near onnxruntime's answers with it are to torch's."""
+    """Print the files that were written and the difference between onnxruntime's and torch's answers."""
     if as_json:
         facts = [{"file": str(f.path), "bytes": f.bytes, **dataclasses.asdict(f.agreement)} for f in files]
         print(json.dumps(facts))

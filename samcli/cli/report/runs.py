@@ -83,7 +83,7 @@ def _rows(summary: Summary) -> str:
 
 
 def _low_polygons(summary: Summary) -> str:
-    """How many objects have polygons that differ too much from their masks, and where."""
+    """Return the number of objects with a low polygon IoU, and the first image."""
     counts = summary.low_polygons
     objects, images = counted(sum(counts.values()), "object"), counted(len(counts), "image")
     first = printable(next(iter(counts)))
@@ -144,7 +144,7 @@ def _summary_table(summary: Summary) -> Table:
 def print_status(
     summary: Summary, *, failures: bool, withheld: bool, reasons: Reasons | None, as_json: bool
 ) -> None:
-    """How far a run is; or why images failed; or the reasons of a run, grouped."""
+    """Print the progress of a run, or the failed images, or the reasons, grouped."""
     if as_json:
         print(json.dumps({**summary.as_dict(), **({"reasons": asdict(reasons)} if reasons else {})}))
     elif reasons:
@@ -193,7 +193,7 @@ def _print_reasons(reasons: Reasons) -> None:
 
 
 def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_json: bool) -> None:
-    """What a run would do, and what is in its way; nothing is written."""
+    """Show what a run would do and any conflicts; write nothing."""
     from samcli.jobs.plan import find_scope, make_plan, survey
     from samcli.jobs.run import check_models, present_models
     from samcli.output.locks import check_output
@@ -233,7 +233,7 @@ def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_
 
 
 def _short(value: Any) -> str:
-    """A count, and the first few of a list."""
+    """Return a count, and the first few of a list."""
     if isinstance(value, dict):
         return str(len(value))
     if isinstance(value, list):

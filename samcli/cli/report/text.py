@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,11 @@ def counted(count: int, thing: str) -> str:
 
 
 def print_next(what: str, *words: str | Path) -> None:
-    """Print the command that usually follows, to be copied: `Look at them: samcli preview labels`."""
-    print(f"{what}: {shlex.join(map(str, words))}")
+    """Print the command that usually follows, to be copied: `Look at them: samcli preview labels`.
+
+    It goes to stderr: what a command prints on stdout is its result.
+    """
+    print(f"{what}: {shlex.join(map(str, words))}", file=sys.stderr)
 
 
 def duration(seconds: float) -> str:

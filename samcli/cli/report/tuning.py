@@ -1,4 +1,4 @@
-"""What `samcli tune` prints: what was tried as tables on stderr, the best recipe as YAML on stdout."""
+"""Print the result of `samcli tune`: the trials as tables on stderr, the best options as YAML on stdout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `samcli verify` prints: each finding as it comes, and the table at the end."""
+"""Print the result of `samcli verify`: each finding as it comes, then a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STYLES = {"error": "red", "warning": "yellow"}
 
 
 def finding_printer(*, listed: bool, as_json: bool) -> Callable[[Finding], None]:
-    """What is told of each finding: a line, a JSON object a line, or nothing."""
+    """Return the function that prints a finding: as a line, as a JSON object, or not at all."""
     if not listed:
         return lambda finding: None
     return _print_json_line if as_json else _print_line

@@ -42,7 +42,7 @@ class AmgMasks(LabelFormat):
     loses = frozenset({"classes"})
 
     def render(self, rendering: Rendering) -> dict[str, bytes]:
-        """The folder's files by name."""
+        """Return the folder's files by name."""
         files, rows = {}, [_HEADER]
         for place, instance in enumerate(rendering.annotation.instances):
             files[f"{place}.png"] = png(instance.mask.pixels().astype(np.uint8) * 255)
@@ -56,11 +56,11 @@ class AmgMasks(LabelFormat):
         return {**files, "metadata.csv": "\n".join(rows).encode()}  # amg.py ends its last row without a newline
 
     def finds(self, path: Path) -> bool:
-        """A folder of folders with `metadata.csv`."""
+        """Return a folder of folders with `metadata.csv`."""
         return path.is_dir() and first_file(path, "") is not None
 
     def read(self, source: Source) -> LabelSet:
-        """All objects are of one class."""
+        """Read masks; all objects have one class."""
 
         def parse(key: str, folder: str) -> ReadImage:
             size = source.size(key)
@@ -73,7 +73,7 @@ class AmgMasks(LabelFormat):
 
 
 def _of_images(source: Source, suffix: str, parse: Callable[[str, str], ReadImage]) -> LabelSet:
-    """The labels of images that are at hand; all objects are of one class.
+    """Return the labels of images that are at hand; all objects are of one class.
 
     Raises:
         UsageError: the images are not known.
@@ -90,7 +90,7 @@ def _png_shape(folder: str, row: Mapping[str, str]) -> Encoded:
 
 
 def _facts_of(row: Mapping[str, str | None]) -> dict[str, Any]:
-    """Of a row of `metadata.csv`, where an empty cell stands for what is not known."""
+    """Return the facts in a row of `metadata.csv`; an empty cell means unknown."""
     point = [row.get("point_input_x"), row.get("point_input_y")]
     crop = [row.get(f"crop_box_{side}") for side in ("x0", "y0", "w", "h")]
     return {
@@ -109,7 +109,7 @@ class AmgRle(LabelFormat):
     loses = frozenset({"classes"})
 
     def render(self, rendering: Rendering) -> bytes:
-        """The list as amg.py dumps it."""
+        """Return the list as amg.py dumps it."""
         annotation = rendering.annotation
         facts = [
             {"segmentation": instance.mask.to_coco(), **known_facts(instance, annotation)}
@@ -118,7 +118,7 @@ class AmgRle(LabelFormat):
         return json.dumps(facts).encode()
 
     def finds(self, path: Path) -> bool:
-        """A folder of JSON files with lists of masks; those of images without masks tell nothing."""
+        """Return a folder of JSON files with lists of masks; those of images without masks tell nothing."""
         files = itertools.islice(label_files(path, self.suffix), 100) if path.is_dir() else ()
         first = next(
             (items[0] for _, file in files if (items := beginning(Path(file), 1)) and items[0].value), None
@@ -126,7 +126,7 @@ class AmgRle(LabelFormat):
         return first is not None and not first.name and "segmentation" in (first.value or ())
 
     def read(self, source: Source) -> LabelSet:
-        """All objects are of one class."""
+        """Read masks; all objects have one class."""
 
         def parse(key: str, file: str) -> ReadImage:
             facts = json.loads(Path(file).read_bytes())
@@ -146,7 +146,7 @@ def _numbered(facts: Sequence[Any]) -> list[tuple[str, Any]]:
 
 
 def amg_facts(instance: Instance, annotation: Annotation) -> dict[str, Any]:
-    """What amg.py says of a mask, in its order. Its boxes (xywh) end at the last pixel, not behind it."""
+    """Return amg.py's facts of a mask, in its order. Its boxes (xywh) end at the last pixel, not behind it."""
     left, top, right, bottom = instance.mask.box or (0, 0, 1, 1)
     height, width = annotation.image_size
     crop = instance.crop_box or (0, 0, width, height)
@@ -161,12 +161,12 @@ def amg_facts(instance: Instance, annotation: Annotation) -> dict[str, Any]:
 
 
 def known_facts(instance: Instance, annotation: Annotation) -> dict[str, Any]:
-    """The same without figures that nobody knows: readers take numbers or nothing, and refuse null."""
+    """Return the same without figures that nobody knows: readers take numbers or nothing, and refuse null."""
     return {name: value for name, value in amg_facts(instance, annotation).items() if value is not None}
 
 
 def amg_object(facts: Mapping[str, Any], shape: Shape, size: Size | None) -> LabelledObject:
-    """An object out of the facts that amg.py and SA-1B have of a mask in an image of that size.
+    """Return an object out of the facts that amg.py and SA-1B have of a mask in an image of that size.
 
     Raises:
         ValueError: a figure is no number.
@@ -188,12 +188,14 @@ def _figure(facts: Mapping[str, Any], name: str) -> float | None:
 
 
 def _single(value: float | None) -> float | None:
-    """The float32 that the figure was before a record rounded it, as a Python float."""
+    """Return the float32 that the figure was before a record rounded it, as a Python float."""
     return None if value is None else float(np.float32(value))
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """A PNG file of uint8 or uint16 (H, W), or uint8 (H, W, 3 or 4) in OpenCV's order, as `cv2.imwrite` does."""
+    """Return a PNG file of uint8 or uint16 (H, W), or uint8 (H, W, 3 or 4) in OpenCV's order, as `cv2.imwrite`
+    does.
+    """
     done, data = cv2.imencode(".png", pixels)
     if not done:
         raise ValueError(f"{pixels.shape} {pixels.dtype} cannot be a PNG")

@@ -1,4 +1,4 @@
-"""What a label format is, and what it is given of an image."""
+"""Define a label format, and what it is given of an image."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class Rendering:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "found", self.annotation)
-        object.__setattr__(self, "annotation", _cleaned(self.annotation, self.polygon_options.part_limit))
+        object.__setattr__(self, "annotation", cleaned(self.annotation, self.polygon_options.part_limit))
 
     @cached_property
     def added(self) -> Rendering:
-        """The objects that were not in the labels before the run, alone."""
+        """Return the objects that were not in the labels before the run, alone."""
         instances = tuple(one for one in self.found.instances if one.source is not Origin.EXISTING)
         return replace(self, annotation=replace(self.found, instances=instances))
 
@@ -69,12 +69,12 @@ class Rendering:
         return frozenset() if None in left else frozenset(range(count)) - left
 
     def name_of(self, class_id: int) -> str:
-        """The class's name; its number where it has none."""
+        """Return the class's name; its number where it has none."""
         return self.names.get(class_id, str(class_id))
 
     @property
     def image_path(self) -> str:
-        """The image as seen from the folder of its label file."""
+        """Return the image as seen from the folder of its label file."""
         key = self.annotation.key
         if self.images in ("", "."):
             return posixpath.basename(key)
@@ -95,7 +95,7 @@ class Rendering:
 
     @cached_property
     def polygons(self) -> list[Polygons]:
-        """The instances' polygons, in order; made once, by the first writer that asks."""
+        """Return the instances' polygons, in order; made once, by the first writer that asks."""
         masks = [instance.mask for instance in self.annotation.instances]
         return restated([mask_to_polygons(mask, self.polygon_options) for mask in masks], masks)
 
@@ -110,8 +110,8 @@ class Rendering:
         ]
 
 
-def _cleaned(annotation: Annotation, limit: PartLimit) -> Annotation:
-    """The annotation without specks; itself where there are none."""
+def cleaned(annotation: Annotation, limit: PartLimit) -> Annotation:
+    """Return the annotation that labels hold: without specks; itself where there are none."""
     if limit == KEEP_ALL:
         return annotation
     masks = [without_specks(instance.mask, limit) for instance in annotation.instances]
@@ -149,7 +149,8 @@ def plain_text(text: str) -> str:
 
 
 def box_inside(instance: Instance) -> tuple[float, float, float, float]:
-    """The object's box (xyxy), cut at the image: in sub-pixels where its labels state it so, else the mask's own.
+    """Return the object's box (xyxy), cut at the image: in sub-pixels where its labels state it so, else the mask's
+    own.
 
     All zeros for a mask without pixels.
     """
@@ -159,7 +160,7 @@ def box_inside(instance: Instance) -> tuple[float, float, float, float]:
 
 
 def given(value: NDArray[T] | None) -> NDArray[T]:
-    """What a format `needs`, which the run must have provided.
+    """Return a value that a format `needs`, which the run must have provided.
 
     Raises:
         ValueError: it did not: records alone do not hold it.
@@ -220,7 +221,9 @@ class LabelFormat:
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        """Of all label files of one image. `Annotations/.xml`: a tree of .xml files below `Annotations`."""
+        """Return the suffixes of all label files of one image. `Annotations/.xml`: a tree of .xml files below
+        `Annotations`.
+        """
         return () if self.suffix is None else (self.suffix,)
 
     @property
@@ -229,7 +232,7 @@ class LabelFormat:
         return (*self.data_set_names, *((self.folded_name,) if self.folded_name else ()))
 
     def render(self, rendering: Rendering) -> Files:
-        """What is written for one image."""
+        """Return the files of one image."""
         raise NotImplementedError(f"{type(self).__name__} writes nothing for one image")
 
     def render_all(self, rendering: Rendering) -> list[Files]:
@@ -241,7 +244,8 @@ class LabelFormat:
         return None
 
     def extended(self, existing: bytes, rendering: Rendering) -> bytes:
-        """The label file of an image that had one before the run: its content as it was, and the objects added.
+        """Return the label file of an image that had one before the run: its content as it was, and the objects
+        added.
 
         Objects that it had and that a person has changed or deleted since leave it.
         """
@@ -250,7 +254,7 @@ class LabelFormat:
     def fold_into(
         self, existing: Path, renderings: Iterable[Rendering], names: Mapping[int, str]
     ) -> Iterable[bytes]:
-        """The pieces of the file for all images where there was one before the run; see `extended`."""
+        """Return the pieces of the file for all images where there was one before the run; see `extended`."""
         raise NotImplementedError(f"{type(self).__name__} adds nothing to a file")
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
@@ -258,15 +262,15 @@ class LabelFormat:
         return {}
 
     def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterable[bytes]:
-        """The pieces of the file for all images, in constant memory; images come in the order of keys."""
+        """Return the pieces of the file for all images, in constant memory; images come in the order of keys."""
         raise NotImplementedError(f"{type(self).__name__} folds nothing")
 
     def finds(self, path: Path) -> bool:
-        """Whether the file or folder looks like this format's; quick, and sure to be False for others'."""
+        """Return whether the file or folder looks like this format's; quick, and sure to be False for others'."""
         return False
 
     def read(self, source: Source) -> LabelSet:
-        """The labels in a file or folder of this format; images are read one at a time.
+        """Return the labels in a file or folder of this format; images are read one at a time.
 
         Raises:
             UsageError: none of it can be read.

@@ -21,7 +21,7 @@ _ALPHA = 3
 
 
 def encode_brush(mask: Mask) -> list[int]:
-    """The bytes of a mask: white and opaque where it is, transparent black elsewhere."""
+    """Return the bytes of a mask: white and opaque where it is, transparent black elsewhere."""
     lengths, values = _runs(mask)
     pieces = -(-lengths // _LONGEST)
     values = np.repeat(values, pieces)
@@ -57,7 +57,7 @@ def _runs(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def decode_brush(data: Any, height: int, width: int) -> Mask:
-    """The mask of a brush stroke: where it is more opaque than not.
+    """Return the mask of a brush stroke: where it is more opaque than not.
 
     Raises:
         ValueError: it is torn, or of an image of another size.

@@ -22,7 +22,7 @@ from samcli.labels.formats.sources import Failure, LabelSet, Source
 from samcli.labels.json_splice import find_lists, spliced
 from samcli.labels.json_stream import Shelf, beginning, shown, walk
 from samcli.labels.objects import XYXY, LabelEntry, LabelledObject, Pixels, ReadImage, Shape, box_of, gather
-from samcli.labels.placed_shapes import turned_by
+from samcli.labels.placed_shapes import turn_in_attribute, turned_by
 from samcli.labels.shapes import Floats, clip_ring, coco_mask, coco_polygon_mask, number, numbers
 from samcli.masks import Mask, mask_iou
 from samcli.types import Annotation, Instance, Quality, Size
@@ -113,7 +113,7 @@ class Coco(LabelFormat):
     extends = True
 
     def finds(self, path: Path) -> bool:
-        """A file of COCO's, or a folder with such files under their usual names."""
+        """Return a file of COCO's, or a folder with such files under their usual names."""
         files = self._files_in(path)
         if not files or self._polygons:  # one format is enough for files that are read alike
             return False
@@ -134,7 +134,9 @@ class Coco(LabelFormat):
         return joined([read_coco(file, source, folder_of_split(source.path, file)) for file in files], source.path)
 
     def _files_in(self, path: Path) -> list[Path]:
-        """The file itself; of a folder our own, Roboflow's, that of each of its splits, or COCO's `annotations`."""
+        """Return the file itself; of a folder our own, Roboflow's, that of each of its splits, or COCO's
+        `annotations`.
+        """
         if not path.is_dir():
             return [path] if path.suffix.lower() == ".json" and path.is_file() else []
         usual = [file for name in (self.folded_name or "", ROBOFLOW) if (file := path / name).is_file()]
@@ -144,7 +146,7 @@ class Coco(LabelFormat):
 
 
 def folder_of_split(top: Path, file: Path) -> str:
-    """The folder that the images of a file lie in below `top`: Roboflow's file lies beside them."""
+    """Return the folder that the images of a file lie in below `top`: Roboflow's file lies beside them."""
     return file.parent.relative_to(top).as_posix() if file.name == ROBOFLOW and top.is_dir() else ""
 
 
@@ -171,12 +173,12 @@ def joined(parts: Sequence[LabelSet], where: Path) -> LabelSet:
 
 
 def _is_of_prompts(value: Any) -> bool:
-    """Whether `images` is samcli's own object of image to prompts."""
+    """Return whether `images` is samcli's own object of image to prompts."""
     return isinstance(value, dict) and any(isinstance(one, list) for one in value.values())
 
 
 def coco_annotation(instance: Instance, annotation_id: int, image_id: int) -> dict[str, Any]:
-    """An entry of `annotations`; box (xywh) and area are the mask's own, unless labels state a finer box."""
+    """Return an entry of `annotations`; box (xywh) and area are the mask's own, unless labels state a finer box."""
     left, top, right, bottom = box_inside(instance)
     return {
         "id": annotation_id,
@@ -222,13 +224,13 @@ def _iou_as_drawn(rings: list[list[float]], mask: Mask) -> float:
 
 
 def figures(quality: Quality) -> dict[str, float]:
-    """The quality figures that there are, by the names of `FIGURES`."""
+    """Return the quality figures that there are, by the names of `FIGURES`."""
     values = {name: getattr(quality, attribute) for name, attribute in FIGURES.items()}
     return {name: round(float(value), 8) for name, value in values.items() if value is not None}
 
 
 def quality_of(item: Mapping[str, Any]) -> Quality:
-    """The quality figures in a JSON object."""
+    """Return the quality figures in a JSON object."""
     found = {attribute: item.get(name) for name, attribute in FIGURES.items()}
     return Quality(**{name: None if value is None else number(value, name) for name, value in found.items()})
 
@@ -275,7 +277,7 @@ class Runs:
 
 
 def polygon_mask(rings: Sequence[Floats], image_size: Size) -> Mask:
-    """The pixels of polygons as pycocotools draws them.
+    """Return the pixels of polygons as pycocotools draws them.
 
     Raises:
         ValueError: a coordinate is not finite, or all of it lies outside the image.
@@ -290,7 +292,7 @@ def polygon_mask(rings: Sequence[Floats], image_size: Size) -> Mask:
 
 
 def shape_of(item: Mapping[str, Any]) -> tuple[Shape, XYXY | None]:
-    """The shape of an annotation, and the box that is stated beside it.
+    """Return the shape of an annotation, and the box that is stated beside it.
 
     Parts of polygons with fewer than three points draw nothing, and are passed over where others do.
 
@@ -317,7 +319,7 @@ def shape_of(item: Mapping[str, Any]) -> tuple[Shape, XYXY | None]:
 def _turn(item: Mapping[str, Any]) -> float:
     """Degrees by which a box is turned about its centre, clockwise: CVAT writes them into the attributes."""
     attributes = item.get("attributes")
-    return number((attributes.get("rotation") if isinstance(attributes, dict) else None) or 0, "rotation")
+    return turn_in_attribute(attributes.get("rotation")) if isinstance(attributes, dict) else 0.0
 
 
 def _ring(values: Sequence[Any]) -> Floats:
@@ -371,7 +373,7 @@ class _Extension:
     _items: dict[Any, list[int]] = field(default_factory=dict)
 
     def image_id(self, annotation: Annotation) -> Any:
-        """The id of an image that the file has; None of another."""
+        """Return the id of an image that the file has; None of another."""
         return self.images[annotation.existing.name] if annotation.existing else None
 
     def new_image_id(self) -> int:
@@ -383,20 +385,20 @@ class _Extension:
         return self.last_annotation
 
     def category_id(self, class_id: int) -> Any:
-        """The id of a class; one that the file does not have gets one behind the largest."""
+        """Return the id of a class; one that the file does not have gets one behind the largest."""
         if class_id < len(self.categories):
             return self.categories[class_id]
         self.used.add(class_id)
         return self.last_category + 1 + class_id - len(self.categories)
 
     def new_categories(self) -> Iterator[dict[str, Any]]:
-        """The classes that the file does not have and that objects have been added of."""
+        """Yield the classes that the file does not have and that objects have been added of."""
         for class_id in sorted(self.used):
             name = self.names.get(class_id, str(class_id))
             yield {"id": self.category_id(class_id), "name": name, "supercategory": ""}
 
     def items_of(self, image_id: Any, places: Iterable[int], data: bytes) -> set[int]:
-        """The numbers, in the file's list of annotations, of some of an image's."""
+        """Return the numbers, in the file's list of annotations, of some of an image's."""
         if not self._items:
             for number, (begin, end) in enumerate(find_lists(data).lists["annotations"].items):
                 own = identity(json.loads(data[begin:end]).get("image_id"))
@@ -415,7 +417,7 @@ class _Image:
 
 
 class _Reader:
-    """What a file lists; annotations are put aside, and looked at when their image's turn comes."""
+    """Reader of a COCO file; annotations are stored and parsed when their image is read."""
 
     def __init__(self, file: Path, source: Source, below: str = "") -> None:
         self._file, self._source, self._shelf = file, source, Shelf()
@@ -453,7 +455,8 @@ class _Reader:
         """
         if not self._has_annotations:  # an empty label would say that there is nothing in the images
             raise UsageError(f"{self._file} lists images and has no annotations: nothing is known of them")
-        if not self._names and self._objects:
+        has_names = bool(self._names)
+        if not has_names and self._objects:
             self._names = dict.fromkeys(self._seen_categories)
         ids = sorted(self._names, key=_order)
         self._class_ids = {key: index for index, key in enumerate(ids)}
@@ -471,12 +474,12 @@ class _Reader:
                 for image in images
             ],
             failures=[*self._lost, *self._with_one_id(), *self._without_image()],
-            declared=bool(names),
+            declared=has_names,
             file_ids={index: key for index, key in enumerate(ids) if isinstance(key, int)},
         )
 
     def extension(self, names: Mapping[int, str]) -> _Extension:
-        """The ids of the file; `names`: those of all classes, of which the file's own come first."""
+        """Return the ids of the file; `names`: those of all classes, of which the file's own come first."""
         categories = sorted(self._names, key=_order)
 
         def last(ids: Iterable[Any]) -> int:
@@ -571,7 +574,7 @@ def _where(item: Mapping[str, Any]) -> str:
 
 
 def identity(value: Any) -> int | str | None:
-    """An id as files have it: 7, "7" and 7.0 are one. None: it is none."""
+    """Return an id as files have it: 7, "7" and 7.0 are one. None: it is none."""
     if isinstance(value, str):
         text = value.strip()
         return int(text) if re.fullmatch("-?[0-9]{1,18}", text) else text or None
@@ -586,7 +589,7 @@ def _order(key: Any) -> tuple[int, Any]:
 
 
 def is_crowd(item: Mapping[str, Any]) -> bool:
-    """Whether `iscrowd` says so: 1, true, or as text."""
+    """Return whether `iscrowd` says so: 1, true, or as text."""
     value = item.get("iscrowd")
     if isinstance(value, str):
         return value.strip().lower() in ("true", "yes") or bool(re.fullmatch(r"\s*0*1(\.0*)?\s*", value))
@@ -594,7 +597,7 @@ def is_crowd(item: Mapping[str, Any]) -> bool:
 
 
 def what_list_is(first: Any) -> str:
-    """What a list at the root of a file is instead of COCO's images, annotations and categories."""
+    """Describe a list at the root of a file that is not COCO's images, annotations and categories."""
     if isinstance(first, dict) and {"image_id", "category_id"} <= first.keys():
         return (
             "a list of COCO results, which names images and categories by number alone. Put it as "

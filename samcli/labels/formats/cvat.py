@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
 import posixpath
 import re
 import shutil
@@ -52,7 +53,7 @@ class Cvat(LabelFormat):
     is_read = True
 
     def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterator[bytes]:
-        """The zip as it grows."""
+        """Yield the zip as it grows."""
         sink, images, seen = _Sink(), [], dict(names)
         with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
             for rendering in renderings:
@@ -67,7 +68,7 @@ class Cvat(LabelFormat):
         yield sink.taken()
 
     def finds(self, path: Path) -> bool:
-        """An export of CVAT (XML, or a zip of XML, YOLO or COCO), our `cvat.zip`, or what was in such a zip."""
+        """Return whether it is an export of CVAT (XML, or a zip of XML, YOLO or COCO), or the content of one."""
         if path.is_dir():
             return (path / _ZIP).is_file() or _xml_in(path) is not None or lists_images_elsewhere(path)
         if path.suffix.lower() != ".zip":
@@ -79,7 +80,7 @@ class Cvat(LabelFormat):
             return False
 
     def read(self, source: Source) -> LabelSet:
-        """What an export of CVAT holds: its XML, or YOLO's rows (see `YoloFormat.read`), or COCO's file.
+        """Read an export of CVAT: its XML, YOLO rows (see `YoloFormat.read`), or a COCO file.
 
         Of YOLO, every list of images counts, whatever its subset is called; label files that no list names are
         counted. A subset's own folder (`images/train/...`) is no part of a key, unless images lie in such folders.
@@ -99,13 +100,18 @@ class Cvat(LabelFormat):
         return _yolo(package, path, source)
 
 
+_LOOKED_AT = 10
+"""XML files of a folder that are looked at."""
+
+
 def _xml_in(path: Path) -> Path | None:
     """CVAT's XML: the file itself, or the one in a folder, whatever it is called."""
     if not path.is_dir():
         return path if is_cvat_xml(path) else None
     if is_cvat_xml(path / XML):
         return path / XML
-    files = [file for file in path.glob("*.xml") if is_cvat_xml(file)]
+    first = itertools.islice(path.glob("*.xml"), _LOOKED_AT)  # a folder of Pascal VOC has one for each image
+    files = [file for file in first if is_cvat_xml(file)]
     return files[0] if len(files) == 1 else None
 
 
@@ -115,13 +121,13 @@ def _xml(file: Path, source: Source) -> LabelSet:
 
 
 def _coco_files(package: _Package) -> list[str]:
-    """The files of COCO's format, one a subset: CVAT's, or Roboflow's."""
+    """Return the files of COCO's format, one a subset: CVAT's, or Roboflow's."""
     places = [(name, *f"/{name}".rpartition("/")) for name in package.names(".json")]
     return [name for name, folder, _, base in places if folder.endswith("/annotations") or base == ROBOFLOW]
 
 
 def _coco(package: _Package, files: Sequence[str], source: Source) -> LabelSet:
-    """The labels of all subsets, whose classes must be the same.
+    """Return the labels of all subsets, whose classes must be the same.
 
     Raises:
         UsageError: they are not, or a file cannot be read.
@@ -183,7 +189,7 @@ class _Listed:
 
 
 def _listed(package: _Package, file: str, top: str, source: Source) -> Iterator[_Listed]:
-    """The images in a list."""
+    """Yield the images in a list."""
     subset = file.rpartition("/")[2].removesuffix(".txt") + "/"
     try:
         lines = package.read(file).decode("utf-8-sig").splitlines()
@@ -204,7 +210,9 @@ def _listed(package: _Package, file: str, top: str, source: Source) -> Iterator[
 
 
 def _unlisted(package: _Package, top: str, names: Mapping[int, str]) -> list[LabelEntry]:
-    """The label files of a data set that lists folders instead of images, each of the image of its own place."""
+    """Return the label files of a data set that lists folders instead of images, each of the image of its own
+    place.
+    """
 
     def parse(key: str, file: str) -> ReadImage:
         return read_rows(key, package.read(file), names, file)
@@ -248,11 +256,11 @@ class _Package(Protocol):
     def open(self, name: str) -> IO[bytes]: ...
 
     def names(self, suffix: str) -> list[str]:
-        """The files whose names end so, in order."""
+        """Return the files whose names end so, in order."""
         ...
 
     def find(self, name: str) -> str | None:
-        """Where the file lies: at the top, or in the one folder that everything lies in."""
+        """Return the path of the file: at the top, or in the only folder that contains everything."""
         ...
 
     def close(self) -> None: ...

@@ -33,7 +33,7 @@ Members = Mapping[str, str]
 
 
 def is_cvat_xml(file: Path) -> bool:
-    """Whether a file begins like CVAT's XML."""
+    """Return whether a file begins like CVAT's XML."""
     if file.suffix.lower() != ".xml" or not file.is_file():
         return False
     with file.open("rb") as opened:
@@ -84,7 +84,7 @@ def _events(opened: IO[bytes]) -> Iterator[tuple[str, Element]]:
 
 @dataclass
 class _File:
-    """What a file lists; shapes are put aside until their image's turn comes."""
+    """Reader of a CVAT XML file; shapes are stored until their image is read."""
 
     names: dict[int, str] = field(default_factory=dict)
     labels: set[str] = field(default_factory=set)
@@ -128,7 +128,7 @@ class _File:
 
 
 def _read(key: str, *, shelf: Shelf, place: int, size: Size, names: Mapping[int, str]) -> ReadImage:
-    """What a file says of an image."""
+    """Return the objects of an image in a file."""
     stated, ids = size if all(size) else None, by_name(names)
 
     def parse(item: tuple[str, Members]) -> LabelledObject:
@@ -147,7 +147,7 @@ def _where(index: int, tag: str, members: Members) -> str:
 
 
 def _shape(tag: str, members: Members, stated: Size | None) -> Shape:
-    """The shape of an element.
+    """Return the shape of an element.
 
     Raises:
         NotUsedError: it has no area.

@@ -22,7 +22,10 @@ Map = NDArray[np.uint8] | NDArray[np.uint16]
 
 @functools.cache
 def palette() -> list[tuple[int, int, int]]:
-    """The 256 colours of Pascal VOC: the bits of a number, dealt to red, green and blue from the highest on."""
+    """Return the 256 colours of Pascal VOC.
+
+    The bits of a number, dealt to red, green and blue from the highest on.
+    """
     colours = []
     for number in range(256):
         channels = [0, 0, 0]
@@ -82,7 +85,7 @@ def class_map(rendering: Rendering) -> Map:
 
 
 def masks_of(labels: NDArray[np.int64], *, void: int | None = None) -> dict[int, Mask]:
-    """The mask of each number in a map, but for 0 and `void`."""
+    """Return the mask of each number in a map, but for 0 and `void`."""
     import cv2
 
     size = labels.shape[0], labels.shape[1]

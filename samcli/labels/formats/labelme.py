@@ -67,11 +67,11 @@ class Labelme(LabelFormat):
         return json.dumps(content, indent=2).encode() + b"\n"
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
-        """The labels to choose from."""
+        """Return the labels to choose from."""
         return {_NAMES: write_class_names(names)}
 
     def finds(self, path: Path) -> bool:
-        """A folder of JSON files with shapes."""
+        """Return a folder of JSON files with shapes."""
         file = first_file(path, ".json") if path.is_dir() else None
         return file is not None and any(item.name in ("shapes", "imagePath") for item in beginning(file))
 
@@ -130,7 +130,7 @@ def _bits_png(mask: Mask) -> bytes:
 
 
 def _content(file: str) -> dict[str, Any]:
-    """The content of a file.
+    """Return the content of a file.
 
     Raises:
         ValueError: it is no file of labelme's.
@@ -149,7 +149,7 @@ def _content(file: str) -> dict[str, Any]:
 
 
 def _labels(content: Mapping[str, Any]) -> set[str]:
-    """All labels in a file; those that are no labels are told when their shape's turn comes."""
+    """Return all labels in a file; those that are no labels are told when their shape's turn comes."""
     found = set()
     for shape in content["shapes"]:
         with contextlib.suppress(ValueError):
@@ -161,7 +161,7 @@ def _labels(content: Mapping[str, Any]) -> set[str]:
 def _entry(
     relative: str, file: str, image_path: Any, source: Source, read: Callable[[str], ReadImage]
 ) -> LabelEntry:
-    """The image lies as `imagePath` says, seen from the JSON file; else one of that name, or of the file's."""
+    """Return the entry of the image at `imagePath` from the JSON file, else of one with that or the file's name."""
     name = image_path.replace("\\", "/") if isinstance(image_path, str) else ""
     folder, stem = posixpath.dirname(relative), posixpath.splitext(relative)[0]
     beside = posixpath.join(folder, posixpath.basename(name)) if name else ""
@@ -173,7 +173,7 @@ def _entry(
 
 
 def _read(key: str, *, file: str, source: Source, names: Mapping[int, str]) -> ReadImage:
-    """What a file says of its image."""
+    """Return the objects of the image of a file."""
     content, ids = _content(file), by_name(names)
     size = side(content.get("imageHeight")), side(content.get("imageWidth"))
     stated = size if all(size) else None
@@ -257,7 +257,7 @@ def _encoded(shape: Mapping[str, Any], corner: Sequence[float], stated: Size | N
 
 
 def _decoded(text: str, corner: tuple[int, int], image_size: Size) -> Mask:
-    """The mask in a PNG as base64."""
+    """Return the mask in a PNG as base64."""
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -46,7 +46,7 @@ class LabelStudio(LabelFormat):
     is_read = True
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
-        """The labeling interface that the predictions speak of."""
+        """Return the labeling interface that the predictions speak of."""
         view = ElementTree.Element("View")
         ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true")
         labels = ElementTree.SubElement(view, "BrushLabels", name="label", toName="image")
@@ -56,7 +56,7 @@ class LabelStudio(LabelFormat):
         return {_CONFIG: ElementTree.tostring(view, "utf-8") + b"\n"}
 
     def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterator[bytes]:
-        """A task a line."""
+        """Yield a task a line."""
         separator = b"[\n"
         for rendering in renderings:
             yield separator + json.dumps(_task(rendering), separators=(",", ":")).encode()
@@ -64,7 +64,7 @@ class LabelStudio(LabelFormat):
         yield b"\n]\n" if separator == b",\n" else b"[]\n"
 
     def finds(self, path: Path) -> bool:
-        """A JSON file of tasks, or a folder with `labelstudio.json`."""
+        """Return a JSON file of tasks, or a folder with `labelstudio.json`."""
         file = path / _FILE if path.is_dir() else path
         if file.suffix.lower() != ".json" or not file.is_file():
             return False
@@ -72,7 +72,7 @@ class LabelStudio(LabelFormat):
         return bool(items) and not items[0].name and isinstance(items[0].value, dict) and "data" in items[0].value
 
     def read(self, source: Source) -> LabelSet:
-        """What people have made (`annotations`), else `predictions`: brush regions, polygons, rectangles, ellipses.
+        """Read people's `annotations`, else `predictions`: brush regions, polygons, rectangles, ellipses.
 
         Classes are numbered as in `label_config.xml` beside the file, and further ones by name. A task that nobody
         has labelled, or that was skipped, is no image without objects: it is listed.
@@ -133,19 +133,19 @@ def _task(rendering: Rendering) -> dict[str, Any]:
 
 
 def _score(quality: Quality) -> float | None:
-    """The detector's, else SAM's own; Label Studio wants 0..1."""
+    """Return the detector's, else SAM's own; Label Studio wants 0..1."""
     value = quality.detector_score if quality.detector_score is not None else quality.predicted_iou
     return None if value is None else round(min(max(float(value), 0.0), 1.0), 6)
 
 
 def _file_name(data: Mapping[str, Any]) -> str:
-    """What a task calls its image: a path or an address."""
+    """Return the image name of a task: a path or an address."""
     named = [data[name] for name in ("image", "img", "photo", "url") if isinstance(data.get(name), str)]
     return str(next(iter([*named, *(value for value in data.values() if isinstance(value, str))]), ""))
 
 
 def _regions(task: Mapping[str, Any], remarks: Counter[str]) -> list[Any] | None:
-    """Of the first annotation that was not cancelled, else of the first prediction; None where there is none."""
+    """Return the regions of the first annotation that was not cancelled, or of the first prediction, or None."""
     made, guessed = (_answers(task.get(name)) for name in ("annotations", "predictions"))
     answers = [answer for answer in made if not answer.get("was_cancelled")]
     if len(answers) > 1:
@@ -177,7 +177,7 @@ class _Region:
     """Types of results that are no shape."""
 
     def takes(self, result: Mapping[str, Any]) -> bool:
-        """Whether a shape with the same id is this region's."""
+        """Return whether a shape with the same id is this region's."""
         return self.shape is None or _geometry(self.shape) == _geometry(result)
 
     def add_labels(self, kind: str, value: Any) -> None:
@@ -203,7 +203,7 @@ def _geometry(result: Mapping[str, Any]) -> Any:
 
 
 def _grouped(results: Sequence[Any]) -> list[_Region]:
-    """The regions of an annotation: results of one id are one, unless they have different shapes."""
+    """Return the regions of an annotation: results of one id are one, unless they have different shapes."""
     regions: list[_Region] = []
     latest: dict[int | str, _Region] = {}
     for place, result in enumerate(results, 1):
@@ -241,7 +241,7 @@ def _label(region: _Region) -> str:
 
 
 def _read(key: str, *, shelf: Shelf, place: int, names: Mapping[int, str]) -> ReadImage:
-    """What a task says of its image."""
+    """Return the objects of the image of a task."""
     (data, results), ids = shelf.take(place), by_name(names)
     size = next((size for result in results if all(size := _size_of(result))), _size_of_task(data))
 
@@ -272,7 +272,7 @@ def _quality(region: Mapping[str, Any]) -> Quality:
 
 
 def _shape(region: _Region, stated: Size | None) -> Shape:
-    """The shape of a region.
+    """Return the shape of a region.
 
     Raises:
         NotUsedError: it has none, or none with an area, such as a key point or a choice.
@@ -306,7 +306,7 @@ def _turned_back(shares: Floats, turn: float) -> Floats:
 
 
 def _percent(kind: str, value: Mapping[str, Any], turn: float) -> Percent:
-    """A rectangle or an ellipse.
+    """Return a rectangle or an ellipse.
 
     Raises:
         ValueError: it is damaged.

@@ -1,4 +1,4 @@
-"""What a format cannot hold, counted while labels are written, and said in one line at the end."""
+"""Count what a format cannot store while labels are written, and report it in one line at the end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WITH_IMAGE = {"borders"}
 
 
 def losses(fmt: LabelFormat, rendering: Rendering) -> Counter[str]:
-    """How many instances of an image lose what, by the words of `SENTENCES`."""
+    """Count the instances of an image that lose information, by the keys of `SENTENCES`."""
     instances = rendering.annotation.instances
     lost: Counter[str] = Counter()
     if not instances:

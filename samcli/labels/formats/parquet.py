@@ -55,7 +55,7 @@ class Parquet(LabelFormat):
         yield sink.taken()
 
     def finds(self, path: Path) -> bool:
-        """A table, or a folder with that of the usual name."""
+        """Return a table, or a folder with that of the usual name."""
         return (path.is_file() and path.suffix == ".parquet") or (path / _FILE).is_file()
 
     def read(self, source: Source) -> LabelSet:

@@ -50,7 +50,7 @@ class Overlay(LabelFormat):
 
 
 def _fit(drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture, or a smaller one where its longer side is too long for JPEG."""
+    """Return the picture, or a smaller one where its longer side is too long for JPEG."""
     height, width = drawn.shape[:2]
     scale = _JPEG_SIDE / max(height, width)
     if scale >= 1:
@@ -98,7 +98,7 @@ class Logits(LabelFormat):
     needs = frozenset({"logits"})
 
     def render(self, rendering: Rendering) -> bytes:
-        """As `numpy.save` writes it."""
+        """Return the array as `numpy.save` writes it."""
         file = io.BytesIO()
         np.save(file, given(rendering.logits))
         return file.getvalue()

@@ -42,15 +42,15 @@ class IndexMaps(LabelFormat):
         return [map_png(rendering.label_map), map_png(class_map(rendering))]
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
-        """The class names."""
+        """Return the class names."""
         return {_NAMES: write_class_names(names)}
 
     def finds(self, path: Path) -> bool:
-        """A folder with both trees."""
+        """Return a folder with both trees."""
         return all(path.is_dir() and first_file(path, suffix) is not None for suffix in (_INSTANCES, _CLASSES))
 
     def read(self, source: Source) -> LabelSet:
-        """An object's class is the one that most of its pixels have."""
+        """Read label maps; an object's class is that of most of its pixels."""
         top = len(str(source.folder / "instances"))
 
         def parse(key: str, file: str) -> ReadImage:
@@ -71,7 +71,7 @@ class IndexMaps(LabelFormat):
 
 
 def _object(number: int, mask: Mask, labels: NDArray[np.int64], classes: NDArray[np.int64]) -> LabelledObject:
-    """The class of an object is the one that most of its pixels have.
+    """Read an object; its class is that of most of its pixels.
 
     Raises:
         ValueError: that is background.

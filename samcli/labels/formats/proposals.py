@@ -60,7 +60,7 @@ def _rank(instance: Instance) -> float:
 
 
 def _own_id(key: str) -> int:
-    """The image's name as a number; -1 where it is none, or too long for one that every JSON reader keeps."""
+    """Return the image's name as a number; -1 if it is none, or too large for every JSON reader."""
     stem = posixpath.splitext(posixpath.basename(key))[0]
     return int(stem) if stem.isascii() and stem.isdecimal() and len(stem) <= _MOST_DIGITS else -1
 
@@ -71,7 +71,7 @@ def _image_ids(own_ids: array[int]) -> Sequence[int]:
 
 
 def _row(annotation: Annotation, instance: Instance) -> dict[str, Any]:
-    """All of an instance's row but its `image_id`."""
+    """Return all of an instance's row but its `image_id`."""
     left, top, right, bottom = instance.mask.box or (0, 0, 0, 0)
     return {
         "file_name": annotation.key,

@@ -38,7 +38,7 @@ _SAME_RATIO = 0.01
 
 
 def _sources() -> list[str]:
-    """What `--from` takes."""
+    """Return the values that `--from` accepts."""
     return ["records", *readable_formats()]
 
 
@@ -48,7 +48,7 @@ def readable_formats() -> list[str]:
 
 
 def detect_format(path: Path) -> str:
-    """The format of a file or folder of labels, from its names and the beginning of one of its files.
+    """Return the format of a file or folder of labels, from its names and the beginning of one of its files.
 
     Raises:
         UsageError: it is none that can be read, or could be several.
@@ -82,7 +82,7 @@ def not_yolo(path: Path) -> str | None:
 
 
 def read_labels(name: str, source: Source) -> Labels:
-    """The labels of a source in the format of that name.
+    """Return the labels of a source in the format of that name.
 
     Raises:
         UsageError: they cannot be read at all, or the format has no reader.
@@ -119,22 +119,22 @@ class Labels:
 
     @cached_property
     def _read_at_once(self) -> dict[str, Annotation | ReadImage | Failure]:
-        """Of a reader that lists no entries."""
+        """Read with a reader that lists no entries."""
         return {item.key: item for item in self._labels.annotations}
 
     def among(self, keys: Collection[str]) -> Labels:
-        """The same labels, held against these images."""
+        """Return the same labels, held against these images."""
         source = replace(self.source, known=keys)
         reread = self._labels.reread
         return Labels(reread(source) if reread is not None else self._labels, source)
 
     def file_of(self, key: str) -> Path | None:
-        """The label file that speaks of this image alone, if there is one."""
+        """Return the label file that speaks of this image alone, if there is one."""
         entry = self._entries.get(key)
         return Path(entry.where) if entry is not None and self._labels.reread is not None else None
 
     def name_of(self, key: str) -> str:
-        """The image as the labels name it."""
+        """Return the image as the labels name it."""
         entry = self._entries.get(key)
         return key if entry is None else entry.name
 
@@ -143,7 +143,7 @@ class Labels:
         return sorted({*self._entries, *self._read_at_once})
 
     def keys(self) -> list[str]:
-        """The images that are spoken of and can be told, in order."""
+        """Return the images that are spoken of and can be told, in order."""
         return self._keys
 
     def class_ids(self) -> set[int]:
@@ -163,7 +163,7 @@ class Labels:
         return image.annotation.image_size if image.annotation else _usable(image.size)
 
     def image(self, key: str, size: Size | None = None) -> ReadImage:
-        """What the labels say of an image, its size known and checked, objects outside of it left out.
+        """Return the labels of an image with a known, checked size, without objects outside of it.
 
         `size`: the image's own, where it is known already.
 
@@ -212,7 +212,7 @@ class Labels:
             return Failure(key, str(error))
 
     def raw(self, key: str) -> ReadImage:
-        """What the labels say of an image, unchecked.
+        """Return the labels of an image, unchecked.
 
         Raises:
             ImageError: they cannot be read.
@@ -230,7 +230,7 @@ class Labels:
             raise ImageError(f"{entry.where}: {lack_of_file(error)}") from error
 
     def checked(self, image: ReadImage, size: Size | None) -> ReadImage:
-        """The image, its size known and that of the labels, objects outside of it left out.
+        """Return the image, its size known and that of the labels, objects outside of it left out.
 
         `size`: the image's own, where it is known already.
 
@@ -261,12 +261,12 @@ def _usable(size: Size | None) -> Size | None:
 
 
 def _agree(stated: Size, own: Size) -> bool:
-    """Whether what is stated of a size, where 0 says nothing, is so."""
+    """Return whether what is stated of a size, where 0 says nothing, is so."""
     return all(said in (0, side) for said, side in zip(stated, own, strict=True))
 
 
 def _is_turned(stated: Size, own: Size) -> bool:
-    """Whether labels are of the image before it was turned by 90 degrees: to stretch them would be wrong."""
+    """Return whether labels are of the image before it was turned by 90 degrees: to stretch them would be wrong."""
     square = abs(own[0] / own[1] - 1) <= _SAME_RATIO
     return not square and _has_ratio((stated[1], stated[0]), own)
 
@@ -308,7 +308,7 @@ def _inside(image: ReadImage, *, drop_crowds: bool, max_pixels: int) -> ReadImag
 
 
 def _checked_box(one: LabelledObject, size: Size) -> LabelledObject:
-    """The object, which is known to lie in the image by its box.
+    """Return the object, which is known to lie in the image by its box.
 
     Raises:
         ValueError: it does not, or has no extent.
@@ -343,7 +343,7 @@ def check_box(box: tuple[float, float, float, float], size: Size) -> None:
 
 
 def matched(entries: Sequence[LabelEntry], source: Source) -> tuple[dict[str, LabelEntry], list[Failure]]:
-    """The image of each entry by key, and those of which it cannot be told."""
+    """Return the image of each entry by key, and those of which it cannot be told."""
     found, failures = _claims(entries, source)
     by_key: dict[str, list[LabelEntry]] = {}
     for key, entry in found:

@@ -47,13 +47,13 @@ class Sa1b(LabelFormat):
         return json.dumps({"image": image, "annotations": entries}).encode()
 
     def finds(self, path: Path) -> bool:
-        """A folder of JSON files with an image and its annotations."""
+        """Return a folder of JSON files with an image and its annotations."""
         file = first_file(path, ".json") if path.is_dir() else None
         items = beginning(file, 1) if file is not None else []
         return bool(items) and items[0].name == "image" and "file_name" in items[0].value
 
     def read(self, source: Source) -> LabelSet:
-        """All objects are of one class."""
+        """Read masks; all objects have one class."""
 
         entries: list[LabelEntry] = []
         failures: list[Failure] = []
@@ -67,7 +67,9 @@ class Sa1b(LabelFormat):
 
 
 def _entry(relative: str, file: str, name: Any, source: Source) -> LabelEntry:
-    """The image beside the file, or in the same folder below the images, by its name; else by the file's own."""
+    """Return the image beside the file, or in the same folder below the images, by its name; else by the file's
+    own.
+    """
     name = name.replace("\\", "/") if isinstance(name, str) else ""
     stem = posixpath.splitext(relative)[0]
     beside = posixpath.join(posixpath.dirname(relative), posixpath.basename(name)) if name else stem
@@ -78,7 +80,7 @@ def _entry(relative: str, file: str, name: Any, source: Source) -> LabelEntry:
 
 
 def _read(key: str, *, file: str) -> ReadImage:
-    """What a file says of its image."""
+    """Return the objects of the image of a file."""
     content = json.loads(Path(file).read_bytes())
     if not isinstance(content, dict) or not isinstance(content.get("image"), dict):
         raise ValueError("it has no 'image'; expected a file of SA-1B")

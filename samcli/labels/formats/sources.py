@@ -40,7 +40,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """What a reader gives: class names, and the images that the labels speak of, not read yet."""
+    """Result of a reader: class names, and the labelled images, not read yet."""
 
     names: Mapping[int, str]
     annotations: Iterable[Annotation | ReadImage | Failure] = ()
@@ -79,17 +79,17 @@ class Source:
 
     @property
     def folder(self) -> Path:
-        """The folder of labels, or the one in which the file lies."""
+        """Return the folder of labels, or the one in which the file lies."""
         return self.path if self.path.is_dir() else self.path.parent
 
     @cached_property
     def refs(self) -> dict[str, ImageRef]:
-        """The images by key, in order; none where their folder is not known."""
+        """Return the images by key, in order; none where their folder is not known."""
         return {} if self.images is None else {ref.key: ref for ref in find_images(self.images)}
 
     @property
     def keys(self) -> Collection[str] | None:
-        """The images' keys; None where nothing is known of them."""
+        """Return the images' keys; None where nothing is known of them."""
         return self.known if self.images is None else self.refs
 
     def size(self, key: str) -> Size:
@@ -107,7 +107,7 @@ class Source:
     def image_entries(
         self, suffix: str, parse: Callable[[str, str], Annotation | ReadImage], folder: Path | None = None
     ) -> tuple[list[LabelEntry], list[Failure]]:
-        """An entry for each image that has a label file, and failures: label files without image.
+        """Return an entry for each image that has a label file, and failures: label files without image.
 
         `parse(key, label file)`. `folder`: of the labels, where it is not the source's. Where the images are not
         known, an entry for each label file, named as its image is but for the suffix.
@@ -141,7 +141,7 @@ class Source:
 
 
 def label_places(key: str, suffix: str, trees: Sequence[Layout]) -> Iterator[str]:
-    """Where the label file of an image may lie: in the same tree, or in `labels` where the image is in `images`."""
+    """Return the possible paths of an image's label file: in the same tree, or in `labels` instead of `images`."""
     for tree in trees:
         yield from (tree.label(key, suffix, whole_name=whole) for whole in (True, False))
     folder, slash, name = key.rpartition("/")
@@ -153,7 +153,10 @@ def label_places(key: str, suffix: str, trees: Sequence[Layout]) -> Iterator[str
 
 
 def label_trees(folder: Path, suffix: str) -> list[Layout]:
-    """The trees of label files in a folder: its own, and Darknet's `obj_train_data` and so on, without images."""
+    """Return the trees of label files in a folder.
+
+    Its own, and Darknet's `obj_train_data` and so on, without images.
+    """
     darknet = sorted(path for path in folder.glob("obj_*_data") if path.is_dir()) if suffix == ".txt" else []
     return [Layout(Path(), tree) for tree in (folder, *darknet)]
 
@@ -185,19 +188,19 @@ def label_files(folder: Path, suffix: str) -> Iterator[tuple[str, str]]:
 
 
 def text_labels(folder: Path) -> Iterator[Path]:
-    """The .txt files that may be label files, in order."""
+    """Return the .txt files that may be label files, in order."""
     return (Path(file) for _, file in label_files(folder, ".txt") if Path(file).name not in _NO_LABELS)
 
 
 def first_file(folder: Path, suffix: str) -> Path | None:
-    """The first label file with that suffix, if there is one."""
+    """Return the first label file with that suffix, if there is one."""
     files = (file for _, file in label_files(folder, suffix) if Path(file).name not in _NO_LABELS)
     found = next(files, None)
     return Path(found) if found else None
 
 
 def find_image_folder(path: Path, *, itself: bool) -> Path | None:
-    """Where the images of a file or folder of labels lie, if that is a usual place; None otherwise.
+    """Return the image folder of a file or folder of labels, if it is in a usual place; else None.
 
     `labels` in the path exchanged for `images`; `images` or `JPEGImages` in it or beside it; the folder itself,
     unless labels are images too.

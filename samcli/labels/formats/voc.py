@@ -16,7 +16,7 @@ from samcli.labels.formats.index_maps import class_map, map_png, masks_of, palet
 from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file, label_files
 from samcli.labels.label_texts import by_name, class_ids, label_of
 from samcli.labels.objects import LabelEntry, LabelledObject, Pixels, ReadImage, Shape, gather
-from samcli.labels.placed_shapes import PixelRings, turned_box, turned_by
+from samcli.labels.placed_shapes import PixelRings, turn_in_attribute, turned_box, turned_by
 from samcli.labels.shapes import Floats, Placed, number, ring_of, side
 from samcli.labels.xml_files import read_xml, text_of
 
@@ -67,12 +67,12 @@ class Voc(LabelFormat):
         return {_LABEL_MAP: ("\n".join(rows) + "\n").encode()}
 
     def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterator[bytes]:
-        """The images' names without suffix, one a line."""
+        """Yield the images' names without suffix, one a line."""
         for rendering in renderings:
             yield plain_text(posixpath.splitext(rendering.annotation.key)[0]).encode() + b"\n"
 
     def finds(self, path: Path) -> bool:
-        """A folder with `Annotations` or XML files in it."""
+        """Return a folder with `Annotations` or XML files in it."""
         files = [first_file(path, suffix) for suffix in (_BOXES, ".xml")] if path.is_dir() else []
         return any(file is not None and _is_annotation(file) for file in files)
 
@@ -101,7 +101,7 @@ class Voc(LabelFormat):
 
 
 def _root(file: str) -> ElementTree.Element:
-    """The root of an annotation file.
+    """Return the root of an annotation file.
 
     Raises:
         ValueError: it is none.
@@ -115,7 +115,9 @@ def _root(file: str) -> ElementTree.Element:
 def _entry(
     root: ElementTree.Element, stem: str, file: str, source: Source, read: Callable[[str], ReadImage]
 ) -> LabelEntry:
-    """The image beside the file, or in the same folder below the images, by its name; else by the file's own."""
+    """Return the image beside the file, or in the same folder below the images, by its name; else by the file's
+    own.
+    """
     name = (text_of(root, "filename") or "").replace("\\", "/")
     beside = posixpath.join(posixpath.dirname(stem), posixpath.basename(name)) if name else ""
     if source.images is None:
@@ -124,7 +126,7 @@ def _entry(
 
 
 def _read(key: str, *, file: str, drawing: Path | None, names: Mapping[int, str]) -> ReadImage:
-    """What a file says of its image."""
+    """Return the objects of the image of a file."""
     root, ids = _root(file), by_name(names)
     size = side(text_of(root, "size/height")), side(text_of(root, "size/width"))
     drawn = drawing is not None and drawing.is_file()
@@ -146,7 +148,7 @@ def _where(number: int, entry: ElementTree.Element) -> str:
 
 
 def _shape(entry: ElementTree.Element) -> Shape:
-    """Of an object without a mask.
+    """Return the shape of an object without a mask.
 
     Raises:
         ValueError: it has none, or a damaged one.
@@ -166,7 +168,7 @@ def _shape(entry: ElementTree.Element) -> Shape:
 def _turn(entry: ElementTree.Element) -> float:
     """Degrees by which a box is turned about its centre, clockwise: CVAT writes them into the attributes."""
     named = {text_of(one, "name"): text_of(one, "value") for one in entry.iterfind("attributes/attribute")}
-    return number(named.get("rotation") or 0, "rotation")
+    return turn_in_attribute(named.get("rotation"))
 
 
 def _ring(polygon: ElementTree.Element) -> Floats | None:

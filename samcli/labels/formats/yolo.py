@@ -58,7 +58,7 @@ class _Yolo(LabelFormat):
         return b"".join([*kept, *(row + end for row in new)])
 
     def render(self, rendering: Rendering) -> bytes:
-        """The rows of an image's objects."""
+        """Return the rows of an image's objects."""
         raise NotImplementedError
 
     def read(self, source: Source) -> LabelSet:
@@ -93,7 +93,7 @@ class YoloFormat(_Yolo):
         return yolo_rows(rendering)
 
     def finds(self, path: Path) -> bool:
-        """A folder of .txt files with rows of numbers."""
+        """Return a folder of .txt files with rows of numbers."""
         if not path.is_dir() or lists_images_elsewhere(path):
             return False
         files = itertools.islice(text_labels(label_folder(path)), _LOOKED_AT)
@@ -106,7 +106,9 @@ _LOOKED_AT = 10
 
 
 def _first_row(file: Path) -> list[str] | None:
-    """The words of a file's first line, of which a large file is not read whole; None where it cannot be read."""
+    """Return the words of a file's first line, of which a large file is not read whole; None where it cannot be
+    read.
+    """
     try:
         with file.open(encoding="utf-8-sig", errors="replace") as opened:
             return opened.readline(1 << 16).split()
@@ -133,7 +135,7 @@ class YoloBox(_Yolo):
 
 
 def yolo_rows(rendering: Rendering) -> bytes:
-    """The label file of an image."""
+    """Return the label file of an image."""
     height, width = rendering.annotation.image_size
     rows: dict[str, None] = {}  # in order, each once: a trainer rejects repeated rows
     for instance, shape in zip(rendering.annotation.instances, rendering.polygons, strict=True):
@@ -144,7 +146,7 @@ def yolo_rows(rendering: Rendering) -> bytes:
 
 
 def lists_images_elsewhere(folder: Path) -> bool:
-    """Whether it is a data set in which text files list the images, as CVAT exports it."""
+    """Return whether it is a data set in which text files list the images, as CVAT exports it."""
     if (folder / "obj.names").is_file() and any(folder.glob("obj_*_data")) and any(folder.glob("*.txt")):
         return True
     if not (folder / "labels").is_dir() or (folder / "images").is_dir():
@@ -157,7 +159,7 @@ def lists_images_elsewhere(folder: Path) -> bool:
 
 
 def image_lists(data_yaml: Any) -> list[str]:
-    """The text files that a `data.yaml` says its images are listed in, whatever the subsets are called."""
+    """Return the text files that a `data.yaml` says its images are listed in, whatever the subsets are called."""
     said = data_yaml.values() if isinstance(data_yaml, dict) else []
     files = [file for value in said for file in (value if isinstance(value, list) else [value])]
     return [file for file in files if isinstance(file, str) and file.endswith(".txt")]
@@ -191,7 +193,7 @@ def _holds_all_labels(inner: Path, folder: Path) -> bool:
 
 
 def read_rows(key: str, data: bytes, names: Mapping[int, str], file: str) -> ReadImage:
-    """The objects in a label file, of which `data` is the content.
+    """Return the objects in a label file, of which `data` is the content.
 
     `names`: of classes; where there are any, a row of another class is left out.
 

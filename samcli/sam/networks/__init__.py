@@ -49,7 +49,7 @@ def load_network(path: Path) -> SamNetwork:
 
 
 def build_network(raw: RawCheckpoint, path: Path) -> SamNetwork:
-    """The network that these tensors are. `path`: where they were read.
+    """Return the network that these tensors are. `path`: where they were read.
 
     Raises:
         WeightsError: they are of an unknown family, or do not fit exactly.
@@ -108,7 +108,7 @@ def _read_file(path: Path) -> RawCheckpoint:
 
 
 def _config_of(path: Path) -> Mapping[str, object]:
-    """What `config.json` says, beside or in a checkpoint under one of transformers' names; else nothing."""
+    """Return the contents of `config.json` beside or in a checkpoint with transformers' names; else nothing."""
     if path.is_dir():
         file = path / "config.json"
     elif path.name.startswith(("model.safetensors", "pytorch_model.bin")):

@@ -1,4 +1,4 @@
-"""What every family of networks has in common, and what the engine asks of it.
+"""Define what every family of networks shares and provides to the engine.
 
 The engine's algorithm is one; how a family resizes an image into its square, what its encoder returns, how
 its prompts are embedded and which part of its answer is the image: that is behind `SamNetwork`.
@@ -33,7 +33,7 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 
 @dataclass(frozen=True)
 class Frame:
-    """Where an image lies in the network's square: at the top left, resized to `input_size`.
+    """Placement of an image in the network's square: at the top left, resized to `input_size`.
 
     `scale`: x and y, from pixels of the image to pixels of the square.
     """
@@ -87,7 +87,7 @@ class SamNetwork(abc.ABC):
 
     @abc.abstractmethod
     def frame(self, image_size: Size) -> Frame:
-        """Where an image of that size lies in the square."""
+        """Return the placement of an image of that size in the square."""
 
     @abc.abstractmethod
     def resize(self, pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
@@ -118,7 +118,8 @@ class SamNetwork(abc.ABC):
 
     @abc.abstractmethod
     def axis(self, length: int, input_length: int, image_length: int, device: torch.device) -> Axis:
-        """How logits of `length` rows (or columns) become the image's, as the family's reference resizes masks.
+        """Return the resampling of logits of `length` rows (or columns) to the image's, as the family's reference
+        does.
 
         `input_length`: of the image in the network's square.
         """

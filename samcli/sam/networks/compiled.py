@@ -21,7 +21,7 @@ _COMPILERS = {"Darwin": "clang++", "Windows": "cl"}
 
 
 def why_not_compile(device: str) -> str | None:
-    """What is missing here to compile for a type of device; None: nothing that can be told before it is tried."""
+    """Return why compilation for a device type is impossible here; None if no reason is known beforehand."""
     compiler = os.environ.get("CXX") or _COMPILERS.get(platform.system(), "g++")
     if shutil.which(compiler) is None:
         return f"there is no C++ compiler ({compiler})"
@@ -44,7 +44,7 @@ class Compiled:
         self._failed = False
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """As the module's forward.
+        """Run the module's forward.
 
         Raises:
             torch.OutOfMemoryError: fewer at once may still do.

@@ -1,4 +1,4 @@
-"""Which modules have a faster forward than their own, of the same meaning: the rest keep theirs."""
+"""Replace the forward of some modules by a faster equivalent; the others keep theirs."""
 
 from __future__ import annotations
 

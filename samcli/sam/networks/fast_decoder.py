@@ -66,7 +66,7 @@ def _tokens(maps: Tensor) -> Tensor:
 
 
 def _transform(decoder: Any, image: Tensor, places: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor]:
-    """The two-way transformer: output and prompt tokens (B, T, C) and image tokens (B, N, C) after it.
+    """Return the two-way transformer: output and prompt tokens (B, T, C) and image tokens (B, N, C) after it.
 
     `image` (B, N, C), or (1, N, C) for all prompts; `places` (1, N, C).
     """
@@ -93,7 +93,7 @@ def _transform(decoder: Any, image: Tensor, places: Tensor, sparse: Tensor) -> t
 
 
 def _heads(attn: Any, projection: Any) -> Tensor:
-    """A projection's weight (heads, d, C)."""
+    """Return a projection's weight (heads, d, C)."""
     return projection.weight.view(attn.num_heads, -1, projection.in_features)  # type: ignore[no-any-return]
 
 
@@ -146,6 +146,9 @@ def _masks(decoder: Any, tokens: Tensor, image: Tensor, size: tuple[int, int], w
 
 
 def _upscale(x: Tensor, convolution: Any, *, gelu: bool = False) -> Tensor:
-    """A transposed convolution of size and stride 2 on places (B, N, C): (B, 4N, D), a place's four in a row."""
+    """Return a transposed convolution of size and stride 2 on places (B, N, C).
+
+    (B, 4N, D), a place's four in a row.
+    """
     weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)
     return linear(x, weight, convolution.bias.repeat(4), gelu=gelu).view(len(x), -1, convolution.out_channels)

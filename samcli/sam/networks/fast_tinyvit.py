@@ -29,7 +29,7 @@ def encode_tinyvit(encoder: Any, images: Tensor) -> Tensor:
 
 
 def _convolve(pair: Any, x: Tensor, *, gelu: bool = False) -> Tensor:
-    """A convolution and its batch norm as one, on x (B, h, w, C)."""
+    """Return a convolution and its batch norm as one, on x (B, h, w, C)."""
     conv, norm = pair.c, pair.bn
     scale = norm.weight.float() * (norm.running_var.float() + norm.eps).rsqrt()
     weight = (conv.weight.float() * scale[:, None, None, None]).to(x.dtype)

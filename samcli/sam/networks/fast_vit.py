@@ -101,7 +101,7 @@ class _Windows:
 
 
 def _relative(attn: Any, q: Tensor) -> tuple[Tensor, Tensor]:
-    """What queries (G, h, w, d) add to the scores of the keys of each row (G, h, w, h) and column (G, h, w, w).
+    """Return what queries (G, h, w, d) add to the scores of keys by row (G, h, w, h) and column (G, h, w, w).
 
     One product with the embeddings of all distances; the distances of a query's own row, say, are a stretch of
     its products that begins one earlier with each row: a view whose step from row to row is one short.
@@ -159,7 +159,8 @@ def _sum(by_row: Tensor, by_column: Tensor) -> Tensor:
 
 
 def _attend_folded(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
-    """The same by one fused kernel, which knows no such bias: it rides along in further dimensions of the heads.
+    """Return the same by one fused kernel, which knows no such bias: it rides along in further dimensions of the
+    heads.
 
     A query's relative terms times a key's one-hot row and column are exactly its bias: no rounding, no mask.
     """

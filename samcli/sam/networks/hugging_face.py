@@ -65,12 +65,12 @@ _ASSUMED: Mapping[tuple[str, str], object] = {
 
 
 def is_hugging_face_sam(tensors: Tensors) -> bool:
-    """Whether these are the tensors of a transformers `SamModel`, or of one that has some of them besides."""
+    """Return whether these tensors include those of a transformers `SamModel`."""
     return "vision_encoder.patch_embed.projection.weight" in tensors and "mask_decoder.iou_token.weight" in tensors
 
 
 def to_meta_names(tensors: Tensors, name: str) -> dict[str, torch.Tensor]:
-    """The same tensors under the names of Meta's files. `name`: of the checkpoint, for messages.
+    """Return the same tensors under the names of Meta's files. `name`: of the checkpoint, for messages.
 
     Raises:
         WeightsError: a tensor is none of SAM 1's, or two that must be the same differ.

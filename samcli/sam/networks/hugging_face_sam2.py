@@ -45,12 +45,14 @@ _VIDEO_ONLY = re.compile(
 
 
 def is_hugging_face_sam2(tensors: Tensors) -> bool:
-    """Whether these are the tensors of a transformers `Sam2Model`, alone or as a part of the model for videos."""
+    """Return whether these are the tensors of a transformers `Sam2Model`, alone or as a part of the model for
+    videos.
+    """
     return "vision_encoder.backbone.pos_embed_window" in tensors and "mask_decoder.conv_s0.weight" in tensors
 
 
 def sam2_to_meta_names(tensors: Tensors, name: str) -> dict[str, torch.Tensor]:
-    """The same tensors under the names of Meta's files. `name`: of the checkpoint, for messages.
+    """Return the same tensors under the names of Meta's files. `name`: of the checkpoint, for messages.
 
     Raises:
         WeightsError: a tensor is none of SAM 2's, or two that must be the same differ.
@@ -91,7 +93,7 @@ _UNSEEN = ("num_attention_heads", "window_size_per_stage", "global_attention_blo
 
 
 def sam2_metadata(config: Mapping[str, Any], name: str) -> dict[str, str]:
-    """What no shape shows, in the form of a safetensors file's metadata (see `networks.sam2`); empty if unsaid.
+    """Return what shapes do not show, as metadata of a safetensors file (see `networks.sam2`); may be empty.
 
     Raises:
         WeightsError: config.json is another model's.

@@ -84,7 +84,7 @@ def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool, add: Tens
 
 @functools.cache
 def _onednn_works() -> bool:
-    """Whether oneDNN's operators are there and agree with PyTorch's."""
+    """Return whether oneDNN's operators are there and agree with PyTorch's."""
     available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not available or platform.machine().lower() not in ("x86_64", "amd64"):
         return False

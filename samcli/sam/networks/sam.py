@@ -100,14 +100,14 @@ def _square(length: int, side: int) -> AxisBuilder:
 
 
 def longest_side(image_size: Size, side: int) -> Frame:
-    """The frame of Meta's ResizeLongestSide: sizes rounded up at one half, and each axis' own scale."""
+    """Return the frame of Meta's ResizeLongestSide: sizes rounded up at one half, and each axis' own scale."""
     scale = side / max(image_size)
     height, width = (max(1, int(length * scale + 0.5)) for length in image_size)
     return Frame(image_size, (height, width), (width / image_size[1], height / image_size[0]))
 
 
 def is_sam(tensors: Tensors) -> bool:
-    """Whether these are the tensors of a SAM 1 network."""
+    """Return whether these are the tensors of a SAM 1 network."""
     groups = {name.partition(".")[0] for name in tensors}
     return {"image_encoder", "prompt_encoder", "mask_decoder"} <= groups and (
         "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix" in tensors
@@ -115,7 +115,7 @@ def is_sam(tensors: Tensors) -> bool:
 
 
 def build_sam(tensors: Tensors, metadata: Mapping[str, str], name: str) -> Sam:
-    """The network for these tensors, loaded strictly, fp32, in evaluation mode.
+    """Return the network for these tensors, loaded strictly, fp32, in evaluation mode.
 
     Raises:
         WeightsError: a tensor is missing, unexpected or of another shape than the others imply.

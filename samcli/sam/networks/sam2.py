@@ -45,7 +45,7 @@ _STRIDE = 16
 
 @dataclass(frozen=True)
 class _Unseen:
-    """What no shape of a Hiera encoder shows.
+    """Parameters of a Hiera encoder that its tensor shapes do not show.
 
     `heads`: of the first stage; each later one has twice as many. `windows`: side of each stage's attention
     windows. `global_blocks`: the blocks that attend to everything instead.
@@ -152,7 +152,7 @@ class Sam2(SamNetwork):
         return masks if kept is None else masks[kept], quality
 
     def axis(self, length: int, input_length: int, image_length: int, device: torch.device) -> Axis:
-        """The logits themselves, cut to the image: masks are resized once."""
+        """Return the logits themselves, cut to the image: masks are resized once."""
         return _axis(length, input_length * length / self.image_size, image_length, device)
 
 
@@ -162,7 +162,7 @@ def _axis(length: int, extent: float, image_length: int, device: torch.device) -
 
 
 def _positions_read(extent: float) -> int:
-    """How many positions a bilinear resize of the first `extent` of a longer axis reads.
+    """Return the number of positions that a bilinear resize of the first `extent` of a longer axis reads.
 
     Where the image ends within a position, also what lies behind it counts, as far as the reference looks.
     """
@@ -170,7 +170,10 @@ def _positions_read(extent: float) -> int:
 
 
 def letterbox(image_size: Size, side: int) -> Frame:
-    """The frame of Ultralytics' LetterBox: sizes rounded to the nearest, one half to even; one scale for both."""
+    """Return the frame of Ultralytics' LetterBox.
+
+    Sizes rounded to the nearest, one half to even; one scale for both.
+    """
     scale = min(side / length for length in image_size)
     height, width = (max(1, round(length * scale)) for length in image_size)
     return Frame(image_size, (height, width), (scale, scale))
@@ -193,13 +196,13 @@ class ImageEncoder(nn.Module):
 
 
 def is_sam2(tensors: Tensors) -> bool:
-    """Whether these are the tensors of a SAM 2 or SAM 2.1 network."""
+    """Return whether these are the tensors of a SAM 2 or SAM 2.1 network."""
     groups = {name.partition(".")[0] for name in tensors}
     return {"image_encoder", "sam_prompt_encoder", "sam_mask_decoder"} <= groups
 
 
 def build_sam2(tensors: Tensors, metadata: Mapping[str, str], name: str) -> Sam2:
-    """The network for these tensors, loaded strictly, fp32, in evaluation mode.
+    """Return the network for these tensors, loaded strictly, fp32, in evaluation mode.
 
     Raises:
         WeightsError: a tensor is missing, unexpected or of another shape than the others imply, or what no
@@ -261,7 +264,7 @@ def _stages(tensors: Tensors) -> tuple[int, ...]:
 
 
 def _unseen(dim: int, stages: tuple[int, ...], metadata: Mapping[str, str], name: str) -> tuple[_Unseen, int]:
-    """What no shape shows, and the side of the square: from the metadata, else from the table.
+    """Return what shapes do not show, and the side of the square: from the metadata, else from the table.
 
     Raises:
         WeightsError: neither knows it, or the metadata make no network.
@@ -288,7 +291,10 @@ def _unseen(dim: int, stages: tuple[int, ...], metadata: Mapping[str, str], name
 
 
 def _fits(unseen: _Unseen, dim: int, stages: tuple[int, ...], image_size: int) -> bool:
-    """Whether a network of these numbers can be built and run: each would fail otherwise, in its own odd way."""
+    """Return whether a network of these numbers can be built and run.
+
+    Each would fail otherwise, in its own odd way.
+    """
     if not len(unseen.windows) == len(stages) == 4 or min(unseen.windows) < 1 or unseen.heads < 1 or image_size < 1:
         return False
     in_range = all(0 <= block < sum(stages) for block in unseen.global_blocks)

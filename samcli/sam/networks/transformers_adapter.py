@@ -28,7 +28,7 @@ from samcli.types import Size
 
 
 def load_promptable(path: Path) -> SamNetwork:
-    """The network of a folder, in fp32 on the CPU, in evaluation mode.
+    """Return the network of a folder, in fp32 on the CPU, in evaluation mode.
 
     Raises:
         WeightsError: the folder is refused, damaged, of another kind, or something is not installed.
@@ -170,14 +170,14 @@ class SquareSam(SamNetwork):
     padding = (0.0, 0.0, 0.0)  # of which there is none
 
     def frame(self, image_size: Size) -> Frame:
-        """The whole square; one scale for each axis."""
+        """Return the whole square; one scale for each axis."""
         height, width = image_size
         return Frame(
             image_size, (self.image_size, self.image_size), (self.image_size / width, self.image_size / height)
         )
 
     def resize(self, pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-        """The library's resize: bilinear, antialiased, rounded to whole numbers."""
+        """Return the library's resize: bilinear, antialiased, rounded to whole numbers."""
         from torchvision.transforms.v2 import functional
 
         image = torch.tensor(pixels).permute(2, 0, 1)
@@ -212,7 +212,7 @@ class SquareSam(SamNetwork):
         return _chosen(answer, pred_iou_thresh)
 
     def axis(self, length: int, input_length: int, image_length: int, device: torch.device) -> Axis:
-        """The whole square becomes the whole image."""
+        """Return the resampling of the whole square to the whole image."""
         return _axis(length, image_length, device)
 
 

@@ -272,7 +272,7 @@ def test_file__without_annotations_says_nothing_of_its_images(tmp_path: Path) ->
 def test_file__without_categories_has_classes_called_by_their_numbers(tmp_path: Path) -> None:
     file = write(tmp_path, images=[IMAGE], annotations=[annotated(), annotated(id=2, category_id=11)])
     labels = read_labels("coco", Source(file))
-    assert labels.names == {0: "class3", 1: "class11"}
+    assert (labels.names, labels.declared) == ({0: "class3", 1: "class11"}, False)  # eval matches them by number
     (found,) = labels.annotations
     assert [one.class_id for one in found.instances] == [0, 1]  # type: ignore[union-attr]
 
