@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import Any
 
-from samcli.errors import UsageError
-from samcli.jobs.base import Job, Models
 from samcli.jobs.executor import run_local
-from samcli.jobs.plan import Plan
 from samcli.jobs.worker import BaseWorker
-from samcli.sam.threads import find_cores, torch_threads
+from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome
-
-R = TypeVar("R")
 
 
 class Crew(ABC):
@@ -89,35 +83,3 @@ class Local(Crew):
             self.notes = self._worker.notes()
             self.add_seconds(self._worker.clock.seconds)
             self.threads = torch_threads()
-
-
-def devices_of(job: Job[Any]) -> list[str]:
-    """Return the device of each process of a run: those of `--device` in turn, `--procs` of them.
-
-    Raises:
-        UsageError: fewer processes than devices.
-    """
-    devices, procs = job.options.segmenter.devices, job.options.run.procs
-    if procs is not None and procs < len(devices):
-        raise UsageError(f"--procs {procs} with {len(devices)} devices; expected at least one process for each")
-    return [devices[number % len(devices)] for number in range(procs or len(devices))]
-
-
-@contextlib.contextmanager
-def open_crew(job: Job[R], plan: Plan, models: Models, begin: Callable[[str], None]) -> Iterator[Crew]:
-    """Load the networks, here or in the processes that the options ask for.
-
-    `begin`: called with the key of a large image before it is decoded here.
-
-    Raises:
-        SamcliError: the networks cannot be loaded.
-    """
-    devices, run = devices_of(job), job.options.run
-    if len(devices) == 1:
-        yield Local(job.load(plan, models), batch=run.batch, workers=run.workers, begin=begin)
-        return
-    from samcli.jobs.processes import Processes
-
-    threads = run.threads or max(1, find_cores().usable // len(devices))
-    with Processes(job, plan, models, devices, batch=run.batch, workers=run.workers, threads=threads) as crew:
-        yield crew

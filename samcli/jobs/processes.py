@@ -18,11 +18,12 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from samcli.errors import SamcliError
+from samcli.errors import SamcliError, UsageError
 from samcli.jobs.base import Job, Models
-from samcli.jobs.crew import Crew
+from samcli.jobs.crew import Crew, Local
 from samcli.jobs.executor import run_local
 from samcli.jobs.plan import Plan
+from samcli.sam.threads import find_cores
 from samcli.types import ImageRef, Outcome, Status
 
 if TYPE_CHECKING:
@@ -303,3 +304,33 @@ def _serve(
         return  # the driver is gone
     except SamcliError as error:
         tell(error)
+
+
+def devices_of(job: Job[Any]) -> list[str]:
+    """Return the device of each process of a run: those of `--device` in turn, `--procs` of them.
+
+    Raises:
+        UsageError: fewer processes than devices.
+    """
+    devices, procs = job.options.segmenter.devices, job.options.run.procs
+    if procs is not None and procs < len(devices):
+        raise UsageError(f"--procs {procs} with {len(devices)} devices; expected at least one process for each")
+    return [devices[number % len(devices)] for number in range(procs or len(devices))]
+
+
+@contextlib.contextmanager
+def open_crew(job: Job[R], plan: Plan, models: Models, begin: Callable[[str], None]) -> Iterator[Crew]:
+    """Load the networks, here or in the processes that the options ask for.
+
+    `begin`: called with the key of a large image before it is decoded here.
+
+    Raises:
+        SamcliError: the networks cannot be loaded.
+    """
+    devices, run = devices_of(job), job.options.run
+    if len(devices) == 1:
+        yield Local(job.load(plan, models), batch=run.batch, workers=run.workers, begin=begin)
+        return
+    threads = run.threads or max(1, find_cores().usable // len(devices))
+    with Processes(job, plan, models, devices, batch=run.batch, workers=run.workers, threads=threads) as crew:
+        yield crew

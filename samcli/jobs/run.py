@@ -15,10 +15,11 @@ from samcli.checkpoints.registry import find_all_weights, is_here
 from samcli.errors import UsageError
 from samcli.files import write_atomic
 from samcli.jobs.base import Job, Models
-from samcli.jobs.crew import Crew, open_crew
+from samcli.jobs.crew import Crew
 from samcli.jobs.executor import StopSignals
 from samcli.jobs.inputs import Inputs
 from samcli.jobs.plan import Plan, Scope, find_scope, make_plan
+from samcli.jobs.processes import open_crew
 from samcli.jobs.removing import remove_labels
 from samcli.jobs.summary import Summary
 from samcli.labels.existing import files_of

@@ -15,9 +15,8 @@ from fake_jobs import FakeJob
 
 from samcli.config import PromptOptions
 from samcli.errors import StorageError, UsageError
-from samcli.jobs.crew import devices_of
 from samcli.jobs.plan import find_scope, make_plan
-from samcli.jobs.processes import Processes
+from samcli.jobs.processes import Processes, devices_of
 from samcli.jobs.prompt import Prompt
 from samcli.types import ImageRef, Outcome, Status
 
