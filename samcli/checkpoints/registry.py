@@ -5,28 +5,22 @@ A checkpoint is a value: where it comes from and what it must be. Where it lies 
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
-import http.client
 import json
 import os
-import re
-import tempfile
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from samcli.checkpoints.downloads import MOST_BYTES, Watch, download
 from samcli.checkpoints.hash_cache import remembered_sha256
 from samcli.checkpoints.hub import fetch_from_hub, hub_folder, is_hub_name
 from samcli.checkpoints.model_folder import CONFIG, folder_identity, is_model_folder, read_json_object
 from samcli.errors import DownloadError, UnknownModelError, WeightsError, nearest, one_line
-from samcli.files import make_ordinary, sha256_of, storage_errors, write_atomic
+from samcli.files import sha256_of, write_atomic
 
 _ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
 _PYTORCH = "https://download.pytorch.org/models/"
@@ -35,10 +29,6 @@ _META_2 = "https://dl.fbaipublicfiles.com/segment_anything_2/"
 
 Report = Callable[[str], None]
 """Told, in one line, of what takes long or is worth knowing."""
-
-
-Watch = Callable[[int, int | None], None]
-"""Told, while a file is downloaded, of the bytes that have arrived and of all that will, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -236,13 +226,6 @@ EMBEDDED = {"sam": "tiny_sam.safetensors", "det": "tiny_yolo.pt"}
 """What `tiny` stands for: files inside the package."""
 
 
-_MOST_BYTES = 16 << 30
-"""Of a download whose size is not known."""
-
-_PATIENCE = 30.0
-_SLOWEST = 1000
-"""A download ends where nothing comes for so many seconds, or fewer bytes a second."""
-
 _SIMILAR = 0.75
 """Similarity of a name that is suggested. Lower, and the suffix `.pt` alone would make two names similar."""
 
@@ -317,7 +300,7 @@ def fetch_weights(
         WeightsError: no network, or a file that is not what its name promises.
     """
     if not checkpoint.stored.is_file():
-        _download(checkpoint, checkpoint.stored, report, watch)
+        _download(checkpoint, report, watch)
     return WeightsFile(checkpoint.stored, _verified(checkpoint, checkpoint.stored))
 
 
@@ -472,95 +455,38 @@ def _verified(checkpoint: Checkpoint, path: Path) -> str:
     return found
 
 
-def _download(checkpoint: Checkpoint, target: Path, report: Report, watch: Watch) -> None:
-    """Download to a temporary file, check it, then give it its name.
+def _download(checkpoint: Checkpoint, report: Report, watch: Watch) -> None:
+    """Download a checkpoint to where it is stored.
 
     Raises:
         WeightsError: no network, a short file, or another content than expected.
     """
     report(f"downloading {checkpoint.name} from {checkpoint.url}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".samcli-", suffix=".part")
-    try:
-        with storage_errors(target), os.fdopen(handle, "wb") as file:
-            size, md5 = _fetch(checkpoint.url, file.write, watch, checkpoint.bytes or _MOST_BYTES)
-            file.flush()
-            make_ordinary(file.fileno())
-            os.fsync(file.fileno())
-        if checkpoint.bytes is not None and size != checkpoint.bytes:
-            raise WeightsError(f"{checkpoint.name}: {size} bytes arrived, expected {checkpoint.bytes}. Try again.")
-        if checkpoint.md5_start and not md5.startswith(checkpoint.md5_start):
-            raise WeightsError(f"{checkpoint.name}: MD5 {md5[:6]}, expected {checkpoint.md5_start}. Try again.")
-        start = checkpoint.sha256_start
-        if start and not (found := sha256_of(Path(temporary))).startswith(start):
-            raise WeightsError(f"{checkpoint.name}: SHA-256 {found[: len(start)]}, expected {start}. Try again.")
-        if checkpoint.sha256 and (found := sha256_of(Path(temporary))) != checkpoint.sha256:
-            raise WeightsError(
-                f"{checkpoint.name}: SHA-256 {found[:12]}, expected {checkpoint.sha256[:12]}. Try again."
-            )
-        Path(temporary).replace(target)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        raise DownloadError(
-            f"cannot download {checkpoint.name} ({one_line(error)}). "
-            f"Put the file (from {checkpoint.url}) at {target}"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
+    check = functools.partial(_check_content, checkpoint)
+    download(checkpoint.url, checkpoint.stored, check, watch, checkpoint.bytes or MOST_BYTES)
 
 
-def _fetch(url: str, write: Callable[[bytes], object], watch: Watch, most: int = _MOST_BYTES) -> tuple[int, str]:
-    """Read a URL block by block; the number of bytes and their MD5.
+def _check_content(checkpoint: Checkpoint, path: Path) -> None:
+    """Hold a downloaded file against all that is known of it.
 
     Raises:
-        ConnectionError: the body is cut short, longer than `most` bytes, or comes too slowly to ever end.
-        URLError: the address, or one that it redirects to, is not https.
+        WeightsError: it is another.
     """
-    _check_address(url, url)
-    size, md5 = 0, hashlib.md5(usedforsecurity=False)
-    request = urllib.request.Request(url, headers={"User-Agent": "samcli"})
-    with urllib.request.build_opener(_SecureRedirects).open(request, timeout=_PATIENCE) as response:
-        header = response.headers.get("Content-Length") or ""
-        announced = int(header) if re.fullmatch(r"\d{1,18}", header) else None
-        if announced is not None and announced > most:
-            raise ConnectionError(f"{announced} bytes are announced, expected at most {most}")
-        since, before = time.monotonic(), 0
-        while block := response.read1(1 << 20):
-            write(block)
-            md5.update(block)
-            size += len(block)
-            if size > most:
-                raise ConnectionError(f"more than {most} bytes arrived")
-            if time.monotonic() - since > _PATIENCE:
-                if size - before < _SLOWEST * _PATIENCE:
-                    raise ConnectionError(f"only {size - before} bytes arrived in {_PATIENCE:g} s")
-                since, before = time.monotonic(), size
-            watch(size, announced)
-    if announced is not None and size != announced:
-        raise ConnectionError(f"only {size} of {announced} bytes arrived")
-    return size, md5.hexdigest()
+    size = path.stat().st_size
+    if checkpoint.bytes is not None and size != checkpoint.bytes:
+        raise WeightsError(f"{checkpoint.name}: {size} bytes arrived, expected {checkpoint.bytes}. Try again.")
+    start = checkpoint.md5_start
+    if start and not (found := _md5(path)).startswith(start):
+        raise WeightsError(f"{checkpoint.name}: MD5 {found[:6]}, expected {start}. Try again.")
+    for expected in filter(None, (checkpoint.sha256_start, checkpoint.sha256)):
+        if not (found := sha256_of(path)).startswith(expected):
+            shown = slice(min(len(expected), 12))
+            raise WeightsError(f"{checkpoint.name}: SHA-256 {found[shown]}, expected {expected[shown]}. Try again.")
 
 
-class _SecureRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to https only."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        _check_address(newurl, req.full_url)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _check_address(url: str, begun_with: str) -> None:
-    """Refuse addresses that anybody on the way could answer for; a server on this machine may do without https.
-
-    Raises:
-        URLError: it is such an address, or no address of the web at all.
-    """
-    if urllib.parse.urlsplit(url).scheme != "https" and not (_is_local(url) and _is_local(begun_with)):
-        raise urllib.error.URLError(f"{url[:200]} is not https")
-
-
-def _is_local(url: str) -> bool:
-    parts = urllib.parse.urlsplit(url)
-    return parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -34,6 +34,16 @@ REDIRECTS = {
 }  # fmt: skip
 
 
+RESUMED = {
+    "rest.pt": "rest",
+    "whole.pt": "whole",
+    "refused.pt": "refused",
+    "other.pt": "other part",
+    "untagged.pt": "whole",
+}
+"""What a server answers when it is asked for the rest."""
+
+
 class Handler(BaseHTTPRequestHandler):
     """Serves CONTENT in the ways that a path asks for."""
 
@@ -50,6 +60,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", REDIRECTS[kind])
             self.end_headers()
+            return
+        if kind in RESUMED:
+            self.resume(kind)
             return
         self.send_response(200)
         if kind == "endless.pt":
@@ -74,6 +87,26 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(CONTENT[: len(CONTENT) // 2] if kind == "short.pt" else CONTENT)
 
+    def resume(self, kind: str) -> None:
+        """The first time half of the body; then what RESUMED says."""
+        self.server.ranges.append((self.headers["Range"], self.headers["If-Range"]))  # type: ignore[attr-defined]
+        half, whole = len(CONTENT) // 2, len(CONTENT)
+        answer = RESUMED[kind] if len(self.server.ranges) == 2 else "whole"  # type: ignore[attr-defined]
+        if answer == "refused":
+            self.send_error(416)
+            return
+        begin = half if answer in ("rest", "other part") else 0
+        self.send_response(206 if begin else 200)
+        if begin:
+            said = begin + (answer == "other part")
+            self.send_header("Content-Range", f"bytes {said}-{whole - 1}/{whole}")
+        if kind != "untagged.pt":
+            self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", str(whole - begin))
+        self.end_headers()
+        is_first = len(self.server.ranges) == 1  # type: ignore[attr-defined]
+        self.wfile.write(CONTENT[:half] if is_first else CONTENT[begin:])
+
     def log_message(self, *_: object) -> None:
         """Nothing."""
 
@@ -82,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
 def server() -> Iterator[ThreadingHTTPServer]:
     """On the loopback interface; `asked` lists the paths that were asked for."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked = []  # type: ignore[attr-defined]
+    server.asked, server.ranges = [], []  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -112,7 +145,7 @@ def known(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
         Checkpoint("other_size.pt", address + "other_size.pt", bytes=len(CONTENT) + 1),
         *(
             Checkpoint(name, address + name)
-            for name in ("short.pt", "chunked.pt", "missing.pt", "garbage.pt", "slow.pt", *REDIRECTS)
+            for name in ("short.pt", "chunked.pt", "missing.pt", "garbage.pt", "slow.pt", *REDIRECTS, *RESUMED)
         ),
         Checkpoint("endless.pt", address + "endless.pt", bytes=len(CONTENT)),
     ]
@@ -133,7 +166,7 @@ def known(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_download__from_a_server_that_lies_ends_and_leaves_nothing(own_cache, monkeypatch, name, why) -> None:
-    monkeypatch.setattr("samcli.checkpoints.registry._PATIENCE", 0.1)
+    monkeypatch.setattr("samcli.checkpoints.downloads._PATIENCE", 0.1)
     with pytest.raises(DownloadError, match=why):
         find_weights(name, "sam")
     assert files_in(own_cache) == []
@@ -149,7 +182,9 @@ def test_download__takes_https_only(own_cache, url) -> None:
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All but the locks that downloads leave."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 # Downloads
@@ -231,10 +266,45 @@ def test_download__an_interrupt_leaves_nothing(own_cache: Path, monkeypatch: pyt
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("samcli.checkpoints.registry._fetch", interrupt)
+    monkeypatch.setattr("samcli.checkpoints.downloads._fetch", interrupt)
     with pytest.raises(KeyboardInterrupt):
         find_weights("good.pt", "sam")
     assert files_in(own_cache) == []
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(("name", "requests"), [("rest.pt", 2), ("whole.pt", 2), ("refused.pt", 3)])
+def test_download__that_broke_off_goes_on_where_the_file_is_still_the_same(
+    server: ThreadingHTTPServer, own_cache: Path, name: str, requests: int
+) -> None:
+    half = len(CONTENT) // 2
+    with pytest.raises(DownloadError, match=f"{half} bytes are kept: run again to go on"):
+        find_weights(name, "sam")
+    assert files_in(own_cache) == [f"weights/.samcli-{name}.part", f"weights/.samcli-{name}.tag"]
+    assert find_weights(name, "sam").sha256 == SHA256
+    ranges = [(None, None), (f"bytes={half}-", '"1"'), (None, None)]
+    assert server.ranges == ranges[:requests]  # type: ignore[attr-defined]
+    assert files_in(own_cache) == ["pins.json", f"weights/{name}"]
+
+
+@pytest.mark.usefixtures("known")
+def test_download__of_another_part_than_was_asked_for_is_not_used(own_cache: Path) -> None:
+    with pytest.raises(DownloadError):
+        find_weights("other.pt", "sam")
+    with pytest.raises(DownloadError, match="the server gives another part than was asked for"):
+        find_weights("other.pt", "sam")
+    assert files_in(own_cache) == []
+    assert find_weights("other.pt", "sam").sha256 == SHA256
+
+
+@pytest.mark.usefixtures("known")
+def test_download__without_a_tag_begins_anew(server: ThreadingHTTPServer, own_cache: Path) -> None:
+    with pytest.raises(DownloadError) as caught:
+        find_weights("untagged.pt", "sam")
+    assert "kept" not in str(caught.value)
+    assert files_in(own_cache) == []
+    assert find_weights("untagged.pt", "sam").sha256 == SHA256
+    assert server.ranges == [(None, None)] * 2  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("known")
