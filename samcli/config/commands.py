@@ -238,7 +238,10 @@ class ReviewOptions(CommandOptions):
     port: int = option(0, "Port to serve at (0: a free one).", low=0, high=65535)
     browser: bool = option(True, "Open the page in the browser.")
     sam: str | None = option(
-        None, "SAM checkpoint that answers clicks. Default: that of the run.", panel="SAM", metavar="NAME|PATH"
+        None,
+        "SAM checkpoint that is prompted with points. Default: that of the run.",
+        panel="SAM",
+        metavar="NAME|PATH",
     )
     device: str = option(
         "auto", "Device of the network: cpu, cuda, cuda:1, mps or auto.", panel="SAM", metavar="DEVICE"

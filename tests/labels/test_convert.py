@@ -356,7 +356,7 @@ def test_dry_run__says_what_would_be_written_and_lost_and_writes_nothing(
     assert (foretold, dry.exit_code) == (said, done.exit_code) != ([], 0)
     written = files_below(tmp_path / "out")
     count = len({str(Path(name).parent) for name in written}) if target == "masks" else len(written)
-    assert dry_end == f"would write {count} files to {tmp_path / 'out'}"
+    assert dry_end == f"would write {count} file{'' if count == 1 else 's'} to {tmp_path / 'out'}"
     assert samcli_run(*asked, "--dry-run").exit_code == 2  # no longer empty
 
 
