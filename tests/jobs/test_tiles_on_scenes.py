@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,27 +11,44 @@ import pytest
 from large_scenes import large_scene
 from PIL import Image
 
+from samcli.masks import box_iou
 from samcli.output.records import read_record
 from samcli.types import Annotation
 
 pytestmark = pytest.mark.slow
 
 
-def found(annotation: Annotation, ids: np.ndarray, count: int) -> tuple[set[int], int, list[float]]:
-    """Objects with a mask of IoU 0.5 or more, masks of objects that have one already, and the IoUs."""
-    areas = np.bincount(ids.ravel(), minlength=count + 1)
-    objects: set[int] = set()
-    doubles, ious = 0, []
+@dataclass
+class Found:
+    """What an annotation shows of a scene's objects."""
+
+    boxes: dict[int, list[tuple[float, ...]]] = field(default_factory=dict)
+    """By object, the prompt boxes (xyxy) of the masks with an IoU of 0.5 or more with it."""
+    ious: list[float] = field(default_factory=list)
+
+    @property
+    def doubles(self) -> int:
+        """Masks of objects that have one already."""
+        return sum(len(boxes) - 1 for boxes in self.boxes.values())
+
+    @property
+    def seen_twice(self) -> int:
+        """Pairs of masks of one object whose boxes are of one object, too: it was found twice."""
+        pairs = (pair for boxes in self.boxes.values() for pair in itertools.combinations(boxes, 2))
+        return sum(box_iou(*pair) >= 0.5 for pair in pairs)
+
+
+def found(annotation: Annotation, ids: np.ndarray, count: int) -> Found:
+    areas, result = np.bincount(ids.ravel(), minlength=count + 1), Found()
     for instance in annotation.instances:
         pixels, (left, top, right, bottom) = instance.mask.crop()
         shared = np.bincount(ids[top:bottom, left:right][pixels], minlength=count + 1)[1:]
         best = int(shared.argmax())
         iou = shared[best] / (areas[best + 1] + instance.mask.area - shared[best])
         if iou >= 0.5:
-            doubles += best in objects
-            objects.add(best)
-            ious.append(float(iou))
-    return objects, doubles, ious
+            result.boxes.setdefault(best, []).append(instance.prompt_box)
+            result.ious.append(float(iou))
+    return result
 
 
 @pytest.mark.parametrize(("side", "count"), [(4000, 150)])
@@ -47,9 +66,10 @@ def test_small_objects__are_found_in_tiles_once_and_missed_without(samcli_run, t
         assert run.exit_code == 0
         record = read_record((output / ".samcli/records/a.png.json").read_bytes())
         results[name] = found(record, scene.ids, len(scene.classes))
-    objects, doubles, ious = results["tiles"]
-    assert len(objects) >= 0.9 * len(scene.classes)
-    assert len(objects) >= 3 * len(results["whole"][0])
-    assert np.mean(ious) >= 0.88
-    if doubles:  # seen: 5, not yet explained
-        pytest.xfail(f"{doubles} masks are of an object that has one already; expected none")
+    tiles, whole = results["tiles"], results["whole"]
+    assert len(tiles.boxes) >= 0.9 * len(scene.classes)
+    assert len(tiles.boxes) >= 3 * len(whole.boxes)
+    assert np.mean(tiles.ious) >= 0.88
+    assert tiles.seen_twice == 0
+    # SAM may outline an object that a false box of the detector holds: seen 5 times, scores below 0.5.
+    assert tiles.doubles <= 0.05 * count
