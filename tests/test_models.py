@@ -165,7 +165,7 @@ def test_fetch__that_cannot_be_done_is_one_line_that_says_what_to_do(
 
 @pytest.mark.usefixtures("known")
 def test_fetch__knows_all_names_before_the_first_download(own_cache) -> None:
-    with pytest.raises(WeightsError, match="no checkpoint of that name"):
+    with pytest.raises(WeightsError, match="no known checkpoint"):
         fetch_models(["good.pt", "unheard-of.pt"])
     assert not own_cache.exists()
 
@@ -327,7 +327,7 @@ def test_info__of_what_is_no_checkpoint_says_so(tmp_path) -> None:
     (facts,) = describe_model(str(tmp_path / "text.pt"))
     assert (facts.family, facts.bytes) == (None, 4)
     assert "is damaged or no checkpoint: it is no file that torch.save wrote" in facts.notes[0]
-    with pytest.raises(WeightsError, match=r"no file nothing\.pt"):
+    with pytest.raises(WeightsError, match=r"no known checkpoint: nothing\.pt"):
         describe_model("nothing.pt")
 
 

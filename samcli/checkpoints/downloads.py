@@ -91,7 +91,7 @@ class _Part:
 
     @property
     def tag(self) -> str | None:
-        """What the server called the file; None where that is not known."""
+        """Return the server's tag of the file; None where it gave none."""
         with contextlib.suppress(OSError, ValueError):
             found = _TAG.fullmatch(self._tag_file.read_bytes()[:500].decode("ascii"))
             return found[0] if found else None
@@ -99,7 +99,7 @@ class _Part:
 
     @property
     def can_be_resumed(self) -> bool:
-        """Whether something is there that a server can complete."""
+        """Return whether something is there that a server can complete."""
         return bool(self.size and self.tag)
 
     def begin(self, headers: Any) -> None:

@@ -1,4 +1,4 @@
-"""Who does the work of a run: the worker of this process, or several processes (see `processes`)."""
+"""A crew does the work of a run: the worker of this process, or several processes (see `processes`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Crew(ABC):
     """Has loaded the networks of a job, and does it for images."""
 
     notes: list[str]
-    """What the user should hear of; complete once all is done."""
+    """Lines that the user should read; complete once all is done."""
     seconds: defaultdict[str, float]
     """Time spent in each stage, over all threads and processes."""
     threads: int | None

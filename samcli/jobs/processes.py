@@ -1,4 +1,4 @@
-"""Where the work runs: in several processes of this machine, one for each device.
+"""Run the work in several processes of this machine, one for each device.
 
 The driver sends image refs to its processes and alone keeps the books: it settles outcomes and replaces a process
 that died. Each process loads the networks once and runs the three stages of `executor` over what it is sent.
@@ -40,7 +40,7 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Ready:
-    """What a process says once its networks are loaded."""
+    """A process's message once its networks are loaded."""
 
     names: Mapping[int, str]
     default_batch: int
@@ -48,7 +48,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Ended:
-    """What a process says when it has nothing more to do."""
+    """A process's message when it has nothing more to do."""
 
     notes: list[str]
     seconds: dict[str, float]
@@ -74,7 +74,7 @@ class _Process:
             self.connection.send(ref)
 
     def finish(self) -> None:
-        """Say, once, that no more images come."""
+        """Tell the process, once, that no more images come."""
         if not self.is_told:
             self.is_told = True
             with contextlib.suppress(OSError):
@@ -82,12 +82,12 @@ class _Process:
 
     @property
     def is_dead(self) -> bool:
-        """Whether the process has ended, and nothing of what it said is left to be heard."""
+        """Return whether the process has ended, and nothing of what it said is left to be heard."""
         return self.is_heard and not self.process.is_alive()
 
     @property
     def end(self) -> str:
-        """How the process ended, in words."""
+        """Return in words how the process ended."""
         code = self.process.exitcode
         return f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"
 
@@ -226,7 +226,7 @@ class Processes(Crew, Generic[R]):
         return Outcome(ref, Status.FAILED, error=f"two processes died while they worked on this image ({one.end})")
 
     def _hear(self, one: _Process) -> list[Outcome]:
-        """Take what a process says.
+        """Take the messages of a process.
 
         Raises:
             SamcliError: what ended it is no image's fault.

@@ -378,7 +378,8 @@ CHANGED = {
 UNCHANGED = {
     "max_pixels": 5, "image_timeout": 5.0, "embeddings": "there", "on_collision": "suffix", "trust_weights": True,
     "device": "cpu", "batch": 3, "workers": 5, "threads": 2, "resume": False, "overwrite": True,
-    "retry_failed": True, "max_failures": 5, "compile": "off", "root": "there", "split": "train", "shard": "1/2",
+    "retry_failed": True, "procs": 2, "discard_human": True, "max_failures": 5, "compile": "off", "root": "there",
+    "split": "train", "shard": "1/2",
 }  # fmt: skip
 """Of each that does not."""
 

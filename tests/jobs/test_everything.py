@@ -114,7 +114,7 @@ def test_rerun__does_nothing_and_a_removed_folder_is_made_again(samcli_run, scen
     out = tmp_path / "masks"
     samcli_run("everything", scenes, "-o", out, *SMALL)
     before = {path: path.read_bytes() for path in out.rglob("*.png")}
-    assert "nothing was left to do" in samcli_run("everything", scenes, "-o", out, *SMALL).stdout
+    assert "nothing to do" in samcli_run("everything", scenes, "-o", out, *SMALL).stdout
     for path in (out / "beads").iterdir():
         path.unlink()
     (out / "beads").rmdir()

@@ -107,6 +107,7 @@ def test_as_json__is_one_document_with_class_names() -> None:
         "failed": 1,
         "remaining": 8,
         "without_prompts": 0,
+        "passed_over": {},
         "instances": 7,
         "instances_by_class": {"person": 1, "bus": 2, "7": 4},
         "failures": {"zażółć\n.jpg": "truncated"},

@@ -258,7 +258,7 @@ def test_open__what_it_does_not_know_is_refused(tmp_path) -> None:
         open_prompts(tmp_path / "none.json")
     label = tmp_path / "1.txt"
     label.touch()
-    with pytest.raises(UsageError, match=r"expected .json, .jsonl, .csv, .* give the folder"):
+    with pytest.raises(UsageError, match=r"expected .json, .jsonl, .csv, .* give their folder"):
         open_prompts(label)
 
 

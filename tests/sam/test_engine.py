@@ -388,7 +388,7 @@ def test_frame__rounds_as_metas_resize_does() -> None:
 
 
 def test_device_and_precision__that_are_not_here_are_refused() -> None:
-    with pytest.raises(UsageError, match="no device 'cuda:99'"):
+    with pytest.raises(UsageError, match="cuda:99"):
         choose_device("cuda:99")
     with pytest.raises(UsageError, match="needs a GPU"):
         choose_precision("fp16", torch.device("cpu"))

@@ -6,6 +6,7 @@ import functools
 import io
 import itertools
 import json
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ class Parquet(LabelFormat):
 
     `category_id` is the class id, from 0. `bbox` is COCO's (x, y, width, height in pixels); `counts` with
     `[height, width]` is a mask in COCO's compressed run lengths. An image without objects has one row, in which
-    all columns of objects are null.
+    all columns of objects are null. Bytes of file names that are no UTF-8 become U+FFFD.
     """
 
     folded_name = _FILE
@@ -71,11 +72,17 @@ def _rows(rendering: Rendering) -> Iterator[dict[str, Any]]:
     """Yield the rows of an image."""
     annotation = rendering.annotation
     height, width = annotation.image_size
-    image = {"key": annotation.key, "height": height, "width": width, "fingerprint": rendering.fingerprint or None}
+    image = {"key": _utf8(annotation.key), "height": height, "width": width}
+    image["fingerprint"] = rendering.fingerprint or None
     if not annotation.instances:
         yield image
     for instance in annotation.instances:
-        yield {**image, **_object(instance), "category": rendering.name_of(instance.class_id)}
+        yield {**image, **_object(instance), "category": _utf8(rendering.name_of(instance.class_id))}
+
+
+def _utf8(text: str) -> str:
+    """Return text that Parquet can hold: bytes of file names that are no UTF-8 become U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def _object(instance: Instance) -> dict[str, Any]:
