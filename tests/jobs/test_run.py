@@ -170,8 +170,8 @@ def test_record_that_cannot_be_read_for_a_while__keeps_the_file_for_all_and_the_
     old = (out / "annotations.json").read_bytes()
     (tmp_path / "b.png").rename(data / "images" / "b.png")
 
-    def failing(path: str, limit: int) -> bytes:
-        if path.endswith("a.png.json"):
+    def failing(path: str | Path, limit: int) -> bytes:
+        if str(path).endswith("a.png.json"):
             raise OSError(errno.EIO, "Input/output error", path)
         return read_own(path, limit)
 
