@@ -13,7 +13,6 @@ from samcli.errors import UsageError
 from samcli.labels.class_names import load_yaml
 from samcli.labels.data_splits import SPLITS, candidates, said_places
 from samcli.labels.formats.sources import find_image_folder
-from samcli.labels.json_stream import walk
 
 log = logging.getLogger("samcli")
 
@@ -107,13 +106,9 @@ def paths_of_coco(path: Path) -> list[str]:
     Raises:
         UsageError: it is no COCO file, or none of its images is there.
     """
-    names = [
-        value["file_name"]
-        for place, _, value in walk(path, levels=1)
-        if place and place[0] == "images" and isinstance(value, dict) and isinstance(value.get("file_name"), str)
-    ]
-    names = [name for name in names if name and "\0" not in name]
-    if not names:
+    from samcli.labels.formats.coco import listed_names  # brings OpenCV
+
+    if not (names := listed_names(path)):
         raise UsageError(f"{path} is no COCO file: it lists no images; expected 'images' with file_name")
     folders = list(_folders_of_coco(path))
     for folder in folders:

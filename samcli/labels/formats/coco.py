@@ -177,6 +177,17 @@ def _is_of_prompts(value: Any) -> bool:
     return isinstance(value, dict) and any(isinstance(one, list) for one in value.values())
 
 
+def listed_names(file: Path) -> list[str]:
+    """Return the names of the images that a COCO file lists, in its order.
+
+    Raises:
+        UsageError: the file is no JSON, or cannot be read.
+    """
+    images = (value for place, _, value in walk(file, levels=1) if place[:1] == ("images",))
+    names = [image.get("file_name") for image in images if isinstance(image, dict)]
+    return [name for name in names if isinstance(name, str) and name and "\0" not in name]
+
+
 def coco_annotation(instance: Instance, annotation_id: int, image_id: int) -> dict[str, Any]:
     """Return an entry of `annotations`; box (xywh) and area are the mask's own, unless labels state a finer box."""
     left, top, right, bottom = box_inside(instance)
