@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from label_samples import ANNOTATIONS, NAMES, write_images, write_labels
 from pycocotools import mask as coco
 
 from samcli.errors import UsageError
 from samcli.labels.formats import FORMATS, check_formats, parquet
 from samcli.labels.formats.reading import read_labels
-from samcli.labels.formats.sources import Source
+from samcli.labels.formats.sources import Failure, Source
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
+
+TYPES = pa.schema(
+    [
+        ("key", pa.string()), ("height", pa.int32()), ("width", pa.int32()), ("category_id", pa.int32()),
+        ("category", pa.string()), ("bbox", pa.list_(pa.float64())), ("counts", pa.string()),
+        ("score", pa.float64()),
+    ]
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -74,6 +85,39 @@ def test_tables_of_others__need_key_and_box_alone(table_of) -> None:
 def test_tables_that_are_no_labels__are_refused(table_of, rows: list[dict], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read_labels("parquet", Source(table_of(rows)))
+
+
+KEYS, SIDES = st.sampled_from(["a.png", "b/c.png", "", "../x"]), st.sampled_from([0, -1, 20, 30, 2**31 - 1])
+NUMBERS = st.floats() | st.sampled_from([0.0, 5.0, 1e300, -1e9])
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "key": KEYS | st.none(),
+            "height": SIDES | st.none(),
+            "width": SIDES | st.none(),
+            "category_id": st.integers(-3, 5) | st.none(),
+            "category": st.text(st.characters(codec="utf-8"), max_size=4) | st.none(),
+            "bbox": st.lists(NUMBERS, max_size=5) | st.none(),
+            "counts": st.sampled_from(["", "0", "PPYo1", "abc", "\N{GREEK SMALL LETTER ALPHA}"]) | st.none(),
+            "score": NUMBERS | st.none(),
+        }
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(ROWS)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_table_of_any_values__gives_objects_omissions_or_one_clear_error(tmp_path: Path, rows: list[dict]) -> None:
+    pq.write_table(pa.Table.from_pylist(rows, TYPES), tmp_path / "any.parquet")
+    try:
+        items = list(read_labels("parquet", Source(tmp_path / "any.parquet")).annotations)
+    except UsageError as error:
+        assert "\n" not in str(error)
+        return
+    for item in items:
+        assert not isinstance(item, Failure) or not re.search("NoneType|Traceback|object is not", item.reason)
 
 
 def test_file_that_is_no_parquet__is_refused_in_a_line(tmp_path: Path) -> None:
