@@ -139,6 +139,25 @@ def test_cutout_and_overlay__show_the_object_and_nothing_else(samcli_run, tmp_pa
     assert changed[250:].mean() < 0.01
 
 
+def test_labels_of_images_that_are_not_there__are_listed_by_the_dry_run_and_the_run(samcli_run, tmp_path) -> None:
+    (tmp_path / "images").mkdir()
+    PillowImage.new("RGB", (32, 24)).save(tmp_path / "images" / "a.png")
+    labels = {
+        "images": [
+            {"id": number, "file_name": f"{name}.png", "width": 32, "height": 24}
+            for number, name in enumerate("ab")
+        ],
+        "annotations": [{"id": n, "image_id": n, "category_id": 1, "bbox": [2, 2, 20, 15]} for n in range(2)],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(labels))
+    arguments = ("prompt", tmp_path / "images", "--prompts", tmp_path / "boxes.json", "--sam", "tiny", "--json")
+    for more, status in ((("--dry-run",), 0), ((), 3)):
+        result = samcli_run(*arguments, *more)
+        assert result.exit_code == status, result.output
+        assert list(json.loads(result.stdout)["prompts_without_image"]) == ["b.png"]
+
+
 def test_yolo_boxes__become_masks_with_their_classes_and_polygons_stay(
     samcli_run, photo_folder, small_sam, tmp_path
 ) -> None:

@@ -220,6 +220,7 @@ def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_
         "more_than_8_bits": list(seen.wide),
         "alpha_dropped": list(seen.alpha),
         "to_download": missing,
+        **({"prompts_without_image": dict(lost)} if (lost := scope.job.lost()) else {}),
     }
     if as_json:
         print(json.dumps(facts))
