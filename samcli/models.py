@@ -226,9 +226,7 @@ def fetch_models(
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Contents of a checkpoint; None, or empty, where they are unknown without running the file. None, or empty,
-    where it cannot be told without running the file.
-    """
+    """Contents of a checkpoint; None, or empty, where they are unknown without running the file."""
 
     path: str
     files: int
@@ -279,7 +277,7 @@ def describe_model(target: str) -> list[ModelFacts]:
 
 
 def _describe_folder(path: Path) -> ModelFacts:
-    """Return a folder of the transformers library: SAM's by its tensors, others by their configuration."""
+    """Describe a folder of the transformers library: SAM's by its tensors, others by their configuration."""
     folder = read_model_folder(path)
     facts = _describe_file(path)
     if facts.family is not None:
@@ -366,7 +364,7 @@ def _look_into_tensors(path: Path, raw: RawCheckpoint) -> dict[str, Any]:
 
 
 def _look_into_pickle(path: Path, refusal: str) -> dict[str, Any]:
-    """Return a file that is more than tensors: a detector, most likely."""
+    """Return facts about a file that is more than tensors: a detector, most likely."""
     from samcli.checkpoints.pickles import inspect_pickle
 
     try:

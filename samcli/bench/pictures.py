@@ -44,7 +44,7 @@ def draw_picture(seed: int, size: Size = SIZE) -> NDArray[np.uint8]:
 
 
 def write_picture(path: Path, seed: int, size: Size = SIZE) -> Path:
-    """Return a picture as a JPEG file."""
+    """Write a drawn picture as a JPEG file; return the path."""
     done, data = cv2.imencode(".jpg", draw_picture(seed, size)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     if not done:
         raise ValueError(f"{size[1]} x {size[0]} pixels are too many for a JPEG file")

@@ -30,7 +30,7 @@ _FASTSAM_SIDE = 1024
 
 
 def save_random(name: str, folder: Path) -> Path:
-    """Return a checkpoint of the architecture that the known name stands for, in `folder` under that name.
+    """Save random weights of a known checkpoint's architecture in `folder` under its name; return the path.
 
     Raises:
         WeightsError: no such name is known.
@@ -79,7 +79,7 @@ def architecture_of(name: str) -> str:
 
 
 def save_sam(path: Path, builder: str, *, settled: bool = False) -> Path:
-    """Return a SAM or SAM 2 of one of Ultralytics' builders, as its makers save it. `settled`: see `settle_sam`."""
+    """Save a SAM or SAM 2 of one of Ultralytics' builders as its makers do. `settled`: see `settle_sam`."""
     prepare_ultralytics()
     from ultralytics.models.sam import build
 
@@ -147,10 +147,7 @@ def _click(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def save_yolo(path: Path, architecture: str, *, names: Sequence[str], imgsz: int = 640) -> Path:
-    """Return a YOLO of Ultralytics' architecture (`yolov8n`, `yolov8n-seg`) whose scores are raised.
-
-    It finds much.
-    """
+    """Save a YOLO of Ultralytics' architecture (`yolov8n`, `yolov8n-seg`), its scores raised so that it finds much."""
     prepare_ultralytics()
     from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 

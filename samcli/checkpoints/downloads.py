@@ -86,7 +86,7 @@ class _Part:
 
     @property
     def size(self) -> int:
-        """Bytes that have arrived."""
+        """Return how many bytes have arrived."""
         return self.path.stat().st_size if self.path.is_file() and not self.path.is_symlink() else 0
 
     @property

@@ -85,7 +85,7 @@ def _judge_opened(opened: Image, path: Path) -> ImageProblem | None:
 
 
 def _judge_end(path: Path) -> ImageProblem | None:
-    """Return a trainer rewrites JPEG files that do not end with their end marker, if they can be decoded."""
+    """Judge the end of a JPEG file: a trainer rewrites files that do not end with their end marker."""
     with path.open("rb") as file:
         file.seek(-len(_JPEG_END), os.SEEK_END)
         if file.read() == _JPEG_END:

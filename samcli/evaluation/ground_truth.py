@@ -117,9 +117,7 @@ def open_labels(path: Path, names: Path | None = None, *, rescale: bool = False)
 
 
 class RunLabels:
-    """Labels of a run, read from its records; a failed image counts as one without detections. An image that failed
-    is one in which nothing was found.
-    """
+    """Labels of a run, read from its records; a failed image counts as one without detections."""
 
     def __init__(self, run: RunFolder, names: Mapping[int, str] | None) -> None:
         self.names = names or run.manifest.names or None

@@ -361,7 +361,7 @@ def _score(images: Sequence[EvaluatedImage], kind: IouType, objective: str) -> t
 
 
 def _rank(trial: Trial) -> tuple[float, ...]:
-    """Return the best first; of equals that with the least work for SAM, then the one nearest to the defaults."""
+    """Return the sort key of a trial: best first, then the least work for SAM, then nearest to the defaults."""
     values = trial.values
     from_default = abs(values["conf"] - DetectorOptions.conf)
     return -trial.objective, values["refine"], values["best_mask"], abs(values["box_padding"]), from_default

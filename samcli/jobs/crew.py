@@ -14,7 +14,7 @@ from samcli.types import ImageRef, Outcome
 
 
 class Crew(ABC):
-    """Has loaded the networks of a job, and does it for images."""
+    """Workers of a job, with their networks loaded."""
 
     notes: list[str]
     """Lines that the user should read; complete once all is done."""
@@ -42,7 +42,7 @@ class Crew(ABC):
         settle: Callable[[Outcome], None],
         stopping: Callable[[], bool],
     ) -> Generator[Outcome, None, None]:
-        """Outcomes of the images, as they come; see `run_local`."""
+        """Yield the outcomes of the images as they come; see `run_local`."""
 
 
 class Local(Crew):

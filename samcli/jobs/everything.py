@@ -187,7 +187,7 @@ class FastSamAnnotator:
         ]
 
     def _instances(self, found: Detections) -> tuple[Instance, ...]:
-        """Return the box that each mask was cut to counts as its prompt, the score as its predicted IoU."""
+        """Return the masks as instances: the box of a mask counts as its prompt, the score as its predicted IoU."""
         instances = []
         for mask, box, score in zip(
             self._tidied(found.masks or ()), found.boxes.tolist(), found.scores.tolist(), strict=True

@@ -155,7 +155,7 @@ class Processes(Crew, Generic[R]):
         settle: Callable[[Outcome], None],
         stopping: Callable[[], bool],
     ) -> Generator[Outcome, None, None]:
-        """Outcomes of the images, as they come; see `run_local`.
+        """Yield the outcomes of the images as they come; see `run_local`.
 
         Images that a process was at work on when it died are tried again once, last and each alone.
 
@@ -199,7 +199,7 @@ class Processes(Crew, Generic[R]):
 
     @property
     def _most_in_flight(self) -> int:
-        """Images that keep all stages of a process busy."""
+        """Return how many images keep all stages of a process busy."""
         batch = self._batch or (self._ready.default_batch if self._ready else 1)
         return 4 * batch + 2 * self._workers
 

@@ -55,8 +55,7 @@ class YoloRow:
         return np.array(self.values, np.float64).reshape(-1, 2)
 
     def mask(self, image_size: Size) -> Mask:
-        """Return the pixels of a polygon as a trainer draws them, or all pixels of a box. Of a box: all pixels in
-        it.
+        """Return the pixels of a polygon as a trainer draws them, or all pixels of a box.
 
         Raises:
             ValueError: it lies outside of the image.

@@ -28,7 +28,7 @@ _PATIENCE = 60.0
 
 
 def check_output(layout: Layout) -> None:
-    """Before the work: can the output folder be written? Leaves nothing behind.
+    """Check, before the work, that the output folder can be written; leave nothing behind.
 
     Raises:
         UsageError: it cannot.

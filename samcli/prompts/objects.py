@@ -106,10 +106,7 @@ class PromptSource(Protocol):
         ...
 
     def keys(self) -> Collection[str] | None:
-        """Return the images it says something about, maybe that there is no object. None.
-
-        The same about every image.
-        """
+        """Return the images that the prompts are about, even to say that there is no object; None: all images alike."""
         ...
 
     def digest(self, key: str) -> str:

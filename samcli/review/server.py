@@ -189,7 +189,7 @@ class _Answers:
         return {"number": number, "version": version, "row": row}
 
     async def open(self, request: Request) -> Response:
-        """Return the person looks at this image now: its embedding and the next ones' are made ready."""
+        """Prepare the embeddings of the image that the person looks at, and of the next ones."""
         number = request.path_params["number"]
 
         def found() -> dict[str, Any]:
@@ -199,7 +199,7 @@ class _Answers:
         return await _answered(found)
 
     async def edit(self, request: Request) -> Response:
-        """One change of an image; see `_EDITS`."""
+        """Make one change of an image; see `_EDITS`."""
         number = request.path_params["number"]
         try:
             body = await _body(request)

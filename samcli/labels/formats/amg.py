@@ -56,7 +56,7 @@ class AmgMasks(LabelFormat):
         return {**files, "metadata.csv": "\n".join(rows).encode()}  # amg.py ends its last row without a newline
 
     def finds(self, path: Path) -> bool:
-        """Return a folder of folders with `metadata.csv`."""
+        """Return whether it is a folder of folders with `metadata.csv`."""
         return path.is_dir() and first_file(path, "") is not None
 
     def read(self, source: Source) -> LabelSet:
@@ -118,7 +118,7 @@ class AmgRle(LabelFormat):
         return json.dumps(facts).encode()
 
     def finds(self, path: Path) -> bool:
-        """Return a folder of JSON files with lists of masks; those of images without masks tell nothing."""
+        """Return whether it is a folder of JSON files with lists of masks; empty lists tell nothing."""
         files = itertools.islice(label_files(path, self.suffix), 100) if path.is_dir() else ()
         first = next(
             (items[0] for _, file in files if (items := beginning(Path(file), 1)) and items[0].value), None

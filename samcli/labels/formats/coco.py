@@ -113,7 +113,7 @@ class Coco(LabelFormat):
     extends = True
 
     def finds(self, path: Path) -> bool:
-        """Return a file of COCO's, or a folder with such files under their usual names."""
+        """Return whether it is a COCO file, or a folder with such files under their usual names."""
         files = self._files_in(path)
         if not files or self._polygons:  # one format is enough for files that are read alike
             return False

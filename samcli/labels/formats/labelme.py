@@ -71,7 +71,7 @@ class Labelme(LabelFormat):
         return {_NAMES: write_class_names(names)}
 
     def finds(self, path: Path) -> bool:
-        """Return a folder of JSON files with shapes."""
+        """Return whether it is a folder of JSON files with shapes."""
         file = first_file(path, ".json") if path.is_dir() else None
         return file is not None and any(item.name in ("shapes", "imagePath") for item in beginning(file))
 

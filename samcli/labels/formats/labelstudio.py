@@ -64,7 +64,7 @@ class LabelStudio(LabelFormat):
         yield b"\n]\n" if separator == b",\n" else b"[]\n"
 
     def finds(self, path: Path) -> bool:
-        """Return a JSON file of tasks, or a folder with `labelstudio.json`."""
+        """Return whether it is a JSON file of tasks, or a folder with `labelstudio.json`."""
         file = path / _FILE if path.is_dir() else path
         if file.suffix.lower() != ".json" or not file.is_file():
             return False

@@ -43,7 +43,7 @@ class Parquet(LabelFormat):
     package = "pyarrow"
 
     def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterator[bytes]:
-        """Row groups, each as soon as it is full."""
+        """Yield the row groups, each as soon as it is full."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -56,11 +56,11 @@ class Parquet(LabelFormat):
         yield sink.taken()
 
     def finds(self, path: Path) -> bool:
-        """Return a table, or a folder with that of the usual name."""
+        """Return whether it is a table, or a folder with one of the usual name."""
         return (path.is_file() and path.suffix == ".parquet") or (path / _FILE).is_file()
 
     def read(self, source: Source) -> LabelSet:
-        """Rows of an image need not follow each other. Without our class names, classes are in the order of ids."""
+        """Read the rows of each image, in any order. Without our class names, classes are in the order of their ids."""
         self.check_package()
         path = source.path if source.path.is_file() else source.path / _FILE
         if not path.is_file():

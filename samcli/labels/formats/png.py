@@ -46,7 +46,7 @@ class IndexMaps(LabelFormat):
         return {_NAMES: write_class_names(names)}
 
     def finds(self, path: Path) -> bool:
-        """Return a folder with both trees."""
+        """Return whether it is a folder with both trees."""
         return all(path.is_dir() and first_file(path, suffix) is not None for suffix in (_INSTANCES, _CLASSES))
 
     def read(self, source: Source) -> LabelSet:

@@ -47,7 +47,7 @@ class Sa1b(LabelFormat):
         return json.dumps({"image": image, "annotations": entries}).encode()
 
     def finds(self, path: Path) -> bool:
-        """Return a folder of JSON files with an image and its annotations."""
+        """Return whether it is a folder of JSON files with an image and its annotations."""
         file = first_file(path, ".json") if path.is_dir() else None
         items = beginning(file, 1) if file is not None else []
         return bool(items) and items[0].name == "image" and "file_name" in items[0].value

@@ -72,7 +72,7 @@ class Voc(LabelFormat):
             yield plain_text(posixpath.splitext(rendering.annotation.key)[0]).encode() + b"\n"
 
     def finds(self, path: Path) -> bool:
-        """Return a folder with `Annotations` or XML files in it."""
+        """Return whether it is a folder with `Annotations` or XML files in it."""
         files = [first_file(path, suffix) for suffix in (_BOXES, ".xml")] if path.is_dir() else []
         return any(file is not None and _is_annotation(file) for file in files)
 

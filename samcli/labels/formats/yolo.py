@@ -93,7 +93,7 @@ class YoloFormat(_Yolo):
         return yolo_rows(rendering)
 
     def finds(self, path: Path) -> bool:
-        """Return a folder of .txt files with rows of numbers."""
+        """Return whether it is a folder of .txt files with rows of numbers."""
         if not path.is_dir() or lists_images_elsewhere(path):
             return False
         files = itertools.islice(text_labels(label_folder(path)), _LOOKED_AT)
