@@ -147,7 +147,7 @@ def _click(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def save_yolo(path: Path, architecture: str, *, names: Sequence[str], imgsz: int = 640) -> Path:
-    """Save a YOLO of Ultralytics' architecture (`yolov8n`, `yolov8n-seg`), its scores raised so that it finds much."""
+    """Save a YOLO of Ultralytics' architecture (`yolov8n`, `yolov8n-seg`), its scores raised to find much."""
     prepare_ultralytics()
     from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 

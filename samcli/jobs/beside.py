@@ -44,8 +44,7 @@ def beside_existing(annotator: Annotator, job: Job[R], plan: Plan) -> Beside:
     if options.existing == "add":
         if "logits" in job.format_names:
             raise UsageError("--existing add does not go with --format logits: objects that were there have none")
-        keys = [*(ref.key for ref in plan.todo), *plan.done, *plan.failed, *plan.collisions]
-        existing = ExistingLabels(plan.layout, plan.existing, counted.names, keys)
+        existing = ExistingLabels(plan.layout, plan.existing, counted.names, plan.keys)
         every = AddingAnnotator(counted, existing, options.existing_iou)
     return with_corrected(every, plan.layout, lambda: _missing_names(plan.layout, counted, new))
 

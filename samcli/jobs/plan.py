@@ -74,6 +74,11 @@ class Plan:
         return precision
 
     @property
+    def keys(self) -> list[str]:
+        """Return the keys of all images of the run, those of other shards included."""
+        return [*(ref.key for ref in self.todo), *self.done, *self.failed, *self.collisions, *self.others]
+
+    @property
     def total(self) -> int:
         """Images found."""
         return len(self.todo) + len(self.done) + len(self.failed) + len(self.collisions)

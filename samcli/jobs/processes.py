@@ -14,7 +14,7 @@ import signal
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -62,6 +62,8 @@ class _Process:
     process: SpawnProcess
     connection: Connection
     in_flight: dict[str, ImageRef] = field(default_factory=dict)
+    is_ready: bool = False
+    """It has loaded the networks."""
     is_heard: bool = False
     """Its end of the pipe is closed, and all that it said was heard."""
     is_told: bool = False
@@ -84,6 +86,18 @@ class _Process:
     def is_dead(self) -> bool:
         """Return whether the process has ended, and nothing of what it said is left to be heard."""
         return self.is_heard and not self.process.is_alive()
+
+    def check_start(self) -> None:
+        """Check that the process did not die while it loaded the networks: no image is to blame for that.
+
+        Raises:
+            SamcliError: it did.
+        """
+        if self.is_dead and not self.is_ready:
+            raise SamcliError(
+                f"a process on {self.device} died while it loaded the models ({self.end}): is there memory for "
+                "each of the processes? Nothing is lost; run again with fewer"
+            )
 
     @property
     def end(self) -> str:
@@ -109,8 +123,7 @@ class Processes(Crew, Generic[R]):
         workers: int,
         threads: int,
     ) -> None:
-        self._job, self._models = job, models
-        self._plan = replace(plan, todo=(), done={}, failed={}, collisions={}, others=())  # what a worker needs
+        self._job, self._plan, self._models = job, plan, models
         self._devices, self._batch, self._workers, self.threads = devices, batch, workers, threads
         self._crew: list[_Process] = []
         self._ready: Ready | None = None
@@ -127,7 +140,7 @@ class Processes(Crew, Generic[R]):
             while self._ready is None:
                 for process in self._waited():
                     self._hear(process)
-                self._refuse_dead_before_ready()
+                    process.check_start()
         except BaseException:
             self.__exit__()
             raise
@@ -169,6 +182,7 @@ class Processes(Crew, Generic[R]):
                 for outcome in self._hear(one):
                     settle(outcome)
                     yield outcome
+                one.check_start()
                 if one.is_dead:
                     self._crew.remove(one)
                     lost += one.in_flight.values()
@@ -220,6 +234,7 @@ class Processes(Crew, Generic[R]):
         while not one.is_dead:
             self._waited()
             outcomes += self._hear(one)
+            one.check_start()
         self._crew = []
         if outcomes:
             return outcomes[0]
@@ -238,7 +253,7 @@ class Processes(Crew, Generic[R]):
                 if isinstance(said, SamcliError):
                     error = said
                 elif isinstance(said, Ready):
-                    self._ready = self._ready or said
+                    self._ready, one.is_ready = self._ready or said, True
                 elif isinstance(said, Ended):
                     self.notes += [note for note in said.notes if note not in self.notes]
                     self.add_seconds(said.seconds)
@@ -250,11 +265,6 @@ class Processes(Crew, Generic[R]):
         if error is not None:
             raise error
         return outcomes
-
-    def _refuse_dead_before_ready(self) -> None:
-        for one in self._crew:
-            if one.is_dead:
-                raise SamcliError(f"a process on {one.device} died at its start ({one.end})")
 
     def _start(self, device: str) -> _Process:
         ours, theirs = _START.Pipe()

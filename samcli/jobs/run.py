@@ -221,7 +221,8 @@ def _run(plan: Plan, job: Job[R], crew: Crew, marks: LargeMarks, starting: Calla
             folding = time.perf_counter()
             _fold(plan, job, summary)
             if summary.withheld or has_training_lists(run):
-                refresh_training_lists(run)
+                with whole_folder(plan.layout):  # two shards that end together: the later one knows of both
+                    refresh_training_lists(run)
             crew.seconds["fold"] += time.perf_counter() - folding
     summary.notes += crew.notes
     summary.precision, summary.threads = plan.precision, crew.threads

@@ -45,7 +45,7 @@ class ImageNames:
         return []
 
     def alike(self, name: str, *, whole: bool = False) -> list[str]:
-        """Return the images that have the longest tail in common with the name: several where they are equally near.
+        """Return the images that have the longest tail in common with the name; equally near ones alike.
 
         `whole`: the name, or the image's key, is that tail.
         """

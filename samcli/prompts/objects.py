@@ -106,7 +106,7 @@ class PromptSource(Protocol):
         ...
 
     def keys(self) -> Collection[str] | None:
-        """Return the images that the prompts are about, even to say that there is no object; None: all images alike."""
+        """Return the images that the prompts are about, even to say that there is none; None: all images."""
         ...
 
     def digest(self, key: str) -> str:

@@ -166,6 +166,12 @@ def test_plan__of_a_run_that_overwrites_does_every_image(images: Path) -> None:
     assert [ref.key for ref in make_plan(again, {}).todo] == KEYS
 
 
+def test_plan__of_a_shard_does_its_own_images_and_knows_all(images: Path) -> None:
+    plans = [make_plan(scope(images, job(shard=f"{index}/2")), {}) for index in (1, 2)]
+    assert sorted(ref.key for plan in plans for ref in plan.todo) == KEYS
+    assert all(sorted(plan.keys) == KEYS for plan in plans)
+
+
 # Which label files
 
 

@@ -14,7 +14,7 @@ import pytest
 from fake_jobs import FakeJob
 
 from samcli.config import PromptOptions
-from samcli.errors import StorageError, UsageError
+from samcli.errors import SamcliError, StorageError, UsageError
 from samcli.jobs.plan import find_scope, make_plan
 from samcli.jobs.processes import Processes, devices_of
 from samcli.jobs.prompt import Prompt
@@ -89,6 +89,21 @@ def test_stop__finishes_what_is_in_flight_and_begins_nothing_more(processes, tmp
         outcomes = run(crew, images, stopping=lambda: next(asked, True))
     assert 0 < len(outcomes) < len(images)
     assert len(outcomes) == len(list(tmp_path.glob("*.done")))
+
+
+def test_process_that_dies_at_its_start__ends_the_run_and_fails_no_image(processes, tmp_path) -> None:
+    told: list[Outcome] = []
+    with pytest.raises(SamcliError, match="died while it loaded the models"):  # noqa: SIM117
+        with processes("full", "full") as crew:
+            outcomes = crew.run(refs(tmp_path, "1.png"), alone=(), settle=told.append, stopping=lambda: False)
+            list(outcomes)
+    assert all(one.status is Status.DONE for one in told)
+
+
+def test_processes__know_all_images_of_the_run(processes, tmp_path) -> None:
+    with processes("cpu") as crew:
+        run(crew, refs(tmp_path, "1.png"))
+    assert (tmp_path / "plan.keys").read_text() == "a.png"  # of the plan, whatever is sent
 
 
 def test_full_disk__ends_the_run(processes, tmp_path) -> None:

@@ -60,7 +60,7 @@ class Parquet(LabelFormat):
         return (path.is_file() and path.suffix == ".parquet") or (path / _FILE).is_file()
 
     def read(self, source: Source) -> LabelSet:
-        """Read the rows of each image, in any order. Without our class names, classes are in the order of their ids."""
+        """Read the rows of each image, in any order; without our class names, classes are sorted by their ids."""
         self.check_package()
         path = source.path if source.path.is_file() else source.path / _FILE
         if not path.is_file():
