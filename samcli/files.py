@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -243,6 +244,31 @@ def remove(path: Path) -> None:
 def _is_ours(file: Path) -> bool:
     """Return whether a file has a name that formats give to those in an image's folder."""
     return bool(_LABEL_FILE.fullmatch(file.name)) and not file.is_dir()
+
+
+class Sink(io.RawIOBase):
+    """A file to be written, not to be sought in, whose content is taken out piece by piece."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._length = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._length
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self._pieces.append(piece)
+        self._length += len(piece)
+        return len(piece)
+
+    def taken(self) -> bytes:
+        """Return what was written since the last time."""
+        data, self._pieces = b"".join(self._pieces), []
+        return data
 
 
 def write_atomic_pieces(path: Path, pieces: Iterable[bytes]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import itertools
 import posixpath
 import re
@@ -23,7 +22,7 @@ from typing import IO, Protocol
 import yaml
 
 from samcli.errors import UsageError, one_line
-from samcli.files import parse_yaml
+from samcli.files import Sink, parse_yaml
 from samcli.labels.class_names import DATA_YAML, complete, parse_names
 from samcli.labels.formats.base import LabelFormat, Rendering, plain_text
 from samcli.labels.formats.coco import ROBOFLOW, joined, read_coco
@@ -54,7 +53,7 @@ class Cvat(LabelFormat):
 
     def fold(self, renderings: Iterable[Rendering], names: Mapping[int, str]) -> Iterator[bytes]:
         """Yield the zip as it grows."""
-        sink, images, seen = _Sink(), [], dict(names)
+        sink, images, seen = Sink(), [], dict(names)
         with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
             for rendering in renderings:
                 key = plain_text(rendering.annotation.key)
@@ -328,21 +327,3 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, data)
-
-
-class _Sink(io.RawIOBase):
-    """Takes what is written until it is taken away; not to be sought in."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        self._parts.append(bytes(data))
-        return len(data)
-
-    def taken(self) -> bytes:
-        data, self._parts = b"".join(self._parts), []
-        return data

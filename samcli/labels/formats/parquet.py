@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import itertools
 import json
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from samcli.errors import UsageError, one_line
+from samcli.files import Sink
 from samcli.labels.class_names import usable_names
 from samcli.labels.formats.base import LabelFormat, Rendering
 from samcli.labels.formats.coco import FIGURES, coco_annotation, figures, quality_of, shape_of
@@ -47,7 +47,7 @@ class Parquet(LabelFormat):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        sink, schema = _Pieces(), _schema(names)
+        sink, schema = Sink(), _schema(names)
         rows = itertools.chain.from_iterable(map(_rows, renderings))
         with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
             while group := list(itertools.islice(rows, _ROWS)):
@@ -114,32 +114,6 @@ def _schema(names: Mapping[int, str]) -> Any:
         pa.field("fingerprint", pa.string()),
     ]
     return pa.schema(columns, {_NAMES: json.dumps({str(key): names[key] for key in sorted(names)})})
-
-
-class _Pieces(io.RawIOBase):
-    """A file to be written whose content is taken out piece by piece."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._length = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._length
-
-    def write(self, data: Any) -> int:
-        piece = bytes(data)
-        self._pieces.append(piece)
-        self._length += len(piece)
-        return len(piece)
-
-    def taken(self) -> bytes:
-        """Return what was written since the last time."""
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        return data
 
 
 class _Reader:

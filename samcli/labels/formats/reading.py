@@ -110,8 +110,6 @@ class Labels:
         self.source = source
         self._labels = labels
         self._entries, lost = matched(labels.entries, source)
-        self.unmatched = len(lost)
-        """How many images that the labels speak of are not there, or cannot be told apart."""
         self.failures = [*labels.failures, *lost]
         """Known before anything is read; more come while images are read."""
         self.omitted = Omissions()
