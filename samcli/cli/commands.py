@@ -271,7 +271,7 @@ def take_back(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Take a run with --existing back: remove what it has added; the labels from before are as they were."""
+    """Undo a run that was made with --existing: remove what it added and restore the earlier labels."""
     from samcli.cli.report.labels import print_taken_back
     from samcli.jobs.removing import take_back
 
