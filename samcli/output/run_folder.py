@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from samcli.errors import RecordError, UsageError, one_line
 from samcli.files import remove, storage_errors, write_atomic, write_atomic_pieces
+from samcli.output.authors import count_authors
 from samcli.output.corrected import keep_corrected
 from samcli.output.journal import Journal, JournalEntry, journal_lines, read_journal
 from samcli.output.layout import RUN_FOLDER, Layout, default_output
@@ -20,7 +22,7 @@ from samcli.output.own_files import read_own
 from samcli.output.preserving import restore
 from samcli.output.records import LARGEST, read_record
 from samcli.output.shards import shard_of
-from samcli.types import Annotation, Outcome
+from samcli.types import Annotation, Author, Outcome
 
 _OUTPUTS = ("labels", "masks", "embeddings")
 """Names of output folders where none is given."""
@@ -145,6 +147,10 @@ class RunFolder:
         entries = _read_journals(self.layout, self.manifest.shards)
         return {key: entry for key, entry in entries.items() if entry.run == run}
 
+    def authors(self) -> Counter[Author]:
+        """Return the numbers of the objects of all images by author."""
+        return count_authors(entry for entry in self.entries().values() if entry.done)
+
     def journal(self) -> ShardJournals:
         """Return a journal for outcomes of any images, to be closed."""
         return ShardJournals(self.layout, self.manifest)
@@ -229,16 +235,16 @@ class RunFolder:
         if failures:
             raise _MissingImagesError
 
-    def withdraw(self, key: str, labels: Iterable[str]) -> None:
+    def withdraw(self, key: str, labels: Iterable[str], *, discard_changes: bool = False) -> None:
         """Remove the label files and the record of an image: of an earlier version of it, or of an earlier run.
 
-        Label files that were there before the run are again as they were. Objects that people have corrected are
-        kept for the image's next labels.
+        Label files that were there before the run are again as they were; see `restore`. Objects that people have
+        corrected are kept for the image's next labels.
         """
         record, labels = own_record(self.layout, key), list(labels)
         if record.is_file():  # so the labels beside it are ours
             for label in labels:
-                if not restore(self.layout, label):
+                if not restore(self.layout, label, discard_changes=discard_changes):
                     remove(Path(label))
                 remove(Path(self.layout.aside(label)))
             keep_corrected(self.layout, key)

@@ -201,10 +201,24 @@ def test_take_back__refuses_a_run_that_was_alone(folder) -> None:
 
 
 def test_add__names_the_formats_that_it_cannot_add_to(folder) -> None:
+    (folder / "labels" / "a").mkdir(parents=True)
+    (folder / "labels" / "a" / "metadata.csv").write_bytes(b"somebody's")
+    summary = run(folder, format=("masks",), existing="add")
+    assert "cannot add to labels of the format masks" in summary.failures["a.png"]
+    assert (folder / "labels" / "a" / "metadata.csv").read_bytes() == b"somebody's"
+    for mode in ("keep", "add"):
+        (folder / mode).mkdir()
+        (folder / mode / "cvat.zip").write_bytes(b"somebody's")
+        with pytest.raises(UsageError, match=r"cvat.zip was there before.*samcli convert"):
+            run(folder, folder / mode, format=("cvat",), existing=mode)
+        assert (folder / mode / "cvat.zip").read_bytes() == b"somebody's"
+
+
+def test_add__leaves_half_of_a_pair_of_maps_alone(folder) -> None:
     (folder / "labels" / "classes").mkdir(parents=True)
     (folder / "labels" / "classes" / "a.png").write_bytes(b"somebody's")
     summary = run(folder, format=("png",), existing="add")
-    assert "cannot add to labels of the format png" in summary.failures["a.png"]
+    assert "left as they are" in summary.failures["a.png"]
     assert (folder / "labels" / "classes" / "a.png").read_bytes() == b"somebody's"
 
 
