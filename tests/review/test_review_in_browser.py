@@ -43,7 +43,7 @@ TURNS: tuple[Callable[[Image.Image], Image.Image], ...] = (
     ImageOps.flip,
     lambda picture: ImageOps.mirror(ImageOps.flip(picture)),
 )
-COUNT = int(os.environ.get("SAMCLI_REVIEW_SCENES", "8"))
+COUNT = int(os.environ.get("REVIEW_SCENES", "8"))
 """Scenes that are repaired, at most 40."""
 
 
@@ -133,7 +133,8 @@ def test_damaged_labels__are_repaired_by_clicks_and_keys(tab, server, samcli_run
     for number, (name, turn) in enumerate(itertools.islice(itertools.product(SCENES, TURNS), COUNT)):
         turn(ImageOps.exif_transpose(Image.open(SHAPES / name)).convert("RGB")).save(images / f"{number}.png")
     tiny = ["--det", "tiny", "--sam", "tiny", "--precision", "fp32", "--quiet"]
-    assert samcli_run("auto-annotate", images, *tiny).exit_code == 0
+    made = samcli_run("auto-annotate", images, *tiny)
+    assert made.exit_code == 0, made.output
     shutil.copytree(labels, tmp_path / "truth")
     found = RunFolder.open(labels)
     publisher, names, hurt = Publisher(found), found.manifest.names, {}
@@ -142,6 +143,8 @@ def test_damaged_labels__are_repaired_by_clicks_and_keys(tab, server, samcli_run
         publisher.publish_one(broken, entry)
     server.start()
     tab.goto(server.address)
+    settled(tab)
+    tab.select_option("#sort", "name")
     tab.keyboard.press("Enter")
     for key in sorted(hurt):
         settled(tab)
@@ -189,6 +192,7 @@ class Browser:
         tab = self._connected.contexts[0].new_page()
         tab.set_viewport_size({"width": 1400, "height": 900})
         tab.goto(address)
+        tab.select_option("#sort", "name")
         tab.keyboard.press("Enter")
         settled(tab)
         return tab
