@@ -337,6 +337,7 @@ async function fillRows(from, total) {
     } catch { say("The server does not answer.", 5000); return; }
   }
   page.filled();
+  performance.mark("samcli-filled");
 }
 
 buildTools();
