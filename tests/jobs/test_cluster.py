@@ -21,7 +21,7 @@ from PIL import Image as PillowImage
 pytestmark = pytest.mark.cluster
 
 SHAPES = Path(__file__).parents[2] / "examples" / "shapes"
-COUNT = int(os.environ.get("SAMCLI_TEST_IMAGES", "60"))
+COUNT = int(os.environ.get("TEST_IMAGES", "60"))
 OPTIONS = ("--det", "tiny", "--sam", "tiny", "--precision", "fp32", "--threads", "1", "--format", "yolo",
            "--format", "coco", "--json", "--quiet")  # fmt: skip
 
