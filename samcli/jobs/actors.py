@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import queue
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -186,20 +187,24 @@ def open_actors(job: Job[R], plan: Plan, models: Models) -> Iterator[Team[R]]:
     run = job.options.run
     if run.procs is not None:
         raise UsageError("--procs is for this machine alone: with --runner ray give --num-actors")
-    begun = not ray.is_initialized()
-    if begun:
-        try:
-            ray.init(address=run.ray_address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            where = run.ray_address or "on this machine"
-            raise UsageError(f"no Ray cluster {where} ({one_line(error)[:200]})") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # results go there; Ray prints of lost nodes
+        if not ray.is_initialized():
+            stack.callback(ray.shutdown)
+            _connect(run.ray_address)
         devices, threads, resources = _shares(job)
         with Actors(task_of(job, plan, models), devices, threads, resources) as actors:
             yield actors
-    finally:
-        if begun:
-            ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    """Connect to a cluster, or start one on this machine. Raises what `open_actors` raises."""
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UsageError(f"no Ray cluster {address or 'on this machine'} ({one_line(error)[:200]})") from error
 
 
 def _shares(job: Job[Any]) -> tuple[list[str], int, dict[str, Any]]:
