@@ -34,13 +34,14 @@ class ImageRef:
     """A path plus its key: the POSIX path relative to the input root, suffix included.
 
     The key is the identity of an image everywhere; never its stem. `size` (bytes) and `mtime_ns` tell one
-    version of the file from another.
+    version of the file from another. `offset`: of its first byte in a tar file; None: it is a file of its own.
     """
 
     root: Path
     key: str
     size: int = 0
     mtime_ns: int = 0
+    offset: int | None = None
 
     @property
     def path(self) -> Path:
