@@ -33,6 +33,7 @@ from samcli.images import (
     search,
     suffix_of,
 )
+from samcli.images.pages import with_all_pages
 from samcli.images.patterns import Pattern, is_pattern, split_pattern
 from samcli.jobs.listed import (
     COCO_SUFFIX,
@@ -75,6 +76,8 @@ class Inputs:
     """Files that were named and are no images, by suffix."""
     root: Path | None = None
     """The input root, where it is asked for."""
+    all_pages: bool = False
+    """Whether each page of a file is an image, not the first alone."""
 
     @property
     def is_part(self) -> bool:
@@ -132,7 +135,7 @@ def open_inputs(arguments: Sequence[str | Path], options: SourceOptions | None =
     given = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     return Inputs(
         given, tuple(dict.fromkeys(collected.trees)), tuple(dict.fromkeys(collected.files)), collected.passed_over,
-        root,
+        root, options.pages == "all",
     )  # fmt: skip
 
 
@@ -226,8 +229,13 @@ def find_input(inputs: Inputs, output: Path | None, folder: str) -> FoundImages:
     """Find the images, and where their labels go. `folder`: the output folder's name where no output is given.
 
     Raises:
-        UsageError: there are no images, or no folder for the labels.
+        UsageError: there are no images, no folder for the labels, or two images of one key.
     """
+    found = _find_files(inputs, output, folder)
+    return replace(found, refs=with_all_pages(found.refs)) if inputs.all_pages else found
+
+
+def _find_files(inputs: Inputs, output: Path | None, folder: str) -> FoundImages:
     passed_over = Counter(inputs.passed_over)
     root = _root_of(inputs, output)
     if inputs.only is not None and inputs.only.exists() and root == inputs.deepest:

@@ -309,7 +309,7 @@ def _label_name(key: str, whole: bool) -> str:
 
 def _is_gone(layout: Layout, key: str, owned: Mapping[str, bool]) -> bool:
     """Return whether the image whose labels an earlier run wrote is no longer there."""
-    return key in owned and not os.path.lexists(layout.input_root / key)
+    return key in owned and not os.path.lexists(ImageRef(layout.input_root, key).path)
 
 
 class Listing:

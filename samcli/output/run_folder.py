@@ -20,7 +20,7 @@ from samcli.output.own_files import read_own
 from samcli.output.preserving import restore
 from samcli.output.records import LARGEST, read_record
 from samcli.output.shards import shard_of
-from samcli.types import Annotation, Outcome
+from samcli.types import Annotation, ImageRef, Outcome
 
 _OUTPUTS = ("labels", "masks", "embeddings")
 """Names of output folders where none is given."""
@@ -182,7 +182,7 @@ class RunFolder:
         `failures`: takes the keys of the images whose record cannot be read, and why.
         """
         for key in self.done():
-            if not os.path.lexists(self.layout.input_root / key):
+            if not os.path.lexists(ImageRef(self.layout.input_root, key).path):
                 continue  # labels of an image that is gone lead a trainer to a missing file
             try:
                 annotation = self.record(key)
