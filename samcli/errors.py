@@ -165,7 +165,8 @@ def missing_path(path: Path, expected: str) -> UsageError:
     if match := _URL.match(path.as_posix()):
         url = f"{match[1]}://{path.as_posix()[match.end() :]}"
         return UsageError(
-            f"{url} is a URL, and samcli reads local files only: download it first, then give the file"
+            f"{url} is a URL that samcli does not read (it reads s3://, gs://, az://, hf:// and file://): "
+            "download it first, then give the file"
         )
     return UsageError(f"{path} does not exist; expected {expected}")
 

@@ -40,14 +40,15 @@ class ImageRef:
     """A path plus its key: the POSIX path relative to the input root, suffix included.
 
     The key is the identity of an image everywhere; never its stem. `size` (bytes) and `mtime_ns` tell one
-    version of the file from another. Of a file of several pages the third is `scan#3.tif`, unless there is a file
-    of that name.
+    version of the file from another. `offset`: of its first byte in a tar file; None: it is a file of its own. Of a
+    file of several pages the third is `scan#3.tif`, unless there is a file of that name.
     """
 
     root: Path
     key: str
     size: int = 0
     mtime_ns: int = 0
+    offset: int | None = None
 
     @property
     def path(self) -> Path:

@@ -54,7 +54,7 @@ Input = Annotated[
     ),
 ]
 Output = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--output",
         "-o",
@@ -143,7 +143,7 @@ _job_command(
 
 
 def _run(
-    job: Job[Any], arguments: list[str], output: Path | None, *, dry_run: bool, json: bool, quiet: bool
+    job: Job[Any], arguments: list[str], output: str | None, *, dry_run: bool, json: bool, quiet: bool
 ) -> None:
     """Run a job, show what became of it, and exit."""
     from samcli.cli.report.progress import Progress

@@ -20,7 +20,8 @@ _SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
 class Summary:
     """Summary of a run, made from its outcomes and the journal."""
 
-    output: Path
+    output: Path | str
+    """The output folder, or its address in an object store."""
     names: Mapping[int, str]
     total: int
     skipped: int = 0

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from samcli.config import InputOptions
 from samcli.errors import ImageError, StorageError
-from samcli.images import read_image
+from samcli.images import Content, read_image
 from samcli.images.hanging import within
 from samcli.labels.formats import LabelFormat, Rendering
 from samcli.labels.writing import write_annotation
@@ -61,6 +61,8 @@ class BaseWorker(ABC, Generic[R]):
         self._limits = limits
         self.on_large: Callable[[ImageRef], None] = lambda ref: None
         """Called before a large image is decoded; see `read_image`."""
+        self.content: Content | None = None
+        """Opens images that are no files below the input root."""
 
     @property
     def names(self) -> Mapping[int, str]:
@@ -78,14 +80,16 @@ class BaseWorker(ABC, Generic[R]):
             try:
                 return within(self._limits.image_timeout, lambda: self._decode(ref))
             except ImageError:
-                if not ref.root.is_dir():  # unmounted or moved away: no verdict on the images
+                if (
+                    self.content is None and not ref.root.is_dir()
+                ):  # unmounted or moved away: no verdict on the images
                     raise StorageError(
                         f"the input folder {ref.root} is gone; bring it back and run again"
                     ) from None
                 raise
 
     def _decode(self, ref: ImageRef) -> Image:
-        return read_image(ref, max_pixels=self._limits.max_pixels, on_large=self.on_large)
+        return read_image(ref, max_pixels=self._limits.max_pixels, on_large=self.on_large, content=self.content)
 
     def notes(self) -> list[str]:
         """Return the notes for the user at the end."""

@@ -16,6 +16,7 @@ from samcli.jobs.inputs import Inputs
 from samcli.jobs.status import Reasons
 from samcli.jobs.summary import Summary
 from samcli.output.manifest import Product
+from samcli.output.remote import RemoteFolder
 from samcli.types import Withheld
 
 if TYPE_CHECKING:
@@ -192,8 +193,15 @@ def _print_reasons(reasons: Reasons) -> None:
             print(f"         in {', '.join(map(printable, reason.examples))}{more}")
 
 
-def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_json: bool) -> None:
+def show_dry_run(job: Job[Any], data: Path | Inputs, output: str | Path | None, *, as_json: bool) -> None:
     """Show what a run would do and any conflicts; write nothing."""
+    from samcli.jobs.storing import opened_output
+
+    with opened_output(job, output, dry=True) as place:
+        _show_dry_run(job, data, place, as_json=as_json)
+
+
+def _show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | RemoteFolder | None, *, as_json: bool) -> None:
     from samcli.jobs.plan import find_scope, make_plan, survey
     from samcli.jobs.run import check_models, present_models
     from samcli.output.locks import check_output
@@ -204,10 +212,12 @@ def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_
     plan = make_plan(scope, models, dry=True)
     if plan.todo or plan.changed:
         check_output(plan.layout)
-    seen = survey(plan.todo, job.options)
+    seen = survey(
+        plan.todo if plan.layout.source is None else (), job.options
+    )  # headers would be fetched one by one
     facts: dict[str, Any] = {
-        "input": str(plan.layout.input_root),
-        "output": str(plan.layout.output),
+        "input": plan.layout.images,
+        "output": str(plan.layout.place),
         "images": plan.total,
         "passed_over": dict(plan.passed_over),
         "to_do": len(plan.todo) - len(seen.unreadable),
