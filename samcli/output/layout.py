@@ -140,6 +140,10 @@ class Layout:
         """Path of the copy of a label file, or of one for all images, as it was before the run."""
         return self.preserved_root / label[len(self._labels) :]
 
+    def seal(self, label: str) -> Path:
+        """Path of the hashes of what the run has made of a file that was there before; see `output.preserving`."""
+        return self.run_folder / "seals" / f"{label[len(self._labels) :]}.sha256"
+
     def corrected(self, key: str) -> Path:
         """Path of the copy of an image's record with objects that people have corrected."""
         return self.corrected_root / self.record(key)[len(self._records) :]
