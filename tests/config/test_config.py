@@ -389,7 +389,8 @@ UNCHANGED = {
     "max_pixels": 5, "image_timeout": 5.0, "embeddings": "there", "on_collision": "suffix", "trust_weights": True,
     "device": "cpu", "batch": 3, "workers": 5, "threads": 2, "resume": False, "overwrite": True,
     "retry_failed": True, "procs": 2, "discard_human": True, "max_failures": 5, "compile": "off", "root": "there",
-    "split": "train", "pages": "all", "shard": "1/2",
+    "split": "train", "pages": "all", "shard": "1/2", "store_timeout": 5.0, "num_actors": 2, "staging": "there",
+    "runner": "ray", "ray_address": "there",
 }  # fmt: skip
 """Of each that does not."""
 
