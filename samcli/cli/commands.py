@@ -228,8 +228,9 @@ def preview(
 
         path = write_contact_sheet(labels, output, count or 12)
     from samcli.cli.report.labels import print_preview
+    from samcli.output.run_folder import RunFolder
 
-    print_preview(path, labels, as_json=json)
+    print_preview(path, labels, RunFolder.open(labels).authors(), as_json=json)
 
 
 @command("review", ReviewOptions)

@@ -242,7 +242,8 @@ def name_labels(scope: Scope[R], earlier: EarlierRun, owned: dict[str, bool], fi
     labels = assign_labels(scope.layout, refs, scope.job.suffixes, options.naming.on_collision, owned)
     labels = _spare_own_files(labels, refs, files)
     if scope.job.existing != "refuse":
-        refs, files = [], _unwelcome(scope)
+        _check_extends(scope)
+        refs, files = [], []
     elif options.run.overwrite:
         return labels
     return _spare_foreign_files(labels, refs, owned, files, begun=earlier.manifest is not None)
@@ -388,11 +389,20 @@ def _spare_foreign_files(
     return labels
 
 
-def _unwelcome(scope: Scope[R]) -> list[str]:
-    """Return the files for all images that would lose what was in them before the run."""
-    layout, formats = scope.layout, scope.job.formats
-    names = [fmt.folded_name for fmt in formats if fmt.folded_name and not fmt.extends]
-    return sorted({*map(layout.own_file, names)} - files_of(layout))
+def _check_extends(scope: Scope[R]) -> None:
+    """Refuse formats whose file for all images was there before the run and would lose what was in it.
+
+    Raises:
+        UsageError: it names the file.
+    """
+    layout, own = scope.layout, files_of(scope.layout)
+    for name, fmt in zip(scope.job.format_names, scope.job.formats, strict=True):
+        path = layout.own_file(fmt.folded_name or "")
+        if fmt.folded_name and not fmt.extends and path not in own and Path(path).exists():
+            raise UsageError(
+                f"{path} was there before, and nothing can be added to a file of the format {name}: samcli convert "
+                "makes COCO or another format of it, to which --existing adds"
+            )
 
 
 def _foreign_files(labels: LabelFiles, refs: Sequence[ImageRef], owned: Mapping[str, bool]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from samcli.images import Content, read_image
 from samcli.images.hanging import within
 from samcli.labels.formats import LabelFormat, Rendering
 from samcli.labels.writing import write_annotation
+from samcli.output.authors import authors_but_machine
 from samcli.output.layout import LabelFiles
 from samcli.polygons import PolygonOptions
 from samcli.types import Annotation, Image, ImageRef, Outcome, Size, Status, UndecodedImage
@@ -207,4 +208,5 @@ class Worker(BaseWorker[AnnotatedImage]):
         return Outcome(
             ref, Status.DONE, counts, dropped=len(annotation.dropped), whole_name=whole_name,
             withheld=annotation.withheld, rows=written.rows, low_polygons=written.low_polygons,
+            authors=authors_but_machine(annotation.instances),
         )  # fmt: skip

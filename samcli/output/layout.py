@@ -51,7 +51,7 @@ class Layout:
 
     def has_image(self, key: str) -> bool:
         """Return whether an image is still there; those of an object store are taken to be."""
-        return bool(self.origin) or os.path.lexists(self.input_root / key)
+        return bool(self.origin) or os.path.lexists(ImageRef(self.input_root, key).path)
 
     def names_in(self, folder: str) -> frozenset[str]:
         """Return the names in a folder of the output, none where it does not exist.
@@ -139,6 +139,10 @@ class Layout:
     def preserved(self, label: str) -> Path:
         """Path of the copy of a label file, or of one for all images, as it was before the run."""
         return self.preserved_root / label[len(self._labels) :]
+
+    def seal(self, label: str) -> Path:
+        """Path of the hashes of what the run has made of a file that was there before; see `output.preserving`."""
+        return self.run_folder / "seals" / f"{label[len(self._labels) :]}.sha256"
 
     def corrected(self, key: str) -> Path:
         """Path of the copy of an image's record with objects that people have corrected."""

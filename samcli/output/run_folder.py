@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from samcli.errors import RecordError, UsageError, one_line
 from samcli.files import remove, storage_errors, write_atomic, write_atomic_pieces
+from samcli.output.authors import count_authors
 from samcli.output.corrected import keep_corrected
 from samcli.output.journal import Journal, JournalEntry, journal_lines, read_journal
 from samcli.output.layout import RUN_FOLDER, Layout, default_output, nowhere
@@ -24,7 +26,7 @@ from samcli.output.records import LARGEST, read_record
 from samcli.output.remote import read_ahead
 from samcli.output.shards import shard_of
 from samcli.stores.addresses import is_address
-from samcli.types import Annotation, Outcome
+from samcli.types import Annotation, Author, Outcome
 
 _OUTPUTS = ("labels", "masks", "embeddings")
 """Names of output folders where none is given."""
@@ -149,6 +151,10 @@ class RunFolder:
         entries = _read_journals(self.layout, self.manifest.shards)
         return {key: entry for key, entry in entries.items() if entry.run == run}
 
+    def authors(self) -> Counter[Author]:
+        """Return the numbers of the objects of all images by author."""
+        return count_authors(entry for entry in self.entries().values() if entry.done)
+
     def journal(self) -> ShardJournals:
         """Return a journal for outcomes of any images, to be closed."""
         return ShardJournals(self.layout, self.manifest)
@@ -250,11 +256,11 @@ class RunFolder:
         if failures:
             raise _MissingImagesError
 
-    def withdraw(self, key: str, labels: Iterable[str]) -> None:
+    def withdraw(self, key: str, labels: Iterable[str], *, discard_changes: bool = False) -> None:
         """Remove the label files and the record of an image: of an earlier version of it, or of an earlier run.
 
-        Label files that were there before the run are again as they were. Objects that people have corrected are
-        kept for the image's next labels.
+        Label files that were there before the run are again as they were; see `restore`. Objects that people have
+        corrected are kept for the image's next labels.
         """
         record, labels = own_record(self.layout, key), list(labels)
         remote = self.layout.remote
@@ -262,7 +268,7 @@ class RunFolder:
             remote.bring_earlier(record)
         if record.is_file():  # so the labels beside it are ours
             for label in labels:
-                if not restore(self.layout, label):
+                if not restore(self.layout, label, discard_changes=discard_changes):
                     remove(Path(label))
                 remove(Path(self.layout.aside(label)))
             keep_corrected(self.layout, key)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from samcli.cli.report.text import SHOWN_CLASSES, SHOWN_FAILURES, printable
+from samcli.cli.report.text import SHOWN_CLASSES, SHOWN_FAILURES, by_author, printable
 from samcli.cli.terminal import open_console
 from samcli.evaluation.evaluate import Evaluation, KindScores, Scores
 from samcli.evaluation.metrics import DILATION_RATIO
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _TITLES = {"mask": "Masks", "box": "Boxes"}
+_SIDES = {"predicted": "predictions", "truth": "truth"}
 
 
 def print_evaluation(result: Evaluation, *, worst_count: int, as_json: bool) -> None:
@@ -31,6 +32,9 @@ def print_evaluation(result: Evaluation, *, worst_count: int, as_json: bool) -> 
     _print_worst(console, result.kinds[result.main], worst_count)
     wide = open_console(highlight=False, soft_wrap=True)
     wide.print(f"[dim]{_legend(result)}[/]")
+    for side, counts in result.authors.items():
+        if authors := by_author(counts):
+            wide.print(f"[dim]objects of the {_SIDES[side]} by author: {authors}[/]")
     for warning in result.warnings:
         wide.print(f"[bold red]warning[/] {escape(printable(warning))}")
     for note in result.notes:
@@ -47,7 +51,7 @@ def _legend(result: Evaluation) -> str:
     return (
         f"{len(result.images)} images; classes matched by {by}; objects matched {first}. IoU, bIoU: of pairs "
         f"matched at IoU .5 (bIoU: boundary IoU, {DILATION_RATIO:.0%} of the diagonal). P, R, F1: at IoU .5. "
-        "F1@75: at .75. AP: COCO's, over IoU .5 to .95"
+        "F1@75: at .75. AP: COCO's, over IoU .5 to .95. Areas in pixels: small below 32 x 32, medium below 96 x 96"
     )
 
 

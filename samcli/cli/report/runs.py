@@ -9,7 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samcli.cli.report.text import SHOWN_CLASSES, SHOWN_FAILURES, counted, duration, print_rows, printable
+from samcli.cli.report.text import (
+    SHOWN_CLASSES,
+    SHOWN_FAILURES,
+    by_author,
+    counted,
+    duration,
+    print_rows,
+    printable,
+)
 from samcli.cli.terminal import open_console
 from samcli.jobs.base import Job
 from samcli.jobs.inputs import Inputs
@@ -127,6 +135,8 @@ def _summary_table(summary: Summary) -> Table:
         )
     if summary.product is Product.LABELS:
         table.add_row("objects", f"{sum(summary.instances.values()):,}", _rows(summary))
+        for author, count in summary.authors.items() if by_author(summary.authors) else ():
+            table.add_row(f"  {author.value}", f"{count:,}", "")
     if summary.withheld:
         table.add_row("kept aside", f"{len(summary.withheld)}", f"{_withheld(summary)}: no labels for trainers")
     if summary.dropped:
@@ -170,6 +180,8 @@ def print_status(
         if of_labels:
             in_rows = f" {_rows(summary)}" if _rows(summary) else ""
             rows["objects"] = f"{sum(summary.instances.values()):,}{in_rows}, {summary.dropped:,} dropped"
+            if authors := by_author(summary.authors):
+                rows["by author"] = authors
         if summary.low_polygons:
             rows["low polygon IoU"] = _low_polygons(summary)
         if summary.withheld:

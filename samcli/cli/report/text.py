@@ -9,8 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from samcli.cli.terminal import open_console, printable
+from samcli.types import Author
 
-__all__ = ["SHOWN_CLASSES", "SHOWN_FAILURES", "counted", "duration", "print_next", "print_rows", "printable"]
+__all__ = [
+    "SHOWN_CLASSES",
+    "SHOWN_FAILURES",
+    "by_author",
+    "counted",
+    "duration",
+    "print_next",
+    "print_rows",
+    "printable",
+]
 
 SHOWN_FAILURES = 5
 """Failures that are listed one by one."""
@@ -33,6 +43,13 @@ def print_rows(rows: Mapping[str, Any]) -> None:
 def counted(count: int, thing: str) -> str:
     """Return a number and its noun: `1 error`, `2 errors`, `1,458 polygons`."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def by_author(counts: Mapping[Author, int]) -> str:
+    """Return `12 machine, 3 corrected, 1 human`; nothing where the machine has made all of them."""
+    if not any(count for author, count in counts.items() if author is not Author.MACHINE):
+        return ""
+    return ", ".join(f"{counts[author]:,} {author.value}" for author in Author if counts.get(author))
 
 
 def print_next(what: str, *words: str | Path) -> None:
