@@ -51,7 +51,7 @@ def _legend(result: Evaluation) -> str:
     return (
         f"{len(result.images)} images; classes matched by {by}; objects matched {first}. IoU, bIoU: of pairs "
         f"matched at IoU .5 (bIoU: boundary IoU, {DILATION_RATIO:.0%} of the diagonal). P, R, F1: at IoU .5. "
-        "F1@75: at .75. AP: COCO's, over IoU .5 to .95"
+        "F1@75: at .75. AP: COCO's, over IoU .5 to .95. Areas in pixels: small below 32 x 32, medium below 96 x 96"
     )
 
 
