@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -71,7 +72,8 @@ class Lease:
 
     def _take_over(self) -> None:
         found = self._read()
-        age = time.time() - float(found.get("renewed", 0.0))
+        renewed = found.get("renewed")
+        age = time.time() - renewed if isinstance(renewed, (int, float)) else math.inf
         if not _is_dead_here(found) and age < _GOOD_FOR:
             raise SamcliError(
                 f"another samcli is at work in {self.store.url} (process {found.get('pid')} on "
