@@ -17,10 +17,13 @@ def reset_peak() -> None:
 
 
 def own_peak() -> float:
-    """Return the most that this process has held since the last reset."""
+    """Return the peak memory since the last reset; 0 where the system does not say (Windows)."""
     if (peak := process_memory("self", "VmHWM")) is not None:
         return peak
-    import resource
+    try:
+        import resource
+    except ImportError:
+        return 0.0
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / rusage_unit()
 

@@ -189,10 +189,21 @@ def status(
 
 @command("preview")
 def preview(
-    labels: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Output folder of a run.")],
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LABELS", help="Output folder of a run, or labels in any format that convert reads."
+        ),
+    ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="PNG or HTML file to write.", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help=r"PNG or HTML file to write. [dim]\[default: in the output folder, or beside other labels][/]",
+            show_default=False,
+        ),
     ] = None,
     count: Annotated[
         int | None,
@@ -205,6 +216,24 @@ def preview(
             show_default=False,
         ),
     ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--images",
+            metavar="DIR",
+            help=r"Images of labels that are not a run's. [dim]\[default: found beside the labels][/]",
+            show_default=False,
+        ),
+    ] = None,
+    source_format: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FORMAT",
+            help=r"Format of labels that are not a run's. [dim]\[default: detected][/]",
+            show_default=False,
+        ),
+    ] = None,
     as_html: Annotated[
         bool, typer.Option("--html", help="Write a page to review all masks in a browser (see apply-review).")
     ] = False,
@@ -214,11 +243,13 @@ def preview(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Draw the masks of a run on its images: one contact sheet (PNG), or a page to review them."""
+    """Draw masks on their images: one contact sheet (PNG), or, of a run, a page to review them."""
     if embed and not as_html:
         raise UsageError("--embed is for the page: give --html too")
     if not as_html and (count or 0) > 400:
         raise UsageError(f"--count {count} is too many for one sheet: at most 400, or --html")
+    if as_html and (images or source_format):
+        raise UsageError("--html is for the output folder of a run: --images and --from do not apply")
     if as_html:
         from samcli.review.page import write_review_page
 
@@ -226,10 +257,12 @@ def preview(
     else:
         from samcli.review.contact_sheet import write_contact_sheet
 
-        path = write_contact_sheet(labels, output, count or 12)
+        path = write_contact_sheet(labels, output, count or 12, images=images, source_format=source_format)
     from samcli.cli.report.labels import print_preview
+    from samcli.review.contact_sheet import find_previewed_run
 
-    print_preview(path, labels, as_json=json)
+    of_run = not (images or source_format) and find_previewed_run(labels) is not None
+    print_preview(path, labels, of_run=of_run, as_json=json)
 
 
 @command("review", ReviewOptions)
@@ -414,7 +447,7 @@ def evaluate(
         typer.Option(
             "--worst",
             metavar="FILE.png",
-            help="Also write a sheet of the worst images: ground truth in green, predictions in magenta.",
+            help="Also write a sheet of the worst images: matched, missed and wrong objects in different colours.",
             show_default=False,
         ),
     ] = None,

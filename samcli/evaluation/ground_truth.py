@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from samcli.errors import ImageError, UsageError
+from samcli.errors import ImageError, UsageError, counted
 from samcli.images import SUFFIXES
 from samcli.labels.class_names import read_names
 from samcli.labels.formats.reading import Labels, another_size, detect_format, read_labels
@@ -150,10 +150,10 @@ class RunLabels:
 
 def _run_notes(name: str, entries: Collection[JournalEntry]) -> Iterator[str]:
     if failed := sum(not entry.done for entry in entries):
-        yield f"{failed} images failed in this run: they count as such in which nothing was found"
+        yield f"{counted(failed, 'image')} failed in this run: evaluated as images without predictions"
     rows = sum(entry.objects if entry.rows is None else entry.rows for entry in entries)
     if rows != (objects := sum(entry.objects for entry in entries)):
-        yield f"{name}: the {objects} objects of this run are {rows} rows of its labels; objects are evaluated"
+        yield f"{name}: {objects} objects are stored as {rows} label rows; objects are evaluated"
 
 
 def object_of(instance: Instance) -> EvaluatedObject:
@@ -184,7 +184,7 @@ class FileLabels:
         if not labels.keys():
             first = next(iter(labels.failures), None)
             reason = f": {first.key}: {first.reason}" if first else ""
-            raise UsageError(f"{labels.source.path} speaks of no image{reason}")
+            raise UsageError(f"{labels.source.path} lists no images{reason}")
 
     @property
     def notes(self) -> Sequence[str]:

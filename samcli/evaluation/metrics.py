@@ -169,9 +169,9 @@ class AveragePrecision:
     ap75: float | None
     by_size: Mapping[str, float | None]
     by_class: Mapping[int, tuple[float | None, float | None, float | None]]
-    """Class id -> AP, AP at IoU .5, AP at IoU .75."""
+    """Class id -> AP, AP at IoU 0.5, AP at IoU 0.75."""
     curves: Mapping[float, NDArray[np.float64]]
-    """IoU threshold -> precision (101,) at recall 0, .01 ... 1, mean over classes; nan where nothing is to find."""
+    """IoU threshold -> precision (101,) at recall 0, 0.01 ... 1, mean over classes; nan without ground truth."""
 
 
 LabelledImage = tuple[Size, Sequence[EvaluatedObject], Sequence[EvaluatedObject]]

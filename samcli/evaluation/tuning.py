@@ -176,7 +176,7 @@ def tune(images: Path, truth: EvaluatedLabels, options: TuneOptions, watch: Watc
     result.polygons = [_try_polygons(chosen, fidelity, result.kind, options.objective) for fidelity in fidelities]
     result.recipe = _recipe(options, result)
     if not result.best.objective:
-        result.notes.append("nothing that was found is right: are detector, classes and truth about the same?")
+        result.notes.append("no prediction matches the ground truth: check the detector, its classes and --truth")
     return result
 
 

@@ -32,6 +32,9 @@ RAW_SUFFIXES = (".dng", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2")
 """Of raw photos: a sensor's values, which are no picture before somebody has chosen how to develop them."""
 RAW_REMEDY = "raw photos are to be developed first, to JPEG or 16-bit TIFF, e.g. with darktable-cli or dcraw -T"
 
+PREVIEW = "samcli-preview.png"
+"""Name of the contact sheets that `samcli preview` writes; never an image of the input."""
+
 _NAMED = frozenset(SUFFIXES)
 
 _WIDE_MODES = ("I", "F")  # Pillow's modes (and I;16...) with more than eight bits a pixel
@@ -125,7 +128,7 @@ def search(
             for entry in entries:
                 name = entry.name
                 named = name[name.rfind(".") :].lower() in _NAMED
-                if name[0] == ".":
+                if name[0] == "." or name == PREVIEW:
                     continue
                 if not named and entry.is_file(follow_symlinks=False):
                     if pattern is None or pattern.matches(relative + name):
@@ -414,7 +417,7 @@ def _wide_to_rgb(opened: PIL.Image.Image, file: BinaryIO) -> NDArray[np.uint8]:
     opened.close()
     decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if decoded is None:
-        raise ImageError(f"no decoder for {name} with so many bits a channel")
+        raise ImageError(f"no decoder for {name} with this number of bits per channel")
     if decoded.ndim == 2:
         decoded = decoded[..., None]
     return _scaled_rgb(decoded[..., 2::-1] if decoded.shape[2] >= 3 else decoded[..., :1])

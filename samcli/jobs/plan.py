@@ -70,7 +70,7 @@ class Plan:
         """Return the precision of the networks, never `auto`."""
         precision = self.manifest.recipe.precision
         if precision is None:
-            raise UsageError(f"{self.layout.manifest} does not say the precision; --overwrite begins anew")
+            raise UsageError(f"{self.layout.manifest} does not say the precision; --overwrite starts over")
         return precision
 
     @property
@@ -203,7 +203,7 @@ def make_plan(scope: Scope[R], models: Models | None, *, dry: bool = False) -> P
         check_same_run(earlier.manifest, manifest, layout.output)
         if not options.run.resume:
             raise UsageError(
-                f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite"
+                f"{layout.output} holds an earlier run: continue it with --resume or start over with --overwrite"
             )
     changed = manifest != earlier.manifest or _lacks_files(layout, job, files)
     plan = sort_images(scope, labels, manifest, earlier.journal, changed=changed)

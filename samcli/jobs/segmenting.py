@@ -182,7 +182,7 @@ class Encoder:
             return []
         counts = self._store.counts
         anew = ", ".join(f"{counts[state]} {state}" for state in ("missing", "stale", "damaged") if counts[state])
-        return [f"Embeddings: {counts['read']} read" + (f"; encoded anew: {anew}" if anew else "")]
+        return [f"Embeddings: {counts['read']} read" + (f"; encoded again: {anew}" if anew else "")]
 
     def size_of(self, ref: ImageRef) -> Size | None:
         """Return the image's size if the store has its embedding: then nobody needs its pixels to find masks."""

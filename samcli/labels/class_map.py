@@ -52,7 +52,7 @@ class ClassMap:
         if isinstance(old, int) and old in names:
             return old
         raise UsageError(
-            f"{self.where} speaks of class {old!r}, which is none of the {len(names)}.{nearest(str(old), ids)}"
+            f"{self.where} lists class {old!r}, which is none of the {len(names)} classes.{nearest(str(old), ids)}"
         )
 
 

@@ -210,7 +210,7 @@ def journal_lines(path: Path) -> Iterator[bytes]:
 
 def _unreadable(path: Path, error: Exception) -> SamcliError:
     reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
-    return SamcliError(f"the journal {path} cannot be read ({reason}): mend that, or --overwrite begins anew")
+    return SamcliError(f"the journal {path} cannot be read ({reason}): fix this, or --overwrite starts over")
 
 
 class Journal:

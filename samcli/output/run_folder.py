@@ -173,7 +173,7 @@ class RunFolder:
         except ValueError as error:
             reason, remedy = one_line(error), "delete it"
         except OSError as error:
-            reason, remedy = error.strerror or one_line(error), "mend that"
+            reason, remedy = error.strerror or one_line(error), "fix this"
         raise RecordError(f"its record cannot be read ({path}: {reason}): {remedy}, and run again")
 
     def annotations(self, failures: dict[str, str]) -> Iterator[Annotation]:

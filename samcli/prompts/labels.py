@@ -96,8 +96,8 @@ class LabelPrompts:
         first = next(iter(self._labels.keys()), None)
         if self._labels.failures:
             lost = self._labels.failures[0]
-            return f"{self.path} speaks of none of the images; the first: {lost.key}: {lost.reason}"
-        return f"{self.path} speaks of none of the images" + (f"; its first is '{first}'" if first else "")
+            return f"{self.path} lists none of the images; the first: {lost.key}: {lost.reason}"
+        return f"{self.path} lists none of the images" + (f"; its first is '{first}'" if first else "")
 
     def keys(self) -> Collection[str]:
         return self._spoken_of

@@ -193,7 +193,7 @@ class PromptTable:
         if stated is not None and stated != image_size:
             (height, width), (own_height, own_width) = stated, image_size
             raise ImageError(
-                f"{self.path} speaks of an image of {width} x {height} pixels; "
+                f"{self.path} states an image size of {width} x {height} pixels; "
                 f"this one has {own_width} x {own_height}, upright"
             )
 

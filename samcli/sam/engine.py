@@ -173,7 +173,7 @@ class Engine:
         prompts = Prompts.of(boxes, points, point_labels) if prompts is None else prompts
         if embedding.model != self.model:
             raise UsageError(
-                f"the embedding was made by model {embedding.model[:12]}, this is {self.model[:12]}: encode anew"
+                f"the embedding was made by model {embedding.model[:12]}, this is {self.model[:12]}: encode again"
             )
         wanted = _Wanted(multimask, stability_offset, return_logits, pred_iou_thresh, stability_score_thresh)
         segments: list[Segment] = []

@@ -48,13 +48,15 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
         print_next("Compare with others", "samcli", "eval", conversion.output, "--truth", "TRUTH")
 
 
-def print_preview(path: Path, labels: Path, *, as_json: bool) -> None:
-    """Print the path of the sheet or the page, and what to do with it. `labels`: the folder of the run."""
+def print_preview(path: Path, labels: Path, *, of_run: bool, as_json: bool) -> None:
+    """Print the path of the sheet or the page, and what to do next. `of_run`: the labels are those of a run."""
     if as_json:
         print(json.dumps({"file": str(path)}))
         return
     print(path)
-    if path.suffix.lower() == ".png":
+    if not of_run:
+        print_next("Convert to another format", "samcli", "convert", labels, "--to", "FORMAT")
+    elif path.suffix.lower() == ".png":
         print_next("Review each mask in a browser", "samcli", "preview", labels, "--html")
     else:
         print(f"Open it in a browser: {path.absolute().as_uri()}", file=sys.stderr)
@@ -90,7 +92,7 @@ def print_taken_back(taken: TakenBack, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(taken)))
         return
-    print_rows({"removed": f"the labels of {taken.images} images", "as before": f"{taken.restored} files"})
+    print_rows({"removed": f"the labels of {taken.images} images", "restored": counted(taken.restored, "file")})
 
 
 def print_served(address: str, *, reached: bool, browser: bool) -> None:

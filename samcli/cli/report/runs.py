@@ -122,12 +122,14 @@ def _summary_table(summary: Summary) -> Table:
         table.add_row("not started", f"{summary.remaining:,}", "")
     if summary.passed_over:
         table.add_row(
-            "no images", f"{sum(summary.passed_over.values()):,}", f"passed over: {by_suffix(summary.passed_over)}"
+            "ignored",
+            f"{sum(summary.passed_over.values()):,}",
+            f"files that are not images: {by_suffix(summary.passed_over)}",
         )
     if summary.product is Product.LABELS:
         table.add_row("objects", f"{sum(summary.instances.values()):,}", _rows(summary))
     if summary.withheld:
-        table.add_row("kept aside", f"{len(summary.withheld)}", f"{_withheld(summary)}: no labels for trainers")
+        table.add_row("kept aside", f"{len(summary.withheld)}", f"{_withheld(summary)}: hidden from trainers")
     if summary.dropped:
         table.add_row(
             "dropped", f"{summary.dropped:,}", f"why: samcli status {shlex.quote(str(summary.output))} --reasons"
@@ -227,10 +229,21 @@ def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_
         return
     shown = {**facts, "passed_over": by_suffix(plan.passed_over) or "0"}
     details = {name: value for name, value in shown.items() if isinstance(value, dict) and value}
-    print_rows({name.replace("_", " "): _short(value) for name, value in shown.items()})
+    print_rows({_title(name): _short(value) for name, value in shown.items()})
     for name, reasons in details.items():
         for key, reason in list(reasons.items())[:SHOWN_FAILURES]:
-            print(f"{name.replace('_', ' ')}: {printable(key)}: {printable(reason)}")
+            print(f"{_title(name)}: {printable(key)}: {printable(reason)}")
+
+
+def _title(name: str) -> str:
+    """Return what a fact of a dry run is called in its table."""
+    return {
+        "label_name_taken": "label-name collisions",
+        "passed_over": "ignored files",
+        "alpha_dropped": "with alpha channel (ignored)",
+        "rotated": "rotated by EXIF",
+        "more_than_8_bits": "more than 8 bits per channel",
+    }.get(name, name.replace("_", " "))
 
 
 def _short(value: Any) -> str:
