@@ -32,7 +32,7 @@ _DARK, _LIGHT, _WHITE = (20, 20, 20), (230, 230, 230), (255, 255, 255)
 _FOREGROUND, _BACKGROUND = (0, 158, 60), (220, 20, 60)
 """Colours of point prompts with label 1 and 0, which also differ by their signs: plus and minus."""
 
-_DASH = 8
+_DASH = 10
 """Length of the dashes of prompt boxes, in pixels of the plain size."""
 
 _GRID = 20
@@ -117,8 +117,8 @@ def _paint(canvas: NDArray[np.uint8], mask: Mask, color: Color, scale: float) ->
 def edged(color: Color, line: int) -> tuple[tuple[int, Color], ...]:
     """Return the widths and colours of the two strokes of a line that is visible on any ground.
 
-    The wider stroke comes first: a dark or a light edge, whichever differs more from the colour. White lines have no
-    edge: they are drawn on others.
+    The wider stroke comes first: a dark or a light edge, whichever differs more from the colour. White lines have
+    no edge: they are drawn on others.
     """
     if color == _WHITE:
         return ((line, color),)
@@ -175,6 +175,7 @@ def _write(canvas: NDArray[np.uint8], text: str, x: int, y: int, taken: Sequence
     font, size, line, high = (
         cv2.FONT_HERSHEY_SIMPLEX, _TEXT_SIZE * _growth(canvas), _grown(canvas, 1), _grown(canvas, _TEXT_HEIGHT)
     )  # fmt: skip
+    text = _drawable(text)
     (width, _), _ = cv2.getTextSize(text, font, size, line)
     x = max(0, min(x, canvas.shape[1] - width))
     places = [(x, lower, x + width) for lower in range(y, canvas.shape[0], high)]
@@ -274,7 +275,12 @@ _LEGEND_ROW, _LEGEND_SIZE = 30, 0.6
 
 def _fitted(text: str, width: int) -> str:
     """Return the text, or its end where it is wider than that many pixels of the plain size."""
-    shown = text
+    shown = text = _drawable(text)
     while shown and cv2.getTextSize(shown, cv2.FONT_HERSHEY_SIMPLEX, _TEXT_SIZE, 1)[0][0] > width:
         shown = "..." + shown.removeprefix("...")[1:] if len(shown) > 4 else ""
     return shown
+
+
+def _drawable(text: str) -> str:
+    """Return the text with `?` for characters that OpenCV cannot draw: halves of pairs would end the process."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -29,6 +29,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     del os.environ["SAMCLI_CACHE"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--large", action="store_true", help="with -m network: also download the large checkpoints")
+
+
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of checkpoints; see the fixtures below for what is in it."""

@@ -158,3 +158,18 @@ def test_contact_sheet__shows_what_labels_hold(tmp_path) -> None:
         labels = write_run(tmp_path / name, [annotation], "yolo", min_part_area="1%,16")
         sheets.append(write_contact_sheet(labels).read_bytes())
     assert sheets[0] == sheets[1]
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo", "labelme", "voc"])
+def test_preview__takes_labels_that_are_no_run_s(samcli_run, finished_run, tmp_path, name) -> None:
+    """The labels lie beside their images or `--images` names these."""
+    out = tmp_path / name
+    assert samcli_run("convert", finished_run / "labels", "--to", name, "-o", out).exit_code == 0
+    result = samcli_run("preview", out, "--images", finished_run / "images")
+    assert result.exit_code == 0, result.stderr
+    sheet = tmp_path / "samcli-preview.png"
+    assert result.stdout == f"{sheet}\n"
+    assert min(PillowImage.open(sheet).size) > 400
+    assert "samcli convert" in result.stderr
+    unknown = samcli_run("preview", out)
+    assert (unknown.exit_code, "--images" in unknown.stderr) == (2, True)

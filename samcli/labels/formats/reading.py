@@ -30,7 +30,7 @@ from samcli.labels.objects import (
 from samcli.labels.yolo_rows import numbered_rows, read_class_id
 from samcli.types import Annotation, Size
 
-FILLED = "objects have no mask: their boxes were used as masks"
+FILLED = "objects have no mask: their boxes were filled"
 """A remark that concerns formats which hold masks."""
 
 _CROWD = "a crowd region (iscrowd) is not a single object (--crowds keep reads it as one)"
