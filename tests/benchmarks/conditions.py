@@ -1,11 +1,15 @@
 """Time commands where people run them: alone, beside a busy process, and under a CPU quota.
 
     python tests/benchmarks/conditions.py PHOTOS [--sam tiny] [--det tiny] [--rounds 3] [--condition busy quota-1]
-        [--compare 'NAME=COMMAND'] [--json FILE]
+        [--peers] [--compare 'NAME=COMMAND'] [--json FILE]
 
-Runs `encode`, `everything` and `auto-annotate`, and any further command given by --compare (a peer, or samcli with
-other settings), in turn, round by round, so that a machine whose speed drifts is fair to all. Prints median wall
-and CPU seconds per condition, and the ratio of the medians to the same command alone.
+Runs `encode`, `everything` and `auto-annotate`, the same work by the peers (--peers), and any further command
+given by --compare (samcli with other settings, say), in turn, round by round, so that a machine whose speed drifts
+is fair to all. Prints median wall and CPU seconds per condition, the ratio of the medians to the same command
+alone, and how many times as fast as its peer each command is.
+
+The peers are segment-anything (`encode`, `everything`) and Ultralytics (`auto-annotate`). They take checkpoints
+that they know: `--sam sam_b.pt --det yolov8n.pt`, with random weights where those are not stored here.
 
 Quotas are set with a cgroup (version 1 or 2) where the user may write there, which takes root or a delegated
 group; otherwise those conditions are left out and named.
@@ -27,6 +31,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from samcli.bench.models import random_file
+from samcli.checkpoints.registry import is_here, known_checkpoint
 
 PERIOD = 100_000
 """Microseconds over which a quota counts."""
@@ -102,16 +109,39 @@ CONDITIONS: dict[str, Callable[[], contextlib.AbstractContextManager[Callable[[]
 }
 
 
+PEER = " by peer"
+"""Ends the name of a command that does the same work as ours of the name before it."""
+
+POINTS = "16"
+"""Clicks a side of `everything`, for both."""
+
+MAX_DET = "10"
+
+
 def commands_of(given: argparse.Namespace) -> dict[str, list[str]]:
     """The commands by name; `{out}` in them is a new folder for each run."""
     samcli, sam = [sys.executable, "-m", "samcli"], ["--sam", given.sam, "--quiet", "--output", "{out}"]
     photos = str(given.photos)
     own = {
         "encode": [*samcli, "encode", photos, *sam],
-        "everything": [*samcli, "everything", photos, *sam],
-        "auto-annotate": [*samcli, "auto-annotate", photos, "--det", given.det, *sam],
+        "everything": [*samcli, "everything", photos, *sam, "--points-per-side", POINTS],
+        "auto-annotate": [*samcli, "auto-annotate", photos, "--det", given.det, "--max-det", MAX_DET, *sam],
     }
+    if given.peers:
+        peer = [sys.executable, str(Path(__file__).with_name("peer_commands.py"))]
+        own |= {
+            f"encode{PEER}": [*peer, "encode", photos, given.sam, "{out}", "cpu"],
+            f"everything{PEER}": [*peer, "amg", photos, given.sam, "{out}", POINTS, "cpu"],
+            f"auto-annotate{PEER}": [*peer, "auto-annotate", photos, given.det, given.sam, "{out}", MAX_DET, "cpu"],
+        }
     return own | {name: shlex.split(line) for name, _, line in (text.partition("=") for text in given.compare)}
+
+
+def weights(name: str, folder: Path) -> str:
+    """A checkpoint's file: as given, stored here, or with random weights."""
+    if Path(name).is_file() or name == "tiny":
+        return name
+    return str(known_checkpoint(name).stored if is_here(name) else random_file(name, folder))
 
 
 def run(command: list[str], enter: Callable[[], None]) -> tuple[float, float]:
@@ -133,6 +163,7 @@ def measure(given: argparse.Namespace) -> list[Measured]:
                 try:
                     with CONDITIONS[condition]() as enter:
                         times.setdefault((name, condition), []).append(run(command, enter))
+                        print(name, condition, *times[name, condition][-1], file=sys.stderr, flush=True)
                 except NoQuotaError as error:
                     print(f"{condition} is left out: {error}", file=sys.stderr)
                     break
@@ -144,11 +175,16 @@ def measure(given: argparse.Namespace) -> list[Measured]:
 
 def show(found: list[Measured]) -> None:
     """A line for each command and condition."""
-    alone = {one.command: one.wall for one in found if one.condition == "alone"}
-    print(f"{'command':20}{'condition':12}{'wall s':>8}{'CPU s':>8}{'x alone':>9}")
+    walls = {(one.command, one.condition): one.wall for one in found}
+    print(f"{'command':22}{'condition':12}{'wall s':>8}{'CPU s':>8}{'x alone':>9}{'x peer':>9}")
     for one in sorted(found, key=lambda one: (one.command, list(CONDITIONS).index(one.condition))):
-        ratio = f"{one.wall / alone[one.command]:9.2f}" if one.command in alone else ""
-        print(f"{one.command:20}{one.condition:12}{one.wall:8.2f}{one.cpu:8.2f}{ratio}")
+        alone = walls.get((one.command, "alone"))
+        peer = walls.get((one.command + PEER, one.condition))
+        print(
+            f"{one.command:22}{one.condition:12}{one.wall:8.2f}{one.cpu:8.2f}"
+            + (f"{one.wall / alone:9.2f}" if alone else " " * 9)
+            + (f"{peer / one.wall:9.2f}" if peer else "")
+        )
 
 
 def main() -> None:
@@ -158,10 +194,13 @@ def main() -> None:
     parser.add_argument("--det", default="tiny")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--condition", nargs="+", default=list(CONDITIONS), choices=CONDITIONS)
+    parser.add_argument("--peers", action="store_true", help="also time the same work by the peers")
     parser.add_argument("--compare", action="append", default=[], metavar="NAME=COMMAND")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    found = measure(given)
+    with tempfile.TemporaryDirectory() as folder:
+        given.sam, given.det = (weights(name, Path(folder)) for name in (given.sam, given.det))
+        found = measure(given)
     show(found)
     if given.json:
         given.json.write_text(json.dumps([asdict(one) for one in found], indent=1))

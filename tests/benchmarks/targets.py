@@ -343,13 +343,22 @@ def _auto_annotate(bench: Bench) -> list[float]:
     return _command_times(done, "ultralytics", "samcli")
 
 
+def _encoder_rate(bench: Bench) -> list[float]:
+    """Percent of the rate of matrix products that the encoder reaches, a round each."""
+    if bench.on_gpu:
+        raise NotHereError("measured on a CPU only")
+    precision = machine(bench.options.device, bench.options)["precision"]
+    script = [sys.executable, str(Path(__file__).with_name("rate.py")), "--json", "--precision", precision]
+    done = bench.run([*script, "--rounds", str(bench.options.rounds)])
+    return [100 * share for share in json.loads(done.output)["shares"]]
+
+
 def _embeddings(bench: Bench) -> list[float]:
-    """The run's own seconds, without loading: that is the same for both."""
-    store, photos = bench.new_folder(), bench.photos(bench.scaled(_PHOTOS))
-    bench.run(samcli_command("encode", photos, "-o", store, "--sam", bench.weights("vit-b"), *bench.everywhere()))
-    done = bench.in_turn({"without": bench.annotate, "with": lambda: bench.annotate("--embeddings", store)})
-    seconds = {name: [json.loads(run.output)["seconds"] for run in runs] for name, runs in done.items()}
-    return _times(seconds["without"], seconds["with"])
+    """Percent of an image's time with stored embeddings that is neither detector nor mask decoder."""
+    setup = replace(bench.setup(OWN, bench.options.images), det=str(bench.weights("det")))
+    seconds = profile(setup, bench.options.rounds, bench.watch, ("box",))["box"]
+    networks = seconds["detect"] + seconds["prompts"]
+    return [100 * (1 - networks / (sum(seconds.values()) - seconds["resize"] - seconds["encode"]))]
 
 
 def _memory(bench: Bench) -> list[float]:
@@ -422,8 +431,10 @@ def _gpu_boxes(bench: Bench) -> list[float]:
 _VIT_B = "ViT-B"
 _BOX, _EVERYTHING = ("vit-b", "box"), ("vit-b", "everything")
 _ROWS = (
-    Target("encode", f"encode, {_VIT_B}", "segment-anything, fp32", 6.5, "x", _encode, stages=_BOX,
+    Target("encode", f"encode, {_VIT_B}", "segment-anything, fp32", 1.5, "x", _encode, stages=_BOX,
            needs="segment-anything"),
+    Target("encoder-rate", f"image encoder, {_VIT_B}", "the machine's matrix-product rate", 85, "%", _encoder_rate,
+           stages=_BOX),
     Target("everything-amg", f"everything, {_VIT_B}, whole command", "segment-anything's amg.py", 8, "x",
            lambda bench: _command_times(bench.everything(), "amg", "auto"), stages=_EVERYTHING,
            needs="segment-anything"),
@@ -433,9 +444,9 @@ _ROWS = (
            functools.partial(_everything_peer, "transformers"), stages=_EVERYTHING, needs="transformers"),
     Target("auto-annotate", f"auto-annotate, yolov8x and {_VIT_B}, whole command", "Ultralytics' auto_annotate", 7,
            "x", _auto_annotate, stages=_BOX),
-    Target("embeddings", "auto-annotate with stored embeddings", "itself without", 10, "x", _embeddings,
-           stages=_BOX),
-    Target("exact-encode", f"encode, {_VIT_B}, fp32", "segment-anything, fp32", 2, "x",
+    Target("embeddings", "auto-annotate with stored embeddings, all but detector and mask decoder", "the whole", 20,
+           "%", _embeddings, most=True),
+    Target("exact-encode", f"encode, {_VIT_B}, fp32", "segment-anything, fp32", 1.5, "x",
            functools.partial(_exact, "encode"), needs="segment-anything"),
     Target("exact-box", f"boxes, {_VIT_B}, fp32", "segment-anything, fp32", 2, "x",
            functools.partial(_exact, "box"), needs="segment-anything"),

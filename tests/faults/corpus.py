@@ -6,8 +6,10 @@ take all memory, run code, steer the terminal, or change a file of the user.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import itertools
 import json
 import os
 import pickle
@@ -16,9 +18,11 @@ import re
 import resource
 import shutil
 import struct
+import threading
+import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -232,6 +236,8 @@ def images(start: Path, count: int) -> Iterator[Input]:
         yield Input("image, forged", name, _writing(f"images/{file}", data, _ANNOTATE))
     for name, make in _SPECIAL.items():
         yield Input("image, special file", name, functools.partial(_special, make))
+    for name, states in _CHANGES.items():
+        yield Input("image, changing", name, functools.partial(_changing, states))
     for raw in _NAMES:
         yield Input("name", repr(raw[:40]), functools.partial(_named, raw))
 
@@ -251,6 +257,54 @@ _SPECIAL: dict[str, Callable[[Path], object]] = {
     "link to its folder": lambda path: path.with_name("loop").symlink_to(".."),
     "sparse": lambda path: path.touch() or os.truncate(path, 1 << 40),
 }
+
+
+def _changing(states: Sequence[Callable[[Path], object]], folder: Path) -> list[str]:
+    """Put one state after the other in the place of an image as long as this process lives.
+
+    The command takes the image five times, under other names, so that it meets it in more than one state.
+    """
+    path = folder / "images" / "x.png"
+    path.write_bytes((folder / "images" / "a.png").read_bytes())
+    for number in range(5):
+        path.with_name(f"y{number}.png").symlink_to(path.name)
+
+    def change() -> None:
+        for state in itertools.cycle(states):
+            with contextlib.suppress(OSError):
+                state(path)
+            time.sleep(0.003)
+
+    threading.Thread(target=change, daemon=True).start()
+    return [*_ANNOTATE, "--image-timeout", "5"]
+
+
+def _restore(path: Path) -> None:
+    path.write_bytes((path.parent / "a.png").read_bytes())
+
+
+def _replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _replace_by_larger(path: Path) -> None:
+    from PIL import Image
+
+    spare = path.with_name("spare.part")
+    Image.new("RGB", (300, 200)).save(spare, "PNG")
+    spare.replace(path)
+
+
+_CHANGES: dict[str, Sequence[Callable[[Path], object]]] = {
+    "vanishes and comes back": (Path.unlink, _restore),
+    "grows while it is read": (lambda path: os.truncate(path, 200), _restore),
+    "is another image": (_replace_by_larger, _restore),
+    "is a folder, then an image": (_replace_by_folder, Path.rmdir, _restore),
+    "loses its permissions": (lambda path: path.chmod(0), lambda path: path.chmod(0o644)),
+    "is empty, then whole": (lambda path: path.write_bytes(b""), _restore),
+}
+"""What happens to an image during a run, again and again."""
 
 _NAMES = (
     b"a\nb.png", b"-rf.png", b"--help.png", b"caf\xe9.png", b"\xff\xfe.png", "\u202egnp.exe.png".encode(),

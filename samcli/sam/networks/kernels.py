@@ -1,8 +1,10 @@
 """Linear layers by the fastest kernel at hand.
 
-On x86 CPUs oneDNN multiplies fp32 matrices twice as fast as the MKL that PyTorch calls (measured on AMD Zen 5
-with AVX-512), and applies GELU or adds a residual while the result is still in registers. PyTorch reaches it
-through the operators that its own compiler emits; they are private, so they are tried before they are trusted.
+On x86 CPUs with AVX-512 oneDNN multiplies fp32 matrices up to twice as fast as the MKL that PyTorch calls, and
+applies GELU or adds a residual while the result is still in registers. Without AVX-512 MKL is the faster one
+(docs/speed.md has the figures). The choice depends on the instruction set alone, not on a measurement, so that a
+resumed run computes with the kernels that began it. PyTorch reaches oneDNN through the operators that its own
+compiler emits; they are private, so they are tried before they are trusted.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ def products(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _use_onednn(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and _onednn_works()
+    if x.device.type != "cpu" or not _onednn_works():
+        return False
+    return x.dtype == torch.bfloat16 or (x.dtype == torch.float32 and _has_avx512())
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool, add: Tensor | None) -> Tensor:
@@ -80,6 +84,11 @@ def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool, add: Tens
     if gelu:
         return F.gelu(product)
     return product if add is None else product + add
+
+
+@functools.cache
+def _has_avx512() -> bool:
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 @functools.cache

@@ -207,11 +207,22 @@ def test_forwards__of_modules_without_a_faster_one_are_their_own() -> None:
     assert encoder_forward(other) is other
 
 
+@pytest.mark.parametrize(
+    ("dtype", "avx512", "chosen"),
+    [(torch.float32, True, True), (torch.float32, False, False), (torch.bfloat16, False, True)],
+)
+def test_kernels__take_onednn_for_fp32_with_avx512_only(monkeypatch, dtype, avx512, chosen) -> None:
+    monkeypatch.setattr(kernels, "_onednn_works", lambda: True)
+    monkeypatch.setattr(kernels, "_has_avx512", lambda: avx512)
+    assert kernels._use_onednn(torch.zeros(2, 3, dtype=dtype)) == chosen
+
+
 @pytest.mark.parametrize("works", [True, False])
 def test_kernels__agree_with_pytorch_with_onednn_and_without(monkeypatch, works) -> None:
     if works and not kernels._onednn_works():
         pytest.skip("this PyTorch has no oneDNN operators")
     monkeypatch.setattr(kernels, "_onednn_works", lambda: works)
+    monkeypatch.setattr(kernels, "_has_avx512", lambda: works)
     torch.manual_seed(0)
     x, weight, bias, add = torch.randn(2, 5, 8), torch.randn(6, 8), torch.randn(6), torch.randn(2, 5, 6)
     product = x @ weight.t() + bias
