@@ -1,8 +1,8 @@
 """Real checkpoints over a real network: `pytest -m network`, with `--large` also the large ones.
 
 Each checkpoint is downloaded through samcli and its hash is checked; the four commands run on Ultralytics' sample
-photos; boxes, classes and masks are compared with those of Ultralytics on the same weights. A table is printed at the
-end. Without a network the same code runs against a server on this machine with random weights under the same names.
+photos; boxes, classes and masks are compared with those of Ultralytics on the same weights. A table is printed at
+the end. Without a network the same code runs against a server on this machine with random weights under the same names.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def test_real_checkpoints__give_what_ultralytics_gives(
 def loopback(
     own_cache: Path, yolo: Path, fastsam: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[str]]:
-    """A server on this machine with random weights under the names of checkpoints; yields the addresses asked for."""
+    """A server on this machine with random weights under the names of checkpoints; yields what was asked for."""
     served = tmp_path / "served"
     served.mkdir()
     (served / "yolov8n.pt").symlink_to(yolo)
