@@ -98,7 +98,7 @@ def _watch(journal: Path, samples: list[Sample], ended: threading.Event) -> None
         done = journal.read_bytes().count(b"\n") if journal.exists() else 0
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         memory = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-        samples.append(Sample(done, memory, len(os.listdir("/proc/self/fd")), threading.active_count()))
+        samples.append(Sample(done, memory, len(list(Path("/proc/self/fd").iterdir())), threading.active_count()))
 
 
 def _remembering(annotate: Callable[..., list[Any]]) -> Callable[..., list[Any]]:

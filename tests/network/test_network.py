@@ -2,7 +2,8 @@
 
 Each checkpoint is downloaded through samcli and its hash is checked; the four commands run on Ultralytics' sample
 photos; boxes, classes and masks are compared with those of Ultralytics on the same weights. A table is printed at
-the end. Without a network the same code runs against a server on this machine with random weights under the same names.
+the end. Without a network the same code runs against a server on this machine, with random weights under the same
+names.
 """
 
 from __future__ import annotations
