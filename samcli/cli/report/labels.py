@@ -40,6 +40,8 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
         print(f"... and {more} more left out (--json lists all)")
     done = f"would write {counted(conversion.files, 'file')} to" if conversion.dry_run else "written to"
     print(printable(f"{done} {conversion.output}"))
+    if conversion.dry_run and conversion.files:
+        print("Convert: the same command without --dry-run", file=sys.stderr)
     if conversion.dry_run or not conversion.files:
         return
     if set(conversion.formats) & {"yolo", "yolo-box"}:

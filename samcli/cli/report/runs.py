@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samcli.cli.report.text import SHOWN_CLASSES, SHOWN_FAILURES, counted, duration, print_rows, printable
+from samcli.cli.report.text import (
+    SHOWN_CLASSES,
+    SHOWN_FAILURES,
+    counted,
+    duration,
+    print_next,
+    print_rows,
+    printable,
+)
 from samcli.cli.terminal import open_console
 from samcli.jobs.base import Job
 from samcli.jobs.inputs import Inputs
@@ -59,6 +68,8 @@ def print_summary(summary: Summary) -> None:
         console.print(f"Look at them:   samcli preview {where}", highlight=False)
         if "yolo" in summary.formats:
             console.print(f"Check them:     samcli verify {where}", highlight=False)
+        if summary.dropped:
+            console.print(f"Why dropped:    samcli status {where} --reasons", highlight=False)
     elif summary.product is Product.EMBEDDINGS and (summary.done or summary.skipped):
         console.print(f"Use them:       samcli everything IMAGES --embeddings {where}", highlight=False)
     if summary.low_polygons:
@@ -131,9 +142,7 @@ def _summary_table(summary: Summary) -> Table:
     if summary.withheld:
         table.add_row("kept aside", f"{len(summary.withheld)}", f"{_withheld(summary)}: hidden from trainers")
     if summary.dropped:
-        table.add_row(
-            "dropped", f"{summary.dropped:,}", f"why: samcli status {shlex.quote(str(summary.output))} --reasons"
-        )
+        table.add_row("dropped", f"{summary.dropped:,}", "")
     common = summary.instances.most_common(SHOWN_CLASSES)
     for class_id, count in common:
         table.add_row(f"  {summary.names.get(class_id, class_id)}", f"{count:,}", "")
@@ -177,6 +186,15 @@ def print_status(
             rows["kept aside"] = f"{_withheld(summary)} (--incomplete lists them)"
         rows["labels" if of_labels else "embeddings"] = summary.output
         print_rows(rows)
+        _print_next(summary)
+
+
+def _print_next(summary: Summary) -> None:
+    """Print what usually follows a look at the progress of a run."""
+    if summary.failures:
+        print_next("List failed images", "samcli", "status", summary.output, "--failures")
+    elif summary.product is Product.LABELS and summary.instances:
+        print_next("Look at the labels", "samcli", "preview", summary.output)
 
 
 def _print_reasons(reasons: Reasons) -> None:
@@ -233,6 +251,8 @@ def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_
     for name, reasons in details.items():
         for key, reason in list(reasons.items())[:SHOWN_FAILURES]:
             print(f"{_title(name)}: {printable(key)}: {printable(reason)}")
+    if plan.todo:
+        print("Run it: the same command without --dry-run", file=sys.stderr)
 
 
 def _title(name: str) -> str:

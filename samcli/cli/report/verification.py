@@ -109,3 +109,5 @@ def _print_next(result: Verification) -> None:
         images = result.images or "IMAGES"
         command = ("samcli", "dataset", "DATASET", "--images", images, "--labels", result.labels)
         print_next("Split into train and val", *command)
+    else:
+        print_next("List each finding", "samcli", "verify", result.labels, "--list")
