@@ -51,7 +51,7 @@ def auto_annotate(
     given = [data] if isinstance(data, (str, os.PathLike)) else list(data)
     job = AutoAnnotate(AutoAnnotateOptions.of(det=det, sam=sam, **options))
     inputs = open_inputs([os.fspath(path) for path in given])
-    return run_job(job, inputs, None if output is None else Path(output))
+    return run_job(job, inputs, None if output is None else os.fspath(output))
 
 
 class LoadedDetector:

@@ -65,6 +65,19 @@ class WriteError(OSError):
         return f"cannot write in {self.place}: {self.strerror}. Choose another place, or make this one writable"
 
 
+class LabelChangedError(OSError):
+    """Somebody has changed a label file that was there before the run while or since the run added to it.
+
+    An OSError: in a run it concerns one image alone.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} was changed by somebody else and stays as it is: samcli take-back ends the run without "
+            "touching it, then a new run adds to it"
+        )
+
+
 class ImageError(SamcliError):
     """One image cannot be processed. The run records the reason and goes on with the others."""
 
@@ -116,7 +129,7 @@ def is_worth_retrying(error: BaseException) -> bool:
     """
     cause = _system_error(error)
     denied = isinstance(cause, OSError) and cause.errno in _ACCESS
-    return denied or isinstance(error, MemoryShortageError) or is_transient(error)
+    return denied or isinstance(error, (MemoryShortageError, LabelChangedError)) or is_transient(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -170,7 +183,8 @@ def missing_path(path: Path, expected: str) -> UsageError:
     if match := _URL.match(path.as_posix()):
         url = f"{match[1]}://{path.as_posix()[match.end() :]}"
         return UsageError(
-            f"{url} is a URL, and samcli reads local files only: download it first, then give the file"
+            f"{url} is a URL that samcli does not read (it reads s3://, gs://, az://, hf:// and file://): "
+            "download it first, then give the file"
         )
     return UsageError(f"{path} does not exist; expected {expected}")
 

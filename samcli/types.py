@@ -34,13 +34,14 @@ class ImageRef:
     """A path plus its key: the POSIX path relative to the input root, suffix included.
 
     The key is the identity of an image everywhere; never its stem. `size` (bytes) and `mtime_ns` tell one
-    version of the file from another.
+    version of the file from another. `offset`: of its first byte in a tar file; None: it is a file of its own.
     """
 
     root: Path
     key: str
     size: int = 0
     mtime_ns: int = 0
+    offset: int | None = None
 
     @property
     def path(self) -> Path:
@@ -298,6 +299,18 @@ class Origin(str, Enum):
     """A person has drawn or changed it."""
 
 
+class Author(str, Enum):
+    """Author of an object as it is counted."""
+
+    MACHINE = "machine"
+    EXISTING = "existing"
+    """It was in the labels before the run, and nobody has changed it since."""
+    CORRECTED = "corrected"
+    """A person has changed an object that a machine or earlier labels had."""
+    HUMAN = "human"
+    """A person has drawn it."""
+
+
 @dataclass(frozen=True)
 class Instance:
     """One object: its mask, class id and quality figures, and what prompted it."""
@@ -320,6 +333,11 @@ class Instance:
     """Of a person's: when it was drawn or last changed (ISO 8601, UTC)."""
     before: Instance | None = None
     """Of one that a person has changed: what it was before, whatever was changed since."""
+
+    @property
+    def author(self) -> Author:
+        """Return whose object it is."""
+        return Author.CORRECTED if self.before is not None else Author(self.source.value)
 
 
 class Verdict(str, Enum):
@@ -483,6 +501,8 @@ class Outcome:
     """Rows of its YOLO label file, where they are not as many as its objects."""
     low_polygons: int = 0
     """Objects whose polygon IoU is below `--min-polygon-iou`."""
+    authors: Mapping[Author, Mapping[int, int]] = field(default_factory=dict)
+    """Class id to number of instances, of each author but the machine."""
 
     @property
     def instance_count(self) -> int:

@@ -13,6 +13,7 @@ from label_samples import write_images
 from samcli.labels.formats import FORMATS, Rendering
 from samcli.labels.formats.base import recorded_polygon_options
 from samcli.labels.writing import write_annotation
+from samcli.output.authors import authors_but_machine
 from samcli.output.journal import Journal
 from samcli.output.layout import Layout
 from samcli.output.manifest import Manifest, Recipe, read_manifest, write_manifest
@@ -113,6 +114,7 @@ def write_run(folder: Path, annotations: list[Annotation], *formats: str, **opti
                     withheld=one.withheld,
                     rows=written.rows,
                     low_polygons=written.low_polygons,
+                    authors=authors_but_machine(one.instances),
                 )
             )
     return folder / "labels"

@@ -18,9 +18,9 @@ import samcli
 PACKAGE = Path(samcli.__file__).parent
 
 STOREYS = (
-    "errors", "files", "masks", "types", "images", "polygons", "drawing", "plots", "config", "checkpoints",
-    "output", "labels", "prompts", "sam", "detectors", "models", "checks", "jobs", "review", "datasets",
-    "evaluation", "bench", "api", "cli", "__main__",
+    "errors", "files", "masks", "types", "images", "stores", "polygons", "drawing", "plots", "config",
+    "checkpoints", "output", "labels", "prompts", "sam", "detectors", "models", "checks", "jobs", "review",
+    "datasets", "evaluation", "bench", "api", "cli", "__main__",
 )  # fmt: skip
 """Packages, and modules that stand alone, from the ground up. Each imports only from itself and from below."""
 
@@ -110,7 +110,19 @@ def test_help__imports_nothing_heavy(arguments) -> None:
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = set(json.loads(output.strip().splitlines()[-1]))
-    heavy = {"torch", "ultralytics", "cv2", "numpy", "PIL", "pycocotools", "yaml", "tqdm", "safetensors"}
+    heavy = {
+        "torch",
+        "ultralytics",
+        "cv2",
+        "numpy",
+        "PIL",
+        "pycocotools",
+        "yaml",
+        "tqdm",
+        "safetensors",
+        "fsspec",
+        "ray",
+    }
     assert loaded & heavy == set()
 
 

@@ -7,6 +7,7 @@ stands for an inert object that only remembers what it was given: nothing is imp
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import pickle
@@ -102,9 +103,8 @@ def read_pickle(path: Path) -> InertPickle:
         entry = next((item for item in archive.infolist() if item.filename.endswith("data.pkl")), None)
         if entry is None or entry.file_size > _LARGEST:
             raise WeightsError(f"{path} is an archive without a network in it")
-        with archive.open(entry) as file:
-            reader = _Reader(file)
-            content = reader.load()
+        reader = _Reader(io.BytesIO(archive.read(entry)))  # reads byte by byte: slow on the archive itself
+        content = reader.load()
         holder = content if isinstance(content, dict) else {}
         candidates = (holder.get("ema"), holder.get("model"), content)
         network = next((held for held in candidates if is_module(held)), None)

@@ -53,7 +53,7 @@ Input = Annotated[
     ),
 ]
 Output = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--output",
         "-o",
@@ -141,7 +141,7 @@ _job_command(
 
 
 def _run(
-    job: Job[Any], arguments: list[str], output: Path | None, *, dry_run: bool, json: bool, quiet: bool
+    job: Job[Any], arguments: list[str], output: str | None, *, dry_run: bool, json: bool, quiet: bool
 ) -> None:
     """Run a job, show what became of it, and exit."""
     from samcli.cli.report.progress import Progress
@@ -260,8 +260,8 @@ def preview(
     from samcli.cli.report.labels import print_preview
     from samcli.review.contact_sheet import find_previewed_run
 
-    of_run = not (images or source_format) and find_previewed_run(labels) is not None
-    print_preview(path, labels, of_run=of_run, as_json=json)
+    run = None if images or source_format else find_previewed_run(labels)
+    print_preview(path, labels, None if run is None else run.authors(), as_json=json)
 
 
 @command("review", ReviewOptions)

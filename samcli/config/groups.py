@@ -49,6 +49,13 @@ class SourceOptions(Options):
         panel="Input",
         metavar="train,val",
     )
+    store_timeout: float = option(
+        60.0,
+        "Time limit of a request to an object store in seconds, beside a second per megabyte; then it is tried "
+        "again.",
+        low=0.1,
+        panel="Input",
+    )
 
 
 @dataclass(frozen=True)
@@ -459,10 +466,29 @@ class RunOptions(Options):
         None, "Number of worker processes; each loads the models. Default: one per device.", low=1, high=256,
         panel="Run", metavar="N",
     )  # fmt: skip
+    runner: str = option(
+        "local", "Where the networks run: in processes of this machine, or in actors of a Ray cluster.",
+        choices=("local", "ray"), panel="Run",
+    )  # fmt: skip
+    ray_address: str | None = option(
+        None, "With --runner ray: address of the cluster. Default: RAY_ADDRESS, else a cluster on this machine.",
+        panel="Run", metavar="HOST:PORT",
+    )  # fmt: skip
+    num_actors: int | None = option(
+        None,
+        "With --runner ray: number of actors; each loads the models. Default: one per GPU, else one per node.",
+        low=1, high=10_000, panel="Run", metavar="N",
+    )  # fmt: skip
     threads: int | None = option(
         None, "Number of threads of the networks. Default: the cores that affinity and CPU quota allow.", low=1,
         panel="Run", metavar="N",
     )  # fmt: skip
+    staging: str | None = option(
+        None,
+        "Local folder for files on their way to an output folder in an object store. Default: in the cache.",
+        panel="Run",
+        metavar="DIR",
+    )
     resume: bool = option(
         True,
         "Continue an earlier run in the output folder. --no-resume: refuse a folder that holds a run.",

@@ -24,9 +24,11 @@ from samcli.labels.formats.reading import not_yolo
 from samcli.labels.formats.sources import first_file, label_places, label_trees
 from samcli.labels.formats.yolo import label_folder
 from samcli.labels.yolo_rows import numbered_rows
+from samcli.output.authors import author_counts, authors_of
+from samcli.output.journal import JournalEntry
 from samcli.output.layout import Listing, default_output, stem_of
 from samcli.output.placing import LabelJournal, RowCount
-from samcli.types import Withheld
+from samcli.types import Author, Withheld
 
 SPLITS_FILE = "splits.csv"
 """Which image is where, and why."""
@@ -49,6 +51,8 @@ class _Member:
     """Of its label file."""
     shape: Shape | None
     group: str
+    authors: Counter[Author]
+    """Objects by author; none where no run has written the label file as it is."""
 
 
 @dataclass
@@ -62,6 +66,13 @@ class SplitCounts:
     """By class name."""
     rows: int = 0
     """Of the label files: a trainer takes each as one object."""
+    authors: Counter[Author] = field(default_factory=Counter)
+    """Objects by author, of the label files that are as a run has written them."""
+
+    @property
+    def of_unknown_author(self) -> int:
+        """Return the number of the other objects."""
+        return self.objects.total() - self.authors.total()
 
 
 @dataclass
@@ -100,6 +111,7 @@ class Dataset:
                     "background": one.background,
                     "objects": dict(one.objects),
                     "rows": one.rows,
+                    "objects_by_author": {**author_counts(one.authors), "unknown": one.of_unknown_author},
                 }
                 for name, one in self.splits.items()
             },
@@ -223,7 +235,8 @@ def _members(
             result.left_out[key] = str(error)
             continue
         apart += pattern is not None and group == key
-        members.append(_Member(key, label, found, rows, shape, group))
+        authors = _authors(journal.entries.get(key), found, classes)
+        members.append(_Member(key, label, found, rows, shape, group, authors))
     if not members:
         why = next(iter(result.left_out.values()), _why_none(result))
         raise UsageError(f"no image of {images} can be used in the data set: {why}")
@@ -256,11 +269,24 @@ def _objects(rows: Counter[int], written: RowCount | None, classes: MappedClasse
     """Objects by new class id: as many as `rows`, unless the run that wrote so many rows says otherwise."""
     if written is None or written.rows != rows.total():
         return rows
+    return _renumbered(written.objects, classes)
+
+
+def _renumbered(objects: Mapping[int, int], classes: MappedClasses) -> Counter[int]:
+    """Return numbers of objects by new class id, without those of dropped classes."""
     found: Counter[int] = Counter()
-    for class_id, count in written.objects.items():
+    for class_id, count in objects.items():
         if (new := classes.ids.get(class_id)) is not None:
             found[new] += count
     return found
+
+
+def _authors(entry: JournalEntry | None, objects: Counter[int], classes: MappedClasses) -> Counter[Author]:
+    """Return the numbers of an image's objects by author; none where its labels have others than the journal."""
+    if entry is None or _renumbered(dict(entry.instances), classes) != objects:
+        return Counter()
+    by_class = authors_of(entry).items()
+    return Counter({author: _renumbered(counts, classes).total() for author, counts in by_class})
 
 
 def _judged(label: Path, classes: MappedClasses) -> tuple[Counter[int], Shape | None]:
@@ -387,6 +413,7 @@ def _count(counts: SplitCounts, member: _Member, classes: MappedClasses) -> None
     counts.images += 1
     counts.background += not member.classes
     counts.rows += member.rows
+    counts.authors += member.authors
     for class_id, number in member.classes.items():
         counts.objects[classes.names[class_id]] += number
 

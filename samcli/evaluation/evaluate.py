@@ -28,7 +28,8 @@ from samcli.evaluation.metrics import (
 )
 from samcli.images import find_images, probe_image
 from samcli.labels.class_map import ClassMap
-from samcli.types import UNNAMED, ImageRef, Size
+from samcli.output.authors import author_counts
+from samcli.types import UNNAMED, Author, ImageRef, Size
 
 THRESHOLDS = (0.5, 0.75)
 """IoU from which a prediction counts as right."""
@@ -164,6 +165,16 @@ class Evaluation:
         """0 all evaluated; 3 some could not be, or the figures say nothing."""
         return 3 if self.left_out or self.warnings else 0
 
+    @property
+    def authors(self) -> dict[str, Counter[Author]]:
+        """Return the numbers of objects by author of `predicted` and `truth`, of the sides that are runs."""
+        sides = {
+            "predicted": (one for image in self.images for one in image.predicted),
+            "truth": (one for image in self.images for one in image.truth),
+        }
+        counts = {side: Counter(one.author for one in found if one.author) for side, found in sides.items()}
+        return {side: found for side, found in counts.items() if found}
+
     def as_dict(self, worst_count: int) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
@@ -173,6 +184,7 @@ class Evaluation:
             "matched_by": self.matched_by,
             "notes": self.notes,
             "warnings": self.warnings,
+            **{f"{side}_by_author": author_counts(counts) for side, counts in self.authors.items()},
             **{
                 kind: {
                     "overall": scores.overall.as_dict(),

@@ -25,7 +25,7 @@ from samcli.output.journal import JournalEntry
 from samcli.output.layout import stem_of
 from samcli.output.manifest import Product
 from samcli.output.run_folder import RunFolder
-from samcli.types import Annotation, Instance, Size
+from samcli.types import Annotation, Author, Instance, Size
 
 _SAME_BOX = 0.5
 """IoU of an object's stated box with that of its mask below which one of the two is wrong."""
@@ -46,6 +46,8 @@ class EvaluatedObject:
     """COCO's `iscrowd`: many objects in one region; what is found there is neither right nor wrong."""
     stated_area: float | None = None
     """In pixels, where the labels state it: COCO's classes of size go by it."""
+    author: Author | None = None
+    """None: the labels do not say."""
 
 
 class EvaluatedLabels(Protocol):
@@ -160,7 +162,7 @@ def object_of(instance: Instance) -> EvaluatedObject:
     """Return an instance as it is evaluated: with its mask's box, and the detector's score or else SAM's."""
     quality = instance.quality
     score = quality.detector_score if quality.detector_score is not None else quality.predicted_iou
-    return EvaluatedObject(instance.class_id, _box_of(instance.mask), instance.mask, score)
+    return EvaluatedObject(instance.class_id, _box_of(instance.mask), instance.mask, score, author=instance.author)
 
 
 def _box_of(mask: Mask) -> XYXY:

@@ -37,6 +37,9 @@ PREVIEW = "samcli-preview.png"
 
 _NAMED = frozenset(SUFFIXES)
 
+Content = Callable[[ImageRef], BinaryIO]
+"""Opens an image that is no file; what it raises is an ImageError."""
+
 _WIDE_MODES = ("I", "F")  # Pillow's modes (and I;16...) with more than eight bits a pixel
 _ORIENTATION_TAG = 0x0112
 _BITS_PER_SAMPLE_TAG = 258
@@ -207,24 +210,26 @@ def read_image(
     *,
     max_pixels: int = 500_000_000,
     on_large: Callable[[ImageRef], None] = lambda ref: None,
+    content: Content | None = None,
 ) -> Image:
     """Decode an image to upright 8-bit RGB.
 
     Grey, palette and CMYK images are converted; alpha is dropped; more than eight bits a channel are scaled
     by the range that the image really uses (a 12-bit image in a 16-bit file keeps its contrast).
     `on_large`: called before an image is decoded that takes much memory, of which only one is decoded at a time.
+    `content`: opens images that are no files.
 
     Raises:
         ImageError: it cannot be read, is damaged or truncated, or has more than `max_pixels` pixels.
         MemoryShortageError: there is too little memory for it now.
     """
     ref = source if isinstance(source, ImageRef) else ImageRef(Path(source).parent, Path(source).name)
-    with _readable(ref), _regular(ref.path) as file:
+    with _readable(ref), content(ref) if content else _regular(ref.path) as file:
         head = _head(file)
         with _open(file, head) as opened:
             _check_pixels(opened.size, max_pixels)
             wide = _is_wide(opened, head)
-            cost = decoding_cost(opened, os.fstat(file.fileno()).st_size, wide=wide)
+            cost = decoding_cost(opened, _size_of(file), wide=wide)
             if cost >= LARGE:
                 on_large(ref)
             with room_for(cost):
@@ -259,6 +264,14 @@ def _regular(path: Path) -> Iterator[BinaryIO]:
         raise ImageError("not a regular file: a folder, pipe, socket or device")
     with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
         yield file
+
+
+def _size_of(file: BinaryIO) -> int:
+    """Return the bytes of a file; its position stays as it is."""
+    at = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(at)
+    return size
 
 
 class _readable:  # noqa: N801 - reads as a statement: with _readable(ref)

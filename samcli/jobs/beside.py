@@ -140,7 +140,8 @@ class AddingAnnotator:
         ]
 
     def _added(self, before: Annotation, found: Annotation) -> Annotation:
-        kept, doubles = without_known(before.instances, found.instances, self._iou)
+        of_class = self._existing.knows_classes(found.key)
+        kept, doubles = without_known(before.instances, found.instances, self._iou, of_class=of_class)
         return replace(
             found,
             instances=(*before.instances, *kept),
@@ -228,17 +229,22 @@ def beside_corrected(found: Annotation, kept: Sequence[Instance]) -> Annotation:
 
 
 def without_known(
-    known: Sequence[Instance], found: Sequence[Instance], iou: float
+    known: Sequence[Instance], found: Sequence[Instance], iou: float, *, of_class: bool = True
 ) -> tuple[list[Instance], list[Dropped]]:
-    """Return the found instances that overlap no known one of their class by more than `iou`, and the others."""
+    """Return the found instances that overlap no known one of their class by more than `iou`, and the others.
+
+    `of_class`: False where nothing is known of the classes of known ones, which may be of any then.
+    """
     kept: list[Instance] = []
     doubles: list[Dropped] = []
     for one in found:
-        overlap = max((overlap_of(other, one) for other in known if other.class_id == one.class_id), default=0.0)
+        alike = [other for other in known if not of_class or other.class_id == one.class_id]
+        overlap = max((overlap_of(other, one) for other in alike), default=0.0)
         if overlap <= iou:
             kept.append(one)
             continue
-        reason = f"IoU {overlap:.3f} with an existing object of its class, above --existing-iou {iou:g}"
+        what = "an existing object of its class" if of_class else "an existing object"
+        reason = f"IoU {overlap:.3f} with {what}, above --existing-iou {iou:g}"
         score = one.quality.detector_score
         doubles.append(Dropped(reason, one.class_id, one.prompt_box, score, one.prompt_points))
     return kept, doubles

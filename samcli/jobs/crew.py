@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 from samcli.jobs.executor import run_local
+from samcli.jobs.plan import Plan
+from samcli.jobs.storing import stages_of
 from samcli.jobs.worker import BaseWorker
 from samcli.sam.threads import torch_threads
 from samcli.types import ImageRef, Outcome
@@ -48,8 +50,11 @@ class Crew(ABC):
 class Local(Crew):
     """The worker of this process."""
 
-    def __init__(self, worker: BaseWorker[Any], *, batch: int, workers: int, begin: Callable[[str], None]) -> None:
+    def __init__(
+        self, worker: BaseWorker[Any], plan: Plan, *, batch: int, workers: int, begin: Callable[[str], None]
+    ) -> None:
         self._worker, self._batch, self._workers = worker, batch or worker.default_batch, workers
+        self._stages = stages_of(worker, plan)
         self.notes, self.seconds, self.threads = [], defaultdict(float), None
         worker.on_large = lambda ref: begin(ref.key)
 
@@ -68,7 +73,7 @@ class Local(Crew):
     ) -> Generator[Outcome, None, None]:
         """See `run_local`."""
         outcomes = run_local(
-            self._worker,
+            self._stages,
             refs,
             alone=alone,
             batch=self._batch,

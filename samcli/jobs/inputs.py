@@ -42,8 +42,11 @@ from samcli.jobs.listed import (
     paths_of_coco,
     places_of_yaml,
 )
-from samcli.output.layout import Layout, default_output, make_layout
+from samcli.output.layout import Layout, default_output, make_layout, nowhere
 from samcli.output.manifest import read_manifest
+from samcli.output.remote import RemoteFolder
+from samcli.stores.addresses import local_path
+from samcli.stores.source import ImageSource, is_source, open_source
 from samcli.types import ImageRef
 
 log = logging.getLogger("samcli")
@@ -75,10 +78,14 @@ class Inputs:
     """Files that were named and are no images, by suffix."""
     root: Path | None = None
     """The input root, where it is asked for."""
+    source: ImageSource | None = None
+    """The images, where they are no files; then there is nothing else."""
 
     @property
     def is_part(self) -> bool:
         """Return whether the root may hold images that the input does not name."""
+        if self.source is not None:
+            return self.source.is_part
         return bool(self.files or self.root is not None or any(tree.pattern for tree in self.trees))
 
     @property
@@ -119,7 +126,9 @@ def open_inputs(arguments: Sequence[str | Path], options: SourceOptions | None =
         UsageError: an argument names nothing, or is nothing that can be an input.
     """
     options = options or SourceOptions()
-    names = [str(argument) for argument in arguments]
+    names = [local_path(str(argument)) for argument in arguments]
+    if any(map(is_source, names)):
+        return _open_source(names, options)
     among_images = any(is_image_name(name) and Path(name).is_file() for name in names)
     collected = _Collected(options.split, among_images=among_images)
     for name in names:
@@ -134,6 +143,15 @@ def open_inputs(arguments: Sequence[str | Path], options: SourceOptions | None =
         given, tuple(dict.fromkeys(collected.trees)), tuple(dict.fromkeys(collected.files)), collected.passed_over,
         root,
     )  # fmt: skip
+
+
+def _open_source(names: Sequence[str], options: SourceOptions) -> Inputs:
+    """Return the inputs of images that are no files. Raises what `open_inputs` raises."""
+    for flag, value in (("--root", options.root), ("--split", options.split)):
+        if value is not None:
+            raise UsageError(f"{flag} is for images on this machine; {names[0]} is none")
+    given = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return Inputs(given, source=open_source(names, options.store_timeout))
 
 
 class _Collected:
@@ -222,13 +240,17 @@ def _is_stream(path: Path) -> bool:
     return False
 
 
-def find_input(inputs: Inputs, output: Path | None, folder: str) -> FoundImages:
+def find_input(inputs: Inputs, output: Path | None, folder: str, remote: RemoteFolder | None = None) -> FoundImages:
     """Find the images, and where their labels go. `folder`: the output folder's name where no output is given.
+
+    `remote`: the output folder in an object store; `output` is its local part.
 
     Raises:
         UsageError: there are no images, or no folder for the labels.
     """
     passed_over = Counter(inputs.passed_over)
+    if inputs.source is not None:
+        return _find_in_source(inputs.source, output, remote, passed_over)
     root = _root_of(inputs, output)
     if inputs.only is not None and inputs.only.exists() and root == inputs.deepest:
         layout = make_layout(inputs.only, output, folder)
@@ -247,6 +269,19 @@ def find_input(inputs: Inputs, output: Path | None, folder: str) -> FoundImages:
     if output is None and root.parent == root:
         raise UsageError(f"the inputs have no folder in common but {root}: say where labels go with --output")
     return FoundImages(make_layout(root, output, folder, whole=True), refs, passed_over)
+
+
+def _find_in_source(
+    source: ImageSource, output: Path | None, remote: RemoteFolder | None, passed_over: Counter[str]
+) -> FoundImages:
+    """Return the images of an object store or of tar files. Raises what `find_input` raises."""
+    if output is None:
+        raise UsageError(f"no --output: say where the labels of {source.url} go, in a folder or an object store")
+    output = _absolute(output)
+    root = nowhere(output)
+    exclude = remote.url if remote else f"file://{output}"
+    refs = source.find(root, exclude=exclude, passed_over=passed_over)
+    return FoundImages(Layout(root, output, origin=source.url, source=source), refs, passed_over)
 
 
 def _root_of(inputs: Inputs, output: Path | None) -> Path:

@@ -28,6 +28,7 @@ from samcli.labels.formats import check_formats
 from samcli.output.journal import JournalEntry
 from samcli.output.layout import LabelFiles, Layout, Listing, Presence, assign_labels, make_layout, stem_of
 from samcli.output.manifest import Manifest, Recipe, check_same_run, short
+from samcli.output.remote import RemoteFolder
 from samcli.output.run_folder import EarlierRun, RunFolder
 from samcli.output.shards import Shard, parse_shard
 from samcli.types import ImageRef
@@ -115,7 +116,7 @@ class Scope(Generic[R]):
 
 
 @_without_garbage_collection()
-def find_scope(data: Path | Inputs, output: Path | None, job: Job[R]) -> Scope[R]:
+def find_scope(data: Path | Inputs, output: Path | RemoteFolder | None, job: Job[R]) -> Scope[R]:
     """Find the images, and hold the job against them.
 
     Raises:
@@ -123,10 +124,12 @@ def find_scope(data: Path | Inputs, output: Path | None, job: Job[R]) -> Scope[R
     """
     check_formats(job.format_names)
     _check_provided(job)
+    remote = output if isinstance(output, RemoteFolder) else None
+    output = output.local if isinstance(output, RemoteFolder) else output
     inputs = data if isinstance(data, Inputs) else open_inputs([data])
     one_image = inputs.only if inputs.only is not None and inputs.only.is_file() else None
-    found = find_input(inputs, output or (one_image and _beside(one_image, job)), job.folder)
-    layout, refs = replace(found.layout, shard=_shard(job.options)), found.refs
+    found = find_input(inputs, output or (one_image and _beside(one_image, job)), job.folder, remote)
+    layout, refs = replace(found.layout, shard=shard_asked_for(job.options), remote=remote), found.refs
     _check_apart(layout, job)
     job = (job.of_one_image() if one_image else job).matched([ref.key for ref in refs])
     asked = job.asked()
@@ -157,7 +160,7 @@ def _others(found: FoundImages, job: Job[R]) -> dict[str, int]:
     return {suffix: count for suffix, count in found.passed_over.items() if not (beside and suffix in own)}
 
 
-def _shard(options: JobOptions) -> Shard | None:
+def shard_asked_for(options: JobOptions) -> Shard | None:
     """Return the shard that a run is about, or None for all images.
 
     Raises:
@@ -239,7 +242,8 @@ def name_labels(scope: Scope[R], earlier: EarlierRun, owned: dict[str, bool], fi
     labels = assign_labels(scope.layout, refs, scope.job.suffixes, options.naming.on_collision, owned)
     labels = _spare_own_files(labels, refs, files)
     if scope.job.existing != "refuse":
-        refs, files = [], _unwelcome(scope)
+        _check_extends(scope)
+        refs, files = [], []
     elif options.run.overwrite:
         return labels
     return _spare_foreign_files(labels, refs, owned, files, begun=earlier.manifest is not None)
@@ -385,16 +389,26 @@ def _spare_foreign_files(
     return labels
 
 
-def _unwelcome(scope: Scope[R]) -> list[str]:
-    """Return the files for all images that would lose what was in them before the run."""
-    layout, formats = scope.layout, scope.job.formats
-    names = [fmt.folded_name for fmt in formats if fmt.folded_name and not fmt.extends]
-    return sorted({*map(layout.own_file, names)} - files_of(layout))
+def _check_extends(scope: Scope[R]) -> None:
+    """Refuse formats whose file for all images was there before the run and would lose what was in it.
+
+    Raises:
+        UsageError: it names the file.
+    """
+    layout, own = scope.layout, files_of(scope.layout)
+    for name, fmt in zip(scope.job.format_names, scope.job.formats, strict=True):
+        path = layout.own_file(fmt.folded_name or "")
+        if fmt.folded_name and not fmt.extends and path not in own and Path(path).exists():
+            raise UsageError(
+                f"{path} was there before, and nothing can be added to a file of the format {name}: samcli convert "
+                "makes COCO or another format of it, to which --existing adds"
+            )
 
 
 def _foreign_files(labels: LabelFiles, refs: Sequence[ImageRef], owned: Mapping[str, bool]) -> dict[str, str]:
     """Return the label file of each image that has one which no run of ours has written: it has no record."""
-    listing, layout = Listing(), labels.layout
+    layout = labels.layout
+    listing = Listing(layout.names_in)
     return {
         ref.key: path
         for ref in refs

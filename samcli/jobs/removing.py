@@ -14,15 +14,18 @@ from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
 from samcli.output.layout import LabelFiles, Layout
 from samcli.output.locks import locked
 from samcli.output.manifest import Manifest, Product
-from samcli.output.preserving import restore
+from samcli.output.preserving import is_changed, restore
 from samcli.output.run_folder import EarlierRun, RunFolder
 from samcli.types import Origin
 
 
-def remove_labels(layout: Layout, manifest: Manifest, suffixes: Iterable[str] = ()) -> int:
+def remove_labels(
+    layout: Layout, manifest: Manifest, suffixes: Iterable[str] = (), *, discard_changes: bool = False
+) -> int:
     """Remove labels, records and journal of the run in an output folder; return how many images had labels.
 
-    `manifest`: of the run that comes next, or of this one. `suffixes`: of further label files.
+    `manifest`: of the run that comes next, or of this one. `suffixes`: of further label files. `discard_changes`:
+    restore label files that somebody has changed since, too.
     """
     earlier = EarlierRun.read(layout)
     whole_names = frozenset(key for key, entry in earlier.done.items() if entry.whole_name)
@@ -34,9 +37,9 @@ def remove_labels(layout: Layout, manifest: Manifest, suffixes: Iterable[str] = 
     labels = LabelFiles(layout, tuple(sorted(every)), whole_names, {})
     run = RunFolder(layout, manifest)
     for key in earlier.done:
-        run.withdraw(key, labels.paths(key))
+        run.withdraw(key, labels.paths(key), discard_changes=discard_changes)
     for file in {file for fmt in formats for file in fmt.own_files}:
-        if not restore(layout, layout.own_file(file)):
+        if not restore(layout, layout.own_file(file), discard_changes=discard_changes):
             (layout.output / file).unlink(missing_ok=True)
     for journal in layout.journals(found.shards if found else 0):
         journal.unlink(missing_ok=True)
@@ -45,14 +48,20 @@ def remove_labels(layout: Layout, manifest: Manifest, suffixes: Iterable[str] = 
 
 @dataclass(frozen=True)
 class TakenBack:
-    """Numbers of images whose labels were removed, and of those whose earlier labels were restored."""
+    """Result of `take_back`."""
 
     images: int
+    """Images whose labels were removed."""
     restored: int
+    """Files that have the content from before the run again."""
+    changed: tuple[str, ...] = ()
+    """Files that somebody has changed since, and that were left as they are."""
 
 
 def take_back(output: Path, *, discard_human: bool = False) -> TakenBack:
     """Remove what a run has added to labels that were there before, and the run with it.
+
+    Label files that somebody else has changed since stay as they are, unless `discard_human` is given.
 
     Interrupted, the same again completes it.
 
@@ -71,8 +80,10 @@ def take_back(output: Path, *, discard_human: bool = False) -> TakenBack:
             raise UsageError(
                 f"people have corrected objects of this run, the first in {key}: --discard-human removes these too"
             )
-        restored = sum(file.is_file() for file in layout.preserved_root.rglob("*"))
-        images = remove_labels(layout, run.manifest)
+        files = [file for file in sorted(layout.preserved_root.rglob("*")) if file.is_file()]
+        paths = [layout.own_file(file.relative_to(layout.preserved_root).as_posix()) for file in files]
+        changed = () if discard_human else tuple(path for path in paths if is_changed(layout, path))
+        images = remove_labels(layout, run.manifest, discard_changes=discard_human)
         for entry in layout.run_folder.iterdir():
             if entry.name not in ("lock", "running", layout.manifest.name):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -80,7 +91,7 @@ def take_back(output: Path, *, discard_human: bool = False) -> TakenBack:
     with contextlib.suppress(OSError):
         (layout.run_folder / "lock").unlink()
         layout.run_folder.rmdir()
-    return TakenBack(images, restored)
+    return TakenBack(images, len(paths) - len(changed), changed)
 
 
 def _first_corrected(run: RunFolder) -> str | None:

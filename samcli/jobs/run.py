@@ -16,11 +16,12 @@ from samcli.errors import UsageError
 from samcli.files import write_atomic
 from samcli.jobs.base import Job, Models
 from samcli.jobs.crew import Crew
+from samcli.jobs.crews import open_crew
 from samcli.jobs.executor import StopSignals
 from samcli.jobs.inputs import Inputs
 from samcli.jobs.plan import Plan, Scope, find_scope, make_plan
-from samcli.jobs.processes import open_crew
 from samcli.jobs.removing import remove_labels
+from samcli.jobs.storing import opened_output
 from samcli.jobs.summary import Summary
 from samcli.labels.existing import files_of
 from samcli.labels.formats import FORMATS
@@ -32,6 +33,8 @@ from samcli.output.locks import check_output, ending, locked, whole_folder
 from samcli.output.manifest import check_same_run, write_manifest
 from samcli.output.marks import LargeMarks
 from samcli.output.preserving import preserve
+from samcli.output.remote import RemoteFolder
+from samcli.output.remote_run import mirrored, pull_journals, pull_manifest
 from samcli.output.run_folder import RunFolder
 from samcli.types import ImageRef, Outcome, Status
 
@@ -86,12 +89,13 @@ def check_models(layout: Layout, job: Job[R]) -> None:
 def run_job(
     job: Job[R],
     data: Path | Inputs,
-    output: Path | None,
+    output: str | Path | None,
     *,
     starting: Callable[[Plan], Watch] = lambda plan: lambda outcome: None,
 ) -> Summary:
     """Do the job for every image in `data`, a folder, an image or inputs, for which it is not done yet.
 
+    `output`: a folder, or the address of one in an object store; None: a folder beside the input.
     The output folder is locked before anything in it is looked at; then the run is planned, once, the models are
     loaded, and only then labels are touched. `starting` is called once the models are loaded, with the plan; what
     it returns is told of each outcome.
@@ -99,6 +103,17 @@ def run_job(
     Raises:
         SamcliError: it could not be begun, or the output cannot be written any more.
     """
+    with opened_output(job, output) as place:
+        summary = _run_job(job, data, place, starting)
+        if isinstance(place, RemoteFolder):
+            place.push_shared()
+        return summary
+
+
+def _run_job(
+    job: Job[R], data: Path | Inputs, output: Path | RemoteFolder | None, starting: Callable[[Plan], Watch]
+) -> Summary:
+    """See `run_job`."""
     scope = find_scope(data, output, job)
     with contextlib.ExitStack() as stack:
         refused = _lock(stack, scope.layout)
@@ -158,10 +173,14 @@ def _write_manifest(plan: Plan) -> Plan:
         UsageError: the other shard has other options.
     """
     manifest = plan.manifest
+    if plan.layout.remote is not None and plan.layout.shard is not None:
+        pull_manifest(plan.layout.remote, plan.layout)
     if plan.layout.shard is not None and (found := RunFolder.find(plan.layout.output)) is not None:
         check_same_run(found.manifest, manifest, plan.layout.output)
         manifest = replace(manifest, names=manifest.names or found.manifest.names)
     write_manifest(plan.layout.manifest, manifest)
+    if plan.layout.remote is not None:
+        plan.layout.remote.push_shared()
     return replace(plan, manifest=manifest)
 
 
@@ -179,6 +198,8 @@ def _begin(plan: Plan, job: Job[R]) -> Plan:
         _preserve(plan, job, own_files)
     plan = _write_manifest(plan)
     _write_data_set_files(plan, job)
+    if layout.remote is not None:
+        layout.remote.push_shared()
     return plan
 
 
@@ -188,7 +209,11 @@ def _run(plan: Plan, job: Job[R], crew: Crew, marks: LargeMarks, starting: Calla
     options, run = job.options, RunFolder(plan.layout, plan.manifest)
     summary, watch = _summary(plan, job), starting(plan)
     begun = time.perf_counter()
-    with StopSignals() as signals, Journal(plan.layout.journal, plan.manifest.run) as journal:
+    with (
+        StopSignals() as signals,
+        Journal(plan.layout.journal, plan.manifest.run) as journal,
+        mirrored(plan.layout) as mirror,
+    ):
 
         def settle(outcome: Outcome) -> None:
             if outcome.status is not Status.DONE:
@@ -196,6 +221,8 @@ def _run(plan: Plan, job: Job[R], crew: Crew, marks: LargeMarks, starting: Calla
                 run.withdraw(outcome.ref.key, plan.labels.paths(outcome.ref.key))
             journal.append(replace(outcome, digest=plan.digests.get(outcome.ref.key, "")))
             marks.end(outcome.ref.key)
+            if mirror is not None:
+                mirror.check()
             if outcome.status is not Status.GONE:
                 watch(outcome)  # now, not when the next image has been through the networks
 
@@ -217,6 +244,8 @@ def _run(plan: Plan, job: Job[R], crew: Crew, marks: LargeMarks, starting: Calla
         elif too_many_failures() and summary.remaining:
             summary.stopped_by = f"--max-failures {options.run.max_failures}"
         if summary.stopped_by is None:
+            if mirror is not None:
+                mirror.flush()  # of shards that end together, one sees all lines
             journal.check_in_place()  # else nothing would be found to fold
             folding = time.perf_counter()
             _fold(plan, job, summary)
@@ -286,6 +315,8 @@ def _others_are_done(plan: Plan, run: RunFolder) -> bool:
     """Return whether every image of the other shards has an outcome."""
     if not plan.others:
         return True
+    if plan.layout.remote is not None:
+        pull_journals(plan.layout.remote, plan.layout)
     entries = run.entries()
     return all(key in entries for key in plan.others)
 
@@ -306,7 +337,7 @@ def _preserve(plan: Plan, job: Job[R], own_files: Collection[str]) -> None:
 
 def _summary(plan: Plan, job: Job[R]) -> Summary:
     """Counts before the first image of this run."""
-    summary = Summary(plan.layout.output, plan.manifest.names, plan.total, product=job.product)
+    summary = Summary(plan.layout.place, plan.manifest.names, plan.total, product=job.product)
     summary.unasked, summary.kept = plan.manifest.unasked, plan.manifest.kept
     summary.passed_over = plan.passed_over
     summary.lost = job.lost()

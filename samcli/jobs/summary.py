@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from samcli.output.authors import author_counts, count_authors, with_machine
 from samcli.output.journal import JournalEntry
 from samcli.output.manifest import Product
-from samcli.types import Outcome, Status, Withheld
+from samcli.types import Author, Outcome, Status, Withheld
 
 _SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
 
@@ -20,7 +21,8 @@ _SIGNAL_STATUS = {"SIGINT": 130, "SIGTERM": 143}
 class Summary:
     """Summary of a run, made from its outcomes and the journal."""
 
-    output: Path
+    output: Path | str
+    """The output folder, or its address in an object store."""
     names: Mapping[int, str]
     total: int
     skipped: int = 0
@@ -30,6 +32,8 @@ class Summary:
     """Done, without any object."""
     instances: Counter[int] = field(default_factory=Counter)
     """By class id, over all runs in this folder."""
+    authors_but_machine: Counter[Author] = field(default_factory=Counter)
+    """Objects by their author, over all runs in this folder."""
     further_rows: int = 0
     """Rows of YOLO labels beyond one an object (below 0: fewer), over all runs in this folder."""
     low_polygons: dict[str, int] = field(default_factory=dict)
@@ -72,6 +76,10 @@ class Summary:
         self.skipped += len(done)
         for counts, images in Counter(entry.instances for entry in done.values()).items():
             self.instances.update({class_id: images * count for class_id, count in counts})
+        authors = count_authors(done.values())
+        self.authors_but_machine.update(
+            {author: authors[author] for author in authors if author is not Author.MACHINE}
+        )
         self.dropped += sum(entry.dropped for entry in done.values())
         self.further_rows += sum(entry.rows - entry.objects for entry in done.values() if entry.rows is not None)
         self.low_polygons.update((key, entry.low_polygons) for key, entry in done.items() if entry.low_polygons)
@@ -87,6 +95,7 @@ class Summary:
         self.done += 1
         self.empty += not outcome.instance_count
         self.instances.update(outcome.instances)
+        self.authors_but_machine.update({one: sum(counts.values()) for one, counts in outcome.authors.items()})
         self.dropped += outcome.dropped
         if outcome.rows is not None:
             self.further_rows += outcome.rows - outcome.instance_count
@@ -107,6 +116,11 @@ class Summary:
     def withheld_as(self, why: Withheld) -> list[str]:
         """Return the keys of the images that trainers do not get for this reason."""
         return [key for key, reason in self.withheld.items() if reason is why]
+
+    @property
+    def authors(self) -> Counter[Author]:
+        """Return the numbers of objects by author."""
+        return with_machine(sum(self.instances.values()), self.authors_but_machine)
 
     @property
     def remaining(self) -> int:
@@ -140,6 +154,7 @@ class Summary:
             **({"kept": self.kept} if self.kept else {}),
             "instances": sum(self.instances.values()),
             "rows": sum(self.instances.values()) + self.further_rows,
+            "instances_by_author": author_counts(self.authors),
             "low_polygon_iou": self.low_polygons,
             "dropped": self.dropped,
             "incomplete": self.withheld_as(Withheld.INCOMPLETE),

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from samcli.config import InputOptions
 from samcli.errors import ImageError, StorageError
-from samcli.images import read_image
+from samcli.images import Content, read_image
 from samcli.images.hanging import within
 from samcli.labels.formats import LabelFormat, Rendering
 from samcli.labels.writing import write_annotation
+from samcli.output.authors import authors_but_machine
 from samcli.output.layout import LabelFiles
 from samcli.polygons import PolygonOptions
 from samcli.types import Annotation, Image, ImageRef, Outcome, Size, Status, UndecodedImage
@@ -61,6 +62,8 @@ class BaseWorker(ABC, Generic[R]):
         self._limits = limits
         self.on_large: Callable[[ImageRef], None] = lambda ref: None
         """Called before a large image is decoded; see `read_image`."""
+        self.content: Content | None = None
+        """Opens images that are no files below the input root."""
 
     @property
     def names(self) -> Mapping[int, str]:
@@ -78,14 +81,16 @@ class BaseWorker(ABC, Generic[R]):
             try:
                 return within(self._limits.image_timeout, lambda: self._decode(ref))
             except ImageError:
-                if not ref.root.is_dir():  # unmounted or moved away: no verdict on the images
+                if (
+                    self.content is None and not ref.root.is_dir()
+                ):  # unmounted or moved away: no verdict on the images
                     raise StorageError(
                         f"the input folder {ref.root} is gone; bring it back and run again"
                     ) from None
                 raise
 
     def _decode(self, ref: ImageRef) -> Image:
-        return read_image(ref, max_pixels=self._limits.max_pixels, on_large=self.on_large)
+        return read_image(ref, max_pixels=self._limits.max_pixels, on_large=self.on_large, content=self.content)
 
     def notes(self) -> list[str]:
         """Return the notes for the user at the end."""
@@ -203,4 +208,5 @@ class Worker(BaseWorker[AnnotatedImage]):
         return Outcome(
             ref, Status.DONE, counts, dropped=len(annotation.dropped), whole_name=whole_name,
             withheld=annotation.withheld, rows=written.rows, low_polygons=written.low_polygons,
+            authors=authors_but_machine(annotation.instances),
         )  # fmt: skip

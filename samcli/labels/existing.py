@@ -127,6 +127,8 @@ class ExistingLabels:
         self._ids = {name.strip().casefold(): class_id for class_id, name in sorted(names.items(), reverse=True)}
         self._named = dict(names)
         self._open: dict[str, Labels] = {}
+        self._speaking: dict[str, frozenset[str]] = {}
+        self._sizes: dict[str, Size] = {}
 
     def __contains__(self, key: str) -> bool:
         """Return whether an image had labels."""
@@ -139,7 +141,16 @@ class ExistingLabels:
             ImageError: not all of them can be read: then nothing can be held against them.
         """
         labels = self._labels(self._formats[key])
-        image = labels.image(key, size)
+        if key not in self._speaking[self._formats[key]]:
+            reason = next(
+                (one.reason for one in labels.failures if key in (one.key, *one.images)), "they are not whole"
+            )
+            raise ImageError(f"its labels are left as they are: {reason}")
+        self._sizes[key] = size
+        try:
+            image = labels.image(key, size)
+        finally:
+            del self._sizes[key]
         annotation, undrawn = image.drawn()
         omitted = (*image.omitted, *undrawn)
         if unread := [one for one in omitted if not one.expected]:
@@ -157,6 +168,10 @@ class ExistingLabels:
             annotation, instances=instances, existing=ExistingObjects(len(instances), labels.name_of(key))
         )
 
+    def knows_classes(self, key: str) -> bool:
+        """Return whether the labels of an image say what its objects are."""
+        return "classes" not in FORMATS[self._formats[key]].loses
+
     def _class_id(self, own: int, labels: Labels) -> int:
         """Return the run's number of a class; labels that do not name their classes have the same numbers."""
         name = labels.names.get(own) if labels.declared else None
@@ -168,6 +183,10 @@ class ExistingLabels:
             path = (
                 layout.preserved_root if fmt.suffixes else layout.preserved(layout.own_file(fmt.folded_name or ""))
             )
-            source = Source(path, known=self._keys, sizes_elsewhere=True, crowds="keep", names=self._named or None)
+            source = Source(
+                path, known=self._keys, sizes_elsewhere=True, sizes=self._sizes, crowds="keep",
+                names=self._named or None,
+            )  # fmt: skip
             self._open[name] = Labels(fmt.read(source), source)
+            self._speaking[name] = frozenset(self._open[name].keys())
         return self._open[name]

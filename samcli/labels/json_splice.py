@@ -84,6 +84,23 @@ def spliced(
     yield data[at:]
 
 
+def with_items(data: bytes, span: ListSpan, changed: Mapping[int, bytes], new: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the text in pieces, with `new` items at the end of a list.
+
+    `changed`: other texts of items by their numbers.
+    """
+    at = 0
+    for number in sorted(changed):
+        begin, end = span.items[number]
+        yield data[at:begin]
+        yield changed[number]
+        at = end
+    last = span.items[-1][1] if span.items else span.begin
+    yield data[at:last]
+    yield from _joined(new, first=not span.items)
+    yield data[last:]
+
+
 def _appended(span: ListSpan, kept: Sequence[int], new: Iterable[bytes]) -> tuple[int, int, Iterable[bytes]]:
     """Return the edit that adds items to a list behind the last that is kept."""
     at = span.items[kept[-1]][1] if kept else span.begin

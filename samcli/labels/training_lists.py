@@ -6,7 +6,6 @@ names lists of images in place of the folders; when trainers get all images agai
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -83,7 +82,7 @@ def _lines(run: RunFolder, keys: Iterable[str], folder: str) -> Iterator[str]:
     below = "" if folder == images else folder[len(images) + 1 :] + "/"
     for key in keys:
         path = f"./../{images}/{key}"
-        if key.startswith(below) and _fits_in_list(path) and os.path.lexists(run.layout.input_root / key):
+        if key.startswith(below) and _fits_in_list(path) and run.layout.has_image(key):
             yield path + "\n"
 
 

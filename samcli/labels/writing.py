@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from samcli.errors import LabelChangedError, UsageError
 from samcli.files import Files, write_atomic
 from samcli.labels.formats import LabelFormat, Rendering
 from samcli.masks import mask_iou
@@ -13,6 +15,7 @@ from samcli.output.layout import Layout
 from samcli.output.locks import own_record
 from samcli.output.manifest import Manifest
 from samcli.output.placing import write_label
+from samcli.output.preserving import is_changed, seal, sealed_pieces
 from samcli.output.records import write_record
 from samcli.output.run_folder import Fold
 from samcli.polygons import PolygonOptions, Polygons
@@ -37,6 +40,7 @@ def write_annotation(
     Raises:
         ValueError: a format cannot hold it, or lacks something that it needs.
         StorageError: the output cannot be written at all.
+        LabelChangedError: somebody has changed a label file that was there before the run.
         OSError: this image's files cannot be written.
     """
     annotation = rendering.found
@@ -50,8 +54,12 @@ def write_annotation(
     annotation = replace(
         annotation, instances=_with_label_iou(annotation.instances, rendering.annotation.instances)
     )
+    if changed := next((label for _, label, _ in rendered if is_changed(layout, label)), None):
+        raise LabelChangedError(changed)
     write_atomic(own_record(layout, annotation.key), write_record(annotation, rendering.names))
     for _, label, files in rendered:
+        if isinstance(files, bytes) and layout.preserved(label).is_file():
+            seal(layout, label, hashlib.sha256(files).hexdigest())
         write_label(layout, label, files, aside=annotation.withheld is not None)
     rows = next((count for fmt, _, files in rendered if (count := fmt.count_rows(files)) is not None), None)
     low = len(rendering.low_polygons) if any(fmt.makes_polygons for fmt in formats) else 0
@@ -62,12 +70,13 @@ def _label_files(
     fmt: LabelFormat, rendering: Rendering, layout: Layout, *, whole_name: bool
 ) -> Iterator[tuple[str, Files]]:
     """Yield the paths and contents of an image's files; what was in them before the run stays as it was."""
-    key, existed = rendering.found.key, rendering.found.existing is not None
-    labels = [layout.label(key, suffix, whole_name=whole_name) for suffix in fmt.suffixes]
-    if existed and len(labels) == 1 and (before := layout.preserved(labels[0])).is_file():
-        yield labels[0], fmt.extended(before.read_bytes(), rendering)
-    else:
-        yield from zip(labels, fmt.render_all(rendering), strict=True)
+    labels = [layout.label(rendering.found.key, suffix, whole_name=whole_name) for suffix in fmt.suffixes]
+    copies = map(layout.preserved, labels) if rendering.found.existing is not None else ()
+    before = [copy.read_bytes() if copy.is_file() else None for copy in copies]
+    existed = any(data is not None for data in before)
+    yield from zip(
+        labels, fmt.extended_all(before, rendering) if existed else fmt.render_all(rendering), strict=True
+    )
 
 
 def _with_polygon_iou(instances: Sequence[Instance], polygons: Sequence[Polygons]) -> tuple[Instance, ...]:
@@ -99,7 +108,12 @@ def folds(
         renderings = (
             Rendering(one, names, polygon_options, images=images, fingerprint=fingerprint) for one in annotations
         )
-        before = layout.preserved(layout.own_file(fmt.folded_name or ""))
-        return fmt.fold_into(before, renderings, names) if before.is_file() else fmt.fold(renderings, names)
+        path = layout.own_file(fmt.folded_name or "")
+        before = layout.preserved(path)
+        if not before.is_file():
+            return fmt.fold(renderings, names)
+        if is_changed(layout, path):
+            raise UsageError(f"{LabelChangedError(path)}. The records hold what the run has found")
+        return sealed_pieces(layout, path, fmt.fold_into(before, renderings, names))
 
     return [Fold(fmt.folded_name, partial(pieces, fmt)) for fmt in formats if fmt.folded_name is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,3 +39,57 @@ def read_xml(file: Path | str) -> Element:
 def text_of(element: Element, path: str) -> str | None:
     """Return the text of an element below another, without space around it; None where there is none."""
     return (element.findtext(path) or "").strip() or None
+
+
+def with_children(data: bytes, tag: str, new: Sequence[bytes], gone: Collection[int]) -> tuple[bytes, list[int]]:
+    """Return an XML text with elements added to its root, and no byte of what stays changed.
+
+    `new`: elements in ASCII, which come behind the last child. `gone`: numbers, from 1, of the children of that tag
+    which leave it. Returned as well: the numbers of those that stay.
+
+    Raises:
+        ValueError: it is no XML, or in an encoding that ASCII is no part of.
+    """
+    if b"\0" in data:
+        raise ValueError("its XML is in UTF-16; expected UTF-8")
+    children, end = _children(data)
+    own = [number for number, (name, _, _) in enumerate(children) if name == tag]
+    leaving = {own[number - 1] for number in gone}
+    at, parts = 0, []
+    for number, (_, begin, behind) in enumerate(children):
+        if number in leaving:
+            parts.append(data[at:begin].rstrip())
+            at = behind
+    last = children[-1][2] if children else end
+    parts += [data[at:last], *(b"\n  " + one for one in new), data[last:]]
+    return b"".join(parts), [number for number in range(1, len(own) + 1) if number not in gone]
+
+
+def _children(data: bytes) -> tuple[list[tuple[str, int, int]], int]:
+    """Return tag, begin and end of each child of the root, and where the root's end tag begins."""
+    from xml.parsers import expat
+
+    found: list[tuple[str, int, int]] = []
+    depth, end = 0, len(data)
+    parser = expat.ParserCreate()
+
+    def start(name: str, attributes: object) -> None:
+        nonlocal depth
+        if depth == 1:
+            found.append((name, parser.CurrentByteIndex, -1))
+        depth += 1
+
+    def stop(name: str) -> None:
+        nonlocal depth, end
+        depth -= 1
+        if depth == 1:
+            found[-1] = (*found[-1][:2], data.index(b">", parser.CurrentByteIndex) + 1)
+        elif not depth:
+            end = parser.CurrentByteIndex
+
+    parser.StartElementHandler, parser.EndElementHandler = start, stop
+    try:
+        parser.Parse(data, True)
+    except expat.ExpatError as error:
+        raise ValueError(f"not XML: {one_line(error)}") from error
+    return found, end

@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 from samcli.errors import SamcliError, StorageError, one_line
 from samcli.files import storage_errors
 from samcli.output.own_files import check_key, one_of, open_own, parse_object, typed
-from samcli.types import ImageRef, Outcome, Status, Withheld
+from samcli.types import Author, ImageRef, Outcome, Status, Withheld
 
 _USUAL_LINE = re.compile(
     rb'\{"key":"([ !#-\[\]-~]+)","size":(0|[1-9]\d*),"mtime_ns":(0|[1-9]\d*),("run":"\w*","status":"\w*"),'
     rb'"instances":(\{[\d":,]*\}),("whole_name":\w+,"dropped":\d+),"seconds":((?:0|[1-9]\d*)\.\d+),'
     rb'("error":(?:null|"(?:[^"\\]|\\.)*")(?:,"digest":"\w*")?(?:,"withheld":"\w*")?'
-    rb'(?:,"rows":\d+)?(?:,"low_polygons":\d+)?)\}\n?'
+    rb'(?:,"rows":\d+)?(?:,"low_polygons":\d+)?(?:,"authors":\{["\w:,{}]*\})?)\}\n?'
 )
 """A line as `Journal` writes it, where the key needs no escapes. Its groups: key, size, time stamp, run and status,
 instances, flags, seconds, and error to the last."""
@@ -74,6 +74,8 @@ class JournalEntry(NamedTuple):
     """Rows of its YOLO label file, where they are not as many as its objects."""
     low_polygons: int = 0
     """Objects whose polygon IoU is below `--min-polygon-iou`."""
+    authors: tuple[tuple[Author, Counts], ...] = ()
+    """Number of instances by class id, of each author but the machine; see `output.authors`."""
 
     @property
     def objects(self) -> int:
@@ -165,9 +167,7 @@ class _Parser:
         key, status = check_key(row.get("key")), typed(row, "status", str)
         if status == Status.GONE.value:
             return key, None
-        counts = tuple((int(name), count) for name, count in typed(row, "instances", dict).items())
-        if not all(type(count) is int and count >= 0 for _, count in counts):
-            raise ValueError("instances is not what it should be")
+        counts = _counts(row, "instances")
         seconds = float(typed(row, "seconds", (int, float)))
         if not math.isfinite(seconds):
             raise ValueError("seconds is not what it should be")
@@ -186,7 +186,20 @@ class _Parser:
             typed(row, "passing", bool, False),
             typed(row, "rows", int) if "rows" in row else None,
             typed(row, "low_polygons", int, 0),
+            _authors(typed(row, "authors", dict, {})),
         )
+
+
+def _counts(row: dict[str, Any], name: str) -> Counts:
+    counts = tuple((int(key), count) for key, count in typed(row, name, dict).items())
+    if not all(type(count) is int and count >= 0 for _, count in counts):
+        raise ValueError(f"{name} is not what it should be")
+    return counts
+
+
+def _authors(row: dict[str, Any]) -> tuple[tuple[Author, Counts], ...]:
+    found = ((one_of(Author, {"authors": name}, "authors"), _counts(row, name)) for name in row)
+    return tuple((author, counts) for author, counts in found if author is not None)
 
 
 def journal_lines(path: Path) -> Iterator[bytes]:
@@ -261,6 +274,8 @@ class Journal:
             row["low_polygons"] = outcome.low_polygons
         if outcome.passing:
             row["passing"] = True
+        if outcome.authors:
+            row["authors"] = {author.value: counts for author, counts in outcome.authors.items()}
         line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
         with self._lock, storage_errors(self._path):
             self.check_in_place()

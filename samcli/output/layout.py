@@ -7,14 +7,19 @@ import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samcli.errors import UsageError
 from samcli.files import fit_name, relative_posix
 from samcli.output.shards import Shard, shards_of
 from samcli.types import ImageRef
+
+if TYPE_CHECKING:
+    from samcli.output.remote import RemoteFolder
+    from samcli.stores.source import ImageSource
 
 RUN_FOLDER = ".samcli"
 
@@ -27,6 +32,35 @@ class Layout:
     output: Path
     shard: Shard | None = None
     """The part of the images that a process works on; None: all."""
+    origin: str = ""
+    """The address of images that are no files below the input root; empty: they are."""
+    source: ImageSource | None = None
+    """Opens such images; None: they are files, or nobody needs to open them."""
+    remote: RemoteFolder | None = None
+    """The output folder in an object store of which `output` is the local part; None: there is none."""
+
+    @property
+    def place(self) -> Path | str:
+        """Return the output folder as the user knows it: its path, or its address in an object store."""
+        return self.remote.url if self.remote else self.output
+
+    @property
+    def images(self) -> str:
+        """Return the input as the user knows it."""
+        return self.origin or str(self.input_root)
+
+    def has_image(self, key: str) -> bool:
+        """Return whether an image is still there; those of an object store are taken to be."""
+        return bool(self.origin) or os.path.lexists(self.input_root / key)
+
+    def names_in(self, folder: str) -> frozenset[str]:
+        """Return the names in a folder of the output, none where it does not exist.
+
+        Raises:
+            OSError: it cannot be listed: what it holds must not count as missing.
+        """
+        names = _names_in(folder)
+        return names if self.remote is None else names | self.remote.names_in(folder)
 
     @functools.cached_property
     def run_folder(self) -> Path:
@@ -93,6 +127,11 @@ class Layout:
         above, _, suffix = suffix.rpartition("/")
         return f"{self._labels}{above}/{folder}{slash}{label_name(name, suffix, whole_name)}"
 
+    def files_of(self, key: str, labels: Iterable[str]) -> list[str]:
+        """Return the paths of all files of an image; `labels`: those of its label files."""
+        labels = list(labels)
+        return [self.record(key), str(self.corrected(key)), *labels, *map(self.aside, labels)]
+
     def aside(self, label: str) -> str:
         """Path at which a label file is kept aside while trainers do not get its image: the tree is mirrored."""
         return f"{self.withheld}/{label[len(self._labels) :]}"
@@ -100,6 +139,10 @@ class Layout:
     def preserved(self, label: str) -> Path:
         """Path of the copy of a label file, or of one for all images, as it was before the run."""
         return self.preserved_root / label[len(self._labels) :]
+
+    def seal(self, label: str) -> Path:
+        """Path of the hashes of what the run has made of a file that was there before; see `output.preserving`."""
+        return self.run_folder / "seals" / f"{label[len(self._labels) :]}.sha256"
 
     def corrected(self, key: str) -> Path:
         """Path of the copy of an image's record with objects that people have corrected."""
@@ -135,7 +178,7 @@ class Layout:
     @functools.cached_property
     def images_from_output(self) -> str:
         """Return the input root as seen from the output folder, POSIX."""
-        return relative_posix(self.input_root, self.output)
+        return self.origin or relative_posix(self.input_root, self.output)
 
     def splits_from_output(self) -> dict[str, str]:
         """Image folders for training and validation as seen from the output; none where no trainer would look.
@@ -150,6 +193,11 @@ class Layout:
         if {"train", "val"} <= set(splits):
             return {name: f"{images}/{name}" for name in splits}
         return {"train": images, "val": images}
+
+
+def nowhere(output: Path) -> Path:
+    """Return the input root of images that are no files: nothing is ever there."""
+    return output / RUN_FOLDER / "nowhere"
 
 
 def record_name(name: str) -> str:
@@ -309,7 +357,7 @@ def _label_name(key: str, whole: bool) -> str:
 
 def _is_gone(layout: Layout, key: str, owned: Mapping[str, bool]) -> bool:
     """Return whether the image whose labels an earlier run wrote is no longer there."""
-    return key in owned and not os.path.lexists(layout.input_root / key)
+    return key in owned and not layout.has_image(key)
 
 
 class Listing:
@@ -318,8 +366,8 @@ class Listing:
     Only the last few folders are remembered; ask in the order of keys.
     """
 
-    def __init__(self) -> None:
-        self._names = functools.lru_cache(maxsize=8)(_names_in)
+    def __init__(self, names_in: Callable[[str], frozenset[str]] | None = None) -> None:
+        self._names = functools.lru_cache(maxsize=8)(names_in or _names_in)
 
     def has(self, path: str) -> bool:
         """Return whether the file existed when its folder was listed."""
@@ -332,7 +380,7 @@ class Presence:
 
     def __init__(self, labels: LabelFiles) -> None:
         self._labels = labels
-        self._any_aside = labels.layout.withheld.is_dir()
+        self._any_aside = bool(labels.layout.names_in(str(labels.layout.withheld)))
         self._folder: str | None = None
         self._records: frozenset[str] = frozenset()
         self._files: list[tuple[str, frozenset[str]]] = []
@@ -354,7 +402,7 @@ class Presence:
         """Images of a folder have their files in one folder each for records and for labels of a suffix."""
         layout, any_key = self._labels.layout, f"{folder}/image" if folder else "image"
         self._folder = folder
-        self._records = _names_in(layout.record(any_key).rpartition("/")[0])
+        self._records = layout.names_in(layout.record(any_key).rpartition("/")[0])
         self._files = [
             (suffix.rpartition("/")[2], self._label_names(layout.label(any_key, suffix)))
             for suffix in self._labels.suffixes
@@ -362,10 +410,11 @@ class Presence:
 
     def _label_names(self, label: str) -> frozenset[str]:
         """Return the names in the folder of a label file, and in the one where such files are kept aside."""
-        names = _names_in(label.rpartition("/")[0])
+        names_in = self._labels.layout.names_in
+        names = names_in(label.rpartition("/")[0])
         if not self._any_aside:
             return names
-        return names | _names_in(self._labels.layout.aside(label).rpartition("/")[0])
+        return names | names_in(self._labels.layout.aside(label).rpartition("/")[0])
 
 
 def _names_in(folder: str) -> frozenset[str]:

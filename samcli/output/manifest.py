@@ -16,6 +16,7 @@ from samcli.errors import SamcliError, UsageError, one_line
 from samcli.files import write_atomic
 from samcli.output.own_files import check_key, parse_object, read_own, typed
 from samcli.output.shards import MOST_SHARDS
+from samcli.stores.addresses import is_address
 
 _LARGEST = 1 << 30
 """Bytes: of the reasons of a million images that have no label of their own."""
@@ -230,7 +231,7 @@ def check_same_run(found: Manifest, wanted: Manifest, output: Path) -> None:
         UsageError: it says which options differ, and what to do.
     """
     if found.input_root != wanted.input_root:
-        own, other = (os.path.normpath(output / m.input_root) for m in (found, wanted))
+        own, other = (_images_of(m, output) for m in (found, wanted))
         apart = shlex.quote(str(output.with_name(f"{output.name}-{Path(other).name}")))
         raise UsageError(f"{output} holds what was made of {own}, not of {other}: give this one --output {apart}")
     if found.shards != wanted.shards:
@@ -240,6 +241,12 @@ def check_same_run(found: Manifest, wanted: Manifest, output: Path) -> None:
         )
     if found.fingerprint != wanted.fingerprint:
         raise UsageError(f"{output} {_difference(found.recipe.values, wanted.recipe.values)}")
+
+
+def _images_of(manifest: Manifest, output: Path) -> str:
+    """Return the folder or the address of the images."""
+    root = manifest.input_root
+    return root if is_address(root) else os.path.normpath(output / root)
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,16 +14,19 @@ from typing import Any
 
 from samcli.errors import RecordError, UsageError, one_line
 from samcli.files import remove, storage_errors, write_atomic, write_atomic_pieces
+from samcli.output.authors import count_authors
 from samcli.output.corrected import keep_corrected
 from samcli.output.journal import Journal, JournalEntry, journal_lines, read_journal
-from samcli.output.layout import RUN_FOLDER, Layout, default_output
+from samcli.output.layout import RUN_FOLDER, Layout, default_output, nowhere
 from samcli.output.locks import check_own_folders, own_record
 from samcli.output.manifest import Manifest, Product, read_manifest
 from samcli.output.own_files import read_own
 from samcli.output.preserving import restore
 from samcli.output.records import LARGEST, read_record
+from samcli.output.remote import read_ahead
 from samcli.output.shards import shard_of
-from samcli.types import Annotation, Outcome
+from samcli.stores.addresses import is_address
+from samcli.types import Annotation, Author, Outcome
 
 _OUTPUTS = ("labels", "masks", "embeddings")
 """Names of output folders where none is given."""
@@ -84,7 +90,7 @@ class RunFolder:
         if manifest is None:
             return None
         check_own_folders(plain)
-        return cls(Layout(Path(os.path.normpath(output / manifest.input_root)), output), manifest)
+        return cls(layout_of(manifest, output), manifest)
 
     @classmethod
     def open(cls, output: Path, product: Product | None = None) -> RunFolder:
@@ -145,6 +151,10 @@ class RunFolder:
         entries = _read_journals(self.layout, self.manifest.shards)
         return {key: entry for key, entry in entries.items() if entry.run == run}
 
+    def authors(self) -> Counter[Author]:
+        """Return the numbers of the objects of all images by author."""
+        return count_authors(entry for entry in self.entries().values() if entry.done)
+
     def journal(self) -> ShardJournals:
         """Return a journal for outcomes of any images, to be closed."""
         return ShardJournals(self.layout, self.manifest)
@@ -165,8 +175,16 @@ class RunFolder:
             RecordError: the record cannot be read.
         """
         path = own_record(self.layout, key)
+        remote = self.layout.remote
+        if remote is not None and not path.is_file():
+            return self._parsed(key, lambda: remote.read(path))
+        return self._parsed(key, lambda: read_own(path, LARGEST))
+
+    def _parsed(self, key: str, read: Callable[[], bytes]) -> Annotation:
+        """Return the annotation in a record. Raises what `record` raises."""
+        path = self.layout.remote.shown(self.layout.record(key)) if self.layout.remote else self.layout.record(key)
         try:
-            annotation = read_record(read_own(path, LARGEST))
+            annotation = read_record(read())
             if annotation.key == key:
                 return annotation
             reason, remedy = f"it is that of {annotation.key!r}", "delete it"
@@ -181,15 +199,24 @@ class RunFolder:
 
         `failures`: takes the keys of the images whose record cannot be read, and why.
         """
-        for key in self.done():
-            if not os.path.lexists(self.layout.input_root / key):
-                continue  # labels of an image that is gone lead a trainer to a missing file
-            try:
-                annotation = self.record(key)
-            except RecordError as error:
-                failures[key] = str(error)
-                continue
-            yield annotation
+        # labels of an image that is gone lead a trainer to a missing file
+        keys = [key for key in self.done() if self.layout.has_image(key)]
+        for key, annotation in zip(keys, self._records(keys), strict=True):
+            if isinstance(annotation, RecordError):
+                failures[key] = str(annotation)
+            else:
+                yield annotation
+
+    def _records(self, keys: Iterable[str]) -> Iterator[Annotation | RecordError]:
+        """Yield the annotation of each image, or why there is none; those of a store are fetched ahead."""
+        if self.layout.remote is None:
+            for key in keys:
+                yield _or_error(functools.partial(self.record, key))
+            return
+        keys, ahead = itertools.tee(keys)
+        contents = read_ahead(self.layout.remote, map(self.layout.record, ahead))
+        for key, read in zip(keys, contents, strict=True):
+            yield _or_error(functools.partial(self._parsed, key, read))
 
     @property
     def is_unfinished(self) -> bool:
@@ -229,22 +256,27 @@ class RunFolder:
         if failures:
             raise _MissingImagesError
 
-    def withdraw(self, key: str, labels: Iterable[str]) -> None:
+    def withdraw(self, key: str, labels: Iterable[str], *, discard_changes: bool = False) -> None:
         """Remove the label files and the record of an image: of an earlier version of it, or of an earlier run.
 
-        Label files that were there before the run are again as they were. Objects that people have corrected are
-        kept for the image's next labels.
+        Label files that were there before the run are again as they were; see `restore`. Objects that people have
+        corrected are kept for the image's next labels.
         """
         record, labels = own_record(self.layout, key), list(labels)
+        remote = self.layout.remote
+        if remote is not None:
+            remote.bring_earlier(record)
         if record.is_file():  # so the labels beside it are ours
             for label in labels:
-                if not restore(self.layout, label):
+                if not restore(self.layout, label, discard_changes=discard_changes):
                     remove(Path(label))
                 remove(Path(self.layout.aside(label)))
             keep_corrected(self.layout, key)
             remove(record)
             for label in labels:  # last: a label without a record and without a copy would be taken for new
                 self.layout.preserved(label).unlink(missing_ok=True)
+        if remote is not None:
+            remote.push(self.layout.files_of(key, labels))
 
 
 class ShardJournals:
@@ -276,6 +308,14 @@ class ShardJournals:
         self._stack.__exit__(*error)
 
 
+def layout_of(manifest: Manifest, output: Path) -> Layout:
+    """Return the layout of a run; images that are no files have an address and an input root that is nowhere."""
+    root = manifest.input_root
+    if is_address(root):
+        return Layout(nowhere(output), output, origin=root)
+    return Layout(Path(os.path.normpath(output / root)), output)
+
+
 def _read_journals(layout: Layout, shards: int) -> dict[str, JournalEntry]:
     """Return the last entry about each image out of all journals of a run; an image is in one of them alone."""
     first, *others = layout.journals(shards)
@@ -283,6 +323,13 @@ def _read_journals(layout: Layout, shards: int) -> dict[str, JournalEntry]:
     for path in others:
         entries.update(read_journal(path))
     return entries
+
+
+def _or_error(read: Callable[[], Annotation]) -> Annotation | RecordError:
+    try:
+        return read()
+    except RecordError as error:
+        return error
 
 
 class _MissingImagesError(Exception):

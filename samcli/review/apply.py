@@ -22,6 +22,7 @@ from samcli.labels.formats import FORMATS, LabelFormat, Rendering
 from samcli.labels.formats.base import recorded_polygon_options
 from samcli.labels.training_lists import refresh_training_lists
 from samcli.labels.writing import Written, folds, write_annotation
+from samcli.output.authors import authors_but_machine
 from samcli.output.journal import JournalEntry
 from samcli.output.locks import locked
 from samcli.output.manifest import Product, Recipe
@@ -472,4 +473,5 @@ def _outcome(run: RunFolder, annotation: Annotation, entry: JournalEntry, writte
         withheld=annotation.withheld,
         rows=written.rows,
         low_polygons=written.low_polygons,
+        authors=authors_but_machine(annotation.instances),
     )

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
@@ -217,6 +218,7 @@ def _head(run: RunFolder, target: Path) -> dict[str, Any]:
         "format": REVIEW_FORMAT,
         "version": REVIEW_VERSION,
         "name": run.output.name,
+        "command": shlex.join(["samcli", "apply-review", _as_seen(run.output)]),
         "fingerprint": run.manifest.fingerprint,
         "run": _identity(run),
         "images_at": relative_posix(run.layout.input_root, target.parent) + "/",
@@ -225,6 +227,12 @@ def _head(run: RunFolder, target: Path) -> dict[str, Any]:
         "figures": _FIGURES,
         "names": {str(class_id): name for class_id, name in run.manifest.names.items()},
     }
+
+
+def _as_seen(output: Path) -> str:
+    """Return a folder as one would type it in the current folder; pages are sent around, so no home is named."""
+    relative = os.path.relpath(output)
+    return output.name if relative.startswith("..") else relative
 
 
 def _identity(run: RunFolder) -> str:

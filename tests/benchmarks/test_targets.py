@@ -126,7 +126,7 @@ def test_resume__is_measured_once_for_both_rows(small_models) -> None:
 
 @pytest.mark.slow
 def test_flat_memory__is_measured_over_a_run(small_models) -> None:
-    (row,) = measure_targets(None, ["memory-flat"], replace(QUICK, extent=0.03), models=small_models).rows
+    (row,) = measure_targets(None, ["memory-flat"], replace(QUICK, extent=0.012), models=small_models).rows
     assert row.note == ""
     assert abs(row.spread.median) < 50
 

@@ -210,7 +210,7 @@ def test_missing_system_library__is_one_line_with_the_remedy(samcli_run, tmp_pat
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("word", ["https://host/a/bus.jpg", "s3://bucket/photos", "http://host/x.png?width=3"])
+@pytest.mark.parametrize("word", ["https://host/a/bus.jpg", "ftp://host/photos", "http://host/x.png?width=3"])
 def test_url__is_recognised_and_kept_whole(samcli_run, word) -> None:
     result = samcli_run("auto-annotate", word, "--det", "tiny", "--sam", "tiny")
     assert (result.exit_code, result.stdout) == (2, "")

@@ -18,6 +18,7 @@ from samcli.errors import SamcliError, StorageError, UsageError
 from samcli.jobs.plan import find_scope, make_plan
 from samcli.jobs.processes import Processes, devices_of
 from samcli.jobs.prompt import Prompt
+from samcli.jobs.team import Task
 from samcli.types import ImageRef, Outcome, Status
 
 
@@ -29,7 +30,7 @@ def processes(tmp_path: Path):
     plan = make_plan(find_scope(tmp_path / "images", None, job), {})
 
     def start(*devices: str) -> Processes[Any]:
-        return Processes(FakeJob(tmp_path), plan, {}, devices, batch=0, workers=1, threads=1)  # type: ignore[arg-type]
+        return Processes(Task(FakeJob(tmp_path), plan, {}, batch=0, workers=1), devices, 1)  # type: ignore[arg-type]
 
     return start
 

@@ -110,6 +110,7 @@ def test_as_json__is_one_document_with_class_names() -> None:
         "passed_over": {},
         "instances": 7,
         "instances_by_class": {"person": 1, "bus": 2, "7": 4},
+        "instances_by_author": {"machine": 7, "existing": 0, "corrected": 0, "human": 0},
         "failures": {"zażółć\n.jpg": "truncated"},
         "seconds": 1.235,
         "stages": {"decode": 0.988},

@@ -14,7 +14,7 @@ import pytest
 from samcli.errors import SamcliError, StorageError, UsageError
 from samcli.output.journal import Journal, JournalEntry, _Parser, read_journal
 from samcli.output.manifest import Manifest, Model, Recipe, check_same_run, read_manifest, write_manifest
-from samcli.types import ImageRef, Outcome, Status, Withheld
+from samcli.types import Author, ImageRef, Outcome, Status, Withheld
 
 
 def done(key: str, instances: dict[int, int] | None = None, size: int = 100, mtime_ns: int = 5) -> Outcome:
@@ -164,6 +164,7 @@ def test_journal__of_a_run_with_anything_in_it_is_read_as_it_was_written(path: P
         return Outcome(
             ref, Status.DONE, counts, number / 8, whole_name=number % 7 == 0, dropped=number % 6,
             digest="" if number % 4 else f"{number:x}", withheld=None if number % 8 else Withheld.INCOMPLETE,
+            authors={Author.EXISTING: {9: number % 2}, Author.HUMAN: {1: 1}} if number % 6 == 0 else {},
         )  # fmt: skip
 
     outcomes = [outcome(number) for number in range(1, 500)]
@@ -175,7 +176,7 @@ def test_journal__of_a_run_with_anything_in_it_is_read_as_it_was_written(path: P
             wanted[one.ref.key] = JournalEntry(
                 one.ref.size, one.ref.mtime_ns, "run", one.status is Status.DONE, tuple(one.instances.items()),
                 round(one.seconds, 4), one.error, one.whole_name, one.dropped, one.digest,
-                one.withheld,
+                one.withheld, authors=tuple((who, tuple(some.items())) for who, some in one.authors.items()),
             )  # fmt: skip
     assert read_journal(path) == wanted
 

@@ -342,6 +342,12 @@ def until(tab, expression: str) -> None:
     pytest.fail(f"never true: {expression}")
 
 
+def open_by_name(tab: Any, address: str) -> None:
+    """Open a page and sort its images by name: at first they are by doubt."""
+    tab.goto(address)
+    tab.select_option("#sort", "name")
+
+
 def shown_names(tab) -> list[str]:
     return tab.locator(".tile .file").all_text_contents()
 
@@ -365,7 +371,7 @@ def downloaded(tab, path: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_browser__shows_every_image_with_its_masks(tab, run_folder) -> None:
-    tab.goto(write_review_page(run_folder / "labels").as_uri())
+    open_by_name(tab, write_review_page(run_folder / "labels").as_uri())
     assert len(shown_names(tab)) == 6
     assert "6 images" in tab.text_content("#counts")
     until(tab, "[...document.querySelectorAll('.tile:not(.failed) img')].every(i => i.naturalWidth > 0)")
@@ -376,7 +382,7 @@ def test_browser__shows_every_image_with_its_masks(tab, run_folder) -> None:
 @pytest.mark.slow
 def test_browser__draws_masks_where_they_are(tab, run_folder) -> None:
     key = ODD_NAMES[1]
-    tab.goto(write_review_page(run_folder / "labels").as_uri())
+    open_by_name(tab, write_review_page(run_folder / "labels").as_uri())
     position = [row[0] for row in Page(run_folder / "labels/.samcli/review.html").json("data")["images"]].index(key)
     tab.locator(".tile").nth(position).click()
     painted, columns, rows, left, top, shown_width = tab.evaluate(
@@ -398,7 +404,7 @@ def test_browser__draws_masks_where_they_are(tab, run_folder) -> None:
 
 @pytest.mark.slow
 def test_browser__filters_and_sorts(tab, run_folder) -> None:
-    tab.goto(write_review_page(run_folder / "labels").as_uri())
+    open_by_name(tab, write_review_page(run_folder / "labels").as_uri())
     assert shown_names(tab) == sorted(shown_names(tab), key=lambda name: name.encode("utf-8", "surrogatepass"))
     tab.select_option("#show", "failed")
     assert shown_names(tab) == ["broken.jpg"]
@@ -440,7 +446,7 @@ def test_browser__filters_and_sorts(tab, run_folder) -> None:
 def test_browser__marks_by_keyboard_and_what_it_exports_is_applied(tab, run_folder, samcli_run) -> None:
     page = write_review_page(run_folder / "labels")
     keys = [row[0] for row in Page(page).json("data")["images"]]
-    tab.goto(page.as_uri())
+    open_by_name(tab, page.as_uri())
     tab.keyboard.press("?")
     assert tab.locator("#help").is_visible()
     tab.keyboard.press("Escape")
@@ -459,6 +465,7 @@ def test_browser__marks_by_keyboard_and_what_it_exports_is_applied(tab, run_fold
     assert "2 marked, 1 rejected" in tab.text_content("#marked")
 
     tab.reload()
+    tab.select_option("#sort", "name")
     assert "2 marked, 1 rejected" in tab.text_content("#marked")
     review = downloaded(tab, run_folder / "review.json")
     labelled = as_labelled(annotation_of(run_folder))
@@ -479,7 +486,7 @@ def test_browser__marks_by_keyboard_and_what_it_exports_is_applied(tab, run_fold
 def test_browser__marks_bad_masks_and_whole_images(tab, run_folder, samcli_run) -> None:
     page = write_review_page(run_folder / "labels")
     keys = [row[0] for row in Page(page).json("data")["images"]]
-    tab.goto(page.as_uri())
+    open_by_name(tab, page.as_uri())
     at = {key: tab.locator(".tile").nth(keys.index(key)) for key in ("stones.tif", "nothing.jpg", ODD_NAMES[0])}
     at["stones.tif"].click()
     tab.keyboard.press("b")
@@ -499,6 +506,7 @@ def test_browser__marks_bad_masks_and_whole_images(tab, run_folder, samcli_run) 
     tab.select_option("#show", "excluded")
     assert shown_names(tab) == ["nothing.jpg"]
     tab.reload()
+    tab.select_option("#sort", "name")
     review = downloaded(tab, run_folder / "review.json")
     assert {mark["mark"] for mark in review["marks"]} == {"bad_mask"}
     assert {row["key"]: row["mark"] for row in review["images"]} == {
@@ -509,7 +517,7 @@ def test_browser__marks_bad_masks_and_whole_images(tab, run_folder, samcli_run) 
     assert (said["incomplete"], said["excluded"]) == (1, 1)
     assert label_of(run_folder).read_bytes() == b""
 
-    tab.goto(write_review_page(run_folder / "labels").as_uri())  # marks and records say the same
+    open_by_name(tab, write_review_page(run_folder / "labels").as_uri())  # marks and records say the same
     tab.select_option("#show", "complete")
     tab.locator(".tile").first.click()
     tab.click("#complete")
@@ -525,7 +533,7 @@ def test_browser__marks_bad_masks_and_whole_images(tab, run_folder, samcli_run) 
 def test_browser__restores_what_an_earlier_review_rejected(tab, run_folder, samcli_run) -> None:
     before = label_of(run_folder).read_bytes()
     samcli_run("apply-review", run_folder / "labels", write_review(run_folder, marks(run_folder, {0: "no_object"})))
-    tab.goto(write_review_page(run_folder / "labels").as_uri())
+    open_by_name(tab, write_review_page(run_folder / "labels").as_uri())
     tab.select_option("#show", "rejected")
     tab.locator(".tile").first.click()
     tab.keyboard.press("a")
@@ -538,7 +546,7 @@ def test_browser__restores_what_an_earlier_review_rejected(tab, run_folder, samc
 
 @pytest.mark.slow
 def test_browser__hover_lights_the_object_in_list_and_picture(tab, run_folder) -> None:
-    tab.goto(write_review_page(run_folder / "labels").as_uri())
+    open_by_name(tab, write_review_page(run_folder / "labels").as_uri())
     tab.locator(".tile:not(.failed)").last.click()
     before = tab.locator("#masks").screenshot()
     tab.locator("#instances .instance").nth(2).hover()
@@ -550,7 +558,7 @@ def test_browser__hover_lights_the_object_in_list_and_picture(tab, run_folder) -
 def test_browser__shows_embedded_pictures_without_the_images(tab, run_folder, tmp_path) -> None:
     page = write_review_page(run_folder / "labels", tmp_path / "mail" / "page.html", embed=True)
     (run_folder / "images").rename(run_folder / "hidden")
-    tab.goto(page.as_uri())
+    open_by_name(tab, page.as_uri())
     until(tab, "[...document.querySelectorAll('.tile:not(.failed) img')].every(i => i.naturalWidth > 0)")
     tab.locator(".tile:not(.failed)").first.click()
     until(tab, "document.getElementById('photo').naturalWidth > 0")
@@ -577,7 +585,7 @@ def test_browser__of_thousands_of_images_holds_only_those_in_sight(tab, tmp_path
             journal.append(Outcome(ImageRef(layout.input_root, key, 1, 1), Status.DONE, {0: 1}))
     page = write_review_page(layout.output)
     assert page.stat().st_size < 3000 * 400 + 60_000
-    tab.goto(page.as_uri())
+    open_by_name(tab, page.as_uri())
     tab.keyboard.press("End")
     until(tab, "document.activeElement.textContent.includes('2999.jpg')")
     assert tab.locator(".tile").count() < 100

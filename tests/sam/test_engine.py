@@ -289,14 +289,14 @@ def test_mobile_sam__gives_the_masks_of_the_same_network_in_segment_anythings_pr
 
 
 @pytest.mark.slow
-def test_vit_b__gives_the_reference_masks_on_photos_of_three_sizes(checkpoints, photos) -> None:
+def test_vit_b__gives_the_reference_masks_on_photos_of_two_sizes(checkpoints, photos) -> None:
     path = weights.save_sam_vit_b(checkpoints / "vit_b.pth")
     sam = segment_anything.sam_model_registry["vit_b"](str(path)).eval()
     predictor, engine = (
         segment_anything.SamPredictor(sam),
         load_sam(str(path), device="cpu", precision="fp32"),
     )
-    for image in (read_image(photos[0]), read_image(photos[1]), photo(photos[0], 320, 240)):
+    for image in (read_image(photos[1]), photo(photos[0], 240, 320)):
         predictor.set_image(image.pixels)
         boxes = boxes_in(image)[:2]
         wanted, quality, _ = predictor.predict_torch(

@@ -112,7 +112,7 @@ function tell() {
   $("new-object").setAttribute("aria-pressed", String(fresh));
   $("join").setAttribute("aria-pressed", String(joining));
   const name = classOf() === undefined ? "" : page.className(classOf());
-  $("edit-class").textContent = `Class: ${name}`;
+  $("edit-class").firstChild.textContent = `Class: ${name}`;
   $("edit-note").textContent = joining ? "Click the object to join" : fresh ? `New ${name}: click into it, box it, or draw it` :
     tool === "click" ? "Click: more. Shift: less. Drag: box. m: next answer" : tool === "select" ? "" : `Radius ${radius}: [ and ]`;
   $("stage").style.cursor = tool === "select" ? "crosshair" : tool === "click" ? "cell" : "none";
@@ -183,9 +183,10 @@ function fillMenu() {
   const needle = $("class-search").value.trim().toLowerCase();
   const ids = page.classIds(), match = (id) => page.className(id).toLowerCase();
   const found = ids.filter((id) => match(id).includes(needle))
-    .sort((a, b) => match(b).startsWith(needle) - match(a).startsWith(needle));
-  $("class-list").replaceChildren(...found.slice(0, 100).map((id, place) => {
-    const row = make("button", "", { type: "button", "aria-current": String(place === 0) });
+    .sort((a, b) => match(b).startsWith(needle) - match(a).startsWith(needle)).slice(0, 100);
+  const now = needle ? 0 : Math.max(0, found.indexOf(classOf()));
+  $("class-list").replaceChildren(...found.map((id, place) => {
+    const row = make("button", "", { type: "button", "aria-current": String(place === now) });
     row.append(page.swatch(id), make("span", "", {}, page.className(id)));
     if (ids.indexOf(id) < 9) row.append(make("kbd", "", {}, String(ids.indexOf(id) + 1)));
     row.addEventListener("click", () => { $("class-menu").close(); setClass(id); });
@@ -336,11 +337,12 @@ async function fillRows(from, total) {
     } catch { say("The server does not answer.", 5000); return; }
   }
   page.filled();
+  performance.mark("samcli-filled");
 }
 
 buildTools();
 buildMenu();
 $("stage").addEventListener("contextmenu", (event) => event.preventDefault());
 tell();
-return { down, move, up, draw, actionOf, verdict, markImage, opened, fillRows, undo: () => turn("undo") };
+return { chosen: tell, down, move, up, draw, actionOf, verdict, markImage, opened, fillRows, undo: () => turn("undo") };
 };

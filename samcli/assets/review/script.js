@@ -43,6 +43,11 @@ const isExcluded = (image) => stateOf(image) === "exclude";
 const shown = (image) => image.instances.filter((instance) => instance.shown);
 
 const color = (classId) => data.colors[classId];
+/** Whether a colour is lighter than a middle grey, by its luminance. */
+function isLight(rgb) {
+  const [red, green, blue] = rgb.split(" ").map(Number);
+  return 0.299 * red + 0.587 * green + 0.114 * blue > 128;
+}
 
 /** The doubt of an image: the highest of its shown objects that are still labelled; null where none has any. */
 function doubtOf(image) {
@@ -127,9 +132,9 @@ function draw(context, instances, scale, { lit = null, opacity = 0.38, line = 1.
       context.strokeStyle = "rgb(0 0 0 / 60%)";
       context.lineWidth = (line + 3) / scale;
       context.stroke(path);
-    } else if (rejected) {
-      context.strokeStyle = "rgb(0 0 0 / 55%)";  // white dashes on it show on any ground
-      context.lineWidth = (line + 0.6) / scale;
+    } else {  // what is under it shows the outline on a ground of its own colour
+      context.strokeStyle = rejected || isLight(rgb) ? "rgb(0 0 0 / 60%)" : "rgb(255 255 255 / 70%)";
+      context.lineWidth = (line + (rejected ? 0.6 : 1.6)) / scale;
       context.stroke(path);
     }
     if (rejected) context.setLineDash(verdictOf(instance) === "no_object" ? [1.5 / scale, 4 / scale] : [4 / scale, 4 / scale]);
@@ -249,14 +254,29 @@ function download() {
   link.download = "review.json";
   link.click();
   setTimeout(() => URL.revokeObjectURL(address), 10000);
-  say(`${plural(marks.length + ofImages.length, "mark")} in review.json. Next: samcli apply-review <labels> review.json`, 6000);
+  say(`${plural(marks.length + ofImages.length, "mark")} in review.json. Next:`, 15000, `${data.command} review.json`);
+}
+
+/** Put text on the clipboard; pages from files may have no other way than a selection. */
+function copy(text) {
+  const field = make("textarea", "", { readonly: "" }, text);
+  $("toast").append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
 }
 
 let quiet = 0;
-function say(text, time = 1600) {
+/** Say something for a while; `command`: to be copied and typed. */
+function say(text, time = 1600, command = "") {
   const place = viewer.open ? viewer : document.body;  // a modal dialog hides what is outside it
   if ($("toast").parentNode !== place) place.append($("toast"));
   $("toast").textContent = text;
+  if (command) {
+    const button = make("button", "", { type: "button" }, "Copy");
+    button.addEventListener("click", () => { copy(command); button.textContent = "Copied"; });
+    $("toast").append(make("code", "", {}, command), button);
+  }
   clearTimeout(quiet);
   quiet = setTimeout(() => { $("toast").textContent = ""; }, time);
 }
@@ -335,7 +355,7 @@ function buildFilters() {
   document.title = `${printable(data.name)} – samcli review`;
   $("formula").textContent = `Doubt = ${data.formula}; of an image, its highest.`;
   $("help-doubt").textContent = `Doubt = ${data.formula}. A figure that is absent is left out. The doubt of an image is the highest of its shown objects that are not rejected.`;
-  $("help-command").textContent = "samcli apply-review <labels> review.json";
+  $("help-command").textContent = `${data.command} review.json`;
   buildClasses();
   buildFigures();
   for (const [id, event] of [["show", "change"], ["sort", "change"], ["search", "input"]]) {
@@ -681,6 +701,7 @@ function select(instance) {
   selected = instance;
   refreshList();
   drawStage();
+  editor?.chosen();
 }
 
 function light(instance) {
@@ -743,6 +764,31 @@ function drawObjects(context) {
       context.strokeRect(x1, y1, x2 - x1, y2 - y1);
     }
     context.setLineDash([]);
+  }
+  drawNames(context, scale, target);
+}
+
+/** Class names at the upper left corners of the objects: that of the object at hand first, then of large ones; those
+    that would cover another name, and those of objects too small for one, are left out. */
+function drawNames(context, scale, target) {
+  const taken = [], size = 11;
+  context.setTransform(devicePixelRatio || 1, 0, 0, devicePixelRatio || 1, 0, 0);
+  context.font = `${size}px system-ui, sans-serif`;
+  context.textBaseline = "top";
+  const named = shown(open).filter((one) => one === target || !isRejected(one));
+  named.sort((a, b) => (b === target) - (a === target) || shapeOf(b).area - shapeOf(a).area);
+  for (const instance of named) {
+    const [x1, y1, x2, y2] = shapeOf(instance).box;
+    if (!Number.isFinite(x1) || (instance !== target && Math.max(x2 - x1, y2 - y1) * scale < 18)) continue;
+    const name = printable(className(instance.classId)).slice(0, 32), width = context.measureText(name).width + 8;
+    const left = Math.max(0, Math.min(view.x + x1 * scale, stage.clientWidth - width));
+    const top = Math.max(0, view.y + y1 * scale - size - 6);
+    if (taken.some(([l, t, r, b]) => left < r && left + width > l && top < b && top + size + 5 > t)) continue;
+    taken.push([left, top, left + width, top + size + 5]);
+    context.fillStyle = `rgb(${color(instance.classId)})`;
+    context.fillRect(left, top, width, size + 5);
+    context.fillStyle = isLight(color(instance.classId)) ? "#000" : "#fff";
+    context.fillText(name, left + 4, top + 3);
   }
 }
 

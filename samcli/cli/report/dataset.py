@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from samcli.cli.report.text import SHOWN_FAILURES, printable
+from samcli.cli.report.text import SHOWN_FAILURES, by_author, printable
 from samcli.cli.terminal import open_console
 from samcli.datasets.build import Dataset
+from samcli.types import Author
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,6 +60,12 @@ def _print_splits(console: Console, result: Dataset) -> None:
     table.add_row("objects", *(f"{one.objects.total()}" for one in result.splits.values()))
     if any(one.rows != one.objects.total() for one in result.splits.values()):
         table.add_row("  rows of labels", *(f"{one.rows}" for one in result.splits.values()))
+    authors = sum((one.authors for one in result.splits.values()), Counter[Author]())
+    for author in Author if by_author(authors) else ():
+        if authors[author]:
+            table.add_row(f"  {author.value}", *(f"{one.authors[author]}" for one in result.splits.values()))
+    if by_author(authors) and any(one.of_unknown_author for one in result.splits.values()):
+        table.add_row("  of unknown author", *(f"{one.of_unknown_author}" for one in result.splits.values()))
     totals = {name: sum(one.objects[name] for one in result.splits.values()) for name in result.names.values()}
     shown = sorted(totals, key=lambda name: -totals[name])[:_SHOWN_CLASSES]
     for name in shown:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from samcli.cli.report.text import SHOWN_CLASSES, SHOWN_FAILURES, printable
+from samcli.cli.report.text import SHOWN_CLASSES, SHOWN_FAILURES, by_author, printable
 from samcli.cli.terminal import open_console
 from samcli.errors import counted
 from samcli.evaluation.evaluate import AtThreshold, Evaluation, KindScores, Scores
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _TITLES = {"mask": "Masks", "box": "Boxes"}
+_SIDES = {"predicted": "predictions", "truth": "ground truth"}
 
 _METRICS: dict[str, Callable[[Scores], float | None]] = {
     "IoU": lambda one: one.mean_iou,
@@ -49,6 +50,9 @@ def print_evaluation(result: Evaluation, *, worst_count: int, as_json: bool) -> 
     wide = open_console(highlight=False, soft_wrap=True)
     for line in _legend(result):
         wide.print(f"[dim]{line}[/]")
+    for side, counts in result.authors.items():
+        if authors := by_author(counts):
+            wide.print(f"[dim]objects of the {_SIDES[side]} by author: {authors}[/]")
     for warning in result.warnings:
         wide.print(f"[bold red]warning[/] {escape(printable(warning))}")
     for note in result.notes:

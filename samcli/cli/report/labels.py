@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from samcli.cli.report.text import SHOWN_FAILURES, counted, print_next, print_rows, printable
+from samcli.cli.report.text import SHOWN_FAILURES, by_author, counted, print_next, print_rows, printable
 from samcli.labels.convert import Conversion
+from samcli.output.authors import author_counts
+from samcli.types import Author
 
 if TYPE_CHECKING:
     from samcli.jobs.removing import TakenBack
@@ -50,15 +53,25 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
         print_next("Compare with others", "samcli", "eval", conversion.output, "--truth", "TRUTH")
 
 
-def print_preview(path: Path, labels: Path, *, of_run: bool, as_json: bool) -> None:
-    """Print the path of the sheet or the page, and what to do next. `of_run`: the labels are those of a run."""
+def print_preview(path: Path, labels: Path, authors: Mapping[Author, int] | None, *, as_json: bool) -> None:
+    """Print the path of the sheet or the page, and what to do next.
+
+    `authors`: of all objects of the run; None: the labels are not those of a run.
+    """
     if as_json:
-        print(json.dumps({"file": str(path)}))
+        print(
+            json.dumps(
+                {"file": str(path), **({} if authors is None else {"instances_by_author": author_counts(authors)})}
+            )
+        )
         return
     print(path)
-    if not of_run:
+    if authors is None:
         print_next("Convert to another format", "samcli", "convert", labels, "--to", "FORMAT")
-    elif path.suffix.lower() == ".png":
+        return
+    if counts := by_author(authors):
+        print(f"Objects of the run by author: {counts}", file=sys.stderr)
+    if path.suffix.lower() == ".png":
         print_next("Review each mask in a browser", "samcli", "preview", labels, "--html")
     else:
         print(f"Open it in a browser: {path.absolute().as_uri()}", file=sys.stderr)
@@ -94,7 +107,13 @@ def print_taken_back(taken: TakenBack, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(taken)))
         return
-    print_rows({"removed": f"the labels of {taken.images} images", "restored": counted(taken.restored, "file")})
+    rows = {"removed": f"the labels of {counted(taken.images, 'image')}"}
+    rows["restored"] = counted(taken.restored, "file")
+    if taken.changed:
+        rows["changed since"] = (
+            f"{counted(len(taken.changed), 'file')}, left as they are: {printable(taken.changed[0])}"
+        )
+    print_rows(rows)
 
 
 def print_served(address: str, *, reached: bool, browser: bool) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from samcli.cli.report.text import (
     SHOWN_CLASSES,
     SHOWN_FAILURES,
+    by_author,
     counted,
     duration,
     print_next,
@@ -25,6 +26,7 @@ from samcli.jobs.inputs import Inputs
 from samcli.jobs.status import Reasons
 from samcli.jobs.summary import Summary
 from samcli.output.manifest import Product
+from samcli.output.remote import RemoteFolder
 from samcli.types import Withheld
 
 if TYPE_CHECKING:
@@ -139,6 +141,8 @@ def _summary_table(summary: Summary) -> Table:
         )
     if summary.product is Product.LABELS:
         table.add_row("objects", f"{sum(summary.instances.values()):,}", _rows(summary))
+        for author, count in summary.authors.items() if by_author(summary.authors) else ():
+            table.add_row(f"  {author.value}", f"{count:,}", "")
     if summary.withheld:
         table.add_row("kept aside", f"{len(summary.withheld)}", f"{_withheld(summary)}: hidden from trainers")
     if summary.dropped:
@@ -180,6 +184,8 @@ def print_status(
         if of_labels:
             in_rows = f" {_rows(summary)}" if _rows(summary) else ""
             rows["objects"] = f"{sum(summary.instances.values()):,}{in_rows}, {summary.dropped:,} dropped"
+            if authors := by_author(summary.authors):
+                rows["by author"] = authors
         if summary.low_polygons:
             rows["low polygon IoU"] = _low_polygons(summary)
         if summary.withheld:
@@ -212,8 +218,15 @@ def _print_reasons(reasons: Reasons) -> None:
             print(f"         in {', '.join(map(printable, reason.examples))}{more}")
 
 
-def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_json: bool) -> None:
+def show_dry_run(job: Job[Any], data: Path | Inputs, output: str | Path | None, *, as_json: bool) -> None:
     """Show what a run would do and any conflicts; write nothing."""
+    from samcli.jobs.storing import opened_output
+
+    with opened_output(job, output, dry=True) as place:
+        _show_dry_run(job, data, place, as_json=as_json)
+
+
+def _show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | RemoteFolder | None, *, as_json: bool) -> None:
     from samcli.jobs.plan import find_scope, make_plan, survey
     from samcli.jobs.run import check_models, present_models
     from samcli.output.locks import check_output
@@ -224,10 +237,12 @@ def show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | None, *, as_
     plan = make_plan(scope, models, dry=True)
     if plan.todo or plan.changed:
         check_output(plan.layout)
-    seen = survey(plan.todo, job.options)
+    seen = survey(
+        plan.todo if plan.layout.source is None else (), job.options
+    )  # headers would be fetched one by one
     facts: dict[str, Any] = {
-        "input": str(plan.layout.input_root),
-        "output": str(plan.layout.output),
+        "input": plan.layout.images,
+        "output": str(plan.layout.place),
         "images": plan.total,
         "passed_over": dict(plan.passed_over),
         "to_do": len(plan.todo) - len(seen.unreadable),

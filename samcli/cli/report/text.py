@@ -10,8 +10,18 @@ from typing import Any
 
 from samcli.cli.terminal import open_console, printable
 from samcli.errors import counted
+from samcli.types import Author
 
-__all__ = ["SHOWN_CLASSES", "SHOWN_FAILURES", "counted", "duration", "print_next", "print_rows", "printable"]
+__all__ = [
+    "SHOWN_CLASSES",
+    "SHOWN_FAILURES",
+    "by_author",
+    "counted",
+    "duration",
+    "print_next",
+    "print_rows",
+    "printable",
+]
 
 SHOWN_FAILURES = 5
 """Failures that are listed one by one."""
@@ -29,6 +39,13 @@ def print_rows(rows: Mapping[str, Any]) -> None:
     for name, value in rows.items():
         table.add_row(name, escape(str(value)))
     open_console(soft_wrap=True, highlight=False).print(table)
+
+
+def by_author(counts: Mapping[Author, int]) -> str:
+    """Return `12 machine, 3 corrected, 1 human`; nothing where the machine has made all of them."""
+    if not any(count for author, count in counts.items() if author is not Author.MACHINE):
+        return ""
+    return ", ".join(f"{counts[author]:,} {author.value}" for author in Author if counts.get(author))
 
 
 def print_next(what: str, *words: str | Path) -> None:

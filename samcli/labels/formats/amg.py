@@ -20,6 +20,7 @@ from samcli.labels.formats.base import LabelFormat, Rendering
 from samcli.labels.formats.coco import Runs
 from samcli.labels.formats.index_maps import read_map
 from samcli.labels.formats.sources import LabelSet, Source, first_file, label_files
+from samcli.labels.json_splice import find_lists, spliced
 from samcli.labels.json_stream import beginning
 from samcli.labels.objects import LabelledObject, ReadImage, Shape, gather
 from samcli.labels.placed_shapes import Encoded
@@ -110,12 +111,14 @@ class AmgRle(LabelFormat):
 
     def render(self, rendering: Rendering) -> bytes:
         """Return the list as amg.py dumps it."""
-        annotation = rendering.annotation
-        facts = [
-            {"segmentation": instance.mask.to_coco(), **known_facts(instance, annotation)}
-            for instance in annotation.instances
-        ]
-        return json.dumps(facts).encode()
+        return json.dumps(_facts(rendering.annotation)).encode()
+
+    extends = True
+
+    def extended(self, existing: bytes, rendering: Rendering) -> bytes:
+        """Masks as they were, then the added ones."""
+        new = map(str.encode, map(json.dumps, _facts(rendering.added.annotation)))
+        return b"".join(spliced(existing, find_lists(existing), {"": new}, {"": rendering.gone}))
 
     def finds(self, path: Path) -> bool:
         """Return whether it is a folder of JSON files with lists of masks; empty lists tell nothing."""
@@ -139,6 +142,11 @@ class AmgRle(LabelFormat):
             return ReadImage(key, objects, omitted=omitted)
 
         return _of_images(source, self.suffix, parse)
+
+
+def _facts(annotation: Annotation) -> list[dict[str, Any]]:
+    """Return each mask with what is known of it."""
+    return [{"segmentation": one.mask.to_coco(), **known_facts(one, annotation)} for one in annotation.instances]
 
 
 def _numbered(facts: Sequence[Any]) -> list[tuple[str, Any]]:

@@ -207,7 +207,7 @@ class LabelFormat:
     """The package that an extra of the same name as the format brings."""
 
     extends = False
-    """Whether `extended` is there, or `fold_into` where all images have one file."""
+    """Whether `extended` or `extended_all` is there, or `fold_into` where all images have one file."""
 
     def check_package(self) -> None:
         """Refuse to go on without the package that the format needs.
@@ -242,6 +242,13 @@ class LabelFormat:
     def count_rows(self, files: Files) -> int | None:
         """Return how many objects a trainer finds in what `render` made; None where no trainer reads it."""
         return None
+
+    def extended_all(self, existing: Sequence[bytes | None], rendering: Rendering) -> Sequence[Files]:
+        """Return the label files of an image that had some before the run, one for each of `suffixes`.
+
+        `existing`: their content then; None where there was no such file. See `extended`.
+        """
+        return [self.extended(data, rendering) for data in existing if data is not None]
 
     def extended(self, existing: bytes, rendering: Rendering) -> bytes:
         """Return the label file of an image that had one before the run: its content as it was, and the objects

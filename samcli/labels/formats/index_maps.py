@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from samcli.labels.formats.base import Rendering
 from samcli.masks import Mask
-from samcli.types import Size
+from samcli.types import Instance, Size
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PngImage
@@ -36,16 +38,58 @@ def palette() -> list[tuple[int, int, int]]:
     return colours
 
 
-def map_png(labels: Map) -> bytes:
-    """8 bits with palette; 16 bits grey for uint16."""
+def map_png(labels: Map, colours: Sequence[int] | None = None) -> bytes:
+    """8 bits with palette; 16 bits grey for uint16. `colours`: of another palette than VOC's."""
     from PIL import Image
 
     image = Image.fromarray(labels)
     if labels.dtype == np.uint8:
-        image.putpalette([value for colour in palette() for value in colour])  # makes it mode P
+        image.putpalette(colours or [value for colour in palette() for value in colour])  # makes it mode P
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
+
+
+@dataclass
+class ExistingMap:
+    """A map that was there before a run: its numbers, int64 (H, W), and its palette; None where it has none."""
+
+    numbers: NDArray[np.int64]
+    colours: Sequence[int] | None
+
+    @classmethod
+    def of(cls, data: bytes) -> ExistingMap:
+        """Return the map in a PNG.
+
+        Raises:
+            ValueError: it is none.
+        """
+        from PIL import Image
+
+        with Image.open(io.BytesIO(data)) as image:
+            colours = image.getpalette() if image.mode == "P" else None
+            return cls(_numbers_in(image, None), colours)
+
+    def png(self) -> bytes:
+        """Return it as a PNG, of 16 bits where a number does not fit in 8."""
+        dtype = np.uint8 if self.numbers.max(initial=0) <= 255 else np.uint16
+        numbers: Map = self.numbers.astype(dtype)
+        return map_png(numbers, self.colours)
+
+
+def draw_beside(
+    objects: ExistingMap, classes: ExistingMap, instances: Sequence[Instance], first: int, free: NDArray[np.bool_]
+) -> None:
+    """Draw instances into the maps where these are `free`, (H, W), small ones on top; `first`: number of the first.
+
+    Numbers of classes are class ids + 1.
+    """
+    for place in sorted(range(len(instances)), key=lambda place: -instances[place].mask.area):
+        pixels, (left, top, right, bottom) = instances[place].mask.crop()
+        part = slice(top, bottom), slice(left, right)
+        pixels = pixels & free[part]
+        objects.numbers[part][pixels] = first + place
+        classes.numbers[part][pixels] = instances[place].class_id + 1
 
 
 def read_map(path: Path | str, size: Size | None = None) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ import functools
 import io
 import json
 import posixpath
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from samcli.labels.class_names import names_beside, write_class_names
 from samcli.labels.formats.base import LabelFormat, Rendering
 from samcli.labels.formats.coco import figures, quality_of
 from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file, label_files
+from samcli.labels.json_splice import find_lists, spliced
 from samcli.labels.json_stream import beginning
 from samcli.labels.label_texts import by_name, class_ids, label_of
 from samcli.labels.objects import Box, LabelEntry, LabelledObject, NotUsedError, ReadImage, Shape, gather
@@ -46,6 +48,21 @@ class Labelme(LabelFormat):
     loses = frozenset({"empty"})
     data_set_names = (_NAMES,)
     is_read = True
+    extends = True
+
+    def extended(self, existing: bytes, rendering: Rendering) -> bytes:
+        """Shapes as they were, then those of the added objects, whose groups get numbers that are free."""
+        shapes = json.loads(existing)["shapes"]
+        parts = list(_parts_of(shapes).values())
+        gone = {number for place in rendering.gone for number in parts[place]}
+        groups = [group for shape in shapes if type(group := shape.get("group_id")) is int]
+        added = rendering.added
+        new = (
+            textwrap.indent(json.dumps(shape, indent=2), " " * 4).encode()
+            for number, instance in enumerate(added.annotation.instances, max(groups, default=0) + 1)
+            for shape in _shapes(instance, number, added)
+        )
+        return b"".join(spliced(existing, find_lists(existing), {"shapes": new}, {"shapes": gone}))
 
     def render(self, rendering: Rendering) -> bytes:
         """Indented, as labelme itself writes."""
@@ -94,6 +111,20 @@ class Labelme(LabelFormat):
             entries.append(_entry(relative, file, content.get("imagePath"), source, read))
         class_ids(names, labels, source.remarks)
         return LabelSet(names, entries=entries, failures=failures)
+
+
+def _parts_of(shapes: Sequence[Mapping[str, Any]]) -> dict[Any, list[int]]:
+    """Return the numbers, from 0, of the shapes that each object consists of."""
+    found: dict[Any, list[int]] = {}
+    for number, shape in enumerate(shapes):
+        found.setdefault(_object_of(number, shape), []).append(number)
+    return found
+
+
+def _object_of(number: int, shape: Mapping[str, Any]) -> Any:
+    """Return what is the same for all shapes of an object: those of one label and group."""
+    group = shape.get("group_id")
+    return number if group is None else (label_of(shape.get("label")), str(group))
 
 
 def _shapes(instance: Instance, number: int, rendering: Rendering) -> Iterator[dict[str, Any]]:
@@ -216,9 +247,13 @@ def _part(number: int, shape: Any, stated: Size | None) -> _Part:
     """
     if not isinstance(shape, dict):
         raise ValueError(f"it is {shown(shape)}; expected a shape with label and points")
-    label, group = label_of(shape.get("label")), shape.get("group_id")
-    own = ("shape", number) if group is None else (label, str(group))
-    return _Part(own, label, _shape(shape, stated), quality_of(shape), _where(number, shape))
+    return _Part(
+        _object_of(number, shape),
+        label_of(shape.get("label")),
+        _shape(shape, stated),
+        quality_of(shape),
+        _where(number, shape),
+    )
 
 
 def _shape(shape: Mapping[str, Any], stated: Size | None) -> Shape:

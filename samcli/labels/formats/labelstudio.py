@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
@@ -17,10 +19,12 @@ import numpy as np
 
 from samcli.errors import UsageError
 from samcli.labels.class_names import complete
-from samcli.labels.formats.base import LabelFormat, Rendering, plain_text
+from samcli.labels.formats.base import SPOOL, LabelFormat, Rendering, plain_text
 from samcli.labels.formats.brush import decode_brush, encode_brush
 from samcli.labels.formats.coco import figures, identity, quality_of
 from samcli.labels.formats.sources import Failure, LabelSet, Source
+from samcli.labels.image_names import ImageNames
+from samcli.labels.json_splice import find_lists, spliced, with_items
 from samcli.labels.json_stream import Shelf, beginning, walk
 from samcli.labels.label_texts import by_name, class_ids, label_of
 from samcli.labels.objects import XYXY, LabelEntry, LabelledObject, NotUsedError, ReadImage, Rings, Shape, gather
@@ -63,6 +67,33 @@ class LabelStudio(LabelFormat):
             separator = b",\n"
         yield b"\n]\n" if separator == b",\n" else b"[]\n"
 
+    extends = True
+
+    def fold_into(
+        self, existing: Path, renderings: Iterable[Rendering], names: Mapping[int, str]
+    ) -> Iterator[bytes]:
+        """Tasks as they were; the result that is read of a task gets the regions that were added.
+
+        A task that nobody has labelled gets a prediction; images without a task get one.
+        """
+        data = existing.read_bytes()
+        tasks, changed, new_keys = _Tasks(data), dict[int, bytes](), list[str]()
+        with tempfile.SpooledTemporaryFile(SPOOL) as new:
+            for rendering in renderings:
+                annotation = rendering.found
+                if annotation.existing is None:
+                    new_keys.append(annotation.key)
+                    new.write(_dump(_task(rendering)) + b"\n")
+                elif rendering.added.annotation.instances or rendering.gone:
+                    place = tasks.places[annotation.existing.name]
+                    changed[place] = _extended(tasks.data(place), rendering)
+            answered = tasks.unlabelled_of(new_keys)
+            for key, line in zip(new_keys, _lines(new), strict=True):
+                if key in answered:
+                    changed[answered[key]] = _with_prediction(tasks.data(answered[key]), json.loads(line))
+            others = (line for key, line in zip(new_keys, _lines(new), strict=True) if key not in answered)
+            yield from with_items(data, tasks.span, changed, others)
+
     def finds(self, path: Path) -> bool:
         """Return whether it is a JSON file of tasks, or a folder with `labelstudio.json`."""
         file = path / _FILE if path.is_dir() else path
@@ -100,13 +131,79 @@ class LabelStudio(LabelFormat):
         return LabelSet(names, entries=entries, failures=failures)
 
 
+class _Tasks:
+    """The tasks of a file that was there before a run."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self.span = data, find_lists(data).lists[""]
+        self.places: dict[str, int] = {}
+        """Of tasks by the names of their images."""
+        self._unlabelled: dict[str, int] = {}
+        for place in range(len(self.span.items)):
+            task = json.loads(self.data(place))
+            places = self._unlabelled if _regions(task, Counter()) is None else self.places
+            places.setdefault(_file_name(task["data"]), place)
+
+    def data(self, place: int) -> bytes:
+        """Return the text of a task."""
+        begin, end = self.span.items[place]
+        return self._data[begin:end]
+
+    def unlabelled_of(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return the places of the tasks of images that nobody has labelled, by key."""
+        names = ImageNames(keys)
+        found = {place: names.exact(name) or names.alike(name) for name, place in self._unlabelled.items()}
+        return {alike[0]: place for place, alike in found.items() if len(alike) == 1}
+
+
+def _extended(data: bytes, rendering: Rendering) -> bytes:
+    """Return the text of a task with the added regions behind the others, without those that are gone."""
+    task, spans = json.loads(data), find_lists(data)
+    kind = "annotations" if _made(task) else "predictions"
+    place = task[kind].index((_made(task) or _answers(task[kind]))[0])
+    begin, end = spans.lists[kind].items[place]
+    answer, results = data[begin:end], task[kind][place].get("result") or []
+    regions = _grouped(results)
+    gone = [number for index in rendering.gone for number in regions[index].places]
+    taken = {result.get("id") for result in results if isinstance(result, dict)}
+    free = (name for number in itertools.count(1) if (name := f"m{number}") not in taken)
+    new = ({**region, "id": next(free)} for region in _new_regions(rendering.added))
+    spliced_answer = spliced(answer, find_lists(answer), {"result": map(_dump, new)}, {"result": gone})
+    return b"".join([data[:begin], *spliced_answer, data[end:]])
+
+
+def _with_prediction(data: bytes, task: Mapping[str, Any]) -> bytes:
+    """Return the text of a task that nobody has labelled with the predictions of ours."""
+    return b"".join(spliced(data, find_lists(data), {"predictions": map(_dump, task["predictions"])}, {}))
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    file.seek(0)
+    return (line[:-1] for line in file)
+
+
 def _task(rendering: Rendering) -> dict[str, Any]:
     annotation = rendering.annotation
     height, width = annotation.image_size
-    regions, scores = [], []
-    for place, instance in enumerate(annotation.instances, 1):
+    regions = _new_regions(rendering)
+    scores = [region["score"] for region in regions if "score" in region]
+    prediction: dict[str, Any] = {"model_version": "samcli", "result": regions}
+    if scores:
+        prediction["score"] = round(float(np.mean(scores)), 6)
+    path = quote(annotation.key.encode("utf-8", "surrogateescape"))
+    return {"data": {"image": _LOCAL + path, "width": width, "height": height}, "predictions": [prediction]}
+
+
+def _new_regions(rendering: Rendering) -> list[dict[str, Any]]:
+    """Return a brush region for each instance."""
+    height, width = rendering.annotation.image_size
+    regions = []
+    for place, instance in enumerate(rendering.annotation.instances, 1):
         score = _score(instance.quality)
-        scores += [score] if score is not None else []
         regions.append(
             {
                 "id": f"m{place}",
@@ -125,11 +222,7 @@ def _task(rendering: Rendering) -> dict[str, Any]:
                 },
             }
         )
-    prediction: dict[str, Any] = {"model_version": "samcli", "result": regions}
-    if scores:
-        prediction["score"] = round(float(np.mean(scores)), 6)
-    path = quote(annotation.key.encode("utf-8", "surrogateescape"))
-    return {"data": {"image": _LOCAL + path, "width": width, "height": height}, "predictions": [prediction]}
+    return regions
 
 
 def _score(quality: Quality) -> float | None:
@@ -146,14 +239,18 @@ def _file_name(data: Mapping[str, Any]) -> str:
 
 def _regions(task: Mapping[str, Any], remarks: Counter[str]) -> list[Any] | None:
     """Return the regions of the first annotation that was not cancelled, or of the first prediction, or None."""
-    made, guessed = (_answers(task.get(name)) for name in ("annotations", "predictions"))
-    answers = [answer for answer in made if not answer.get("was_cancelled")]
+    answers = _made(task)
     if len(answers) > 1:
         remarks["tasks have several annotations, of which the first is read"] += 1
-    if not (answers := answers or guessed):
+    if not (answers := answers or _answers(task.get("predictions"))):
         return None
     result = answers[0].get("result")
     return result if isinstance(result, list) else []
+
+
+def _made(task: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the annotations that people have made, without cancelled ones."""
+    return [answer for answer in _answers(task.get("annotations")) if not answer.get("was_cancelled")]
 
 
 def _answers(value: Any) -> list[dict[str, Any]]:
@@ -175,6 +272,8 @@ class _Region:
     labels: list[Any] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     """Types of results that are no shape."""
+    places: list[int] = field(default_factory=list)
+    """Of its results, from 0."""
 
     def takes(self, result: Mapping[str, Any]) -> bool:
         """Return whether a shape with the same id is this region's."""
@@ -217,6 +316,7 @@ def _grouped(results: Sequence[Any]) -> list[_Region]:
             regions.append(region)
             if own is not None:
                 latest[own] = region
+        region.places.append(place - 1)
         if has_shape:
             region.shape, region.kind = members, base
         elif kind != "labels":

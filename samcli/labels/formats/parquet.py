@@ -6,15 +6,16 @@ import functools
 import itertools
 import json
 import re
+import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from samcli.errors import UsageError, one_line
 from samcli.files import Sink
 from samcli.labels.class_names import usable_names
-from samcli.labels.formats.base import LabelFormat, Rendering
+from samcli.labels.formats.base import SPOOL, LabelFormat, Rendering
 from samcli.labels.formats.coco import FIGURES, coco_annotation, figures, quality_of, shape_of
 from samcli.labels.formats.sources import LabelSet, Source
 from samcli.labels.json_stream import Shelf
@@ -55,6 +56,34 @@ class Parquet(LabelFormat):
                 yield sink.taken()
         yield sink.taken()
 
+    extends = True
+
+    def fold_into(
+        self, existing: Path, renderings: Iterable[Rendering], names: Mapping[int, str]
+    ) -> Iterator[bytes]:
+        """Yield the table with its rows, their order and its columns as they were; new rows follow.
+
+        Raises:
+            UsageError: its columns cannot hold them.
+        """
+        import pyarrow as pa
+
+        before = _Reader(existing, Source(existing))
+        gone: set[int] = set()
+        with tempfile.SpooledTemporaryFile(SPOOL) as rows:
+            for rendering in renderings:
+                gone.update(before.rows_of(rendering))
+                for row in _added_rows(rendering):
+                    category_id = row.get("category_id")
+                    own = {} if category_id is None else {"category_id": before.category_id(category_id)}
+                    rows.write(json.dumps({**row, **own}).encode() + b"\n")
+            rows.seek(0)
+            try:
+                yield from _extended(existing, gone, map(json.loads, rows), names)
+            except pa.ArrowException as error:
+                reason = f"{existing.name}: its columns cannot hold the objects of a run: {one_line(error)[:200]}"
+                raise UsageError(f"{reason}; samcli convert makes another format of it") from error
+
     def finds(self, path: Path) -> bool:
         """Return whether it is a table, or a folder with one of the usual name."""
         return (path.is_file() and path.suffix == ".parquet") or (path / _FILE).is_file()
@@ -78,6 +107,40 @@ def _rows(rendering: Rendering) -> Iterator[dict[str, Any]]:
         yield image
     for instance in annotation.instances:
         yield {**image, **_object(instance), "category": _utf8(rendering.name_of(instance.class_id))}
+
+
+def _added_rows(rendering: Rendering) -> Iterator[dict[str, Any]]:
+    """Yield the rows of what was added to an image, under the name that it has in the table."""
+    existing, added = rendering.found.existing, rendering.added
+    if existing is None:
+        yield from _rows(added)
+    elif added.annotation.instances:
+        yield from ({**row, "key": existing.name} for row in _rows(added))
+
+
+def _extended(
+    file: Path, gone: Collection[int], new: Iterator[dict[str, Any]], names: Mapping[int, str]
+) -> Iterator[bytes]:
+    """Yield a table without the `gone` rows, numbered from 1, and with the new ones."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink, first = Sink(), 1
+    with pq.ParquetFile(file) as table:
+        metadata = dict(table.schema_arrow.metadata or {})
+        if _NAMES in metadata:
+            metadata[_NAMES] = _schema(names).metadata[_NAMES]
+        schema = table.schema_arrow.with_metadata(metadata)
+        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+            for batch in table.iter_batches(_ROWS):
+                kept = [row for row in range(batch.num_rows) if first + row not in gone]
+                writer.write_table(pa.Table.from_batches([batch]).take(kept).cast(schema))
+                first += batch.num_rows
+                yield sink.taken()
+            while group := list(itertools.islice(new, _ROWS)):
+                writer.write_table(pa.Table.from_pylist(group, schema))
+                yield sink.taken()
+    yield sink.taken()
 
 
 def _utf8(text: str) -> str:
@@ -125,6 +188,7 @@ class _Reader:
         self._classes: dict[Any, Any] = {}
         """Name of each class by its id, or by its name where a row has no id."""
         self._own_names: dict[int, str] = {}
+        self._class_ids: dict[Any, int] = {}
         for number, row in enumerate(self._table_rows(), 1):
             self._add(number, row)
 
@@ -174,6 +238,25 @@ class _Reader:
         ]
         return LabelSet(names, entries=entries)
 
+    def rows_of(self, rendering: Rendering) -> list[int]:
+        """Return the numbers, from 1, of the rows of the objects of an image that are gone."""
+        existing = rendering.found.existing
+        if existing is None or not rendering.gone:
+            return []
+        rows = [self._shelf.take(place) for place in self._images[existing.name]]
+        own = [number for number, row in rows if not _is_empty(row)]
+        return [own[place] for place in rendering.gone]
+
+    def category_id(self, class_id: int) -> Any:
+        """Return the number of a class in the table; one that it does not have gets one behind the largest."""
+        if not self._class_ids:
+            self.labels()
+        ids = {own: key for key, own in self._class_ids.items()}
+        if class_id in ids or not ids or set(ids) == set(ids.values()):
+            return ids.get(class_id, class_id)
+        numbers = [key for key in self._class_ids if isinstance(key, int)]
+        return max(numbers, default=-1) + 1 + class_id - len(ids)
+
     def _read(self, key: str, *, places: Iterable[int]) -> ReadImage:
         rows = [self._shelf.take(place) for place in places]
         sizes = {(side(row.get("height")), side(row.get("width"))) for _, row in rows}
@@ -187,13 +270,18 @@ class _Reader:
 
     def _object(self, row: dict[str, Any], size: tuple[int, int]) -> LabelledObject | None:
         counts = row.get("counts")
-        if counts is None and row.get("bbox") is None:
-            return None  # an image without objects
+        if _is_empty(row):
+            return None
         item = dict(row)
         if counts is not None:
             item["segmentation"] = {"size": list(size), "counts": counts}
         shape, box = shape_of(item)
         return LabelledObject(shape, self._class_ids[_class_key(row)], quality_of(row), stated_box=box)
+
+
+def _is_empty(row: Mapping[str, Any]) -> bool:
+    """Return whether a row stands for an image without objects."""
+    return row.get("counts") is None and row.get("bbox") is None
 
 
 def _class_key(row: Mapping[str, Any]) -> Any:

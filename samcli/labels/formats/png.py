@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from samcli.errors import UsageError
 from samcli.labels.class_names import names_beside, write_class_names
-from samcli.labels.formats.base import LabelFormat, Rendering
-from samcli.labels.formats.index_maps import class_map, map_png, masks_of, read_map
+from samcli.labels.formats.base import Files, LabelFormat, Rendering
+from samcli.labels.formats.index_maps import ExistingMap, class_map, draw_beside, map_png, masks_of, read_map
 from samcli.labels.formats.sources import LabelSet, Source, first_file
 from samcli.labels.objects import LabelledObject, Pixels, ReadImage, gather
 from samcli.masks import Mask
@@ -40,6 +40,27 @@ class IndexMaps(LabelFormat):
     def render_all(self, rendering: Rendering) -> list[bytes | dict[str, bytes]]:
         """Small objects lie on top of large ones."""
         return [map_png(rendering.label_map), map_png(class_map(rendering))]
+
+    extends = True
+
+    def extended_all(self, existing: Sequence[bytes | None], rendering: Rendering) -> list[Files]:
+        """Pixels that had a number keep it; added objects get further numbers and the pixels that are free.
+
+        Raises:
+            ValueError: one of the two maps was not there.
+        """
+        if existing[0] is None or existing[1] is None:
+            raise ValueError("it had one of the two maps alone; expected both")
+        instances = rendering.added.annotation.instances
+        if not instances and not rendering.gone:
+            return [existing[0], existing[1]]
+        objects, classes = map(ExistingMap.of, (existing[0], existing[1]))
+        numbers = [number for number in np.unique(objects.numbers).tolist() if number]
+        leaving = np.isin(objects.numbers, [numbers[place] for place in rendering.gone])
+        objects.numbers[leaving] = classes.numbers[leaving] = 0
+        free = (objects.numbers == 0) & (classes.numbers == 0)
+        draw_beside(objects, classes, instances, max(numbers, default=0) + 1, free)
+        return [objects.png(), classes.png()]
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
         """Return the class names."""

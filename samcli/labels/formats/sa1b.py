@@ -14,10 +14,11 @@ from samcli.labels.formats.amg import amg_object, known_facts
 from samcli.labels.formats.base import LabelFormat, Rendering
 from samcli.labels.formats.coco import Runs
 from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file, label_files
+from samcli.labels.json_splice import find_lists, spliced
 from samcli.labels.json_stream import beginning
 from samcli.labels.objects import LabelEntry, ReadImage, gather
 from samcli.labels.shapes import shown, side
-from samcli.types import UNNAMED
+from samcli.types import UNNAMED, Annotation
 
 
 class Sa1b(LabelFormat):
@@ -40,11 +41,16 @@ class Sa1b(LabelFormat):
             "height": height,
             "file_name": annotation.key.rpartition("/")[2],
         }
-        entries = [
-            {"id": number, "segmentation": instance.mask.to_coco(), **known_facts(instance, annotation)}
-            for number, instance in enumerate(annotation.instances, 1)
-        ]
-        return json.dumps({"image": image, "annotations": entries}).encode()
+        return json.dumps({"image": image, "annotations": _entries(annotation, 1)}).encode()
+
+    extends = True
+
+    def extended(self, existing: bytes, rendering: Rendering) -> bytes:
+        """Masks as they were, then the added ones; their ids go on from the largest."""
+        ids = [entry["id"] for entry in json.loads(existing)["annotations"] if type(entry.get("id")) is int]
+        new = map(str.encode, map(json.dumps, _entries(rendering.added.annotation, max(ids, default=0) + 1)))
+        spans = find_lists(existing)
+        return b"".join(spliced(existing, spans, {"annotations": new}, {"annotations": rendering.gone}))
 
     def finds(self, path: Path) -> bool:
         """Return whether it is a folder of JSON files with an image and its annotations."""
@@ -64,6 +70,14 @@ class Sa1b(LabelFormat):
             else:
                 failures.append(Failure(relative, f"{file}: not of this format: it has no object 'image'"))
         return LabelSet({0: UNNAMED}, entries=entries, failures=failures)
+
+
+def _entries(annotation: Annotation, first: int) -> list[dict[str, Any]]:
+    """Return the masks of an annotation, numbered from `first`."""
+    return [
+        {"id": number, "segmentation": instance.mask.to_coco(), **known_facts(instance, annotation)}
+        for number, instance in enumerate(annotation.instances, first)
+    ]
 
 
 def _entry(relative: str, file: str, name: Any, source: Source) -> LabelEntry:

@@ -71,6 +71,8 @@ class Source:
     crowds: str = "drop"
     sizes_elsewhere: bool = False
     """Whether images need not be at hand: who reads knows their sizes."""
+    sizes: Mapping[str, Size] = field(default_factory=dict)
+    """Of images that need not be at hand, (height, width) by key."""
     names: Mapping[int, str] | None = None
     """Class names that a user gives, instead of those beside label files."""
     known: Collection[str] | None = None
@@ -98,6 +100,8 @@ class Source:
         Raises:
             ImageError: there is no such image, or it cannot be read.
         """
+        if key in self.sizes:
+            return self.sizes[key]
         if self.images is None:
             raise ImageError("the labels do not say the image's size: give the images' folder with --images")
         if key not in self.refs:

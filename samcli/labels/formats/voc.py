@@ -5,20 +5,32 @@ from __future__ import annotations
 import functools
 import math
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
+from numpy.typing import NDArray
+
 from samcli.labels.class_names import complete
-from samcli.labels.formats.base import LabelFormat, Rendering, plain_text
-from samcli.labels.formats.index_maps import class_map, map_png, masks_of, palette, read_map
+from samcli.labels.formats.base import Files, LabelFormat, Rendering, plain_text
+from samcli.labels.formats.index_maps import (
+    ExistingMap,
+    class_map,
+    draw_beside,
+    map_png,
+    masks_of,
+    palette,
+    read_map,
+)
 from samcli.labels.formats.sources import Failure, LabelSet, Source, first_file, label_files
 from samcli.labels.label_texts import by_name, class_ids, label_of
 from samcli.labels.objects import LabelEntry, LabelledObject, Pixels, ReadImage, Shape, gather
 from samcli.labels.placed_shapes import PixelRings, turn_in_attribute, turned_box, turned_by
 from samcli.labels.shapes import Floats, Placed, number, ring_of, side
-from samcli.labels.xml_files import read_xml, text_of
+from samcli.labels.xml_files import read_xml, text_of, with_children
+from samcli.types import Annotation, Instance, Origin
 
 _BOXES, _CLASSES, _OBJECTS = "Annotations/.xml", "SegmentationClass/.png", "SegmentationObject/.png"
 _LABEL_MAP = "labelmap.txt"
@@ -52,11 +64,49 @@ class Voc(LabelFormat):
         """
         annotation = rendering.annotation
         visible = tuple(instance for instance in annotation.instances if instance.mask.area)
-        if (highest := max((instance.class_id for instance in visible), default=0)) + 1 >= _VOID:
-            raise ValueError(f"class {highest}; VOC has room for classes 0 to {_VOID - 2}")
+        check_class_ids(visible)
         drawn = replace(rendering, annotation=replace(annotation, instances=visible[: _VOID - 1]))
         boxes = replace(rendering, annotation=replace(annotation, instances=visible))
         return [_xml(boxes), map_png(class_map(drawn)), map_png(drawn.label_map)]
+
+    extends = True
+
+    def extended_all(self, existing: Sequence[bytes | None], rendering: Rendering) -> list[Files]:
+        """Objects as they were, then the added ones, whose pixels in the maps are those that were free.
+
+        Where an image had no maps, the objects that it had are void in them: what class a pixel has is not known.
+
+        Raises:
+            ValueError: the annotation file was not there, or there are too many classes.
+        """
+        boxes, classes, objects = existing
+        if boxes is None:
+            raise ValueError("it had maps without an annotation file; expected both")
+        added = tuple(one for one in rendering.added.annotation.instances if one.mask.area)
+        check_class_ids(added)
+        gone = [place + 1 for place in rendering.gone]
+        nodes = [ElementTree.tostring(_object(one, rendering), "us-ascii") for one in added]
+        text, kept = with_children(boxes, "object", nodes, gone)
+        if classes and objects and not added and not gone:
+            return [text, classes, objects]
+        numbers = np.full(1 << 16, _VOID)
+        numbers[[0, *gone]] = 0
+        numbers[kept] = range(1, len(kept) + 1)
+        drawn = added[: max(0, _VOID - 1 - len(kept))]
+        return [text, *_extended_maps(classes, objects, rendering, drawn, numbers)]
+
+    def fold_into(
+        self, existing: Path, renderings: Iterable[Rendering], names: Mapping[int, str]
+    ) -> Iterator[bytes]:
+        """Yield the list as it was, then the images that it lacks."""
+        data = existing.read_bytes()
+        have = {line.split()[0] for line in data.splitlines() if line.strip()}
+        yield data
+        end = b"" if not data or data.endswith(b"\n") else b"\n"
+        for line in self.fold(renderings, names):
+            if line[:-1] not in have:
+                yield end + line
+                end = b""
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
         """Names and colours of the classes, in order."""
@@ -98,6 +148,55 @@ class Voc(LabelFormat):
             entries.append(_entry(root, stem, file, source, read))
         class_ids(names, labels, source.remarks)
         return LabelSet(names, entries=entries, failures=failures)
+
+
+def check_class_ids(instances: Iterable[Instance]) -> None:
+    """Refuse class ids that the PNGs cannot hold.
+
+    Raises:
+        ValueError: a class number is above 253: 255 is VOC's void.
+    """
+    if (highest := max((instance.class_id for instance in instances), default=0)) + 1 >= _VOID:
+        raise ValueError(f"class {highest}; VOC has room for classes 0 to {_VOID - 2}")
+
+
+def _extended_maps(
+    classes: bytes | None,
+    objects: bytes | None,
+    rendering: Rendering,
+    added: Sequence[Instance],
+    numbers: NDArray[np.int64],
+) -> list[Files]:
+    """Return the maps of classes and objects with the added objects.
+
+    `numbers`: of an object in the annotation file by its number there before: 0 where it is gone; void where there
+    was none of that number.
+    """
+    maps = [_existing_map(data, rendering.found) for data in (classes, objects)]
+    drawn = [one for one, data in zip(maps, (classes, objects), strict=True) if data is not None]
+    of_classes, of_objects = maps
+    if objects is not None:
+        before, of_objects.numbers = of_objects.numbers, numbers[of_objects.numbers]
+        if classes is not None:
+            of_classes.numbers[(before != 0) & (of_objects.numbers == 0)] = 0
+    free = np.ones(rendering.found.image_size, bool)
+    for one in drawn:
+        free &= one.numbers == 0
+    first = int(numbers[numbers != _VOID].max()) + 1
+    draw_beside(of_objects, of_classes, added, first, free)
+    return [of_classes.png(), of_objects.png()]
+
+
+def _existing_map(data: bytes | None, annotation: Annotation) -> ExistingMap:
+    """Return a map as it was; where there was none, one in which the objects that were there are void."""
+    if data is not None:
+        return ExistingMap.of(data)
+    numbers = np.zeros(annotation.image_size, np.int64)
+    for one in annotation.instances:
+        if one.source is Origin.EXISTING:
+            pixels, (left, top, right, bottom) = one.mask.crop()
+            numbers[top:bottom, left:right][pixels] = _VOID
+    return ExistingMap(numbers, None)
 
 
 def _root(file: str) -> ElementTree.Element:
@@ -202,15 +301,19 @@ def _xml(rendering: Rendering) -> bytes:
     height, width = annotation.image_size
     _add(ElementTree.SubElement(root, "size"), width=width, height=height, depth=3)
     _add(root, segmented=1)
-    for instance in annotation.instances:
-        entry = ElementTree.SubElement(root, "object")
-        _add(entry, name=" ".join(rendering.name_of(instance.class_id).split()))
-        _add(entry, pose="Unspecified", truncated=0, difficult=0)
-        left, top, right, bottom = instance.mask.box or (0, 0, 1, 1)
-        box = dict(zip(_SIDES, (left + 1, top + 1, right, bottom), strict=True))
-        _add(ElementTree.SubElement(entry, "bndbox"), **box)
+    root.extend(_object(instance, rendering) for instance in annotation.instances)
     ElementTree.indent(root)
     return bytes(ElementTree.tostring(root, "utf-8")) + b"\n"
+
+
+def _object(instance: Instance, rendering: Rendering) -> ElementTree.Element:
+    entry = ElementTree.Element("object")
+    _add(entry, name=" ".join(rendering.name_of(instance.class_id).split()))
+    _add(entry, pose="Unspecified", truncated=0, difficult=0)
+    left, top, right, bottom = instance.mask.box or (0, 0, 1, 1)
+    box = dict(zip(_SIDES, (left + 1, top + 1, right, bottom), strict=True))
+    _add(ElementTree.SubElement(entry, "bndbox"), **box)
+    return entry
 
 
 def _add(parent: ElementTree.Element, **values: str | int) -> None:
