@@ -70,7 +70,8 @@ def signature(name: str, value: Any) -> str:
     parameters = list(inspect.signature(plain).parameters.values())
     if parameters and parameters[0].name in ("self", "cls"):
         parameters = parameters[1:]
-    return name + str(inspect.Signature([one.replace(annotation=one.empty) for one in parameters]))
+    text = name + str(inspect.Signature([one.replace(annotation=one.empty) for one in parameters]))
+    return re.sub(r"<[^=]*? at 0x[0-9a-f]+>|<factory>", "...", text)
 
 
 def described(text: str) -> str:

@@ -11,7 +11,7 @@ _RESET_PEAK = "5"
 
 
 def reset_peak() -> None:
-    """Let this process's peak begin anew from what it holds now; where that cannot be done it goes on rising."""
+    """Let this process's peak start over from what it holds now; where that cannot be done it goes on rising."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
 

@@ -280,7 +280,7 @@ def _identity(values: Floats, shape: Shape | None) -> bytes:
 
 
 def mend(data: bytes) -> tuple[bytes, Counter[str]]:
-    """Return the content of a label file with what can be mended safely, and what was done, by kind of problem.
+    """Return the content of a label file with what is safe to repair repaired, and what was done, by kind of problem.
 
     Rows that reach over the edge by rounding (at most 1%) are cut there, boxes in a file of polygons become
     polygons; rows without area, of one point or of a class alone, and repeated ones go. What is neither safe nor
@@ -318,7 +318,7 @@ def _identity_of(text: str, shape: Shape | None) -> bytes:
 
 
 def _mended(row: _Row, shape: Shape | None) -> tuple[str | None, str | None]:
-    """Return the row's text (None: it goes), and the kind of problem that was mended."""
+    """Return the row's text (None: it goes), and the kind of problem that was repaired."""
     count = len(row.words)
     try:
         numbers = _parse(row.words)

@@ -33,7 +33,7 @@ class TiledDetector:
     """A detector that sees large images tile by tile as well as whole."""
 
     def __init__(self, detector: Detector, tiling: Tiling, iou: float) -> None:
-        """`iou`: boxes of one class that overlap more are one object, as for the detector's own NMS."""
+        """`iou`: boxes of one class that overlap by more than this are one object, as for the detector's own NMS."""
         self.names = detector.names
         self._detector = detector
         self._tiling = tiling

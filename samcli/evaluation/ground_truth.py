@@ -1,6 +1,6 @@
 """Labels as they are evaluated: a run's records, or labels of any format that is read, and how they are paired up.
 
-The one interface is `EvaluatedLabels`: which images it speaks of, how large they are, and what is in each.
+The one interface is `EvaluatedLabels`: which images it lists, how large they are, and what is in each.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ class EvaluatedLabels(Protocol):
 
     @property
     def lost(self) -> Mapping[str, str]:
-        """Images that it speaks of and of which nothing can be told, and why."""
+        """Images that it lists and of which nothing can be told, and why."""
         ...
 
     def keys(self) -> Sequence[str]:
-        """Return the images it speaks of, maybe to say that nothing is there.
+        """Return the images it lists, maybe to say that nothing is there.
 
         Keys, or keys without their suffix.
         """

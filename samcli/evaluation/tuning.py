@@ -149,7 +149,7 @@ class Tuning:
 
 
 def tune(images: Path, truth: EvaluatedLabels, options: TuneOptions, watch: Watch = lambda count: None) -> Tuning:
-    """Try all combinations on the images that the truth speaks of; `watch` is told how many images are done.
+    """Try all combinations on the images that the truth lists; `watch` is told how many images are done.
 
     Raises:
         UsageError: a value cannot be tried, or the truth has no object in these images.
@@ -245,7 +245,7 @@ def _tried(setting: AutoAnnotateOptions) -> dict[str, Any]:
 
 
 def _labelled(images: Path, truth: EvaluatedLabels) -> tuple[list[ImageRef], list[str]]:
-    """Return the images that the truth speaks of."""
+    """Return the images that the truth lists."""
     if not images.exists():
         raise missing_path(images, "a folder of images")
     refs = find_images(images)

@@ -290,7 +290,7 @@ class _readable:  # noqa: N801 - reads as a statement: with _readable(ref)
 
         # Ultralytics wraps Pillow's open, and then fails to import a decoder that nobody asked for.
         if any(isinstance(e, UnidentifiedImageError) for e in (error, error.__context__)):
-            raise ImageError(f"not an image, whatever its name says ({self.ref.path.suffix})") from error
+            raise ImageError(f"not a valid image file (extension is {self.ref.path.suffix})") from error
         if isinstance(error, FileNotFoundError):
             what = "its folder" if is_transient(error) else "the file"
             raise ImageError(f"{what} is gone, or a link that leads nowhere") from error

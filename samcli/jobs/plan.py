@@ -279,7 +279,7 @@ def _lacks_files(layout: Layout, job: Job[R], files: Iterable[str]) -> bool:
 
 
 def _spare_other_images(layout: Layout, keys: Set[str]) -> None:
-    """To begin anew with some images would take away the labels of all others.
+    """To start over with some images would take away the labels of all others.
 
     Raises:
         UsageError: there are others.
@@ -428,7 +428,7 @@ def _labelled_before(scope: Scope[R], labels: LabelFiles, owned: Mapping[str, bo
     if job.existing == "refuse":
         if layout.preserved_root.is_dir():
             raise UsageError(
-                f"{layout.output} holds labels that were there before its run, which left them as they were: "
+                f"{layout.output} holds labels from before its run, which it did not change: "
                 "give --existing keep or add as before, or samcli take-back removes what the run has added"
             )
         return LabelledImages()

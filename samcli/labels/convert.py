@@ -122,7 +122,7 @@ def convert(
 
 
 def _known_classes(labels: Labels) -> Mapping[int, str]:
-    """Return the classes that a class map may speak of; numbers stand for names where the labels have none."""
+    """Return the classes that a class map can name; ids stand for names if the labels have none."""
     return labels.names or {class_id: str(class_id) for class_id in sorted(labels.class_ids())}
 
 

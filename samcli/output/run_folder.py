@@ -44,7 +44,7 @@ class Fold:
 class EarlierRun:
     """Contents of the output folder before a run begins: the manifest and the journal's last entries.
 
-    A run that begins anew, or in a new folder, finds nothing.
+    A run that starts over, or in a new folder, finds nothing.
     """
 
     manifest: Manifest | None = None

@@ -11,7 +11,7 @@ from samcli.labels.image_names import ImageNames
 
 
 def check_known(path: Path, images: Mapping[str, int], ordered: list[str]) -> None:
-    """Refuse a prompts file that speaks of an image that is not among `ordered`, the sorted keys of a run.
+    """Refuse a prompts file that lists an image that is not among `ordered`, the sorted keys of a run.
 
     Raises:
         UsageError: names the nearest key.

@@ -1,7 +1,7 @@
 """Everything mode: a grid of clicks, three masks each, filters, and what overlaps is one.
 
 The algorithm, its options and the order of its results are those of segment-anything's
-`SamAutomaticMaskGenerator`; what its predicted IoU rules out is never upsampled here, which changes nothing.
+`SamAutomaticMaskGenerator`; masks below the predicted-IoU threshold are not upsampled, with the same result.
 """
 
 from __future__ import annotations

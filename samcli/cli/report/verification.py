@@ -1,4 +1,4 @@
-"""Print the result of `samcli verify`: each finding as it comes, then a table."""
+"""Print the result of `samcli verify`: each finding at once, then a table."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _print_line(finding: Finding) -> None:
 
 
 def print_verification(result: Verification, *, as_json: bool) -> None:
-    """The table of what was found, what was mended, and what to bear in mind."""
+    """The table of what was found, what was fixed, and notes."""
     if as_json:
         print(json.dumps(result.as_dict()))
         return

@@ -127,7 +127,7 @@ class Labels:
         return Labels(reread(source) if reread is not None else self._labels, source)
 
     def file_of(self, key: str) -> Path | None:
-        """Return the label file that speaks of this image alone, if there is one."""
+        """Return the label file of this image alone, if there is one."""
         entry = self._entries.get(key)
         return Path(entry.where) if entry is not None and self._labels.reread is not None else None
 
