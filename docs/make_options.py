@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from samcli.config import COMMANDS, CommandOptions, declared, default_of, flag_of
+from samcli.config import COMMANDS, CommandOptions, declared, default_of, flag_of, variables_of
 
 INTRODUCTION = """# Options
 
@@ -48,8 +48,9 @@ def row(entry: dataclasses.Field[object]) -> str:
         shown = "yes" if entry.default else "no"
     choices = f" ({', '.join(entry.metadata['choices'])})" if entry.metadata["choices"] else ""
     text = entry.metadata["help"].replace("|", "\\|")
+    variable = f" Environment: `{variables_of(entry)[0]}`." if entry.metadata["variable"] else ""
     recipe = " *recipe*" if entry.metadata["recipe"] else ""
-    return f"| `{flag_of(entry)}` | {shown} | {text}{choices}{recipe} |\n"
+    return f"| `{flag_of(entry)}` | {shown} | {text}{choices}{variable}{recipe} |\n"
 
 
 def text() -> str:

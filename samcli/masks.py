@@ -87,6 +87,15 @@ class Mask:
         whole[top:bottom, left:right] = part
         return whole
 
+    def holds(self, points: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+        """Return which points (N, 2) x, y lie in a pixel of the mask, bool (N,). No pixels are drawn."""
+        places = np.floor(points).astype(np.int64)
+        inside = ((places >= 0) & (places < (self.width, self.height))).all(1)
+        numbers = places[:, 0] * self.height + places[:, 1]
+        runs = np.searchsorted(self._bounds[:, 0], numbers, side="right") - 1
+        ends = np.append(self._bounds[:, 1], -1)  # the last stands for no run at all: index -1
+        return np.asarray(inside & (numbers < ends[runs]))
+
     def to_numpy(self) -> NDArray[np.bool_]:
         """Return the whole mask, bool (height, width); the same as `numpy.asarray(mask)`."""
         return self.pixels()

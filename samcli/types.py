@@ -6,6 +6,8 @@ Coordinates are xyxy floats in pixels of the original, upright image; sizes are 
 from __future__ import annotations
 
 import functools
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -29,12 +31,17 @@ PromptPoint = tuple[float, float, int]
 """x, y in pixels of the original, upright image, and the label: 1 object, 0 background."""
 
 
+_PAGE = re.compile(r"(.+)#([2-9]|[1-9][0-9]{1,6})(\.tiff?|\.gif)", re.IGNORECASE | re.DOTALL)
+"""Key of a further page: that of the file with the page's number, from 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRef:
     """A path plus its key: the POSIX path relative to the input root, suffix included.
 
     The key is the identity of an image everywhere; never its stem. `size` (bytes) and `mtime_ns` tell one
-    version of the file from another. `offset`: of its first byte in a tar file; None: it is a file of its own.
+    version of the file from another. `offset`: of its first byte in a tar file; None: it is a file of its own. Of a
+    file of several pages the third is `scan#3.tif`, unless there is a file of that name.
     """
 
     root: Path
@@ -46,7 +53,19 @@ class ImageRef:
     @property
     def path(self) -> Path:
         """Return the path of the file."""
-        return self.root / self.key
+        return self._place[0]
+
+    @property
+    def page(self) -> int:
+        """Return the number of the page in its file, from 0."""
+        return self._place[1]
+
+    @property
+    def _place(self) -> tuple[Path, int]:
+        path = self.root / self.key
+        if "#" not in self.key or (match := _PAGE.fullmatch(self.key)) is None or os.path.lexists(path):
+            return path, 0
+        return self.root / (match[1] + match[3]), int(match[2]) - 1
 
 
 @dataclass(frozen=True)

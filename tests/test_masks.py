@@ -292,3 +292,13 @@ def test_part_limit__is_pixels_a_share_or_both_in_any_order() -> None:
 def test_part_limit__refuses_the_rest(text: str) -> None:
     with pytest.raises(UsageError, match="--min-part-area is"):
         parse_part_limit(text)
+
+
+def test_holds__says_of_each_point_whether_its_pixel_is_in_the_mask() -> None:
+    pixels = np.random.default_rng(0).random((7, 9)) < 0.4
+    pixels[:, 3], pixels[6, 2], pixels[0, 4] = True, True, True  # runs that go on in the next column
+    rows, columns = np.mgrid[-1:8, -1:10]
+    wanted = np.pad(pixels, 1)[rows.ravel() + 1, columns.ravel() + 1]
+    points = np.stack([columns.ravel(), rows.ravel()], 1) + 0.7
+    assert (Mask.from_pixels(pixels).holds(points) == wanted).all()
+    assert not Mask.from_pixels(np.zeros((7, 9), bool)).holds(points).any()

@@ -20,6 +20,7 @@ from samcli.config.groups import (
     MaskGeneratorOptions,
     NamingOptions,
     ReadingOptions,
+    RegionOptions,
     RunOptions,
     SamOptions,
     SourceOptions,
@@ -64,6 +65,7 @@ class AutoAnnotateOptions(CommandOptions):
     source: SourceOptions = group(SourceOptions)
     detector: DetectorOptions = group(DetectorOptions)
     tiles: TileOptions = group(TileOptions)
+    regions: RegionOptions = group(RegionOptions)
     text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
@@ -85,6 +87,8 @@ class EverythingOptions(CommandOptions):
 
     input: InputOptions = group(InputOptions)
     source: SourceOptions = group(SourceOptions)
+    tiles: TileOptions = group(TileOptions)
+    regions: RegionOptions = group(RegionOptions)
     segmenter: SamOptions = group(SamOptions)
     fastsam: FastSamOptions = group(FastSamOptions)
     store: EmbeddingOptions = group(EmbeddingOptions)
@@ -193,6 +197,7 @@ class EncodeOptions(CommandOptions):
 
     input: InputOptions = group(InputOptions)
     source: SourceOptions = group(SourceOptions)
+    tiles: TileOptions = group(TileOptions)
     segmenter: SamOptions = group(SamOptions)
     naming: NamingOptions = group(NamingOptions)
     run: RunOptions = group(RunOptions)
@@ -352,6 +357,12 @@ class SearchOptions(Options):
         metavar=YES_NO,
     )
     refine: str = option("0,1", "Numbers of refinement passes to try.", panel="Search space", metavar="N,...")
+    tile: str = option(
+        "off",
+        "Tile sizes to try: pixels, auto, or off (images as a whole).",
+        panel="Search space",
+        metavar="off,N,auto",
+    )
     min_polygon_iou: str = option(
         "0.8,0.85,0.9,0.95,0.98,0.99",
         "Polygon IoUs to try, with the best values of the other options.",
@@ -367,6 +378,7 @@ class TuneOptions(CommandOptions):
     input: InputOptions = group(InputOptions)
     detector: DetectorOptions = group(DetectorOptions, without=("conf",))
     search: SearchOptions = group(SearchOptions)
+    tiles: TileOptions = group(TileOptions, without=("tile",))
     text_prompt: TextOptions = group(TextOptions)
     segmenter: SamOptions = group(SamOptions)
     filters: FilterOptions = group(FilterOptions)

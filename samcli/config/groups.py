@@ -48,6 +48,14 @@ class SourceOptions(Options):
         "it has them.",
         panel="Input",
         metavar="train,val",
+        variable="SAMCLI_INPUT_SPLIT",
+    )
+    pages: str = option(
+        "first",
+        "Pages of TIFF and GIF files. first: the first alone. all: each page is an image, the third of scan.tif "
+        "with the key scan#3.tif.",
+        choices=("first", "all"),
+        panel="Input",
     )
     store_timeout: float = option(
         60.0,
@@ -85,6 +93,20 @@ class TileOptions(Options):
         super().__post_init__()
         if self.tile is not None and self.tile != "auto" and not (self.tile.isdecimal() and int(self.tile) >= 64):
             raise UsageError(f"--tile is '{self.tile}'; expected a number of pixels, at least 64, or auto")
+
+
+@dataclass(frozen=True)
+class RegionOptions(Options):
+    """Options that limit where objects are looked for."""
+
+    roi: str | None = option(
+        None,
+        "Look for objects only in these regions: boxes and polygons by image in a .json or .csv file, or labels in "
+        "any format that convert reads. Images that it does not name are looked at as a whole.",
+        recipe=True,
+        panel="Regions",
+        metavar="FILE|DIR",
+    )
 
 
 def _trust_weights(panel: str) -> Any:

@@ -43,12 +43,14 @@ def option(
     many: bool = False,
     metavar: str | None = None,
     formerly: str | None = None,
+    variable: str | None = None,
 ) -> Any:
     """Return a dataclass field that is an option.
 
     `recipe`: it changes what is written. `only_given`: the recipe leaves it out where it is None. `low`, `high`:
     inclusive limits. `flag`: its name on the command line where the usual one (underscores to dashes) does not
     do. `many`: it may be repeated. `formerly`: the option's earlier name, which is still read and no longer shown.
+    `variable`: its environment variable where the usual one belongs to another command's option of that name.
     """
     metadata = {
         "help": help,
@@ -62,6 +64,7 @@ def option(
         "metavar": metavar,
         "many": many,
         "formerly": formerly,
+        "variable": variable,
     }
     if many:
         return field(default_factory=lambda: tuple(default), metadata=metadata)
@@ -229,6 +232,8 @@ def default_of(entry: dataclasses.Field[Any]) -> str | None:
 
 def variables_of(entry: dataclasses.Field[Any]) -> list[str]:
     """Return the environment variables of an option, e.g. `SAMCLI_MAX_DET`; one of an earlier name comes last."""
+    if variable := entry.metadata["variable"]:
+        return [variable]
     flags = [flag for flag in (flag_of(entry), former_flag_of(entry)) if flag]
     return [ENVIRONMENT_PREFIX + flag[2:].replace("-", "_").upper() for flag in flags]
 

@@ -280,7 +280,7 @@ def _identity(values: Floats, shape: Shape | None) -> bytes:
 
 
 def mend(data: bytes) -> tuple[bytes, Counter[str]]:
-    """Return the content of a label file with what is safe to repair repaired, and what was done, by kind of problem.
+    """Return the repaired content of a label file, and the number of repairs by kind of problem.
 
     Rows that reach over the edge by rounding (at most 1%) are cut there, boxes in a file of polygons become
     polygons; rows without area, of one point or of a class alone, and repeated ones go. What is neither safe nor

@@ -10,7 +10,7 @@ neighbouring tiles that agree where the tiles overlap become one. So an object i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,12 +32,22 @@ _AT_ONCE = 8
 class TiledDetector:
     """A detector that sees large images tile by tile as well as whole."""
 
-    def __init__(self, detector: Detector, tiling: Tiling, iou: float) -> None:
-        """`iou`: boxes of one class that overlap by more than this are one object, as for the detector's own NMS."""
+    def __init__(
+        self,
+        detector: Detector,
+        tiling: Tiling,
+        iou: float,
+        wanted: Callable[[Image, Box], bool] = lambda image, tile: True,
+    ) -> None:
+        """`iou`: boxes of one class that overlap by more than this are one object, as for the detector's NMS.
+
+        `wanted`: whether a tile of an image is looked at.
+        """
         self.names = detector.names
         self._detector = detector
         self._tiling = tiling
         self._iou = iou
+        self._wanted = wanted
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """See Detector."""
@@ -48,7 +58,7 @@ class TiledDetector:
         ]
 
     def _with_tiles(self, image: Image, whole: Detections) -> Detections:
-        tiles = self._tiling.tiles(image.image_size)
+        tiles = [tile for tile in self._tiling.tiles(image.image_size) if self._wanted(image, tile)]
         found = [whole]
         cut = [np.zeros(len(whole), bool)]
         seen_in: list[Box] = [(0, 0, image.image_size[1], image.image_size[0])] * len(whole)

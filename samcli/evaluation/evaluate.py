@@ -15,6 +15,8 @@ from samcli.config import EvalOptions
 from samcli.errors import ImageError, NothingMatchedError, UsageError, counted
 from samcli.evaluation.ground_truth import EvaluatedLabels, EvaluatedObject, match_keys, unclear_keys
 from samcli.evaluation.metrics import (
+    MOST_PREDICTIONS,
+    SIZES,
     IouType,
     Matches,
     average_precision,
@@ -184,6 +186,7 @@ class Evaluation:
             "matched_by": self.matched_by,
             "notes": self.notes,
             "warnings": self.warnings,
+            "sizes": {name: [low, high if name != "large" else None] for name, (low, high) in SIZES.items()},
             **{f"{side}_by_author": author_counts(counts) for side, counts in self.authors.items()},
             **{
                 kind: {
@@ -216,7 +219,21 @@ def evaluate(
     found = pair_objects(predictions, truth, options, images=images, class_map=class_map)
     for kind in kinds_of(found):
         found.kinds[kind] = _kind_scores(found, kind)
+    found.notes += _uncounted(found)
     return found
+
+
+def _uncounted(found: Evaluation) -> Iterator[str]:
+    """Say in how many images COCO's average precision leaves predictions out."""
+    crowded = sum(
+        max(Counter(one.class_id for one in image.predicted).values(), default=0) > MOST_PREDICTIONS
+        for image in found.images
+    )
+    if crowded:
+        yield (
+            f"{crowded} images have more than {MOST_PREDICTIONS} predictions of a class: AP counts the best "
+            f"{MOST_PREDICTIONS} of each, as COCO's does; all other figures count all"
+        )
 
 
 def pair_objects(
@@ -300,7 +317,7 @@ def _pairs(
 
 def _size(key: str, *sides: tuple[EvaluatedLabels, str | None], image_root: Path | None) -> Size:
     """Return the image's own, from its header, or else what either side states."""
-    if image_root is not None and (image_root / key).is_file():
+    if image_root is not None and ImageRef(image_root, key).path.is_file():
         return probe_image(ImageRef(image_root, key), _MAX_PIXELS).image_size
     for labels, own_key in sides:
         if own_key is not None and (size := labels.image_size(own_key)) is not None:
@@ -527,7 +544,7 @@ def _kind_scores(found: Evaluation, kind: IouType) -> KindScores:
     return KindScores(
         overall=overall.scores(kind, (ap.ap, ap.ap50, ap.ap75)),
         by_class={found.names[i]: by_class[i].scores(kind, ap.by_class[i]) for i in class_ids if i in by_class},
-        by_size={name: by_size[name].scores(kind, (value, None, None)) for name, value in ap.by_size.items()},
+        by_size={name: by_size[name].scores(kind, value) for name, value in ap.by_size.items()},
         by_image={key: sums.scores(kind) for key, sums in by_image.items()},
         ious=ious,
         curves=ap.curves,

@@ -24,6 +24,9 @@ DILATION_RATIO = 0.02
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 """COCO's classes of size, in pixels of area."""
 
+MOST_PREDICTIONS = 100
+"""Of an image and class, the predictions with the best scores that count for COCO's average precision."""
+
 _COCO_TYPES = {"mask": "segm", "box": "bbox"}
 _NO_SCORE = 1.0
 """Of predictions that state none: all alike."""
@@ -160,6 +163,10 @@ def _by_iou(ious: NDArray[np.float64], plain: NDArray[np.intp], threshold: float
     return pairs
 
 
+Precisions = tuple[float | None, float | None, float | None]
+"""AP, AP at IoU .5, AP at IoU .75."""
+
+
 @dataclass(frozen=True)
 class AveragePrecision:
     """COCO's average precision over recall, and over IoU 0.50:0.05:0.95 unless said; None: nothing to find."""
@@ -167,9 +174,8 @@ class AveragePrecision:
     ap: float | None
     ap50: float | None
     ap75: float | None
-    by_size: Mapping[str, float | None]
-    by_class: Mapping[int, tuple[float | None, float | None, float | None]]
-    """Class id -> AP, AP at IoU 0.5, AP at IoU 0.75."""
+    by_size: Mapping[str, Precisions]
+    by_class: Mapping[int, Precisions]
     curves: Mapping[float, NDArray[np.float64]]
     """IoU threshold -> precision (101,) at recall 0, 0.01 ... 1, mean over classes; nan without ground truth."""
 
@@ -190,15 +196,17 @@ def average_precision(images: Iterable[LabelledImage], class_ids: Sequence[int],
     precision = evaluation.eval["precision"][..., -1]  # (IoU, recall, class, size)
     whole = precision[:, :, :, 0]
     at = {threshold: place for place, threshold in enumerate(np.round(evaluation.params.iouThrs, 2).tolist())}
+
+    def precisions(part: NDArray[np.float64]) -> Precisions:
+        return _mean(part), _mean(part[at[0.5]]), _mean(part[at[0.75]])
+
+    ap, ap50, ap75 = precisions(whole)
     return AveragePrecision(
-        ap=_mean(whole),
-        ap50=_mean(whole[at[0.5]]),
-        ap75=_mean(whole[at[0.75]]),
-        by_size={name: _mean(precision[:, :, :, place]) for place, name in enumerate(SIZES, 1)},
-        by_class={
-            class_id: (_mean(whole[..., k]), _mean(whole[at[0.5], :, k]), _mean(whole[at[0.75], :, k]))
-            for k, class_id in enumerate(evaluation.params.catIds)
-        },
+        ap=ap,
+        ap50=ap50,
+        ap75=ap75,
+        by_size={name: precisions(precision[:, :, :, place]) for place, name in enumerate(SIZES, 1)},
+        by_class={class_id: precisions(whole[..., k]) for k, class_id in enumerate(evaluation.params.catIds)},
         curves={threshold: _curve(whole[at[threshold]]) for threshold in (0.5, 0.75)},
     )
 

@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 
 from samcli.checkpoints.registry import find_all_weights
-from samcli.config import AutoAnnotateOptions, DetectorOptions, EvalOptions, SearchOptions, TuneOptions
+from samcli.config import (
+    AutoAnnotateOptions,
+    DetectorOptions,
+    EvalOptions,
+    SearchOptions,
+    TileOptions,
+    TuneOptions,
+)
 from samcli.detectors.base import Detector
 from samcli.detectors.loading import detector_name
 from samcli.errors import ImageError, UsageError, missing_path
@@ -26,11 +33,20 @@ from samcli.evaluation.ground_truth import EvaluatedLabels, EvaluatedObject, mat
 from samcli.evaluation.metrics import IouType, mask_of
 from samcli.files import check_writable, write_atomic
 from samcli.images import find_images, read_image
-from samcli.jobs.auto_annotate import BoxAnnotator, SamMasks, open_detector, open_vocabulary
+from samcli.jobs.auto_annotate import (
+    BoxAnnotator,
+    BoxSegmenter,
+    SamMasks,
+    TiledSamMasks,
+    open_detector,
+    open_vocabulary,
+)
 from samcli.jobs.class_mapping import open_class_map
 from samcli.jobs.segmenting import Encoder, device_for, open_engine
+from samcli.jobs.views import TiledAsker, open_tiling
 from samcli.jobs.worker import StageClock
 from samcli.labels.formats.base import polygon_options
+from samcli.masks import Box
 from samcli.polygons import draw, label_points, mask_to_polygons
 from samcli.sam.devices import choose_device, choose_precision
 from samcli.sam.engine import Engine
@@ -38,8 +54,11 @@ from samcli.types import Annotation, Embedding, Image, ImageRef, Size
 
 log = logging.getLogger("samcli")
 
-TRIED = ("conf", "box_padding", "best_mask", "refine")
+TRIED = ("conf", "box_padding", "best_mask", "refine", "tile")
 """Options of which every combination is tried; polygons come after."""
+
+WHOLE = "off"
+"""Value of `--tile` for images that are taken whole."""
 
 _SWITCH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
@@ -51,7 +70,7 @@ class Trial:
     """One combination of values, and how good the masks are that it gives."""
 
     values: Mapping[str, Any]
-    """Of the options in `TRIED`, by name."""
+    """Of the options in `TRIED`, by name; no `tile` where images are taken whole."""
     objective: float
     scores: Scores
 
@@ -193,7 +212,7 @@ def _describe(result: Tuning, found: Evaluation) -> None:
 
 def _way(values: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return a way of prompting SAM: the values of all that is tried but for the confidence."""
-    return tuple(values[name] for name in TRIED[1:])
+    return tuple(values.get(name) for name in TRIED[1:])
 
 
 def _base(options: TuneOptions) -> AutoAnnotateOptions:
@@ -203,6 +222,7 @@ def _base(options: TuneOptions) -> AutoAnnotateOptions:
     return AutoAnnotateOptions(
         input=options.input,
         detector=options.detector,
+        tiles=options.tiles,
         text_prompt=options.text_prompt,
         segmenter=options.segmenter,
         filters=options.filters,
@@ -226,7 +246,10 @@ def _values(search: SearchOptions, name: str) -> list[Any]:
     Raises:
         UsageError: there is none, or one is of another kind.
     """
-    kinds: dict[str, Callable[[str], Any]] = {"best_mask": lambda word: _SWITCH[word.lower()], "refine": int}
+    kinds: dict[str, Callable[[str], Any]] = {
+        "best_mask": lambda word: _SWITCH[word.lower()], "refine": int,
+        "tile": lambda word: None if word == WHOLE else TileOptions(tile=word).tile,
+    }  # fmt: skip
     text = getattr(search, name)
     try:
         values = [kinds.get(name, float)(word.strip()) for word in text.split(",") if word.strip()]
@@ -236,12 +259,13 @@ def _values(search: SearchOptions, name: str) -> list[Any]:
         raise UsageError(f"{flag} is '{text}'; expected {wanted}, separated by commas") from error
     if not values:
         raise UsageError(f"--{name.replace('_', '-')} is empty; expected at least one value to try")
-    return sorted(dict.fromkeys(values))
+    unique = list(dict.fromkeys(values))
+    return unique if name == "tile" else sorted(unique)
 
 
 def _tried(setting: AutoAnnotateOptions) -> dict[str, Any]:
     values = setting.values()
-    return {name: values[name] for name in TRIED}
+    return {name: values[name] for name in TRIED if name != "tile" or values[name] is not None}
 
 
 def _labelled(images: Path, truth: EvaluatedLabels) -> tuple[list[ImageRef], list[str]]:
@@ -286,11 +310,12 @@ class _FoundLabels:
 
 
 class _EncodesOnce(Encoder):
-    """Keeps the embedding of the image at hand."""
+    """Keeps the embeddings of the image at hand and of its tiles."""
 
     def __init__(self, engine: Engine, clock: StageClock) -> None:
         super().__init__(engine, None, clock)
         self._last: tuple[Image, Embedding] | None = None
+        self._tiles: tuple[Image, dict[Box, Embedding]] | None = None
 
     def encode(self, images: Sequence[Image]) -> list[Embedding]:
         """Encode one image."""
@@ -299,20 +324,31 @@ class _EncodesOnce(Encoder):
             self._last = image, super().encode(images)[0]
         return [self._last[1]]
 
+    def encode_tile(self, image: Image, tile: Box) -> Embedding:
+        """See Encoder."""
+        if self._tiles is None or self._tiles[0] is not image:
+            self._tiles = image, {}
+        known = self._tiles[1]
+        if tile not in known:
+            known[tile] = super().encode_tile(image, tile)
+        return known[tile]
+
 
 def _label(
     refs: Sequence[ImageRef], settings: Sequence[AutoAnnotateOptions], watch: Watch
 ) -> tuple[list[_FoundLabels], dict[str, str]]:
     """Labels of each setting, made image by image; and the images that cannot be read, with the reason."""
     first, clock = settings[0], StageClock()
-    engine, detector = _load(first)
+    engine, detectors = _load(first, [setting.tiles for setting in settings])
     encoder = _EncodesOnce(engine, clock)
     on_cpu = engine.device.type == "cpu"
     annotators = [
-        BoxAnnotator(detector, SamMasks(engine, encoder, setting.prompting, clock), setting, clock, on_cpu=on_cpu)
+        BoxAnnotator(
+            detectors[setting.tiles], _segmenter(engine, encoder, setting, clock), setting, clock, on_cpu=on_cpu
+        )
         for setting in settings
     ]
-    labels = [_FoundLabels(detector.names) for _ in settings]
+    labels = [_FoundLabels(annotator.names) for annotator in annotators]
     left_out: dict[str, str] = {}
     for count, ref in enumerate(refs, 1):
         try:
@@ -320,9 +356,9 @@ def _label(
         except ImageError as error:
             left_out[ref.key] = str(error)
         else:
-            found = detector.detect([image])
-            for one, annotator in zip(labels, annotators, strict=True):
-                (finding,) = annotator.label([image], found)
+            found = {tiles: detector.detect([image]) for tiles, detector in detectors.items()}
+            for one, annotator, setting in zip(labels, annotators, settings, strict=True):
+                (finding,) = annotator.label([image], found[setting.tiles])
                 one.add(finding.annotation)
         watch(count)
     if len(left_out) == len(refs):
@@ -331,15 +367,29 @@ def _label(
     return labels, left_out
 
 
-def _load(options: AutoAnnotateOptions) -> tuple[Engine, Detector]:
+def _segmenter(engine: Engine, encoder: Encoder, options: AutoAnnotateOptions, clock: StageClock) -> BoxSegmenter:
+    whole = SamMasks(engine, encoder, options.prompting, clock)
+    tiling = open_tiling(options.tiles, options.detector.imgsz, engine.side)
+    if tiling is None:
+        return whole
+    return TiledSamMasks(whole, TiledAsker(engine, encoder, tiling, options.prompting, clock), options.prompting)
+
+
+def _load(options: AutoAnnotateOptions, every: Sequence[TileOptions]) -> tuple[Engine, dict[TileOptions, Detector]]:
+    """Return SAM, and the detector for each way to divide images."""
     class_map, vocabulary = open_class_map(options.class_mapping), open_vocabulary(options.text_prompt)
     det = detector_name(options.detector.det, options.text_prompt.text)
     weights = find_all_weights({"det": det, "sam": options.segmenter.sam}, log.info)
     precision = choose_precision(options.segmenter.precision, choose_device(options.segmenter.device))
     engine = open_engine(weights["sam"], options.segmenter, precision)
     device = device_for(options.segmenter, precision)
-    detector = open_detector(weights["det"], options, device, precision, class_map=class_map, vocabulary=vocabulary)
-    return engine, detector
+    return engine, {
+        tiles: open_detector(
+            weights["det"], options, device, precision, class_map=class_map, vocabulary=vocabulary,
+            tiling=open_tiling(tiles, options.detector.imgsz, engine.side),
+        )
+        for tiles in dict.fromkeys(every)
+    }  # fmt: skip
 
 
 def _surer(images: Sequence[EvaluatedImage], conf: float) -> list[EvaluatedImage]:
@@ -364,7 +414,8 @@ def _rank(trial: Trial) -> tuple[float, ...]:
     """Return the sort key of a trial: best first, then the least work for SAM, then nearest to the defaults."""
     values = trial.values
     from_default = abs(values["conf"] - DetectorOptions.conf)
-    return -trial.objective, values["refine"], values["best_mask"], abs(values["box_padding"]), from_default
+    work = "tile" in values, values["refine"], values["best_mask"]
+    return -trial.objective, *work, abs(values["box_padding"]), from_default
 
 
 def _try_polygons(

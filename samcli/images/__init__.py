@@ -202,6 +202,7 @@ def probe_image(ref: ImageRef, max_pixels: int) -> Probe:
         with _regular(ref.path) as file:
             head = _head(file)
             with _open(file, head) as opened:
+                _seek(opened, ref.page)
                 return _probe_opened(opened, head, max_pixels)
 
 
@@ -227,6 +228,8 @@ def read_image(
     with _readable(ref), content(ref) if content else _regular(ref.path) as file:
         head = _head(file)
         with _open(file, head) as opened:
+            page = 0 if content else ref.page
+            _seek(opened, page)
             _check_pixels(opened.size, max_pixels)
             wide = _is_wide(opened, head)
             cost = decoding_cost(opened, _size_of(file), wide=wide)
@@ -235,8 +238,24 @@ def read_image(
             with room_for(cost):
                 opened.load()  # raises for a truncated file; half an image is never returned
                 orientation = _orientation(opened)
-                pixels = _wide_to_rgb(opened, file) if wide else _to_rgb(opened)
+                pixels = _wide_to_rgb(opened, file, page) if wide else _to_rgb(opened)
                 return Image(ref, _upright(pixels, orientation))
+
+
+def page_count(ref: ImageRef) -> int:
+    """Return the number of pages of a file, 1 of one that cannot be read."""
+    with contextlib.suppress(Exception), _regular(ref.path) as file, _open(file, _head(file)) as opened:
+        return int(getattr(opened, "n_frames", 1))
+    return 1
+
+
+def _seek(opened: PIL.Image.Image, page: int) -> None:
+    if page:
+        count = getattr(opened, "n_frames", 1)
+        try:
+            opened.seek(page)
+        except EOFError as error:
+            raise ImageError(f"its file has {count} pages, and none of number {page + 1}") from error
 
 
 def decoding_cost(opened: PIL.Image.Image, file_size: int, *, wide: bool) -> int:
@@ -248,7 +267,8 @@ def decoding_cost(opened: PIL.Image.Image, file_size: int, *, wide: bool) -> int
         held += 6  # a second copy, or all coefficients
     if wide and colour:
         held = max(held, _WIDE_SAMPLES * len(opened.getbands()))
-    return int(width * height * (held + _RGB * 2) * _MARGIN) + (file_size if wide else 0)
+    # The decoder's pixels are freed before an image is turned, which takes a second copy of the result.
+    return int(width * height * (max(held, _RGB) + _RGB) * _MARGIN) + (file_size if wide else 0)
 
 
 @contextlib.contextmanager
@@ -416,8 +436,8 @@ def _coloured(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
-def _wide_to_rgb(opened: PIL.Image.Image, file: BinaryIO) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 as stored, out of more bits a channel. Closes the image."""
+def _wide_to_rgb(opened: PIL.Image.Image, file: BinaryIO, page: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 as stored, out of more bits a channel; `page`: its number from 0. Closes the image."""
     if opened.mode.startswith(_WIDE_MODES):
         values = np.asarray(opened)
         opened.close()
@@ -428,7 +448,12 @@ def _wide_to_rgb(opened: PIL.Image.Image, file: BinaryIO) -> NDArray[np.uint8]:
     file.seek(0)
     name, data = opened.format, np.frombuffer(file.read(), np.uint8)
     opened.close()
-    decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    if page:
+        _, pages = cv2.imdecodemulti(data, flags)
+        decoded = pages[page] if page < len(pages) else None
+    else:
+        decoded = cv2.imdecode(data, flags)
     if decoded is None:
         raise ImageError(f"no decoder for {name} with this number of bits per channel")
     if decoded.ndim == 2:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from samcli.masks import Box
 from samcli.types import Image, Size
 
 LARGE = 2
 """`--tile auto` tiles images whose longer side is more than so many times the tile's."""
+
+_MARGIN = 0.1
+"""Share of an object's longer side that its view shows around it, at least."""
 
 
 @dataclass(frozen=True)
@@ -57,3 +64,37 @@ def cut_out(image: Image, tile: Box) -> Image:
     """Return a part of an image as an image of its own; its pixels are not copied."""
     left, top, right, bottom = tile
     return Image(image.ref, image.pixels[top:bottom, left:right])
+
+
+def choose_views(
+    boxes: NDArray[np.float64], tiling: Tiling, size: Size, *, with_grid: bool = True
+) -> dict[Box | None, list[int]]:
+    """Return for each view the boxes (N, 4) that are looked at there; None: the whole image.
+
+    A box goes into the tile of the grid in which it is farthest from the borders that cut the image. One that has
+    too little around it in each of them goes into a tile around it, and one that fits no tile into the whole image.
+    `with_grid`: False for tiles around boxes alone.
+    """
+    tiles = tiling.tiles(size) if with_grid else []
+    views: dict[Box | None, list[int]] = {}
+    for index, box in enumerate(boxes):
+        longer = float(max(box[2] - box[0], box[3] - box[1]))
+        wanted = _MARGIN * longer
+        view = _best(box, tiles, size, wanted)
+        if view is None and longer + 2 * wanted <= tiling.side:
+            view = tiling.around((box[0], box[1], box[2], box[3]), size)
+            tiles.append(view)
+        views.setdefault(view, []).append(index)
+    return views
+
+
+def _best(box: NDArray[np.float64], tiles: Sequence[Box], size: Size, wanted: float) -> Box | None:
+    """Return the tile that shows most around a box, the first of equals; None if none shows `wanted` pixels."""
+    if not tiles:
+        return None
+    edges = np.array(tiles, np.float64)
+    height, width = size
+    outer = edges == np.array([0, 0, width, height])  # beyond the image's own border there is nothing to see
+    room = np.where(outer, np.inf, (box - edges) * np.array([1, 1, -1, -1])).min(1)
+    best = int(room.argmax())
+    return tiles[best] if room[best] >= wanted else None

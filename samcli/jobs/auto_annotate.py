@@ -18,10 +18,11 @@ from samcli.detectors.loading import detector_name, load_detector
 from samcli.detectors.tiled import TiledDetector
 from samcli.detectors.ultralytics import is_exported
 from samcli.images.tiling import Tiling
-from samcli.jobs.base import Job, Models, without_idle
+from samcli.jobs.base import Models, without_idle
 from samcli.jobs.beside import beside_existing
 from samcli.jobs.class_mapping import MappedDetector, class_map_facts, open_class_map
 from samcli.jobs.plan import Plan
+from samcli.jobs.regions import RegionDetector, RegionJob, meets_region
 from samcli.jobs.segmenting import (
     Encoder,
     ask,
@@ -40,6 +41,7 @@ from samcli.labels.class_map import ClassMap
 from samcli.labels.vocabulary import Vocabulary, read_vocabulary
 from samcli.masks import box_iou
 from samcli.output.embeddings import store_facts
+from samcli.prompts.regions import Regions
 from samcli.types import Annotation, Detections, Dropped, Embedding, Image, Instance, Prompts, Quality, Size
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ _ON_PROMPTING = tuple(entry.name for entry in fields(BoxPromptOptions))
 
 
 @dataclass(frozen=True)
-class AutoAnnotate(Job[AnnotatedImage]):
+class AutoAnnotate(RegionJob):
     """A folder of images, a detector and SAM (or only the detector) in; labels, records and a journal out."""
 
     options: AutoAnnotateOptions
@@ -64,7 +66,7 @@ class AutoAnnotate(Job[AnnotatedImage]):
             object.__setattr__(self, "options", options)
         else:
             check_prompted(self.options.segmenter.sam)
-        _ = self._class_map, self._vocabulary  # read once: what is labelled is what the recipe says
+        _ = self._class_map, self._vocabulary, self.regions  # read once: what is labelled is what the recipe says
 
     @cached_property
     def _class_map(self) -> ClassMap | None:
@@ -125,7 +127,7 @@ class AutoAnnotate(Job[AnnotatedImage]):
         device, precision = detector_hardware(plan, options)
         detector = open_detector(
             models["det"], options, device, precision, class_map=self._class_map, vocabulary=self._vocabulary,
-            tiling=tiling,
+            tiling=tiling, regions=self.regions,
         )  # fmt: skip
         annotator = BoxAnnotator(detector, segmenter, options, clock, on_cpu=device.type == "cpu")
         beside = beside_existing(annotator, self, plan)
@@ -158,8 +160,11 @@ def open_detector(
     class_map: ClassMap | None,
     vocabulary: Vocabulary | None = None,
     tiling: Tiling | None = None,
+    regions: Regions | None = None,
 ) -> Detector:
     """Return the detector that the options describe, with the classes that the map gives it.
+
+    `regions`: only objects in them count.
 
     Raises:
         WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
@@ -180,10 +185,12 @@ def open_detector(
     )
     detector = load_detector(weights, settings)
     if tiling is not None:
-        detector = TiledDetector(detector, tiling, options.detector.iou)
+        detector = TiledDetector(detector, tiling, options.detector.iou, meets_region(regions))
     if class_map is not None:
         detector = MappedDetector(detector, class_map, options.detector.iou)
-    return AgnosticDetector(detector, options.detector.iou) if options.detector.agnostic_nms else detector
+    if options.detector.agnostic_nms:
+        detector = AgnosticDetector(detector, options.detector.iou)
+    return detector if regions is None else RegionDetector(detector, regions)
 
 
 class BoxSegmenter(Protocol):

@@ -35,6 +35,7 @@ _IDLE = {
     "min_part_area": "0",
     "max_points": LabelOptions.max_points,
     "tile": None,
+    "roi": None,
 }
 """Options that there were not always, with the values at which labels are as they were without them."""
 

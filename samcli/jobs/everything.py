@@ -17,15 +17,19 @@ from samcli.detectors.fastsam import FastSam
 from samcli.detectors.ultralytics import is_exported
 from samcli.errors import UsageError
 from samcli.files import read_array, sha256_of
-from samcli.jobs.base import Job, Models
+from samcli.images.tiling import Tiling
+from samcli.jobs.base import Models
 from samcli.jobs.beside import with_corrected
 from samcli.jobs.plan import Plan
+from samcli.jobs.regions import RegionJob, inside_of, wanted_points
 from samcli.jobs.segmenting import Encoder, check_family, find_fastsam, load_engine, open_encoder, refuse
+from samcli.jobs.views import open_tiling
 from samcli.jobs.worker import AnnotatedImage, Annotator, SizeOf, StageClock, Worker, no_size
 from samcli.masks import Mask, box_iou
 from samcli.output.embeddings import store_facts
+from samcli.prompts.regions import Regions
 from samcli.sam.edges import edge_map
-from samcli.sam.mask_generator import everything, exclusive, without_small_regions
+from samcli.sam.mask_generator import Places, everything, exclusive, without_small_regions
 from samcli.types import UNNAMED, Annotation, Detections, Embedding, Image, Instance, Quality
 
 if TYPE_CHECKING:
@@ -40,6 +44,8 @@ _ONLY_SAM = (
     "edges",
     "embeddings",
     "compile",
+    "tile",
+    "tile_overlap",
 )
 """Options that FastSAM, which is not clicked at, has no use for."""
 
@@ -48,7 +54,7 @@ _OF_THE_GRID = ("points_per_side", "crop_n_points_downscale_factor")
 
 
 @dataclass(frozen=True)
-class Everything(Job[AnnotatedImage]):
+class Everything(RegionJob):
     """A folder of images in; masks in amg.py's layout, or any other, out."""
 
     options: EverythingOptions
@@ -60,7 +66,14 @@ class Everything(Job[AnnotatedImage]):
         options = check_family(self.options.segmenter.sam, self.options, self.format_names, _ONLY_SAM)
         if options.point_grid is not None:
             options = refuse(options, _OF_THE_GRID, "to --point-grid, whose points are clicked as they are")
+        if options.tiles.tile is not None:
+            options = refuse(
+                options, ("crop_n_layers", "crop_overlap_ratio"), "to --tile, which has crops of its own"
+            )
+        if options.regions.roi is not None and "edges" in self.format_names:
+            raise UsageError("--roi does not apply to edges: an edge map is of the whole image")
         object.__setattr__(self, "options", options)
+        _ = self.regions  # read once: what is looked at is what the recipe says
 
     @property
     def checkpoints(self) -> dict[str, str]:
@@ -101,7 +114,9 @@ class Everything(Job[AnnotatedImage]):
         annotator: Annotator
         if found := find_fastsam(plan, models, options, options.fastsam):
             fastsam, device = found
-            annotator = FastSamAnnotator(fastsam, options.masks, clock, on_cpu=device.type == "cpu")
+            annotator = FastSamAnnotator(
+                fastsam, options.masks, clock, regions=self.regions, on_cpu=device.type == "cpu"
+            )
         else:
             grids = read_grids(options.point_grid, options.masks.crop_n_layers) if options.point_grid else None
             engine = load_engine(plan, models, options)
@@ -109,8 +124,9 @@ class Everything(Job[AnnotatedImage]):
             notes = encoder.notes
             if not options.masks.crop_n_layers:  # crops are cut out of the pixels
                 size_of = encoder.size_of
+            look = Look(grids, open_tiling(options.tiles, engine.side), self.regions)
             annotator = GridAnnotator(
-                engine, encoder, options.masks, grids, clock, edges="edges" in self.format_names
+                engine, encoder, options.masks, look, clock, edges="edges" in self.format_names
             )
         beside = with_corrected(annotator, plan.layout, notes)
         return Worker(
@@ -125,6 +141,29 @@ class Everything(Job[AnnotatedImage]):
         )
 
 
+@dataclass(frozen=True)
+class Look:
+    """Where objects are looked for: see `mask_generator.Places`."""
+
+    grids: Grids | None
+    tiling: Tiling | None
+    regions: Regions | None
+
+    def places(self, image: Image, embedding: Embedding, encoder: Encoder) -> Places:
+        """Return the places in an image whose own embedding is known.
+
+        Raises:
+            ImageError: its regions cannot be read, or lie outside of it.
+        """
+        return Places(
+            self.grids,
+            lambda _: [embedding],
+            wanted=wanted_points(self.regions, image),
+            tiling=self.tiling,
+            encode_tile=encoder.encode_tile if self.tiling is not None else None,
+        )
+
+
 class GridAnnotator:
     """Everything mode for one image after the other."""
 
@@ -135,7 +174,7 @@ class GridAnnotator:
         engine: Engine,
         encoder: Encoder,
         options: MaskGeneratorOptions,
-        grids: Grids | None,
+        look: Look,
         clock: StageClock,
         *,
         edges: bool,
@@ -143,7 +182,7 @@ class GridAnnotator:
         self._engine = engine
         self._encoder = encoder
         self._options = options
-        self._grids = grids
+        self._look = look
         self._clock = clock
         self._edges = edges
         self.on_cpu = engine.device.type == "cpu"
@@ -154,20 +193,27 @@ class GridAnnotator:
         return [self._find(image, embedding) for image, embedding in zip(images, embeddings, strict=True)]
 
     def _find(self, image: Image, embedding: Embedding) -> AnnotatedImage:
-        def encoded(_: Sequence[Image]) -> list[Embedding]:
-            return [embedding]
-
+        places = self._look.places(image, embedding, self._encoder)
         with self._clock.measure("segment"):
-            instances = everything(self._engine, image, self._options, grids=self._grids, encode=encoded)
-            edges = edge_map(self._engine, image, encoded) if self._edges else None
+            instances = everything(self._engine, image, self._options, places=places)
+            edges = edge_map(self._engine, image, places.encode) if self._edges else None
         return AnnotatedImage(Annotation(image.ref.key, image.image_size, tuple(instances)), edges=edges)
 
 
 class FastSamAnnotator:
     """All that FastSAM finds, images of one size together."""
 
-    def __init__(self, fastsam: FastSam, options: MaskGeneratorOptions, clock: StageClock, *, on_cpu: bool) -> None:
+    def __init__(
+        self,
+        fastsam: FastSam,
+        options: MaskGeneratorOptions,
+        clock: StageClock,
+        *,
+        regions: Regions | None = None,
+        on_cpu: bool,
+    ) -> None:
         self._fastsam = fastsam
+        self._regions = regions
         self._options = options
         self._clock = clock
         self.on_cpu = on_cpu
@@ -179,8 +225,10 @@ class FastSamAnnotator:
 
     def annotate(self, images: Sequence[Image]) -> list[AnnotatedImage]:
         """Return the annotation of each image, best objects first."""
+        wanted = [wanted_points(self._regions, image) for image in images]
         with self._clock.measure("segment"):
             found = self._fastsam.find(images)
+        found = [inside_of(one, where) if where else one for one, where in zip(found, wanted, strict=True)]
         return [
             AnnotatedImage(Annotation(image.ref.key, image.image_size, self._instances(detections)))
             for image, detections in zip(images, found, strict=True)

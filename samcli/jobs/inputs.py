@@ -33,6 +33,7 @@ from samcli.images import (
     search,
     suffix_of,
 )
+from samcli.images.pages import with_all_pages
 from samcli.images.patterns import Pattern, is_pattern, split_pattern
 from samcli.jobs.listed import (
     COCO_SUFFIX,
@@ -80,6 +81,8 @@ class Inputs:
     """The input root, where it is asked for."""
     source: ImageSource | None = None
     """The images, where they are no files; then there is nothing else."""
+    all_pages: bool = False
+    """Whether each page of a file is an image, not the first alone."""
 
     @property
     def is_part(self) -> bool:
@@ -141,13 +144,14 @@ def open_inputs(arguments: Sequence[str | Path], options: SourceOptions | None =
     given = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     return Inputs(
         given, tuple(dict.fromkeys(collected.trees)), tuple(dict.fromkeys(collected.files)), collected.passed_over,
-        root,
+        root, all_pages=options.pages == "all",
     )  # fmt: skip
 
 
 def _open_source(names: Sequence[str], options: SourceOptions) -> Inputs:
     """Return the inputs of images that are no files. Raises what `open_inputs` raises."""
-    for flag, value in (("--root", options.root), ("--split", options.split)):
+    all_pages = options.pages if options.pages != "first" else None
+    for flag, value in (("--root", options.root), ("--split", options.split), ("--pages", all_pages)):
         if value is not None:
             raise UsageError(f"{flag} is for images on this machine; {names[0]} is none")
     given = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
@@ -246,8 +250,13 @@ def find_input(inputs: Inputs, output: Path | None, folder: str, remote: RemoteF
     `remote`: the output folder in an object store; `output` is its local part.
 
     Raises:
-        UsageError: there are no images, or no folder for the labels.
+        UsageError: there are no images, no folder for the labels, or two images of one key.
     """
+    found = _find_files(inputs, output, folder, remote)
+    return replace(found, refs=with_all_pages(found.refs)) if inputs.all_pages else found
+
+
+def _find_files(inputs: Inputs, output: Path | None, folder: str, remote: RemoteFolder | None) -> FoundImages:
     passed_over = Counter(inputs.passed_over)
     if inputs.source is not None:
         return _find_in_source(inputs.source, output, remote, passed_over)

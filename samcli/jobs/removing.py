@@ -10,7 +10,7 @@ from pathlib import Path
 
 from samcli.errors import UsageError
 from samcli.labels.formats import FORMATS
-from samcli.output.embeddings import NPY_SUFFIX, SUFFIX
+from samcli.output.embeddings import NPY_SUFFIX, SUFFIX, TILES_SUFFIX
 from samcli.output.layout import LabelFiles, Layout
 from samcli.output.locks import locked
 from samcli.output.manifest import Manifest, Product
@@ -33,7 +33,7 @@ def remove_labels(
     formats = [FORMATS[name] for name in (found.recipe.formats if found else ()) if name in FORMATS]
     every = {*suffixes, *(suffix for fmt in formats for suffix in fmt.suffixes)}
     if found is not None and found.product is Product.EMBEDDINGS:
-        every |= {SUFFIX, NPY_SUFFIX}
+        every |= {SUFFIX, NPY_SUFFIX, TILES_SUFFIX}
     labels = LabelFiles(layout, tuple(sorted(every)), whole_names, {})
     run = RunFolder(layout, manifest)
     for key in earlier.done:

@@ -21,10 +21,11 @@ from samcli.config import (
 )
 from samcli.detectors.fastsam import DEFAULTS, FastSam, is_fastsam, load_fastsam
 from samcli.errors import UsageError
+from samcli.images.tiling import cut_out
 from samcli.jobs.base import Models
 from samcli.jobs.plan import Plan
 from samcli.jobs.worker import StageClock
-from samcli.masks import box_iou, mask_iou
+from samcli.masks import Box, box_iou, mask_iou
 from samcli.output.embeddings import EmbeddingStore, open_store
 from samcli.types import (
     Dropped,
@@ -182,7 +183,9 @@ class Encoder:
             return []
         counts = self._store.counts
         anew = ", ".join(f"{counts[state]} {state}" for state in ("missing", "stale", "damaged") if counts[state])
-        return [f"Embeddings: {counts['read']} read" + (f"; encoded again: {anew}" if anew else "")]
+        tiles = self._store.tiles
+        of_tiles = f"; tiles: {tiles['read']} read, {tiles['missing']} encoded again" if tiles else ""
+        return [f"Embeddings: {counts['read']} read" + (f"; encoded again: {anew}" if anew else "") + of_tiles]
 
     def size_of(self, ref: ImageRef) -> Size | None:
         """Return the image's size if the store has its embedding: then nobody needs its pixels to find masks."""
@@ -197,6 +200,14 @@ class Encoder:
             if self._store is None:
                 return list(fresh)
             return [embedding or self._store.rounded(next(fresh)) for embedding in stored]
+
+    def encode_tile(self, image: Image, tile: Box) -> Embedding:
+        """Return the embedding of a part of an image."""
+        with self._clock.measure("encode"):
+            if self._store is None:
+                return self._engine.encode([cut_out(image, tile)])[0]
+            stored = self._store.read_tile(image.ref, tile)
+            return stored or self._store.rounded(self._engine.encode([cut_out(image, tile)])[0])
 
 
 def open_encoder(engine: Engine, folder: str | None, clock: StageClock) -> Encoder:

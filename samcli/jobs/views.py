@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.config import AnswerOptions, TileOptions
-from samcli.images.tiling import LARGE, Tiling, cut_out
+from samcli.images.tiling import LARGE, Tiling, choose_views
 from samcli.jobs.segmenting import Encoder, ask
 from samcli.jobs.worker import StageClock
 from samcli.masks import Box, Mask
@@ -19,8 +19,6 @@ from samcli.types import Embedding, Image, Prompts, Segment, Size
 if TYPE_CHECKING:
     from samcli.sam.engine import Engine
 
-_MARGIN = 0.1
-"""Share of an object's longer side that its view shows around it, at least."""
 _BORDER = 2
 """Pixels from a view's border within which a mask is taken to be cut off."""
 
@@ -98,10 +96,7 @@ class TiledAsker:
             yield Seen(replace(segment, prompt=members[segment.prompt], mask=mask), view)
 
     def _embedding(self, image: Image, view: Box | None) -> Embedding:
-        if view is None:
-            return self._encoder.encode([image])[0]
-        with self._clock.measure("encode"):  # the store knows whole images alone
-            return self._engine.encode([cut_out(image, view)])[0]
+        return self._encoder.encode([image])[0] if view is None else self._encoder.encode_tile(image, view)
 
 
 def extents(prompts: Prompts) -> NDArray[np.float64]:
@@ -114,35 +109,6 @@ def extents(prompts: Prompts) -> NDArray[np.float64]:
     points = prompts.points.astype(np.float64)
     low, high = np.where(inside, points, np.inf).min(1), np.where(inside, points, -np.inf).max(1)
     return np.concatenate([low, high], 1)
-
-
-def choose_views(boxes: NDArray[np.float64], tiling: Tiling, size: Size) -> dict[Box | None, list[int]]:
-    """Return for each view the boxes (N, 4) that are looked at there; None: the whole image.
-
-    A box goes into the tile of the grid in which it is farthest from the borders that cut the image. One that has
-    too little around it in each of them goes into a tile around it, and one that fits no tile into the whole image.
-    """
-    tiles = tiling.tiles(size)
-    views: dict[Box | None, list[int]] = {}
-    for index, box in enumerate(boxes):
-        longer = float(max(box[2] - box[0], box[3] - box[1]))
-        wanted = _MARGIN * longer
-        view = _best(box, tiles, size, wanted)
-        if view is None and longer + 2 * wanted <= tiling.side:
-            view = tiling.around((box[0], box[1], box[2], box[3]), size)
-            tiles.append(view)
-        views.setdefault(view, []).append(index)
-    return views
-
-
-def _best(box: NDArray[np.float64], tiles: Sequence[Box], size: Size, wanted: float) -> Box | None:
-    """Return the tile that shows most around a box, the first of equals; None if none shows `wanted` pixels."""
-    edges = np.array(tiles, np.float64)
-    height, width = size
-    outer = edges == np.array([0, 0, width, height])  # beyond the image's own border there is nothing to see
-    room = np.where(outer, np.inf, (box - edges) * np.array([1, 1, -1, -1])).min(1)
-    best = int(room.argmax())
-    return tiles[best] if room[best] >= wanted else None
 
 
 def moved(prompts: Prompts, members: Sequence[int], corner: tuple[int, int]) -> Prompts:

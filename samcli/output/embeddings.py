@@ -4,20 +4,27 @@
     features          (C, h, w) float16, bfloat16 or float32
     high_res.0, ...   finer features, for families that have them
     metadata          {"samcli": JSON of `_Facts`}
+
+With `encode --tile` beside it <key>.tiles, in the same format, for all tiles of the image: `0.features` and so on,
+and in the metadata their boxes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import logging
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samcli.errors import SamcliError, UsageError
+from samcli.files import write_atomic_pieces
+from samcli.masks import Box
 from samcli.output.manifest import Model, Product
 from samcli.output.own_files import parse_object
 from samcli.output.run_folder import RunFolder
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".safetensors"
 NPY_SUFFIX = ".npy"
+TILES_SUFFIX = ".tiles"
 DTYPES = ("fp16", "fp32", "bf16")
 
 _DAMAGE = (OSError, ValueError, KeyError, TypeError)
@@ -57,6 +65,69 @@ def write_embedding(ref: ImageRef, embedding: Embedding, dtype: str) -> bytes:
     # One key: several would come in any order.
     data: bytes = save(tensors, {"samcli": json.dumps(asdict(facts))})
     return data
+
+
+def write_tiles(path: Path, tiles: Tiles, encode: Callable[[Box], Embedding], dtype: str) -> None:
+    """Write the embeddings of an image's tiles to a file. One of them is in memory at a time.
+
+    Raises:
+        StorageError, WriteError: it cannot be written. And what `encode` raises.
+    """
+    write_atomic_pieces(path, _pieces(tiles, encode, dtype))
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tiles of an image, all of one size; none where the image is taken whole. `model`: see `Embedding`."""
+
+    ref: ImageRef
+    image_size: Size
+    boxes: tuple[Box, ...]
+    model: str
+
+
+def _pieces(tiles: Tiles, encode: Callable[[Box], Embedding], dtype: str) -> Iterator[bytes]:
+    """Yield the bytes of a safetensors file: the header, then one tensor after the other."""
+    if not tiles.boxes:
+        yield _header(tiles, (0, 0), {})
+    for number, box in enumerate(tiles.boxes):
+        embedding = encode(box)
+        tensors = stored_tensors(embedding, dtype)
+        if not number:
+            yield _header(tiles, embedding.input_size, tensors)
+        yield from (_bytes_of(tensor) for tensor in tensors.values())
+
+
+def _header(tiles: Tiles, input_size: Size, tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Return the header; `tensors`: of the first tile, and those of all others are alike."""
+    ref = tiles.ref
+    facts = _Facts(ref.key, tiles.model, tiles.image_size, input_size, ref.size, ref.mtime_ns)
+    header: dict[str, Any] = {
+        "__metadata__": {"samcli": json.dumps(asdict(facts)), "tiles": json.dumps(tiles.boxes)}
+    }
+    start = 0
+    for number in range(len(tiles.boxes)):
+        for name, tensor in tensors.items():
+            end = start + tensor.numel() * tensor.element_size()
+            offsets = {
+                "dtype": _NAMES[str(tensor.dtype)],
+                "shape": list(tensor.shape),
+                "data_offsets": [start, end],
+            }
+            header[f"{number}.{name}"], start = offsets, end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+_NAMES = {"torch.float16": "F16", "torch.bfloat16": "BF16", "torch.float32": "F32"}
+"""Of the types of numbers, as safetensors calls them."""
+
+
+def _bytes_of(tensor: torch.Tensor) -> bytes:
+    import torch
+
+    return tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes()
 
 
 def write_npy(embedding: Embedding) -> bytes:
@@ -102,28 +173,33 @@ def _facts_of(run: RunFolder) -> _Stored:
 
 
 class EmbeddingStore:
-    """The folder that an `encode` run has written. `counts`: how many were read, missing, stale or damaged."""
+    """The folder that an `encode` run has written.
+
+    `counts`: how many were read, missing, stale or damaged. `tiles`: how many tiles were read or missing.
+    """
 
     def __init__(self, run: RunFolder) -> None:
         self._layout = run.layout
         self._dtype = _torch_dtype(_facts_of(run).dtype)
         self._model = _facts_of(run).model.sha256
         self.counts: Counter[str] = Counter()
+        self.tiles: Counter[str] = Counter()
+        self._open: _OpenTiles | None = None
 
     def size_of(self, ref: ImageRef) -> Size | None:
         """Return the image's size if its embedding seems to be there.
 
         From the header alone, so it may be damaged yet.
         """
-        for path in self._paths(ref):
+        for path in self._paths(ref, SUFFIX):
             with contextlib.suppress(*_DAMAGE), _opened(path) as file:
                 facts = _facts(file)
                 if self._is_about(facts, ref):
                     return facts.image_size
         return None
 
-    def _paths(self, ref: ImageRef) -> list[Path]:
-        return [Path(self._layout.label(ref.key, SUFFIX, whole_name=whole_name)) for whole_name in (False, True)]
+    def _paths(self, ref: ImageRef, suffix: str) -> list[Path]:
+        return [Path(self._layout.label(ref.key, suffix, whole_name=whole_name)) for whole_name in (False, True)]
 
     def _is_about(self, facts: _Facts, ref: ImageRef) -> bool:
         """Return whether it is of this very version of the image, by the right model."""
@@ -133,7 +209,7 @@ class EmbeddingStore:
     def read(self, ref: ImageRef) -> Embedding | None:
         """Return the embedding of this very version of the image, or None where there is none."""
         state = "missing"
-        for path in self._paths(ref):
+        for path in self._paths(ref, SUFFIX):
             found = _read(path)
             if isinstance(found, str):
                 state = state if found == "missing" else found
@@ -149,12 +225,59 @@ class EmbeddingStore:
         self.counts[state] += 1
         return None
 
+    def read_tile(self, ref: ImageRef, tile: Box) -> Embedding | None:
+        """Return the embedding of a tile of this very version of the image, or None where there is none."""
+        if self._open is None or self._open.ref != ref:
+            self._open = _OpenTiles(ref, self._tile_files(ref))
+        found = self._open.read(tile)
+        self.tiles["read" if found is not None else "missing"] += 1
+        return found
+
+    def _tile_files(self, ref: ImageRef) -> Iterator[tuple[_Facts, Any]]:
+        """Yield the files of the image's tiles that can be opened and are of this very version of it."""
+        for path in self._paths(ref, TILES_SUFFIX):
+            try:
+                file = _opened(path)
+                facts = _facts(file)
+            except FileNotFoundError:
+                continue
+            except _DAMAGE as error:
+                log.warning("%s is damaged (%s): its tiles are encoded anew", path, type(error).__name__)
+                continue
+            if self._is_about(facts, ref):
+                yield facts, file
+
     def rounded(self, embedding: Embedding) -> Embedding:
         """Return a fresh embedding as it would have come out of the store."""
         return replace(
             embedding,
             features=embedding.features.to(self._dtype),
             high_res=tuple(tensor.to(self._dtype) for tensor in embedding.high_res),
+        )
+
+
+class _OpenTiles:
+    """The file of an image's tiles, open while the image is at work: each tensor is read when it is asked for."""
+
+    def __init__(self, ref: ImageRef, files: Iterator[tuple[_Facts, Any]]) -> None:
+        self.ref = ref
+        self._numbers: dict[Box, int] = {}
+        for self._facts, self._file in itertools.islice(files, 1):
+            boxes = json.loads(self._file.metadata()["tiles"])
+            self._numbers = {(x1, y1, x2, y2): number for number, (x1, y1, x2, y2) in enumerate(boxes)}
+            self._finer = sum(name.startswith("0.high_res.") for name in list(self._file.keys()))
+
+    def read(self, tile: Box) -> Embedding | None:
+        """Return the embedding of a tile, or None where it is not stored."""
+        if (number := self._numbers.get(tile)) is None:
+            return None
+        features, *finer = (
+            self._file.get_tensor(f"{number}.{name}")
+            for name in ("features", *(f"high_res.{index}" for index in range(self._finer)))
+        )
+        left, top, right, bottom = tile
+        return Embedding(
+            features, (bottom - top, right - left), self._facts.input_size, self._facts.model, tuple(finer)
         )
 
 

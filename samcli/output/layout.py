@@ -51,7 +51,7 @@ class Layout:
 
     def has_image(self, key: str) -> bool:
         """Return whether an image is still there; those of an object store are taken to be."""
-        return bool(self.origin) or os.path.lexists(self.input_root / key)
+        return bool(self.origin) or os.path.lexists(ImageRef(self.input_root, key).path)
 
     def names_in(self, folder: str) -> frozenset[str]:
         """Return the names in a folder of the output, none where it does not exist.

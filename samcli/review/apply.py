@@ -432,7 +432,7 @@ class Publisher:
             gone = [
                 one.annotation.key
                 for one in judgements
-                if not (self._run.layout.input_root / one.annotation.key).is_file()
+                if not ImageRef(self._run.layout.input_root, one.annotation.key).path.is_file()
             ]
             if gone:
                 raise UsageError(

@@ -368,7 +368,7 @@ def _pictures(layout: Layout, keys: Sequence[str], *, embed: bool) -> Iterator[b
 
 def shown_by_browsers(ref: ImageRef) -> bool:
     suffix = ref.path.suffix.lower()
-    if suffix in _NOT_IN_BROWSERS:
+    if suffix in _NOT_IN_BROWSERS or ref.page:
         return False
     if suffix not in _MAYBE_NOT_IN_BROWSERS:
         return True

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.config import MaskGeneratorOptions
-from samcli.sam.mask_generator import Encode, find_candidates
+from samcli.sam.mask_generator import Encode, Places, find_candidates
 from samcli.types import Image
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _SMOOTHING = 1.0
 def edge_map(engine: Engine, image: Image, encode: Encode | None = None) -> NDArray[np.uint8]:
     """Return the edge strength at every pixel of an image, uint8 (H, W), thinned to lines of about a pixel."""
     strongest = np.zeros(image.image_size, np.float32)
-    for found in find_candidates(engine, image, EDGE_OPTIONS, encode=encode, return_logits=True):
+    for found in find_candidates(engine, image, EDGE_OPTIONS, Places(encode=encode), return_logits=True):
         logits, embedding = found.segment.low_res_logits, found.embedding
         if logits is None or embedding is None or not found.mask.area:
             continue

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from samcli.checkpoints.torchvision_setup import import_torchvision
 from samcli.config import MaskGeneratorOptions
 from samcli.errors import UsageError
+from samcli.images.tiling import Tiling, choose_views, cut_out
 from samcli.masks import Mask
 from samcli.types import Embedding, Image, Instance, Prompts, Quality, Segment, Size
 
@@ -60,6 +61,36 @@ class Candidate:
         return replace(self, segment=replace(self.segment, mask=mask))
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where everything mode looks.
+
+    `grids`: (N, 2) points in 0..1 for each layer of crops, instead of `points_per_side`. `wanted`: which points
+    (N, 2) in pixels of the image are clicked; None: all. `tiling`: large images are also searched tile by tile, as
+    layer 1, instead of crops. `encode`: where the whole image's embedding comes from, `encode_tile`: where a tile's
+    does; by default from the engine.
+    """
+
+    grids: Sequence[NDArray[np.float64]] | None = None
+    encode: Encode | None = None
+    wanted: Callable[[NDArray[np.float64]], NDArray[np.bool_]] | None = None
+    tiling: Tiling | None = None
+    encode_tile: Callable[[Image, CropBox], Embedding] | None = None
+
+    def crops(self, size: Size, options: MaskGeneratorOptions) -> list[tuple[CropBox, int]]:
+        """Return the parts of an image that are searched, the whole of it first, each with its layer."""
+        crops = crop_boxes(size, options.crop_n_layers, options.crop_overlap_ratio)
+        if self.tiling is None or not self.tiling.applies_to(size):
+            return crops
+        return [*crops[:1], *((tile, 1) for tile in self.tiling.tiles(size))]
+
+    def points(self, grid: NDArray[np.float64], crop_box: CropBox) -> NDArray[np.float64]:
+        """Return the clicks (N, 2) in pixels of a part of an image."""
+        left, top, right, bottom = crop_box
+        points = grid * (right - left, bottom - top)
+        return points if self.wanted is None else points[self.wanted(points + (left, top))]
+
+
 def everything(
     engine: Engine,
     image: Image,
@@ -67,15 +98,15 @@ def everything(
     *,
     grids: Sequence[NDArray[np.float64]] | None = None,
     encode: Encode | None = None,
+    places: Places | None = None,
 ) -> list[Instance]:
     """Return all objects of an image, best first, as `SamAutomaticMaskGenerator.generate` finds them.
 
-    `grids`: (N, 2) points in 0..1 for each layer of crops, instead of `points_per_side`. `encode`: where the
-    whole image's embedding comes from; by default from the engine.
+    `places`: where to look; `grids` and `encode` are short for places with these alone.
 
     Each instance carries its click, the crop that the network saw, predicted IoU and stability; class 0.
     """
-    found = find_candidates(engine, image, options, grids=grids, encode=encode)
+    found = find_candidates(engine, image, options, places or Places(grids, encode))
     return [to_instance(candidate, image.image_size) for candidate in found]
 
 
@@ -83,22 +114,21 @@ def find_candidates(
     engine: Engine,
     image: Image,
     options: MaskGeneratorOptions | None = None,
+    places: Places | None = None,
     *,
-    grids: Sequence[NDArray[np.float64]] | None = None,
-    encode: Encode | None = None,
     return_logits: bool = False,
 ) -> list[Candidate]:
     """Return the candidates of `everything`, before they become instances."""
-    options = options or MaskGeneratorOptions()
-    settings = Settings.of(options, engine.defaults)
-    grids = grids or layer_grids(int(settings.points_per_side), options)
-    crops = crop_boxes(image.image_size, options.crop_n_layers, options.crop_overlap_ratio)
+    options, places = options or MaskGeneratorOptions(), places or Places()
     nms = mask_nms if options.nms == "mask" else box_nms
-    found: list[Candidate] = []
-    for embedding, (crop_box, layer) in zip(_embeddings(engine, image, crops, encode), crops, strict=True):
-        search = _Search(engine, embedding, crop_box, image.image_size, settings, options, return_logits)
-        inside = search.click(grids[layer])
-        found += [inside[i] for i in nms(inside, [c.segment.predicted_iou for c in inside], options.box_nms_thresh)]
+    settings = Settings.of(options, engine.defaults)
+    crops = places.crops(image.image_size, options)
+    layers = max(options.crop_n_layers, crops[-1][1])
+    grids = places.grids or layer_grids(int(settings.points_per_side), options, layers)
+    parts = [_Part(box, layer, places.points(grids[min(layer, len(grids) - 1)], box)) for box, layer in crops]
+    search = _Search(engine, image, settings, options, places, nms, return_logits)
+    found, cut = search.in_parts(parts)
+    found += search.between_tiles(cut, found)
     if len(crops) > 1:  # of the same mask in two crops the one from the smaller crop
         found = [found[i] for i in nms(found, [1 / _area(c.crop_box) for c in found], options.crop_nms_thresh)]
     if options.min_mask_region_area:
@@ -125,18 +155,18 @@ class Settings:
         return cls(**{**{name: defaults[name] for name in names if name in defaults}, **given})
 
 
-def layer_grids(points_per_side: int, options: MaskGeneratorOptions) -> list[NDArray[np.float64]]:
-    """Evenly spaced points for each layer of crops, fewer a side in deeper ones.
+def layer_grids(points_per_side: int, options: MaskGeneratorOptions, layers: int) -> list[NDArray[np.float64]]:
+    """Evenly spaced points for the image and so many layers of crops, fewer a side in deeper ones.
 
     Raises:
         UsageError: none are left in the deepest.
     """
     factor = options.crop_n_points_downscale_factor
-    sides = [int(points_per_side / factor**layer) for layer in range(options.crop_n_layers + 1)]
+    sides = [int(points_per_side / factor**layer) for layer in range(layers + 1)]
     if sides[-1] < 1:
         raise UsageError(
             f"--points-per-side {points_per_side} with --crop-n-points-downscale-factor {factor} leaves no point "
-            f"in layer {options.crop_n_layers} of the crops: give more points, or fewer layers"
+            f"in layer {layers} of the crops: give more points, or fewer layers"
         )
     return [point_grid(side) for side in sides]
 
@@ -175,34 +205,92 @@ def _area(box: CropBox) -> int:
 
 
 def _embeddings(
-    engine: Engine, image: Image, crops: Sequence[tuple[CropBox, int]], encode: Encode | None
+    engine: Engine,
+    image: Image,
+    crops: Sequence[tuple[CropBox, int]],
+    encode: Encode | None,
+    encode_tile: Callable[[Image, CropBox], Embedding] | None = None,
 ) -> Iterator[Embedding]:
-    """Yield the embedding of the whole image, then of the crops: batched on a GPU, one at a time on a CPU."""
-    yield (encode or engine.encode)([image])[0]
-    parts = [Image(image.ref, image.pixels[top:bottom, left:right]) for (left, top, right, bottom), _ in crops[1:]]
+    """Yield the embedding of the whole image, if it is asked for, then of the crops.
+
+    Crops are batched on a GPU, and come one at a time on a CPU or from a store.
+    """
+    whole = [box for box, layer in crops if not layer]
+    boxes = [box for box, layer in crops if layer]
+    if whole:
+        yield (encode or engine.encode)([image])[0]
+    if encode_tile is not None:
+        yield from (encode_tile(image, box) for box in boxes)
+        return
     at_once = 1 if engine.device.type == "cpu" else 8
-    for start in range(0, len(parts), at_once):
-        yield from engine.encode(parts[start : start + at_once])
+    for start in range(0, len(boxes), at_once):
+        yield from engine.encode([cut_out(image, box) for box in boxes[start : start + at_once]])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the image that is searched: clicks (N, 2) in pixels of the part."""
+
+    box: CropBox
+    layer: int
+    points: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class _Search:
-    """One crop, its embedding, and what counts as a find in it."""
+    """One image, and what counts as a find in it."""
 
     engine: Engine
-    embedding: Embedding
-    crop_box: CropBox
-    image_size: Size
+    image: Image
     settings: Settings
     options: MaskGeneratorOptions
+    places: Places
+    nms: Nms
     return_logits: bool
 
-    def click(self, grid: NDArray[np.float64]) -> list[Candidate]:
-        """Return the candidates, in the image's frame, for a grid of points (N, 2) in 0..1 of the crop."""
-        height, width = self.embedding.image_size
-        points = grid * (width, height)
+    def in_parts(self, parts: Sequence[_Part]) -> tuple[list[Candidate], list[Candidate]]:
+        """Return what is found in parts of the image, best first in each, and what the borders of tiles cut off."""
+        found: list[Candidate] = []
+        cut: list[Candidate] = []
+        parts = [part for part in parts if len(part.points)]
+        crops = [(part.box, part.layer) for part in parts]
+        embeddings = _embeddings(self.engine, self.image, crops, self.places.encode, self.places.encode_tile)
+        for embedding, part in zip(embeddings, parts, strict=True):
+            inside, cut_off = self._click(embedding, part)
+            found += self._best(inside)
+            cut += self._best(cut_off)
+        return found, cut
+
+    def _best(self, found: Sequence[Candidate]) -> list[Candidate]:
+        scores = [candidate.segment.predicted_iou for candidate in found]
+        return [found[index] for index in self.nms(found, scores, self.options.box_nms_thresh)]
+
+    def between_tiles(self, cut: Sequence[Candidate], found: Sequence[Candidate]) -> list[Candidate]:
+        """Return what the clicks on cut objects find in tiles around them.
+
+        Objects that a tile shows whole are not looked for again, and those that fit no tile are left to the whole
+        image.
+        """
+        if not cut or self.places.tiling is None:
+            return []
+        size = self.image.image_size
+        in_tiles = [one.box for one in found if one.crop_box != (0, 0, size[1], size[0])]
+        known = np.array(in_tiles, np.float64).reshape(-1, 4)
+        lost = [one for one in self._best(cut) if not _is_known(one, known, self.options.crop_nms_thresh)]
+        boxes = np.array([one.box for one in lost], np.float64).reshape(-1, 4)
+        boxes += np.array([-1, -1, 1, 1]) * _NEAR_EDGE  # in the middle of a view nothing is near its edge
+        parts = [
+            _Part(view, 1, np.array([lost[index].point for index in members]) - view[:2])
+            for view, members in choose_views(boxes, self.places.tiling, size, with_grid=False).items()
+            if view is not None
+        ]
+        return self.in_parts(parts)[0]
+
+    def _click(self, embedding: Embedding, part: _Part) -> tuple[list[Candidate], list[Candidate]]:
+        """Return the candidates of the part's clicks, in the image's frame, and those that a tile cuts off."""
+        points = part.points
         segments = self.engine.segment(
-            self.embedding,
+            embedding,
             Prompts(points=points[:, None].astype(np.float32), point_labels=np.ones((len(points), 1), np.int64)),
             multimask=True,
             stability_offset=self.options.stability_score_offset,
@@ -211,28 +299,45 @@ class _Search:
             at_once=self.options.points_per_batch,
             return_logits=self.return_logits,
         )
-        left, top = self.crop_box[:2]
-        found = []
+        found: list[Candidate] = []
+        cut: list[Candidate] = []
         for segment in segments:
-            if self._is_cut_off(segment.mask):
+            is_cut = self._is_cut_off(segment.mask, part.box)
+            if is_cut and (self.places.tiling is None or not part.layer):
                 continue
-            if (height, width) != self.image_size:
-                segment = replace(segment, mask=segment.mask.placed((left, top), self.image_size))
             x, y = points[segment.prompt]
-            point = float(x + left), float(y + top)
-            found.append(Candidate(segment, point, self.crop_box, self.embedding if self.return_logits else None))
-        return found
+            candidate = self._candidate(segment, (float(x), float(y)), part, embedding)
+            (cut if is_cut else found).append(candidate)
+        return found, cut
 
-    def _is_cut_off(self, mask: Mask) -> bool:
+    def _candidate(
+        self, segment: Segment, point: tuple[float, float], part: _Part, embedding: Embedding
+    ) -> Candidate:
+        left, top = part.box[:2]
+        if embedding.image_size != self.image.image_size:
+            segment = replace(segment, mask=segment.mask.placed((left, top), self.image.image_size))
+        place = point[0] + left, point[1] + top
+        return Candidate(segment, place, part.box, embedding if self.return_logits else None)
+
+    def _is_cut_off(self, mask: Mask, crop_box: CropBox) -> bool:
         """Return whether the mask ends near the crop's edge, where that is not the image's own edge."""
-        height, width = self.image_size
+        height, width = self.image.image_size
         left, top, right, bottom = mask.box or (0, 0, 1, 1)
-        x, y = self.crop_box[:2]
+        x, y = crop_box[:2]
         box = (left + x, top + y, right - 1 + x, bottom - 1 + y)
         return any(
             abs(place - edge) <= _NEAR_EDGE and abs(place - own) > _NEAR_EDGE
-            for place, edge, own in zip(box, self.crop_box, (0, 0, width, height), strict=True)
+            for place, edge, own in zip(box, crop_box, (0, 0, width, height), strict=True)
         )
+
+
+def _is_known(cut: Candidate, known: NDArray[np.float64], iou: float) -> bool:
+    """Return whether one of the boxes (N, 4), as far as the tile of a cut object shows it, is that object's."""
+    seen = np.clip(known, np.tile(cut.crop_box[:2], 2), np.tile(cut.crop_box[2:], 2))
+    box = np.array(cut.box, np.float64)
+    common = np.maximum(np.minimum(seen[:, 2:], box[2:]) - np.maximum(seen[:, :2], box[:2]), 0).prod(1)
+    areas = (seen[:, 2:] - seen[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
+    return bool((common > iou * (areas - common)).any())
 
 
 def _limit(threshold: float) -> float:

@@ -144,11 +144,11 @@ ALLUSIONS = (
     "Hold labels against", "How often all take their turn", "Clicks a side", "Another seed, another split",
     "Who chooses first", "as torch likes", "Write a twin", "Hash checkpoints anew", "time at work",
     "whatever its name says", "pixels, not shares", "were not held against", "nothing to learn them by",
-    "nothing to judge them by", "lose their scores and figures", "numbers stand for class names", "label name taken",
-    "finishing what is in flight", "how well they fit", "Never a wrong class", "Labels that are proven", "begin anew",
-    "rules out is never upsampled", "For those who change it", "nobody has spoken of", "What asks for an object",
-    "What is in none of the tables", "is partly luck", "held against the exact one", "mends ", "mended", "speaks of",
-    "speak of", "images a second",
+    "nothing to judge them by", "lose their scores and figures", "numbers stand for class names",
+    "label name taken", "finishing what is in flight", "how well they fit", "Never a wrong class",
+    "Labels that are proven", "begin anew", "rules out is never upsampled", "For those who change it",
+    "nobody has spoken of", "What asks for an object", "What is in none of the tables", "is partly luck",
+    "held against the exact one", "mends ", "mended", "speaks of", "speak of", "images a second",
 )  # fmt: skip
 """What a newcomer has stumbled over: kept out of code and docs. docs/development.md quotes some as examples."""
 

@@ -14,6 +14,7 @@ from samcli.config import (
     AutoAnnotateOptions,
     CommandOptions,
     ConvertOptions,
+    DatasetOptions,
     LabelOptions,
     Options,
     check_environment,
@@ -269,6 +270,14 @@ def test_former_names__are_read_from_everywhere_and_shown_nowhere(
         resolve(AutoAnnotateOptions, {}, config)
 
 
+def test_split__of_a_data_yaml_and_of_a_data_set_have_variables_of_their_own() -> None:
+    variables = [
+        variables_of(entry) for kind in (AutoAnnotateOptions, DatasetOptions) for entry in declared(kind)
+        if entry.name == "split"
+    ]  # fmt: skip
+    assert variables == [["SAMCLI_INPUT_SPLIT"], ["SAMCLI_SPLIT"]]
+
+
 def test_default_of__is_what_people_would_write() -> None:
     entries = {entry.name: entry for entry in declared(AutoAnnotateOptions)}
     wanted = {"conf": "0.25", "det": "yolov8x.pt", "format": "yolo", "classes": None, "resume": None, "batch": "0"}
@@ -372,6 +381,7 @@ CHANGED = {
     "best_mask": True, "refine": 1, "box_padding": 0.1, "text": "person", "text_threshold": 0.3,
     "agnostic_nms": True, "cross_class_iou": 0.8, "min_part_area": "5", "max_points": 500,
     "tile": "640", "tile_overlap": 0.3, "existing": "add", "existing_iou": 0.4,
+    "roi": "regions.csv",
 }  # fmt: skip
 """Another value of each option that changes what is written."""
 
@@ -379,7 +389,8 @@ UNCHANGED = {
     "max_pixels": 5, "image_timeout": 5.0, "embeddings": "there", "on_collision": "suffix", "trust_weights": True,
     "device": "cpu", "batch": 3, "workers": 5, "threads": 2, "resume": False, "overwrite": True,
     "retry_failed": True, "procs": 2, "discard_human": True, "max_failures": 5, "compile": "off", "root": "there",
-    "split": "train", "shard": "1/2",
+    "split": "train", "pages": "all", "shard": "1/2", "store_timeout": 5.0, "num_actors": 2, "staging": "there",
+    "runner": "ray", "ray_address": "there",
 }  # fmt: skip
 """Of each that does not."""
 

@@ -128,6 +128,20 @@ def test_figures__are_those_of_eval_on_a_run_with_these_options(
     assert found.mean_iou == pytest.approx(trial.scores.mean_iou, abs=1e-3)
 
 
+def test_tile_sizes__are_tried_with_the_figures_of_runs_with_these_tiles(
+    samcli_run, shapes, truth, tmp_path
+) -> None:
+    result = tune(shapes, open_labels(truth), options(conf="0.25", tile="off,160,auto"))
+    assert sorted(str(trial.values.get("tile")) for trial in result.trials) == ["160", "None", "auto"]
+    (tiled,) = (trial for trial in result.trials if trial.values.get("tile") == "160")
+    assert result.with_defaults is not None and result.with_defaults.objective != tiled.objective
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**TINY, **tiled.values}))
+    out = tmp_path / "out"
+    samcli_run("auto-annotate", shapes, "-o", out, "--config", tmp_path / "recipe.yaml", "-q")
+    found = evaluate(open_labels(out), open_labels(truth), EvalOptions()).kinds["mask"].overall
+    assert found.quality == pytest.approx(tiled.objective, abs=1e-3)
+
+
 def test_recipe__is_a_config_of_auto_annotate(tuned, tmp_path) -> None:
     result, _ = tuned
     (tmp_path / "recipe.yaml").write_text(result.yaml())

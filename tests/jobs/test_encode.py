@@ -12,13 +12,15 @@ import pytest
 import torch
 from helpers import iou
 from PIL import Image as PillowImage
+from safetensors import safe_open
 
 from samcli.errors import UsageError
 from samcli.images import find_images, read_image
-from samcli.output.embeddings import open_store
+from samcli.output.embeddings import Tiles, open_store, write_tiles
 from samcli.output.records import read_record
 from samcli.sam.engine import Engine, load_sam
 from samcli.sam.networks.sam import Sam
+from samcli.types import Embedding, ImageRef
 
 COMMON = ("--precision", "fp32")
 
@@ -81,6 +83,40 @@ def test_stored_embeddings__spare_the_encoder_and_give_the_same_labels(
             theirs = read_record((tmp_path / second / record.relative_to(tmp_path / first)).read_bytes())
             for a, b in zip(mine.instances, theirs.instances, strict=True):
                 assert iou(a.mask.pixels(), b.mask.pixels()) >= least
+
+
+def test_stored_tiles__spare_the_encoder_and_give_the_same_labels(
+    samcli_run, photo_folder, small_sam, tmp_path, encoded
+) -> None:
+    tiles = ("--tile", 96, "--tile-overlap", 0.3)
+    out = store(samcli_run, photo_folder, small_sam, tmp_path / "e", "--dtype", "fp32", *tiles)
+    assert (out / "more" / "copy.tiles").is_file()
+    given = ("--box", "20,20,60,60", "--box", "5,5,150,100", "--sam", small_sam, *COMMON, *tiles)
+    samcli_run("prompt", photo_folder, "-o", tmp_path / "without", *given)
+    encoded.clear()
+    result = samcli_run("prompt", photo_folder, "-o", tmp_path / "with", *given, "--embeddings", out)
+    assert result.exit_code == 0, result.output
+    assert (encoded, labels(tmp_path / "with")) == ([], labels(tmp_path / "without"))
+    assert "Embeddings: 4 read; tiles: 4 read, 0 encoded anew" in " ".join(result.output.split())
+
+    (out / "bus.tiles").write_bytes((out / "bus.tiles").read_bytes()[:5000])  # torn
+    (out / "zidane.tiles").unlink()
+    result = samcli_run("prompt", photo_folder, "-o", tmp_path / "some", *given, "--embeddings", out)
+    assert (encoded, labels(tmp_path / "some")) == ([1, 1], labels(tmp_path / "without"))
+
+
+def test_tiles__of_an_image_that_is_taken_whole_are_none_and_bf16_keeps_its_bits(tmp_path) -> None:
+    ref, boxes = ImageRef(tmp_path, "a.png", 7, 8), ((0, 0, 60, 50), (20, 0, 80, 50))
+    embeddings = {
+        box: Embedding(torch.randn(3, 4, 4), (50, 60), (40, 48), "m", (torch.randn(2, 8, 8),)) for box in boxes
+    }
+    for written in (boxes, ()):
+        write_tiles(tmp_path / "a.tiles", Tiles(ref, (50, 80), written, "m"), embeddings.__getitem__, "bf16")
+        with safe_open(tmp_path / "a.tiles", framework="pt") as file:
+            assert len(file.keys()) == 2 * len(written)
+            for number, box in enumerate(written):
+                assert (file.get_tensor(f"{number}.features") == embeddings[box].features.bfloat16()).all()
+                assert (file.get_tensor(f"{number}.high_res.0") == embeddings[box].high_res[0].bfloat16()).all()
 
 
 def test_missing_and_stale__are_encoded_anew_to_the_same_result(

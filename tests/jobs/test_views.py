@@ -7,45 +7,20 @@ import json
 
 import numpy as np
 import pytest
+from blobs import Blobs
 
 from samcli.config import AnswerOptions, PromptOptions, TileOptions
 from samcli.errors import UsageError
-from samcli.images.tiling import Tiling
+from samcli.images.tiling import Tiling, choose_views
 from samcli.jobs.prompt import Prompt, TiledSegmenter
 from samcli.jobs.segmenting import Encoder
-from samcli.jobs.views import TiledAsker, choose_views, extents, moved, open_tiling
+from samcli.jobs.views import TiledAsker, extents, moved, open_tiling
 from samcli.jobs.worker import StageClock
-from samcli.masks import Mask
 from samcli.prompts import ObjectPrompt
-from samcli.types import Embedding, Image, ImageRef, Prompts, Segment
+from samcli.types import Image, ImageRef, Prompts
 
 SIZE = (400, 600)
 TILING = Tiling(200, 0.2, 200)
-
-
-class Blobs:
-    """An engine whose masks are the pixels of the colour under the middle of the box or the first point."""
-
-    model = "blobs"
-
-    def __init__(self) -> None:
-        self.sizes: list[tuple[int, int]] = []
-        self._pixels: dict[int, np.ndarray] = {}
-
-    def encode(self, images: list[Image]) -> list[Embedding]:
-        found = []
-        for image in images:
-            self.sizes.append(image.image_size)
-            embedding = Embedding(None, image.image_size, image.image_size, self.model)  # type: ignore[arg-type]
-            self._pixels[id(embedding)] = image.pixels[..., 0]
-            found.append(embedding)
-        return found
-
-    def segment(self, embedding: Embedding, prompts: Prompts, **_: object) -> list[Segment]:
-        pixels = self._pixels[id(embedding)]
-        places = prompts.points[:, 0] if prompts.boxes is None else prompts.boxes.reshape(-1, 2, 2).mean(1)
-        masks = [Mask.from_pixels(pixels == pixels[int(y), int(x)]) for x, y in places]
-        return [Segment(index, 0, mask, 0.9, 0.9) for index, mask in enumerate(masks)]
 
 
 def picture(*boxes: tuple[int, int, int, int]) -> Image:

@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 import torch
 import weights
+from blobs import Blobs
 from helpers import same
 from references import generated, mobile_reference, photo, reference, tiny_reference
 
 from samcli.config import MaskGeneratorOptions
+from samcli.images.tiling import Tiling
 from samcli.labels.formats.amg import amg_facts
 from samcli.masks import Mask
 from samcli.sam.engine import Engine, load_sam
 from samcli.sam.mask_generator import (
     Candidate,
+    Places,
     Settings,
     box_nms,
     crop_boxes,
@@ -223,3 +226,37 @@ def test_crops__have_pixels_and_cover_the_image(size: tuple[int, int], ratio: fl
         if layer:
             covered[top:bottom, left:right] = True
     assert covered.all()
+
+
+TILING = Tiling(200, 0.2, 200)
+BLOBS = [(30, 30, 60, 60), (185, 250, 215, 280), (150, 60, 230, 150), (300, 20, 590, 330), (570, 370, 600, 400)]
+"""In one tile; where tiles overlap; cut by every tile that shows it; larger than a tile; in the last corner."""
+
+
+def blobs() -> Image:
+    pixels = np.zeros((400, 600, 3), np.uint8)
+    for number, (left, top, right, bottom) in enumerate(BLOBS, 1):
+        pixels[top:bottom, left:right] = number
+    return Image(ImageRef(Path(), "blobs.png"), pixels)
+
+
+def test_tiles__give_each_object_once_and_whole_wherever_their_borders_lie() -> None:
+    image, engine, options = blobs(), Blobs(), MaskGeneratorOptions(points_per_side=12)
+    found = everything(engine, image, options, places=Places(tiling=TILING))  # type: ignore[arg-type]
+    assert sorted(one.mask.box for one in found) == sorted([*BLOBS, (0, 0, 600, 400)])
+    for one in found:
+        seen = one.crop_box or (0, 0, 600, 400)
+        number = image.pixels[int(one.prompt_points[0][1]), int(one.prompt_points[0][0]), 0]
+        assert (one.mask.pixels() == (image.pixels[..., 0] == number)).all()
+        assert (seen[2] - seen[0] == 200) == (number in (1, 2, 3, 5))
+    tiles = TILING.tiles(image.image_size)
+    assert len(tiles) < len(engine.sizes) - 1 <= len(tiles) + 2  # few more, around what borders have cut
+
+
+def test_clicks__outside_of_what_is_wanted_are_not_asked_and_tiles_without_any_not_encoded() -> None:
+    image, engine, options = blobs(), Blobs(), MaskGeneratorOptions(points_per_side=12)
+    places = Places(tiling=TILING, wanted=lambda points: (points < 100).all(1))
+    found = everything(engine, image, options, places=places)  # type: ignore[arg-type]
+    assert {BLOBS[0]} < {one.mask.box for one in found} <= {BLOBS[0], (0, 0, 600, 400)}
+    assert all(max(one.prompt_points[0][:2]) < 100 for one in found)
+    assert engine.sizes == [(400, 600), (200, 200)]

@@ -71,6 +71,7 @@ def _legend(result: Evaluation) -> list[str]:
     return [
         f"{counted(len(result.images), 'image')}; classes {by[result.classes_matched_by]}; objects matched {first}",
         f"GT: ground truth. IoU: mean over matched pairs. bIoU: {boundary}",
+        "Areas in pixels: small below 32 x 32, medium below 96 x 96",
         "Pairs, P, R, F1: at IoU 0.5. F1@75: at IoU 0.75. AP: COCO's, IoU 0.50 to 0.95",
     ]
 

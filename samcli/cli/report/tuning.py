@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from samcli.cli.report.text import SHOWN_FAILURES, printable
 from samcli.cli.terminal import open_console
-from samcli.evaluation.tuning import TRIED, Trial, Tuning
+from samcli.evaluation.tuning import TRIED, WHOLE, Trial, Tuning
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,11 +49,13 @@ def _rows(result: Tuning) -> Iterator[tuple[str, Trial, bool]]:
     best = result.best.values
     for name in TRIED:
         alike = [
-            t for t in result.trials if all(t.values[other] == best[other] for other in TRIED if other != name)
+            t
+            for t in result.trials
+            if all(t.values.get(other) == best.get(other) for other in TRIED if other != name)
         ]
         if len(alike) > 1:
-            for trial in sorted(alike, key=lambda t: float(t.values[name])):
-                yield f"{name.replace('_', '-')} {_shown(trial.values[name])}", trial, trial is result.best
+            for trial in sorted(alike, key=lambda t: _order(t.values.get(name))):
+                yield f"{name.replace('_', '-')} {_shown(trial.values.get(name))}", trial, trial is result.best
 
 
 def _print_trials(console: Console, result: Tuning) -> None:
@@ -90,7 +92,14 @@ def _print_polygons(console: Console, result: Tuning) -> None:
     console.print()
 
 
+def _order(value: float | str | None) -> float:
+    """Return where a value comes among those of its option: images as a whole, then `auto`, then numbers."""
+    return -2 if value is None else -1 if value == "auto" else float(value)
+
+
 def _shown(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or WHOLE
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value:g}"
 
 
