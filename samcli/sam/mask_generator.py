@@ -63,7 +63,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Places:
-    """Where everything mode looks.
+    """Places in which everything mode searches for objects.
 
     `grids`: (N, 2) points in 0..1 for each layer of crops, instead of `points_per_side`. `wanted`: which points
     (N, 2) in pixels of the image are clicked; None: all. `tiling`: large images are also searched tile by tile, as
