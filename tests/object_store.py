@@ -34,13 +34,14 @@ class FaultyProxy:
     port: int
     share: float = 0.0
     pause: float = 3.0
+    kinds: tuple[str, ...] = FAULTS
     seen: Counter[str] = field(default_factory=Counter)
     _random: random.Random = field(default_factory=lambda: random.Random(1))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fault(self) -> str | None:
         with self._lock:
-            fault = self._random.choice(FAULTS) if self._random.random() < self.share else None
+            fault = self._random.choice(self.kinds) if self._random.random() < self.share else None
             self.seen[fault or "none"] += 1
             return fault
 
@@ -129,6 +130,9 @@ class S3:
             if path.is_file():
                 key = f"{prefix}/{path.relative_to(folder).as_posix()}"
                 self.client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+
+    def count(self, prefix: str) -> int:
+        return int(self.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix + "/")["KeyCount"])
 
     def tree(self, prefix: str) -> dict[str, bytes]:
         found = {}

@@ -32,6 +32,9 @@ RAW_SUFFIXES = (".dng", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2")
 """Of raw photos: a sensor's values, which are no picture before somebody has chosen how to develop them."""
 RAW_REMEDY = "raw photos are to be developed first, to JPEG or 16-bit TIFF, e.g. with darktable-cli or dcraw -T"
 
+PREVIEW = "samcli-preview.png"
+"""Name of the contact sheets that `samcli preview` writes; never an image of the input."""
+
 _NAMED = frozenset(SUFFIXES)
 
 Content = Callable[[ImageRef], BinaryIO]
@@ -132,7 +135,7 @@ def search(
             for entry in entries:
                 name = entry.name
                 named = name[name.rfind(".") :].lower() in _NAMED
-                if name[0] == ".":
+                if name[0] == "." or name == PREVIEW:
                     continue
                 if not named and entry.is_file(follow_symlinks=False):
                     if pattern is None or pattern.matches(relative + name):
@@ -323,7 +326,7 @@ class _readable:  # noqa: N801 - reads as a statement: with _readable(ref)
 
         # Ultralytics wraps Pillow's open, and then fails to import a decoder that nobody asked for.
         if any(isinstance(e, UnidentifiedImageError) for e in (error, error.__context__)):
-            raise ImageError(f"not an image, whatever its name says ({self.ref.path.suffix})") from error
+            raise ImageError(f"not a valid image file (extension is {self.ref.path.suffix})") from error
         if isinstance(error, FileNotFoundError):
             what = "its folder" if is_transient(error) else "the file"
             raise ImageError(f"{what} is gone, or a link that leads nowhere") from error
@@ -468,7 +471,7 @@ def _wide_to_rgb(opened: PIL.Image.Image, file: BinaryIO, page: int) -> NDArray[
     else:
         decoded = cv2.imdecode(data, flags)
     if decoded is None:
-        raise ImageError(f"no decoder for {name} with so many bits a channel")
+        raise ImageError(f"no decoder for {name} with this number of bits per channel")
     if decoded.ndim == 2:
         decoded = decoded[..., None]
     return _scaled_rgb(decoded[..., 2::-1] if decoded.shape[2] >= 3 else decoded[..., :1])

@@ -59,7 +59,8 @@ class ImageSource:
             UsageError: there are none, or the address cannot be read.
         """
         try:
-            refs = list(self._refs(root, exclude.rstrip("/") + "/", passed_over))
+            output = "" if exclude.rstrip("/") == self.url.rstrip("/") else exclude.rstrip("/") + "/"  # or beside
+            refs = list(self._refs(root, output, passed_over))
         except FileNotFoundError as error:
             raise UsageError(f"{self.url} is not there: is the name right?") from error
         except StorageError as error:
@@ -75,7 +76,7 @@ class ImageSource:
         start = self.url.rstrip("/") + "/"
         for entry, offset in self._files():
             name = entry.name
-            if (start + name).startswith(exclude):
+            if exclude and (start + name).startswith(exclude):
                 continue
             if name.endswith("/" + _MARK):
                 runs.add(name[: -len(_MARK)])

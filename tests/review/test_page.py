@@ -385,6 +385,8 @@ def test_browser__draws_masks_where_they_are(tab, run_folder) -> None:
     open_by_name(tab, write_review_page(run_folder / "labels").as_uri())
     position = [row[0] for row in Page(run_folder / "labels/.samcli/review.html").json("data")["images"]].index(key)
     tab.locator(".tile").nth(position).click()
+    tab.keyboard.press("o")
+    tab.keyboard.press("o")  # without the names of classes
     painted, columns, rows, left, top, shown_width = tab.evaluate(
         """() => { const c = document.getElementById('masks'), p = document.getElementById('photo');
         const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data, rows = [];

@@ -599,7 +599,7 @@ function move(to, focus = true) {
 const viewer = $("viewer"), stage = $("stage"), photo = $("photo"), masks = $("masks");
 const probe = document.createElement("canvas").getContext("2d");
 const HIGH_DOUBT = 400, LOW_FIGURE = 750;  // thousandths: what the list shows in red
-let open = null, selected = null, lit = null, withMasks = true;
+let open = null, selected = null, lit = null, withMasks = true, withNames = true;
 let view = { scale: 1, x: 0, y: 0, fitted: true };
 
 function openViewer(index) {
@@ -765,7 +765,7 @@ function drawObjects(context) {
     }
     context.setLineDash([]);
   }
-  drawNames(context, scale, target);
+  if (withNames) drawNames(context, scale, target);
 }
 
 /** Class names at the upper left corners of the objects: that of the object at hand first, then of large ones; those
@@ -860,7 +860,10 @@ $("fit").addEventListener("click", zoomToSelected);
 $("complete").addEventListener("click", () => markImage(open, "complete"));
 $("exclude").addEventListener("click", () => markImage(open, "exclude"));
 $("toggle-masks").addEventListener("click", toggleMasks);
+/** Masks with names, nothing, masks alone, and so on. */
 function toggleMasks() {
+  if (!withMasks) withNames = false;
+  else if (!withNames) { withNames = true; drawStage(); return; }
   withMasks = !withMasks;
   $("toggle-masks").setAttribute("aria-pressed", String(withMasks));
   drawStage();

@@ -50,7 +50,7 @@ class LabelStudio(LabelFormat):
     is_read = True
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
-        """Return the labeling interface that the predictions speak of."""
+        """Return the labeling interface that the predictions use."""
         view = ElementTree.Element("View")
         ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true")
         labels = ElementTree.SubElement(view, "BrushLabels", name="label", toName="image")
@@ -167,7 +167,7 @@ def _extended(data: bytes, rendering: Rendering) -> bytes:
     gone = [number for index in rendering.gone for number in regions[index].places]
     taken = {result.get("id") for result in results if isinstance(result, dict)}
     free = (name for number in itertools.count(1) if (name := f"m{number}") not in taken)
-    new = ({**region, "id": next(free)} for region in _new_regions(rendering.added))
+    new = ({**region, "id": next(free)} for region in brush_regions(rendering.added))
     spliced_answer = spliced(answer, find_lists(answer), {"result": map(_dump, new)}, {"result": gone})
     return b"".join([data[:begin], *spliced_answer, data[end:]])
 
@@ -189,7 +189,7 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
 def _task(rendering: Rendering) -> dict[str, Any]:
     annotation = rendering.annotation
     height, width = annotation.image_size
-    regions = _new_regions(rendering)
+    regions = brush_regions(rendering)
     scores = [region["score"] for region in regions if "score" in region]
     prediction: dict[str, Any] = {"model_version": "samcli", "result": regions}
     if scores:
@@ -198,7 +198,7 @@ def _task(rendering: Rendering) -> dict[str, Any]:
     return {"data": {"image": _LOCAL + path, "width": width, "height": height}, "predictions": [prediction]}
 
 
-def _new_regions(rendering: Rendering) -> list[dict[str, Any]]:
+def brush_regions(rendering: Rendering) -> list[dict[str, Any]]:
     """Return a brush region for each instance."""
     height, width = rendering.annotation.image_size
     regions = []
