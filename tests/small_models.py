@@ -351,6 +351,22 @@ def save_sam3(folder: Path, kind: str = "Sam3") -> Path:
     return folder
 
 
+def save_sam3_video(folder: Path) -> Path:
+    """The weights of `save_sam3` as the model for videos holds them, and one tensor of its tracker."""
+    from safetensors.torch import load_file, save_file
+    from transformers import Sam3Config, Sam3VideoConfig
+
+    save_sam3(folder)
+    tensors = load_file(folder / "model.safetensors")
+    inner = {f"detector_model.{name}": tensor for name, tensor in tensors.items()}
+    tracker = {"tracker_model.no_memory_embedding": torch.zeros(1, 1, 32)}
+    save_file({**inner, **tracker}, folder / "model.safetensors", {"format": "pt"})
+    config = Sam3VideoConfig(detector_config=Sam3Config.from_pretrained(folder).to_dict())
+    config.architectures = ["Sam3VideoModel"]
+    config.save_pretrained(folder)
+    return folder
+
+
 def save_sam_hq(folder: Path) -> Path:
     """SAM-HQ of 256 pixels."""
     from transformers import SamHQConfig, SamHQModel, SamImageProcessor, SamProcessor

@@ -47,7 +47,7 @@ def test_cvat_function__gives_masks_and_polygons_that_the_sdk_takes() -> None:
 
 def test_label_studio_backend__answers_for_images_and_for_clicks(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))
-    pytest.importorskip("label_studio_ml.model")
+    pytest.importorskip("label_studio_ml.response")
     from samcli.labels.formats.brush import decode_brush
 
     monkeypatch.setenv("DET", "tiny")

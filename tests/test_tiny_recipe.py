@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from samcli import Image, ImageRef, Prompts, load_detector, load_sam
+from samcli.labels.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,7 @@ def steps(curve: Path) -> list[int]:
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight scenes for each network, at its size."""
     folder = tmp_path_factory.mktemp("scenes")
-    for frame in (512, 768):
+    for frame in (320, 512, 768):
         run("dataset.py", "--out", folder / str(frame), "--count", 8, "--frame", frame, "--processes", 1)
     return folder
 
@@ -64,3 +65,18 @@ def test_yolo__is_trained_goes_on_and_is_a_detector_of_the_eight_shapes(scenes, 
     detector = load_detector(str(weights))
     assert list(detector.names.values())[:3] == ["circle", "ellipse", "triangle"]
     detector.detect([Image(ImageRef(Path(), "grey.png"), SCENE)])
+
+
+def test_text__is_trained_goes_on_and_reads_words_as_any_detector_of_the_library(scenes, tmp_path) -> None:
+    pytest.importorskip("transformers")
+    out, weights = tmp_path / "out", tmp_path / "tiny_text"
+    common = ("--scenes", scenes / "320", "--out", out, "--decay", 1, "--batch", 2, "--threads", 1)
+    run("train_text.py", *common, "--steps", 1)
+    run("train_text.py", *common, "--steps", 2, "--export", weights)
+    assert steps(out / "curve.jsonl") == [0, 1]
+    assert sum(file.stat().st_size for file in weights.iterdir()) < 6_000_000
+    vocabulary = read_vocabulary("red circle, star, zebra")
+    detector = load_detector(str(weights), vocabulary=vocabulary, conf=0)
+    assert list(detector.names.values()) == ["red circle", "star", "zebra"]
+    found = detector.detect([Image(ImageRef(Path(), "grey.png"), SCENE)])[0]
+    assert len(found.boxes) and np.isfinite(found.scores).all()

@@ -1,6 +1,6 @@
 """samcli as an ML backend of Label Studio: brush regions for whole images, and for a click or a box.
 
-pip install samcli label-studio-ml
+pip install samcli git+https://github.com/HumanSignal/label-studio-ml-backend.git   # 2.x, which PyPI does not have
 DET=yolov8x.pt SAM=sam_b.pt LABEL_STUDIO_URL=... LABEL_STUDIO_API_KEY=... python label_studio_backend.py --port 9090
 
 The labeling config has <BrushLabels> for an <Image>. <KeyPointLabels smart="true"> and <RectangleLabels

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from runs import write_run
 from served import Server
 
-from samcli.bench.random_weights import save_random
+from samcli.bench.random_weights import architecture_of, save_sam
 from samcli.jobs.segmenting import open_encoder
 from samcli.jobs.worker import StageClock
 from samcli.masks import Mask
@@ -56,7 +56,7 @@ def measure_clicks(folder: Path, sam: str, count: int) -> None:
     from samcli.sam.engine import load_sam
 
     labels = write_run(folder, list(annotations(2)), "yolo")
-    engine = load_sam(str(save_random(sam, folder)), "cpu", "fp32")
+    engine = load_sam(str(save_sam(folder / sam, architecture_of(sam))), "cpu", "fp32")
     corrector = Corrector(lambda: (engine, open_encoder(engine, None, StageClock())))
     session = Session(labels, corrector)
     corrector.embedding(session.ref(0))

@@ -183,6 +183,22 @@ def test_concepts__are_what_the_library_finds_prompt_by_prompt(saved, text: str)
     assert sum(map(len, found)) > 4
 
 
+def test_concepts__of_a_model_for_videos_are_those_of_the_model_for_images_in_it(saved) -> None:
+    options: dict[str, Any] = {
+        "conf": 0.2,
+        "device": "cpu",
+        "masks": True,
+        "vocabulary": read_vocabulary("car, dog"),
+    }
+    video, image = (
+        load_detector(str(saved(save)), **options).detect(images((97, 131)))[0]
+        for save in (small.save_sam3_video, small.save_sam3)
+    )
+    assert len(image) and (video.boxes == image.boxes).all() and (video.scores == image.scores).all()
+    pairs = zip(video.masks, image.masks, strict=True)
+    assert all((one.pixels() == other.pixels()).all() for one, other in pairs)
+
+
 def test_concepts__texts_are_read_once_a_run_and_images_seen_once(saved) -> None:
     vocabulary = read_vocabulary(", ".join(f"kind {i}" for i in range(10)))
     read, seen = [], []
@@ -234,6 +250,16 @@ def test_classes__leave_the_others_out(saved) -> None:
     kept = np.isin(every.class_ids, [0, 2])
     assert np.allclose(some.boxes, every.boxes[kept], atol=1e-3)
     assert some.class_ids.tolist() == every.class_ids[kept].tolist()
+
+
+def test_precision__of_a_folder_is_fp32_and_another_is_said_not_to_apply(saved, caplog) -> None:
+    folder = saved(small.save_detr, "Yolos")
+    with caplog.at_level("INFO", "samcli"):
+        load_detector(str(folder), device="cpu", precision="fp32")
+        assert not caplog.messages
+        detector = load_detector(str(folder), device="cpu", precision="bf16")
+    assert caplog.messages == [f"{folder.name} computes in fp32; --precision bf16 applies to SAM only"]
+    assert {parameter.dtype for parameter in detector.model.network.parameters()} == {torch.float32}
 
 
 def test_detections__do_not_depend_on_their_neighbours(saved) -> None:

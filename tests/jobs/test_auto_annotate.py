@@ -318,7 +318,7 @@ def test_dry_run__says_what_would_be_done_and_writes_nothing(annotate, photo_fol
     assert list(facts["unreadable"]) == ["bad.jpg"]
     assert list(facts["label_name_taken"]) == ["bus.png"]
     assert not (photo_folder.parent / "labels").exists()
-    assert "label name taken" in annotate(photo_folder, "--dry-run").stdout
+    assert "label-name collisions" in annotate(photo_folder, "--dry-run").stdout
 
 
 def test_dry_run__says_that_the_output_cannot_be_written_and_leaves_nothing(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from finding import FOUND, make_images, mask_of, run
+from finding import FOUND, Finder, make_images, mask_of, run
 from runs import files, journal
 
 pytest.importorskip("starlette")
@@ -343,3 +343,19 @@ def test_overwrite__keeps_what_people_have_corrected_unless_told_otherwise(windo
     assert record(folder, "d.png").instances == ()
     run(folder, format=("yolo", "coco"), overwrite=True)
     assert record(folder, "d.png").instances == ()
+
+
+def test_class_names__cannot_bring_markup_or_scripts_into_the_page(tmp_path, answers, monkeypatch) -> None:
+    forged = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
+    monkeypatch.setattr(Finder, "names", {0: forged, 1: "ring\x1b[31m", 2: "]]>{{data}}"})
+    folder = make_images(tmp_path / "data")
+    run(folder, format=("yolo", "coco"))
+    access = Access.make("127.0.0.1", 5000)
+    session = Session(folder / "labels", answers)
+    window = Window(TestClient(build_app(session, access), base_url=f"http://{HOST}"), access.token)
+    page = window.get("").text
+    assert "alert(" not in page.replace("\\u003cscript\\u003ealert(1)", "").replace('onerror=\\"alert(2)', "")
+    assert page.count("<script") == page.count("</script>") == 3 and "<img src=x" not in page
+    assert window.edit(0, do="class", index=0, class_id=forged).status_code == 400
+    assert window.edit(0, do="class", index=0, class_id=7).status_code == 422
+    assert record(folder).instances[0].class_id == 0
