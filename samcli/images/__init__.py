@@ -43,6 +43,8 @@ Content = Callable[[ImageRef], BinaryIO]
 _WIDE_MODES = ("I", "F")  # Pillow's modes (and I;16...) with more than eight bits a pixel
 _ORIENTATION_TAG = 0x0112
 _BITS_PER_SAMPLE_TAG = 258
+_ROWS_PER_STRIP_TAG = 278
+_TILE_WIDTH_TAG = 322
 _HEAD_BYTES = 32
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _GREY_WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -51,6 +53,8 @@ _RGB = 3
 _MARGIN = 1.1  # for strips, and what libraries hold beside
 _STRIP = 1 << 22
 """Pixels that are converted at a time: an image is never held twice beside its result."""
+_BYTES_IN_STRIP = 16
+"""Of a pixel while it is converted."""
 
 
 def find_images(
@@ -268,7 +272,19 @@ def decoding_cost(opened: PIL.Image.Image, file_size: int, *, wide: bool) -> int
     if wide and colour:
         held = max(held, _WIDE_SAMPLES * len(opened.getbands()))
     # The decoder's pixels are freed before an image is turned, which takes a second copy of the result.
-    return int(width * height * (max(held, _RGB) + _RGB) * _MARGIN) + (file_size if wide else 0)
+    whole = int(width * height * (max(held, _RGB) + _RGB) * _MARGIN)
+    strips = _BYTES_IN_STRIP * _STRIP if width * height > _STRIP else 0
+    return whole + strips + _strip_of_file(opened) + (file_size if wide else 0)
+
+
+def _strip_of_file(opened: PIL.Image.Image) -> int:
+    """Return the bytes of a strip of a compressed TIFF file, decoded at once: it may be the whole image."""
+    tags = getattr(opened, "tag_v2", {})
+    if opened.format != "TIFF" or opened.info.get("compression", "raw") == "raw" or tags.get(_TILE_WIDTH_TAG):
+        return 0
+    width, height = opened.size
+    rows = min(int(tags.get(_ROWS_PER_STRIP_TAG, height)), height)
+    return rows * width * len(opened.getbands())
 
 
 @contextlib.contextmanager

@@ -78,6 +78,7 @@ class _Actor(Member):
     """An actor of the cluster."""
 
     kind = "an actor"
+    waits_for_room = True
 
     def __init__(self, device: str, handle: Any) -> None:
         super().__init__(device)
