@@ -13,10 +13,10 @@ Made by `python docs/make_options.py` from the dataclasses in `samcli/config`, w
 
 Precedence: command line, then environment (`SAMCLI_` and the option's name, e.g. `SAMCLI_CONF=0.3`), then
 `--config FILE.yaml` (the names below without the dashes in front), then the default. An unknown name is an
-error that says which known one is nearest. What is in none of the tables below (images, labels, the truth, and
-the next paragraph) is given on the command line only, but for `SAMCLI_CONFIG`. `SAMCLI_CACHE` is the folder of
-downloaded checkpoints (`samcli checks` shows it). Options marked *recipe* change what is written: they make up the
-fingerprint of a run, and an output folder keeps to one.
+error that suggests the most similar known name. Inputs and outputs, and the options of the next paragraph, can
+only be given on the command line (except `--config`: `SAMCLI_CONFIG`). `SAMCLI_CACHE` is the folder of downloaded
+checkpoints (`samcli checks` shows it). Options marked *recipe* change what is written; a run continues only with
+the same values.
 
 Every command also has `--json` (the result as one JSON document on stdout), `--debug` (tracebacks) and
 `--help`. `auto-annotate`, `prompt`, `everything` and `encode` have `--input/-i` and `--output/-o`, `--config`,

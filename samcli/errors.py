@@ -157,6 +157,11 @@ def _system_error(error: BaseException) -> BaseException:
     return seen
 
 
+def counted(count: int, thing: str) -> str:
+    """Return a number and its noun: `1 error`, `2 errors`, `1,458 polygons`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def nearest(word: str, known: Iterable[str], similarity: float = 0.5) -> str:
     """Return `" Did you mean 'x'?"` for the known word most similar to `word`, or an empty string."""
     by_lower = {name.lower(): name for name in known}

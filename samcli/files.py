@@ -46,7 +46,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FATAL:
-            remedy = "Make room" if error.errno in _FULL else "Mend that"
+            remedy = "Free some space" if error.errno in _FULL else "Fix this"
             raise StorageError(
                 f"cannot write in {path.parent}: {error.strerror}. {remedy}, then run the same command again; "
                 "a run goes on where it was, without --overwrite"
@@ -99,6 +99,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def _write(path: Path, pieces: Iterable[bytes]) -> None:
+    check_names(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=_SUFFIX)
@@ -128,6 +129,7 @@ def write_folder_atomic(path: Path, files: Mapping[str, bytes]) -> None:
         WriteError: nothing can be written there.
         OSError: anything else that concerns this one folder.
     """
+    check_names(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_PREFIX, suffix=_SUFFIX))
@@ -188,9 +190,19 @@ def _sync_file(file: Path) -> None:
     status = file.lstat()
     if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1:
         return
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
+    with _opened_to_flush(file) as descriptor:
         os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def _opened_to_flush(file: Path) -> Iterator[int]:
+    """Open a file for reading and writing, as Windows flushes no other; one that is read-only for reading."""
+    try:
+        descriptor = os.open(file, os.O_RDWR)
+    except PermissionError:
+        descriptor = os.open(file, os.O_RDONLY)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -205,9 +217,9 @@ def move_atomic(source: Path, target: Path) -> None:
         OSError: anything else that concerns this one file.
     """
     with storage_errors(target):
-        with source.open("rb") as file:
-            make_ordinary(file.fileno())
-            os.fsync(file.fileno())
+        with _opened_to_flush(source) as descriptor:
+            make_ordinary(descriptor)
+            os.fsync(descriptor)
         source.replace(target)
         sync_folder(target.parent)
 
@@ -298,8 +310,11 @@ def sync_folder(folder: Path) -> None:
 def make_ordinary(file: int | Path, mode: int = 0o666) -> None:
     """Give a temporary file or folder, which is for its owner alone, the permissions that the umask gives others.
 
-    File systems without permissions (FAT, some network shares) refuse; there is nothing to set there.
+    File systems without permissions (FAT, some network shares) refuse; there is nothing to set there. On Windows
+    before Python 3.13, `os.chmod` takes no descriptors; there the umask sets nothing but the read-only flag.
     """
+    if isinstance(file, int) and os.chmod not in os.supports_fd:
+        return
     with contextlib.suppress(OSError):
         os.chmod(file, mode & ~_umask())  # noqa: PTH101 - also takes descriptors
 
@@ -331,6 +346,37 @@ def fit_name(name: str) -> str:
     digest = hashlib.sha256(encoded).hexdigest()[:16]
     room = _NAME_MAX - len(os.fsencode(suffix)) - len(digest) - 1
     return encoded[:room].decode("utf-8", "ignore") + "~" + digest + suffix
+
+
+_RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
+_NOT_IN_NAMES = re.compile(r'[<>:"|?*\\\x00-\x1f]')
+
+
+def check_names(path: Path, *, windows: bool = os.name == "nt") -> None:
+    """Refuse a path with a name that Windows cannot store: it would be another file, a device, or a stream.
+
+    Raises:
+        OSError: a name has a character that is not allowed there, ends in a dot or a space, or is a device's.
+    """
+    if not windows:
+        return
+    for name in path.parts[1:] if path.anchor else path.parts:
+        if (
+            _NOT_IN_NAMES.search(name)
+            or (name[-1:] in (".", " ") and name not in (".", ".."))
+            or _RESERVED.fullmatch(name)
+        ):
+            raise OSError(
+                errno.EINVAL, "Windows cannot store a file or folder of this name: rename the image", name
+            )
+
+
+def relative_posix(path: Path, start: Path) -> str:
+    """Return a path relative to a folder, with `/`; absolute if both are on different drives (Windows)."""
+    try:
+        return Path(os.path.relpath(path, start)).as_posix()
+    except ValueError:
+        return Path(os.path.abspath(path)).as_posix()  # noqa: PTH100 - resolve() would follow links
 
 
 def sha256_of(path: Path) -> str:

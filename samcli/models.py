@@ -124,7 +124,7 @@ class Verdict:
 
 
 def verify_models(targets: Sequence[str] = ()) -> list[Verdict]:
-    """Hash checkpoints anew and compare with what is known or was pinned.
+    """Compute the SHA-256 of checkpoints again and compare it with the known or pinned one.
 
     `targets`: known names, `tiny`, files or folders; none: everything that is here. Nothing is pinned.
 

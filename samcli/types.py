@@ -187,7 +187,7 @@ class Prompts:
 
     `boxes`: (N, 4) xyxy. `points`: (N, K, 2) x, y with `point_labels` (N, K): 1 object, 0 background,
     -1 padding. `mask_logits`: (N, h, w) low-resolution logits of an earlier answer.
-    All that are given speak of the same N objects.
+    All arrays that are given belong to the same N objects.
 
     Raises:
         UsageError: shapes do not fit each other, a box is empty or inside out, or nothing was given.

@@ -30,6 +30,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     del os.environ["SAMCLI_CACHE"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--large", action="store_true", help="with -m network: also download the large checkpoints")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def command_line_built_once() -> Iterator[None]:
     """Typer builds all commands anew for each call of its test runner, which takes longer than many tests."""

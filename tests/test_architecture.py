@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import json
 import re
 import subprocess
@@ -157,13 +158,26 @@ def test_every_option__is_in_the_docs(samcli_run) -> None:
             assert flag.replace("--no-", "--") in documented, f"{flag} of {command} is not documented"
 
 
-def test_options_page__is_what_the_dataclasses_say() -> None:
-    page = PACKAGE.parent / "docs" / "options.md"
-    if not page.is_file():
+@pytest.mark.parametrize(("page", "maker"), [("options.md", "make_options"), ("api.md", "make_api")])
+def test_generated_page__is_current(page: str, maker: str) -> None:
+    docs = PACKAGE.parent / "docs"
+    if not docs.is_dir():
         pytest.skip("the docs are in the repository only")
-    sys.path.insert(0, str(page.parent))
+    sys.path.insert(0, str(docs))
     try:
-        import make_options
+        text = importlib.import_module(maker).text()
     finally:
         sys.path.pop(0)
-    assert page.read_text(encoding="utf-8") == make_options.text(), "run: python docs/make_options.py"
+    assert (docs / page).read_text(encoding="utf-8") == text, f"run: python docs/{maker}.py"
+
+
+def test_docs__list_every_page_and_link_to_files_that_exist() -> None:
+    docs = PACKAGE.parent / "docs"
+    if not docs.is_dir():
+        pytest.skip("the docs are in the repository only")
+    index, site = (docs / "index.md").read_text(encoding="utf-8"), (docs / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in docs.glob("*.md"):
+        assert page.name in site
+        assert page.name == "index.md" or f"({page.name}" in index
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert "://" in target or (docs / target).exists(), (page.name, target)

@@ -33,8 +33,8 @@ ROWS: tuple[tuple[str, str, float, float, bool], ...] = (
     ("quality_r", "predicted IoU against true IoU, Pearson r", 0.7, 0.7, True),
     ("map50", "detector mAP50", 0.98, 0.88, True),
     ("map50_95", "detector mAP50-95", 0.88, 0.72, True),
-    ("end_to_end_covered", "end to end: right class and IoU >= .75", 0.95, 0.75, True),
-    ("everything_covered", "everything mode: objects covered at IoU >= .75", 0.90, 0.70, True),
+    ("end_to_end_covered", "end to end: right class and IoU >= 0.75", 0.95, 0.75, True),
+    ("everything_covered", "everything mode: objects covered at IoU >= 0.75", 0.90, 0.70, True),
     ("everything_spurious_a_scene", "everything mode: spurious masks a scene", 1, 2, False),
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -48,28 +47,48 @@ def run_command(command: Sequence[str], *, threads: int | None = None, watch: Wa
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment(threads))
         try:
-            peak, status, used = _wait(process, watch)
+            used = _wait(process, watch)
         except BaseException:
             process.kill()
             process.wait()
             raise
         seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
+        process.returncode = used.status
         if process.returncode:
             raise SamcliError(f"{' '.join(command[1:4])}... failed: {last_line(errors.read, errors.seek)}")
         output.seek(0)
         text = output.read().decode(errors="replace")
+    return Finished(seconds, used.cpu_seconds, used.peak_mb, text)
+
+
+@dataclass(frozen=True)
+class _Used:
+    """Exit status of a process, and what it used; 0 where the system does not say."""
+
+    status: int
+    cpu_seconds: float = 0.0
+    peak_mb: float = 0.0
+
+
+def _ended(process: subprocess.Popen[bytes], peak: float) -> _Used | None:
+    """Return the facts about a process that has ended; None while it runs. `peak`: its memory as seen, in MB."""
+    if not hasattr(os, "wait4"):  # Windows
+        status = process.poll()
+        return None if status is None else _Used(status, peak_mb=peak)
+    pid, status, used = os.wait4(process.pid, os.WNOHANG)
+    if not pid:
+        return None
     # Not ru_maxrss where there is a choice: it counts what the parent held when it began the process.
-    return Finished(seconds, used.ru_utime + used.ru_stime, peak or used.ru_maxrss / rusage_unit(), text)
+    megabytes = peak or used.ru_maxrss / rusage_unit()
+    return _Used(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, megabytes)
 
 
-def _wait(process: subprocess.Popen[bytes], watch: Watch | None) -> tuple[float, int, resource.struct_rusage]:
-    """Peak memory as far as it could be seen, the wait status, and what was used."""
+def _wait(process: subprocess.Popen[bytes], watch: Watch | None) -> _Used:
+    """Wait for the end of a process."""
     peak = 0.0
     while True:
-        pid, status, used = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            return peak, status, used
+        if (used := _ended(process, peak)) is not None:
+            return used
         peak = max(peak, process_memory(process.pid, "VmHWM") or 0.0)
         if watch and (memory := process_memory(process.pid, "VmRSS")):
             watch(memory)

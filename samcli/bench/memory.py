@@ -11,16 +11,19 @@ _RESET_PEAK = "5"
 
 
 def reset_peak() -> None:
-    """Let this process's peak begin anew from what it holds now; where that cannot be done it goes on rising."""
+    """Let this process's peak start over from what it holds now; where that cannot be done it goes on rising."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
 
 
 def own_peak() -> float:
-    """Return the most that this process has held since the last reset."""
+    """Return the peak memory since the last reset; 0 where the system does not say (Windows)."""
     if (peak := process_memory("self", "VmHWM")) is not None:
         return peak
-    import resource
+    try:
+        import resource
+    except ImportError:
+        return 0.0
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / rusage_unit()
 

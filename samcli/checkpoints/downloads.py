@@ -116,7 +116,7 @@ class _Part:
 
 
 def _fetch(url: str, part: _Part, watch: Watch, most: int) -> None:
-    """Complete a part from its URL, or begin anew.
+    """Complete a part from its URL, or start over.
 
     Raises:
         ConnectionError: the body is cut short, longer than `most` bytes, or comes too slowly to ever end.

@@ -85,7 +85,7 @@ def read_model_folder(path: Path) -> ModelFolder:
         pickles = sorted(entry.name for entry in path.iterdir() if entry.suffix in _PICKLES)
         found = f"was refused: {pickles[0]} is a pickle" if pickles else "holds no weights"
         raise WeightsError(
-            f"{path} {found}; expected model.safetensors. Save it anew: "
+            f"{path} {found}; expected model.safetensors. Save it again: "
             "model.save_pretrained(FOLDER), processor.save_pretrained(FOLDER)"
         )
     for file in path.glob("*.safetensors"):

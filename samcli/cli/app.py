@@ -159,6 +159,12 @@ def command(
     return register
 
 
+def announce(*inputs: object, quiet: bool = False) -> None:
+    """Show on a terminal what is being read, at once: importing what reads it can take seconds."""
+    if sys.stderr.isatty() and not quiet:
+        log.info("reading %s", " ".join(map(str, inputs[:3])))
+
+
 def _run(function: Callable[[], None], *, debug: bool) -> None:
     """Run a command; end with the exit status of its error, shown in a line or two."""
     try:

@@ -6,7 +6,6 @@ No numpy, no torch here: help must come up at once. What a command needs it impo
 from __future__ import annotations
 
 import importlib
-import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from samcli.cli.app import ClassMapFile, Config, Given, command, log, models_app
+from samcli.cli.app import ClassMapFile, Config, Given, announce, command, log, models_app
 from samcli.config import (
     AutoAnnotateOptions,
     BenchOptions,
@@ -103,8 +102,7 @@ def _job_command(
         options = given.options(kind, config)
         fit_threads(typing.cast(JobOptions, options).run.threads)  # before anything imports torch
         where = _input_of(data, input, f"{name} {example}")
-        if sys.stderr.isatty():
-            log.info("reading %s", " ".join(where[:3]))  # at once: importing PyTorch takes seconds
+        announce(*where, quiet=quiet)
         module, _, class_name = home.partition(":")
         job_class: Callable[[CommandOptions], Job[Any]] = getattr(importlib.import_module(module), class_name)
         job = job_class(options)
@@ -189,10 +187,21 @@ def status(
 
 @command("preview")
 def preview(
-    labels: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Output folder of a run.")],
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LABELS", help="Output folder of a run, or labels in any format that convert reads."
+        ),
+    ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="PNG or HTML file to write.", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help=r"PNG or HTML file to write. [dim]\[default: in the output folder, or beside other labels][/]",
+            show_default=False,
+        ),
     ] = None,
     count: Annotated[
         int | None,
@@ -205,6 +214,24 @@ def preview(
             show_default=False,
         ),
     ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--images",
+            metavar="DIR",
+            help=r"Images of labels that are not a run's. [dim]\[default: found beside the labels][/]",
+            show_default=False,
+        ),
+    ] = None,
+    source_format: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FORMAT",
+            help=r"Format of labels that are not a run's. [dim]\[default: detected][/]",
+            show_default=False,
+        ),
+    ] = None,
     as_html: Annotated[
         bool, typer.Option("--html", help="Write a page to review all masks in a browser (see apply-review).")
     ] = False,
@@ -214,11 +241,14 @@ def preview(
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Draw the masks of a run on its images: one contact sheet (PNG), or a page to review them."""
+    """Draw masks on their images: one contact sheet (PNG), or, of a run, a page to review them."""
     if embed and not as_html:
         raise UsageError("--embed is for the page: give --html too")
     if not as_html and (count or 0) > 400:
         raise UsageError(f"--count {count} is too many for one sheet: at most 400, or --html")
+    announce(labels)
+    if as_html and (images or source_format):
+        raise UsageError("--html is for the output folder of a run: --images and --from do not apply")
     if as_html:
         from samcli.review.page import write_review_page
 
@@ -226,11 +256,12 @@ def preview(
     else:
         from samcli.review.contact_sheet import write_contact_sheet
 
-        path = write_contact_sheet(labels, output, count or 12)
+        path = write_contact_sheet(labels, output, count or 12, images=images, source_format=source_format)
     from samcli.cli.report.labels import print_preview
-    from samcli.output.run_folder import RunFolder
+    from samcli.review.contact_sheet import find_previewed_run
 
-    print_preview(path, labels, RunFolder.open(labels).authors(), as_json=json)
+    run = None if images or source_format else find_previewed_run(labels)
+    print_preview(path, labels, None if run is None else run.authors(), as_json=json)
 
 
 @command("review", ReviewOptions)
@@ -242,6 +273,7 @@ def review(
 ) -> None:
     """Review and correct the masks of a run in the browser; each change is saved at once."""
     options = given.options(ReviewOptions, config)
+    announce(labels, quiet=quiet)
     fit_threads(None)
     from samcli.cli.report.labels import print_served
     from samcli.review.serving import serve
@@ -258,6 +290,7 @@ def apply_review(
     json: AsJson = False,
 ) -> None:
     """Apply a review: remove rejected objects from a run's labels and restore accepted ones. Runs no network."""
+    announce(labels)
     from samcli.cli.report.labels import print_review
     from samcli.review.apply import apply_review
 
@@ -304,6 +337,7 @@ def convert(
             f"convert has no --format: the format to write is --to {other[0]}, that of the labels is --from"
         )
     options = given.options(ConvertOptions, config)
+    announce(labels, quiet=quiet)
     from samcli.cli.report.labels import print_conversion
     from samcli.cli.report.progress import ImageCounter
     from samcli.labels.convert import convert
@@ -353,6 +387,7 @@ def verify_labels(
     Exit status 0: no errors; 3: errors, with --strict also warnings.
     """
     options = given.options(VerifyOptions, config)
+    announce(labels)
     from samcli.cli.report.verification import finding_printer, print_verification
     from samcli.datasets.verify import verify_labels
 
@@ -415,7 +450,7 @@ def evaluate(
         typer.Option(
             "--worst",
             metavar="FILE.png",
-            help="Also write a sheet of the worst images: ground truth in green, predictions in magenta.",
+            help="Also write a sheet of the worst images: matched, missed and wrong objects in different colours.",
             show_default=False,
         ),
     ] = None,
@@ -426,6 +461,7 @@ def evaluate(
     images.
     """
     options = given.options(EvalOptions, config)
+    announce(predictions, truth)
     from samcli.cli.report.evaluation import print_evaluation
     from samcli.cli.report.text import print_next
     from samcli.evaluation.evaluate import evaluate
@@ -485,6 +521,7 @@ def tune(
 ) -> None:
     """Tune the options of auto-annotate on images with ground truth; print the best as YAML for --config."""
     options = given.options(TuneOptions, config)
+    announce(images, truth, quiet=quiet)
     from samcli.cli.report.progress import ImageCounter
     from samcli.cli.report.tuning import print_tuning
     from samcli.evaluation.ground_truth import open_labels
@@ -535,6 +572,7 @@ def dataset(
 ) -> None:
     """Build a data set for training: train, val and test splits with links to the images, balanced by class."""
     options = given.options(DatasetOptions, config)
+    announce(images)
     from samcli.cli.report.dataset import print_dataset
     from samcli.datasets.build import build_dataset
     from samcli.labels.class_map import read_class_map
@@ -627,6 +665,7 @@ def export_onnx(
     against PyTorch.
     """
     options = given.options(ExportOnnxOptions, config)
+    announce(options.sam, quiet=quiet)
     from samcli.cli.report.models import print_exported
 
     fit_threads()

@@ -7,6 +7,7 @@ prints. What styles its own output (Rich's tables, progress bars) writes past th
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -108,10 +109,14 @@ def open_console(*, stderr: bool = False, **options: Any) -> Console:
 
 
 def open_standard_streams() -> None:
-    """Open standard descriptors that are closed on the null device.
+    """Open standard descriptors that are closed on the null device, and let output be of any encoding.
 
-    Else the next file that is opened gets the number 2, and messages of libraries are written into it.
+    Else the next file that is opened gets the number 2, and messages of libraries are written into it. Characters
+    that a console without UTF-8 cannot show are written as escapes.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     for number in (0, 1, 2):
         try:
             os.fstat(number)

@@ -180,7 +180,9 @@ class PromptOptions(CommandOptions):
     cutout: bool = option(
         False, "Also write each object as a PNG with a transparent background.", recipe=True, panel="Labels"
     )
-    overlay: bool = option(False, "Also write each image with its masks drawn on it.", recipe=True, panel="Labels")
+    overlay: bool = option(
+        False, "Also write each image with its masks and prompts drawn on it.", recipe=True, panel="Labels"
+    )
     save_logits: bool = option(
         False,
         "Also write low-resolution logits as .npy of shape (masks, h, w); each can be a --mask-input.",
@@ -420,7 +422,7 @@ class DatasetOptions(CommandOptions):
     )
     link: str = option(
         "hard",
-        "How images are placed: hard link (copy where that fails), symbolic link or copy.",
+        "How images are placed: hard link, symbolic link or copy. Images that cannot be linked are copied.",
         choices=("hard", "symlink", "copy"),
     )
     unlabelled: str = option(

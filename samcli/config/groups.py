@@ -211,7 +211,8 @@ class SamOptions(Options):
     )
     device: str = option(
         "auto",
-        "Device of the networks: cpu, cuda, cuda:1, mps or auto. Several, as cuda:0,cuda:1: a process for each.",
+        "Device of the networks: cpu, cuda, cuda:1, mps or auto (CUDA, else MPS, else CPU). cuda:0,cuda:1: one "
+        "process per device.",
         panel="SAM",
         metavar="DEVICE",
     )

@@ -15,7 +15,7 @@ from typing import Any
 from samcli.config import DatasetOptions
 from samcli.datasets.splits import ImageGroup, group_of, parse_pattern, parse_shares, split_groups
 from samcli.datasets.trainer_rows import Shape, judge
-from samcli.errors import SamcliError, UsageError, is_worth_retrying, one_line
+from samcli.errors import SamcliError, UsageError, counted, is_worth_retrying, one_line
 from samcli.files import check_writable, new_folder
 from samcli.images import find_images
 from samcli.labels.class_map import IDENTITY, ClassMap, MappedClasses
@@ -36,7 +36,7 @@ SPLITS_FILE = "splits.csv"
 _SHOWN_NAMES = 5
 """Of classes that lack something."""
 
-_USES = {"train": "learn them", "val": "judge them", "test": "test them"}
+_EXAMPLES = {"train": "training examples", "val": "validation examples", "test": "test examples"}
 
 
 @dataclass
@@ -90,6 +90,8 @@ class Dataset:
     """Images that show objects without a label; in the data set only where they are to be kept."""
     excluded: list[str] = field(default_factory=list)
     """Images that a person excluded; never in the data set."""
+    copied: int = 0
+    """Images that were copied as links were not possible."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -143,7 +145,7 @@ def build_dataset(
         raise UsageError(f"{output} is not empty; give another folder, or remove it")
     check_writable(output)
     if not images.is_dir():
-        raise UsageError(f"--images {images} is no folder")
+        raise UsageError(f"--images {images} is not a folder")
     images = Path(os.path.abspath(images))  # noqa: PTH100
     labels = Path(os.path.abspath(labels)) if labels else _labels_of(images)  # noqa: PTH100
     if problem := not_yolo(labels):
@@ -159,21 +161,25 @@ def build_dataset(
     placed = split_groups(groups, shares, options.seed)
     _check_shapes(members, result)
     _write(images, members, {member.key: placed[member.group] for member in members}, options, classes, result)
+    if result.copied:
+        kind = "symbolic" if options.link == "symlink" else "hard"
+        result.notes.append(f"{counted(result.copied, 'image')} copied: {kind} links are not possible here")
     result.notes += _empty(result)
     return result
 
 
 def _empty(result: Dataset) -> Iterator[str]:
-    """Classes, and splits, without any object: there is nothing to learn or to judge them by."""
+    """Yield a note for the classes and the splits without any object."""
     totals = sum((one.objects for one in result.splits.values()), Counter[str]())
     if nowhere := [name for name in result.names.values() if not totals[name]]:
-        yield f"no object of {_listed(nowhere)} in the whole data set"
+        yield f"no examples in any split of: {_listed(nowhere)}"
     for split, one in result.splits.items():
         missing = [name for name in result.names.values() if totals[name] and not one.objects[name]]
         if not one.objects:
-            yield f"{split} has images, but no object in any"
+            yield f"{split} has no objects"
         elif missing:
-            yield f"no object of {_listed(missing)} in {split}: nothing to {_USES[split]} by"
+            lack = "" if split == "train" else " (metrics will be missing)"
+            yield f"no {_EXAMPLES[split]} of: {_listed(missing)}{lack}"
 
 
 def _listed(names: list[str]) -> str:
@@ -233,16 +239,18 @@ def _members(
         members.append(_Member(key, label, found, rows, shape, group, authors))
     if not members:
         why = next(iter(result.left_out.values()), _why_none(result))
-        raise UsageError(f"no image of {images} can be in the data set: {why}")
+        raise UsageError(f"no image of {images} can be used in the data set: {why}")
     if apart:
-        result.notes.append(f"--group-by finds nothing in {apart} keys: each of these images is a group of its own")
+        result.notes.append(
+            f"--group-by matches nothing in {apart} image paths: each of these images is its own group"
+        )
     return members
 
 
 def _why_none(result: Dataset) -> str:
     if withheld := len(result.incomplete) + len(result.excluded):
-        return f"{withheld} are incomplete or excluded (--incomplete keep takes incomplete ones)"
-    return "none has a label file; --unlabelled background takes them all"
+        return f"{withheld} are incomplete or excluded (--incomplete keep includes the incomplete ones)"
+    return "none has a label file (--unlabelled background includes them without objects)"
 
 
 def _with_labels(images: Path, labels: Path) -> Iterator[tuple[str, Path | None]]:
@@ -287,13 +295,15 @@ def _judged(label: Path, classes: MappedClasses) -> tuple[Counter[int], Shape | 
         data = label.read_bytes()
     except OSError as error:
         if is_worth_retrying(error):  # no verdict on the label: a data set without it would be wrong
-            raise SamcliError(f"{one_line(error)}: nothing was written; mend that and run again") from error
+            raise SamcliError(
+                f"{one_line(error)}: nothing was written. Fix this and run the command again"
+            ) from error
         raise _Unfit(f"{label} cannot be read: {one_line(error)}") from error
     judgement = judge(data)
     if judgement.rejected:
         problem = next(one for one in judgement.problems if one.is_error)
         where = f"{label}:{problem.line}" if problem.line else f"{label}"
-        raise _Unfit(f"{where}: {problem.kind}, {problem.detail} (samcli verify says more)")
+        raise _Unfit(f"{where}: {problem.kind}, {problem.detail} (details: samcli verify)")
     found: Counter[int] = Counter()
     for row in _rows(data):
         class_id = int(float(row[0]))
@@ -333,7 +343,7 @@ def _check_shapes(members: list[_Member], result: Dataset) -> None:
     if len(shapes) > 1:
         result.notes.append(
             f"{shapes['boxes']} images have boxes and {shapes['polygons']} polygons: "
-            "no training for segmentation, and for detection boxes only"
+            "a trainer of segmentation models refuses it, a trainer of detectors uses the boxes only"
         )
 
 
@@ -350,7 +360,8 @@ def _write(
         targets = _targets(members, placed)
         for member in members:
             split, target = placed[member.key], targets[member.key]
-            _link(images / member.key, building / "images" / split / target, options.link)
+            linked = _place(images / member.key, building / "images" / split / target, options.link)
+            result.copied += not linked and options.link != "copy"
             rows = _mapped(member.label.read_bytes(), classes) if member.label else b""
             label = building / "labels" / split / f"{stem_of(target)}.txt"
             label.parent.mkdir(parents=True, exist_ok=True)
@@ -381,19 +392,21 @@ def _targets(members: list[_Member], placed: Mapping[str, str]) -> dict[str, str
     return targets
 
 
-def _link(source: Path, target: Path, how: str) -> None:
+def _place(source: Path, target: Path, how: str) -> bool:
+    """Link an image, or copy it where that is not possible. Return whether it was linked."""
     target.parent.mkdir(parents=True, exist_ok=True)
     real = Path(os.path.realpath(source))  # a hard link to a link would depend on where it lies
-    if how == "symlink":
-        target.symlink_to(real)
-        return
-    if how == "hard":
-        try:
+    try:
+        if how == "symlink":
+            target.symlink_to(real)
+            return True
+        if how == "hard":
             os.link(real, target)
-            return
-        except OSError:  # another file system, or one without hard links
-            pass
+            return True
+    except OSError:  # another file system, or one without links; on Windows, a user without the right
+        pass
     shutil.copy2(real, target)
+    return False
 
 
 def _count(counts: SplitCounts, member: _Member, classes: MappedClasses) -> None:

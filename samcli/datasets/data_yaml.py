@@ -85,7 +85,7 @@ def _of_another_type(content: Mapping[str, Any]) -> Iterator[str]:
     for key in _FOLDERS:
         places = content.get(key)
         if isinstance(places, list) and not all(isinstance(place, str) for place in places):
-            yield f"'{key}' has an entry that is no path; expected {_EXPECTED[key]}"
+            yield f"'{key}' has an entry that is not a path; expected {_EXPECTED[key]}"
 
 
 def _absent(content: Mapping[str, Any]) -> Iterator[str]:
@@ -114,10 +114,10 @@ def _names(content: Mapping[str, Any]) -> tuple[dict[int, str], list[str]]:
             for key, name in (names if isinstance(names, dict) else dict(enumerate(names))).items()
         }
     except (TypeError, ValueError, OverflowError):
-        return {}, ["names has an id that is no whole number", *problems]
+        return {}, ["names has an id that is not an integer", *problems]
     if max(found) >= len(found) or 0 not in found:
         ids = f"{min(found)} to {max(found)}"
-        problems.insert(0, f"names has {len(found)} classes with ids {ids}; expected 0 on, no gap")
+        problems.insert(0, f"names has {len(found)} classes with ids {ids}; expected ids from 0 without gaps")
     return ({} if problems else found), problems
 
 
@@ -145,8 +145,8 @@ def _of_root(content: Mapping[str, Any]) -> Iterator[str]:
     root = content.get("path")
     if isinstance(root, str) and root and not Path(root).exists():
         yield (
-            f"data.yaml: path is '{root}'; a trainer looks for it from the folder where it is started, or among "
-            "its data sets: the whole path is found from everywhere"
+            f"data.yaml: path is '{root}'; a trainer resolves it from its working directory or its folder of data "
+            "sets. An absolute path always works"
         )
 
 

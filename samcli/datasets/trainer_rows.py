@@ -1,4 +1,4 @@
-"""Rows of YOLO label files, judged as Ultralytics' trainer judges them, and mended where that is safe.
+"""Check rows of YOLO label files as Ultralytics' trainer does, and fix what is safe to fix.
 
 A trainer reads a label file whole: one bad row, and it goes on without the image. So what is called an error
 here is exactly what `ultralytics.data.utils.verify_image_label` rejects, in the same float32 arithmetic.
@@ -39,24 +39,27 @@ class RowKind:
 
 ROW_KINDS = {
     "unreadable": RowKind("error", "the label file cannot be read, or is not UTF-8 text"),
-    "not-a-number": RowKind("error", "a value is no number"),
+    "not-a-number": RowKind("error", "a value is not a number"),
     "not-finite": RowKind("error", "a value is nan or infinite"),
     "mixed-rows": RowKind("error", "boxes (5 values) in a file of polygons; --fix makes them polygons of 4 points"),
-    "odd-coordinates": RowKind("error", "a polygon with an x too many, or a score at its end"),
+    "odd-coordinates": RowKind("error", "a polygon with an odd number of coordinates, or a score at its end"),
     "wrong-count": RowKind(
-        "error", "a row of other than 5 values in a file of boxes, or of a class alone, which --fix removes"
+        "error", "a row that has not 5 values in a file of boxes, or only a class id; --fix removes the latter"
     ),
-    "class-invalid": RowKind("error", "a class id that is negative or no whole number"),
+    "class-invalid": RowKind("error", "a class id that is negative or not an integer"),
     "class-unknown": RowKind("error", "a class id beyond the names in data.yaml"),
-    "out-of-range": RowKind("error", "a box, or a polygon's box, more than 1% out of 0..1: pixels, not shares?"),
+    "out-of-range": RowKind(
+        "error",
+        "more than 1 % outside 0 to 1 (box, or polygon's box): absolute pixels instead of normalised coordinates?",
+    ),
     "negative-size": RowKind("error", "a box of negative width or height"),
     "over-the-edge": RowKind(
-        "warning", "reaches out of the image; the trainer takes it. --fix cuts what is within 1%"
+        "warning", "extends beyond the image; the trainer accepts it. --fix clips it if it is within 1 %"
     ),
     "too-few-points": RowKind("warning", "a polygon of one point; --fix removes it"),
     "no-area": RowKind("warning", "width or height is 0; --fix removes it"),
     "sliver": RowKind("warning", "a polygon of almost no area (--min-area)"),
-    "duplicate-row": RowKind("warning", "the same row again; the trainer takes one, --fix too"),
+    "duplicate-row": RowKind("warning", "a repeated row; the trainer uses it once. --fix removes the repetition"),
 }
 """What can be wrong with a row or a whole label file, the worst first."""
 
@@ -277,7 +280,7 @@ def _identity(values: Floats, shape: Shape | None) -> bytes:
 
 
 def mend(data: bytes) -> tuple[bytes, Counter[str]]:
-    """Return the content of a label file with what can be mended safely, and what was done, by kind of problem.
+    """Return the repaired content of a label file, and the number of repairs by kind of problem.
 
     Rows that reach over the edge by rounding (at most 1%) are cut there, boxes in a file of polygons become
     polygons; rows without area, of one point or of a class alone, and repeated ones go. What is neither safe nor
@@ -315,7 +318,7 @@ def _identity_of(text: str, shape: Shape | None) -> bytes:
 
 
 def _mended(row: _Row, shape: Shape | None) -> tuple[str | None, str | None]:
-    """Return the row's text (None: it goes), and the kind of problem that was mended."""
+    """Return the row's text (None: it goes), and the kind of problem that was repaired."""
     count = len(row.words)
     try:
         numbers = _parse(row.words)

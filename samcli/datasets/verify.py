@@ -23,7 +23,7 @@ from samcli.datasets.trainer_rows import ROW_KINDS, Judgement, Problem, RowKind,
 from samcli.datasets.training_size import vanishing_rows
 from samcli.errors import ImageError, UsageError, nearest, one_line
 from samcli.files import write_atomic
-from samcli.images import SUFFIXES, probe_image
+from samcli.images import PREVIEW, SUFFIXES, probe_image
 from samcli.labels.class_names import DATA_YAML, SPLIT_FOLDERS, find_names_file, names_beside
 from samcli.labels.formats import FORMATS
 from samcli.labels.formats.base import recorded_polygon_options
@@ -62,30 +62,33 @@ _TRAINER_SUFFIXES = frozenset(
 )
 
 KINDS = {
-    "data-yaml": RowKind("error", "data.yaml is not as a trainer needs it"),
+    "data-yaml": RowKind("error", "data.yaml lacks what a trainer needs"),
     "path-missing": RowKind("error", "a folder that data.yaml names does not exist"),
     "no-labels": RowKind("error", "no image has a label file"),
-    "image-damaged": RowKind("error", "an image that cannot be decoded: a trainer goes on without it, or ends"),
-    "image-too-small": RowKind(
-        "error", f"an image with a side below {LEAST_SIDE} pixels: a trainer goes on without it"
+    "image-damaged": RowKind("error", "an image that cannot be decoded: a trainer skips it, or stops"),
+    "image-too-small": RowKind("error", f"an image with a side below {LEAST_SIDE} pixels: a trainer skips it"),
+    "image-format": RowKind(
+        "error", "an image in a format that a trainer does not read, whatever its file extension"
     ),
-    "image-format": RowKind("error", "an image of a format that a trainer does not take, whatever its name"),
     **ROW_KINDS,
     "mixed-data": RowKind(
-        "error", "some files hold boxes and others polygons: no training for segmentation, and boxes only else"
+        "error", "some files hold boxes and others polygons: segmentation training refuses the data set"
     ),
     "no-objects": RowKind("warning", "all label files are empty"),
-    "shared-label": RowKind("warning", "two images of one name share a label file"),
-    "label-without-image": RowKind("warning", "no image has this label: a trainer does not look at it"),
-    "image-without-label": RowKind("warning", "no label file: a trainer takes it for background"),
+    "shared-label": RowKind("warning", "two images with the same name share a label file"),
+    "label-without-image": RowKind("warning", "a label file without an image: a trainer ignores it"),
+    "image-without-label": RowKind("warning", "no label file: a trainer uses the image as background"),
     "image-incomplete": RowKind(
-        "warning", "objects in it have no label: its label file is kept aside, and samcli dataset leaves it out"
+        "warning",
+        "an image with unlabelled objects: its label file is kept aside, and samcli dataset leaves it out",
     ),
-    "image-excluded": RowKind("warning", "a person excluded it: samcli dataset leaves it out"),
-    "image-rewritten": RowKind("warning", "a JPEG file that a trainer rewrites: bytes follow the end of its data"),
-    "box-far-larger": RowKind("warning", "the mask fills little of the box that prompted it (--min-fill)"),
-    "low-polygon-iou": RowKind("warning", "a polygon differs from its mask by more than --min-polygon-iou allows"),
-    "object-vanishes": RowKind("warning", "an object that a trainer does not see at the training size (--imgsz)"),
+    "image-excluded": RowKind("warning", "an image that was excluded in a review: samcli dataset leaves it out"),
+    "image-rewritten": RowKind(
+        "warning", "a JPEG file with bytes after the end of the image: a trainer rewrites the file"
+    ),
+    "box-far-larger": RowKind("warning", "mask area / prompt box area is below --min-fill"),
+    "low-polygon-iou": RowKind("warning", "the IoU of a polygon and its mask is below --min-polygon-iou"),
+    "object-vanishes": RowKind("warning", "an object that is lost at the training size (--imgsz)"),
 }
 """Every kind of finding, the worst first."""
 
@@ -141,7 +144,7 @@ class Verification:
     image_count: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)
     fixed: Counter[str] = field(default_factory=Counter)
-    """Rows mended, by kind."""
+    """Repaired rows, by kind."""
     fixed_files: int = 0
     backup: Path | None = None
     notes: list[str] = field(default_factory=list)
@@ -196,7 +199,7 @@ def verify_labels(
     fix: bool = False,
     watch: Watch = lambda finding: None,
 ) -> Verification:
-    """Verify the label files in a folder, and with `fix` mend what is safe to mend.
+    """Verify the label files in a folder, and with `fix` repair what is safe to repair.
 
     `labels`: the folder of label files, or a data set's with `labels` in it. `images`: the folder that mirrors
     it; None: the one where a trainer or the run that wrote the labels has them. `data`: the data.yaml; None:
@@ -210,7 +213,7 @@ def verify_labels(
             raise UsageError(f"--ignore {kind}: expected one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
     labels = _labels_folder(labels)
     if images is not None and not images.is_dir():
-        raise UsageError(f"--images {images} is no folder")
+        raise UsageError(f"--images {images} is not a folder")
     data = data or find_names_file(labels, (DATA_YAML,))
     names = names_beside(labels, remarks=Counter()) if data is None else {}
     images = Path(os.path.abspath(images)) if images else _images_of(labels)  # noqa: PTH100
@@ -244,7 +247,7 @@ def _images_of(labels: Path) -> Path | None:
 
 
 def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in _TRAINER_SUFFIXES  # noqa: PTH122
+    return name != PREVIEW and os.path.splitext(name)[1].lower() in _TRAINER_SUFFIXES  # noqa: PTH122
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ class AgnosticDetector:
     """A detector of whose boxes that overlap only the one with the best score stays, whatever their classes."""
 
     def __init__(self, detector: Detector, iou: float) -> None:
-        """`iou`: boxes that overlap more are one object."""
+        """`iou`: boxes that overlap by more than this are one object."""
         self.names = detector.names
         self._detector = detector
         self._iou = iou

@@ -61,6 +61,7 @@ def load_detector(weights: WeightsFile | str, settings: DetectorSettings | None 
     if isinstance(weights, str):
         weights = find_weights(weights, "det", log.info)
     if weights.path.is_dir():
+        _say_precision(weights.path, settings)
         return _from_folder(read_model_folder(weights.path), settings)
     return _from_file(weights, settings)
 
@@ -77,9 +78,16 @@ def _from_file(weights: WeightsFile, settings: DetectorSettings) -> Detector:
         text = _NEEDS_CLIP if _is_world_model(weights.path) else _READS_NO_TEXT
         raise UsageError(text.format(weights.path.name))
     if weights.path.suffix in _TABLES:
+        _say_precision(weights.path, settings)
         return _from_tensors(weights.path, settings)
     own = {entry.name for entry in fields(settings)} - {"vocabulary", "text_threshold"}
     return ultralytics.load_detector(weights, **{name: getattr(settings, name) for name in own})
+
+
+def _say_precision(path: Path, settings: DetectorSettings) -> None:
+    """Say that a detector of the transformers library or of torchvision takes no other precision than fp32."""
+    if settings.precision not in ("auto", "fp32"):
+        log.info("%s computes in fp32; --precision %s applies to SAM only", path.name, settings.precision)
 
 
 def _is_world_model(path: Path) -> bool:

@@ -39,7 +39,7 @@ class TiledDetector:
         iou: float,
         wanted: Callable[[Image, Box], bool] = lambda image, tile: True,
     ) -> None:
-        """`iou`: boxes of one class that overlap more are one object, as for the detector's own NMS.
+        """`iou`: boxes of one class that overlap by more than this are one object, as for the detector's NMS.
 
         `wanted`: whether a tile of an image is looked at.
         """

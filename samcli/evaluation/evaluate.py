@@ -1,4 +1,4 @@
-"""Evaluate labels against the truth: IoU, precision, recall, COCO's average precision, and the worst images."""
+"""Evaluate labels against ground truth: IoU, precision, recall, COCO's average precision, and the worst images."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samcli.config import EvalOptions
-from samcli.errors import ImageError, NothingMatchedError, UsageError
+from samcli.errors import ImageError, NothingMatchedError, UsageError, counted
 from samcli.evaluation.ground_truth import EvaluatedLabels, EvaluatedObject, match_keys, unclear_keys
 from samcli.evaluation.metrics import (
     MOST_PREDICTIONS,
     SIZES,
     IouType,
+    Matches,
     average_precision,
     boundary_iou,
     iou_matrix,
@@ -64,16 +65,16 @@ class AtThreshold:
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures of all objects, or of a class, a size, an image. None: there is nothing to speak of."""
+    """Metrics of all objects, or of a class, a size, an image. None: undefined, e.g. without objects."""
 
     truth: int
     predicted: int
     mean_iou: float | None
-    """Of the pairs matched at IoU .5."""
+    """Of the pairs matched at IoU 0.5."""
     boundary_iou: float | None
     """Of the same pairs (Cheng et al. 2021); masks only."""
     quality: float | None
-    """Panoptic quality (Kirillov et al. 2019): mean IoU times F1, at IoU .5."""
+    """Panoptic quality (Kirillov et al. 2019): mean IoU times F1, at IoU 0.5."""
     at: Mapping[float, AtThreshold]
     ap: float | None = None
     ap50: float | None = None
@@ -113,9 +114,9 @@ class KindScores:
     by_size: Mapping[str, Scores]
     by_image: Mapping[str, Scores]
     ious: Sequence[float]
-    """Of the pairs matched at IoU .5."""
+    """Of the pairs matched at IoU 0.5."""
     curves: Mapping[float, NDArray[np.float64]]
-    """IoU threshold -> precision at recall 0, .01 ... 1."""
+    """IoU threshold -> precision at recall 0, 0.01 ... 1."""
 
     def worst(self, count: int) -> list[str]:
         """Keys of the images with the lowest quality, then with the most mistakes; perfect ones are left out."""
@@ -153,7 +154,7 @@ class Evaluation:
     """Images that could not be evaluated, and why."""
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    """Why the figures say nothing."""
+    """Reasons why the metrics are meaningless."""
     image_root: Path | None = None
 
     @property
@@ -207,10 +208,10 @@ def evaluate(
     images: Path | None = None,
     class_map: ClassMap | None = None,
 ) -> Evaluation:
-    """Hold predictions against the truth, image by image and class by class.
+    """Evaluate predictions against ground truth, image by image and class by class.
 
     `images`: a folder; just its images are evaluated, and those without a prediction count as missed. None:
-    the images that both speak of. `class_map`: what the predicted classes are called in the truth.
+    the images that both list. `class_map`: names of the predicted classes in the ground truth.
 
     Raises:
         UsageError: the two have no image in common, or the classes cannot be matched as asked for.
@@ -272,13 +273,13 @@ def pair_objects(
 def _all_crowds(found: Evaluation) -> Iterator[str]:
     """Say that a side has crowd regions alone, in which nothing is right or wrong."""
     sides = (
-        ("truth", [one for image in found.images for one in image.truth]),
+        ("ground truth", [one for image in found.images for one in image.truth]),
         ("predictions", [one for image in found.images for one in image.predicted]),
     )
     for side, objects in sides:
         if objects and all(one.crowd for one in objects):
-            remedy = "samcli convert FILE --to coco --crowds keep makes single objects of them"
-            yield f"the {side}: every object is a crowd region (iscrowd), as CVAT writes masks; {remedy}"
+            remedy = "samcli convert FILE --to coco --crowds keep converts them to single objects"
+            yield f"{side}: every object is a crowd region (iscrowd), as CVAT writes masks; {remedy}"
 
 
 def _pairs(
@@ -297,20 +298,20 @@ def _pairs(
     found.left_out |= unclear_keys(keys, true, truths)
     if not truths:
         raise NothingMatchedError(
-            f"no image in common: the first of {len(keys)} is '{keys[0]}', the first of the truth "
-            f"'{true[0] if true else ''}'; expected names that end alike, but for the suffix"
+            f"no image in common: the first of {len(keys)} is '{keys[0]}', the first of the ground truth "
+            f"'{true[0] if true else ''}'; expected paths with the same end (the suffix may differ)"
         )
     without = len(keys) - len(truths)
     if without:
-        notes.append(f"{without} of {len(keys)} images are not in the truth: left out")
+        notes.append(f"{without} of {len(keys)} images have no ground truth: left out")
     if images is None and len(true) > len(truths):
         notes.append(
-            f"{len(true) - len(truths)} images of the truth have no prediction: left out "
-            "(--images: those of a folder count as missed)"
+            f"{counted(len(true) - len(truths), 'image')} of the ground truth left out: no prediction "
+            "(--images DIR counts their objects as missed)"
         )
     missed = [key for key in truths if key not in predicted]
     if missed:
-        notes.append(f"{len(missed)} images have no prediction: their objects count as missed")
+        notes.append(f"{counted(len(missed), 'image')} without a prediction: their objects count as missed")
     return [(key, predicted.get(key), truths[key]) for key in keys if key in truths]
 
 
@@ -322,7 +323,7 @@ def _size(key: str, *sides: tuple[EvaluatedLabels, str | None], image_root: Path
         if own_key is not None and (size := labels.image_size(own_key)) is not None:
             return size
     if image_root is None:
-        raise UsageError("neither side knows the sizes of the images; give their folder with --images")
+        raise UsageError("neither predictions nor ground truth state the image sizes; give --images DIR")
     return probe_image(ImageRef(image_root, key), _MAX_PIXELS).image_size
 
 
@@ -378,19 +379,22 @@ class _Classes:
         return shared
 
     def warnings(self) -> list[str]:
-        """That not one predicted class is one of the truth's: every figure is 0 then, whatever the masks."""
+        """Yield a warning if predictions and ground truth have no class in common: every metric is 0 then."""
         mine, true = self._seen
         if self.matched_by == "nothing" or not mine or mine & true:
             return []
         first, other = (self.names[min(seen, default=0)] if seen else "none" for seen in (mine, true))
         remedy = "--class-map" if self.matched_by == "name" else "--names and --truth-names"
         return [
-            f"not one predicted class is a class of the truth (predicted: {first}; truth: {other}): no "
-            f"object can match. Say which is which with {remedy}, or --class-agnostic"
+            f"no class id in common (predicted: {first}; ground truth: {other}): no object can match. "
+            f"Give {remedy}, or --class-agnostic"
+            if self.matched_by == "id"
+            else f"no class name in common (predicted: {first}; ground truth: {other}): no object can match. "
+            f"Give {remedy}, or --class-agnostic"
         ]
 
     def notes(self) -> list[str]:
-        """Classes that were predicted and are none of the truth's: most likely two names for one thing."""
+        """Return a note on predicted classes that the ground truth lacks: most likely two names for one class."""
         if self.matched_by == "id":
             return [self._by]
         if self.matched_by == "nothing":
@@ -400,7 +404,7 @@ class _Classes:
             return []
         more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
         return [
-            f"predicted classes that the truth does not have: {', '.join(unknown[:_SHOWN])}{more} (--class-map)"
+            f"predicted classes without ground truth: {', '.join(unknown[:_SHOWN])}{more} (rename: --class-map)"
         ]
 
 
@@ -411,8 +415,8 @@ def _make_classes(
         return _Classes("nothing", None, None)
     named = predictions.names is not None and truth.names is not None
     if options.match_classes == "name" and not named:
-        side = "predictions have" if predictions.names is None else "truth has"
-        raise UsageError(f"--match-classes name, but the {side} no names; give --names or --truth-names")
+        side = "predictions have" if predictions.names is None else "ground truth has"
+        raise UsageError(f"--match-classes name: the {side} no class names; give --names or --truth-names")
     by = "name" if named and options.match_classes != "id" else "id"
     names = predictions.names
     dropped: set[int] = set()
@@ -433,17 +437,17 @@ def _numbers(
 ) -> tuple[tuple[Mapping[int, int], Mapping[int, int]], str]:
     """By which numbers classes without names on one side are the same, and how to say so.
 
-    COCO numbers categories as it likes, other labels count classes from 0: then the order of category ids counts.
+    COCO's category ids are arbitrary, other labels count classes from 0: then the order of category ids counts.
     """
     if predictions.file_ids and truth.file_ids:
-        return (predictions.file_ids, truth.file_ids), "classes matched by their category ids"
-    for side, labels in (("truth", truth), ("predictions", predictions)):
+        return (predictions.file_ids, truth.file_ids), "classes matched by category id"
+    for side, labels in (("ground truth", truth), ("predictions", predictions)):
         if labels.file_ids and labels.file_ids != {index: index for index in labels.file_ids}:
             first = labels.file_ids[min(labels.file_ids)]
             name = (labels.names or {}).get(min(labels.file_ids), "")
-            how = f"class 0 is the first category of the {side} ({first} '{name}'), and so on by ascending id"
-            return ({}, {}), f"classes matched by number: {how}; --names names them"
-    return ({}, {}), "classes matched by number: one side has no names; --names names them"
+            how = f"class 0 is the first category of the {side} (id {first}, '{name}'), then in order of id"
+            return ({}, {}), f"classes matched by id: {how} (names: --names, --truth-names)"
+    return ({}, {}), "classes matched by id: one side has no class names (--names, --truth-names)"
 
 
 def _matched_by(found: Evaluation, options: EvalOptions) -> str:
@@ -451,25 +455,27 @@ def _matched_by(found: Evaluation, options: EvalOptions) -> str:
     scored = sum(one.score is not None for one in predicted)
     if scored < len(predicted):
         found.notes.append(
-            f"{len(predicted) - scored} of {len(predicted)} predictions have no score: for AP they are all alike"
+            f"{len(predicted) - scored} of {len(predicted)} predictions have no score: AP ranks all as equal"
         )
         if options.match == "score":
-            raise UsageError("--match score, but not every prediction has one; --match iou needs none")
+            raise UsageError("--match score: some predictions have no score; use --match iou")
     if options.match != "auto":
         return options.match
     return "score" if scored == len(predicted) else "iou"
 
 
 def kinds_of(found: Evaluation) -> list[IouType]:
-    """Masks and boxes, or boxes alone where one side knows no more."""
+    """Return masks and boxes, or boxes alone if one side has no masks."""
     for side, objects in (
-        ("truth has", [one for image in found.images for one in image.truth]),
+        ("ground truth has", [one for image in found.images for one in image.truth]),
         ("predictions have", [one for image in found.images for one in image.predicted]),
     ):
         boxes = sum(one.mask is None for one in objects)
         if boxes:
-            some = "boxes only" if boxes == len(objects) else f"{boxes} boxes among {len(objects)} objects"
-            found.notes.append(f"the {side} {some}: all figures are of boxes, none of masks")
+            some = (
+                "boxes only" if boxes == len(objects) else f"{boxes} boxes without a mask ({len(objects)} objects)"
+            )
+            found.notes.append(f"the {side} {some}: box metrics only")
             return ["box"]
     return ["mask", "box"]
 
@@ -557,16 +563,61 @@ def plain_scores(
     return overall.scores("box"), {class_id: sums.scores("box") for class_id, sums in by_class.items()}
 
 
+@dataclass(frozen=True)
+class MatchedObjects:
+    """Numbers of the objects of an image that are matched at the first threshold. Ignored ones count as matched:
+    predictions in crowd regions, and these regions.
+    """
+
+    truth: frozenset[int]
+    predicted: frozenset[int]
+
+
+def matched_objects(image: EvaluatedImage, kind: IouType, *, by_score: bool) -> MatchedObjects:
+    """Return the objects of an image that are neither missed nor wrong."""
+    truth = {number for number, one in enumerate(image.truth) if one.crowd}
+    predicted: set[int] = set()
+    for one in _class_pairs(image, kind, by_score=by_score):
+        matches = one.matches(THRESHOLDS[0])
+        truth |= {one.truth[t] for _, t in matches.pairs}
+        predicted |= {one.predicted[p] for p in (*(p for p, _ in matches.pairs), *matches.ignored)}
+    return MatchedObjects(frozenset(truth), frozenset(predicted))
+
+
+@dataclass(frozen=True)
+class _ClassPairs:
+    """The objects of one class in an image, by their numbers, and what matching needs."""
+
+    class_id: int
+    truth: Sequence[int]
+    predicted: Sequence[int]
+    ious: NDArray[np.float64]
+    crowd: Sequence[bool]
+    scores: Sequence[float] | None
+
+    def matches(self, threshold: float) -> Matches:
+        return match_objects(self.ious, self.crowd, threshold, self.scores)
+
+
+def _class_pairs(image: EvaluatedImage, kind: IouType, *, by_score: bool) -> Iterator[_ClassPairs]:
+    """Yield the objects of an image class by class."""
+    for class_id in sorted({one.class_id for one in (*image.truth, *image.predicted)}):
+        truth = [number for number, one in enumerate(image.truth) if one.class_id == class_id]
+        predicted = [number for number, one in enumerate(image.predicted) if one.class_id == class_id]
+        there, here = [image.truth[number] for number in truth], [image.predicted[number] for number in predicted]
+        scores = [one.score or 0.0 for one in here] if by_score else None
+        crowd = [one.crowd for one in there]
+        yield _ClassPairs(class_id, truth, predicted, iou_matrix(here, there, kind), crowd, scores)
+
+
 def _events(image: EvaluatedImage, kind: IouType, *, by_score: bool, boundaries: bool = True) -> Iterator[_Event]:
     """Yield the verdicts on the objects of an image, class by class."""
-    for class_id in sorted({one.class_id for one in (*image.truth, *image.predicted)}):
-        truth = [one for one in image.truth if one.class_id == class_id]
-        predicted = [one for one in image.predicted if one.class_id == class_id]
-        ious = iou_matrix(predicted, truth, kind)
-        crowd = [one.crowd for one in truth]
-        scores = [one.score or 0.0 for one in predicted] if by_score else None
+    for pairs in _class_pairs(image, kind, by_score=by_score):
+        class_id, ious = pairs.class_id, pairs.ious
+        truth = [image.truth[number] for number in pairs.truth]
+        predicted = [image.predicted[number] for number in pairs.predicted]
         for threshold in THRESHOLDS:
-            matches = match_objects(ious, crowd, threshold, scores)
+            matches = pairs.matches(threshold)
             with_boundary = boundaries and kind == "mask" and threshold == THRESHOLDS[0]
             for p, t in matches.pairs:
                 boundary = boundary_iou(mask_of(predicted[p]), mask_of(truth[t])) if with_boundary else 0.0

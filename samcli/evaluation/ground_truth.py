@@ -1,6 +1,6 @@
 """Labels as they are evaluated: a run's records, or labels of any format that is read, and how they are paired up.
 
-The one interface is `EvaluatedLabels`: which images it speaks of, how large they are, and what is in each.
+The one interface is `EvaluatedLabels`: which images it lists, how large they are, and what is in each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from samcli.errors import ImageError, UsageError
+from samcli.errors import ImageError, UsageError, counted
 from samcli.images import SUFFIXES
 from samcli.labels.class_names import read_names
 from samcli.labels.formats.reading import Labels, another_size, detect_format, read_labels
@@ -75,11 +75,11 @@ class EvaluatedLabels(Protocol):
 
     @property
     def lost(self) -> Mapping[str, str]:
-        """Images that it speaks of and of which nothing can be told, and why."""
+        """Images that it lists and of which nothing can be told, and why."""
         ...
 
     def keys(self) -> Sequence[str]:
-        """Return the images it speaks of, maybe to say that nothing is there.
+        """Return the images it lists, maybe to say that nothing is there.
 
         Keys, or keys without their suffix.
         """
@@ -152,10 +152,10 @@ class RunLabels:
 
 def _run_notes(name: str, entries: Collection[JournalEntry]) -> Iterator[str]:
     if failed := sum(not entry.done for entry in entries):
-        yield f"{failed} images failed in this run: they count as such in which nothing was found"
+        yield f"{counted(failed, 'image')} failed in this run: evaluated as images without predictions"
     rows = sum(entry.objects if entry.rows is None else entry.rows for entry in entries)
     if rows != (objects := sum(entry.objects for entry in entries)):
-        yield f"{name}: the {objects} objects of this run are {rows} rows of its labels; objects are evaluated"
+        yield f"{name}: {objects} objects are stored as {rows} label rows; objects are evaluated"
 
 
 def object_of(instance: Instance) -> EvaluatedObject:
@@ -186,7 +186,7 @@ class FileLabels:
         if not labels.keys():
             first = next(iter(labels.failures), None)
             reason = f": {first.key}: {first.reason}" if first else ""
-            raise UsageError(f"{labels.source.path} speaks of no image{reason}")
+            raise UsageError(f"{labels.source.path} lists no images{reason}")
 
     @property
     def notes(self) -> Sequence[str]:

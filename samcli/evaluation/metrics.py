@@ -177,7 +177,7 @@ class AveragePrecision:
     by_size: Mapping[str, Precisions]
     by_class: Mapping[int, Precisions]
     curves: Mapping[float, NDArray[np.float64]]
-    """IoU threshold -> precision (101,) at recall 0, .01 ... 1, mean over classes; nan where nothing is to find."""
+    """IoU threshold -> precision (101,) at recall 0, 0.01 ... 1, mean over classes; nan without ground truth."""
 
 
 LabelledImage = tuple[Size, Sequence[EvaluatedObject], Sequence[EvaluatedObject]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samcli.drawing import caption, outlined
+from samcli.drawing import Stroke, caption, legend, outlined
 from samcli.errors import ImageError, UsageError
-from samcli.evaluation.evaluate import EvaluatedImage, Evaluation, KindScores
+from samcli.evaluation.evaluate import EvaluatedImage, Evaluation, KindScores, matched_objects
 from samcli.files import write_atomic
 from samcli.images import read_image
+from samcli.masks import Mask
 from samcli.plots import check_plot, check_sheet, save_figure
 from samcli.review.contact_sheet import contact_sheet
 from samcli.types import ImageRef
@@ -24,16 +26,23 @@ if TYPE_CHECKING:
 _TILE = 640
 """Side of an image on the sheet, in pixels."""
 
-_TRUTH, _PREDICTION = (60, 230, 60), (255, 60, 220)
-"""RGB of outlines."""
+_MISSED, _TRUTH = ((255, 200, 0), 5), ((0, 114, 255), 5)
+_WRONG, _PREDICTION = ((255, 0, 190), 2), ((255, 255, 255), 1)
+"""Strokes of outlines. The ground truth is drawn first, with wide lines, then predictions, with narrow ones: where
+two coincide, both are visible. The colours also differ for colour-blind eyes."""
 
-_LEGEND_HEIGHT = 26
+_LEGEND = (
+    ("matched: ground truth", _TRUTH),
+    ("matched: prediction", _PREDICTION),
+    ("missed (ground truth)", _MISSED),
+    ("wrong (prediction)", _WRONG),
+)
 
 _MOST_CLASSES = 20
 
 
 def check_pictures(plot: Path | None, worst: Path | None) -> None:
-    """Before the work: can the pictures that are asked for be written?
+    """Check, before the work, that the pictures can be written.
 
     Raises:
         UsageError: a name ends in something that they cannot be.
@@ -46,7 +55,7 @@ def check_pictures(plot: Path | None, worst: Path | None) -> None:
 
 
 def write_worst(evaluation: Evaluation, target: Path, count: int) -> int:
-    """Put the worst images on one PNG: the truth in green, predictions in magenta; how many they are.
+    """Write a PNG with the worst images and their matched, missed and wrong objects. Return the number of images.
 
     Raises:
         UsageError: the images are not known to be anywhere, or none of them can be read.
@@ -55,41 +64,42 @@ def write_worst(evaluation: Evaluation, target: Path, count: int) -> int:
         raise UsageError("--worst needs the images; give their folder with --images")
     scores = evaluation.kinds[evaluation.main]
     by_key = {image.key: image for image in evaluation.images}
-    tiles = [_tile(by_key[key], scores, evaluation.image_root) for key in scores.worst(count)]
+    root = evaluation.image_root
+    tiles = [_tile(by_key[key], evaluation, root) for key in scores.worst(count)]
     found = [tile for tile in tiles if tile is not None]
     if tiles and not found:
         raise UsageError(f"none of the worst images can be read in {evaluation.image_root}")
     if found:
-        _, png = cv2.imencode(".png", _with_legend(contact_sheet(found))[..., ::-1])
+        sheet = contact_sheet(found)
+        _, png = cv2.imencode(".png", np.concatenate([legend(sheet.shape[1], _LEGEND), sheet])[..., ::-1])
         write_atomic(target, png.tobytes())
     return len(found)
 
 
-def _with_legend(sheet: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the sheet with a bar above it that explains the colours of the outlines."""
-    bar = np.full((_LEGEND_HEIGHT, sheet.shape[1], 3), 20, np.uint8)
-    left, base = 8, _LEGEND_HEIGHT - 8
-    for text, colour in (("ground truth", _TRUTH), ("prediction", _PREDICTION)):
-        cv2.rectangle(bar, (left, base - 10), (left + 16, base), colour, -1)
-        cv2.putText(bar, text, (left + 22, base), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
-        left += 40 + cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
-    return np.concatenate([bar, sheet])
-
-
-def _tile(image: EvaluatedImage, scores: KindScores, root: Path) -> NDArray[np.uint8] | None:
-    """One image with both sides' outlines, and what is wrong with it; None where it cannot be read."""
+def _tile(image: EvaluatedImage, evaluation: Evaluation, root: Path) -> NDArray[np.uint8] | None:
+    """Return one image with the outlines of both sides and its metrics; None if it cannot be read."""
     try:
         pixels = read_image(ImageRef(root, image.key)).pixels
     except ImageError:
         return None
-    sides = ((image.truth, _TRUTH, 3), (image.predicted, _PREDICTION, 1))
-    shapes = [(one.mask or one.box, color, width) for objects, color, width in sides for one in objects]
-    tile = outlined(pixels, shapes, _TILE)
-    own = scores.by_image[image.key]
+    own = evaluation.kinds[evaluation.main].by_image[image.key]
+    tile = outlined(pixels, _shapes(image, evaluation), _TILE)
     first = next(iter(own.at.values()))
     missed, wrong = first.false_negatives, first.false_positives
-    caption(tile, f"{image.key}  quality {own.quality or 0:.2f}  missed {missed}  wrong {wrong}")
+    caption(tile, f"{image.key}: quality {own.quality or 0:.3f}, missed {missed}, wrong {wrong}")
     return tile
+
+
+def _shapes(image: EvaluatedImage, evaluation: Evaluation) -> list[tuple[Mask | Sequence[float], Stroke]]:
+    """Return what is outlined, in the order of drawing: wide lines of the ground truth below narrow ones."""
+    found = matched_objects(image, evaluation.main, by_score=evaluation.matched_by == "score")
+    truth = [(one, _TRUTH if number in found.truth else _MISSED) for number, one in enumerate(image.truth)]
+    predicted = [
+        (one, _PREDICTION if number in found.predicted else _WRONG) for number, one in enumerate(image.predicted)
+    ]
+    ordered = sorted([*truth, *predicted], key=lambda item: -item[1][1])
+    kind = evaluation.main
+    return [((one.mask if kind == "mask" else None) or one.box, stroke) for one, stroke in ordered]
 
 
 def write_plot(evaluation: Evaluation, target: Path) -> None:
@@ -116,7 +126,9 @@ def _plot_curves(axes: Axes, scores: KindScores) -> None:
 
 def _plot_ious(axes: Axes, scores: KindScores) -> None:
     axes.hist(scores.ious, bins=np.linspace(0.5, 1, 26).tolist())
-    axes.set(xlabel="IoU of matched objects", ylabel="objects", xlim=(0.5, 1), title="IoU of matched objects")
+    axes.set(
+        xlabel="IoU of matched objects", ylabel="number of objects", xlim=(0.5, 1), title="IoU of matched objects"
+    )
 
 
 def _plot_classes(axes: Axes, scores: KindScores) -> None:

@@ -168,7 +168,7 @@ class Tuning:
 
 
 def tune(images: Path, truth: EvaluatedLabels, options: TuneOptions, watch: Watch = lambda count: None) -> Tuning:
-    """Try all combinations on the images that the truth speaks of; `watch` is told how many images are done.
+    """Try all combinations on the images that the truth lists; `watch` is told how many images are done.
 
     Raises:
         UsageError: a value cannot be tried, or the truth has no object in these images.
@@ -195,7 +195,7 @@ def tune(images: Path, truth: EvaluatedLabels, options: TuneOptions, watch: Watc
     result.polygons = [_try_polygons(chosen, fidelity, result.kind, options.objective) for fidelity in fidelities]
     result.recipe = _recipe(options, result)
     if not result.best.objective:
-        result.notes.append("nothing that was found is right: are detector, classes and truth about the same?")
+        result.notes.append("no prediction matches the ground truth: check the detector, its classes and --truth")
     return result
 
 
@@ -269,7 +269,7 @@ def _tried(setting: AutoAnnotateOptions) -> dict[str, Any]:
 
 
 def _labelled(images: Path, truth: EvaluatedLabels) -> tuple[list[ImageRef], list[str]]:
-    """Return the images that the truth speaks of."""
+    """Return the images that the truth lists."""
     if not images.exists():
         raise missing_path(images, "a folder of images")
     refs = find_images(images)

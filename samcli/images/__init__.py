@@ -32,6 +32,9 @@ RAW_SUFFIXES = (".dng", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2")
 """Of raw photos: a sensor's values, which are no picture before somebody has chosen how to develop them."""
 RAW_REMEDY = "raw photos are to be developed first, to JPEG or 16-bit TIFF, e.g. with darktable-cli or dcraw -T"
 
+PREVIEW = "samcli-preview.png"
+"""Name of the contact sheets that `samcli preview` writes; never an image of the input."""
+
 _NAMED = frozenset(SUFFIXES)
 
 Content = Callable[[ImageRef], BinaryIO]
@@ -40,6 +43,8 @@ Content = Callable[[ImageRef], BinaryIO]
 _WIDE_MODES = ("I", "F")  # Pillow's modes (and I;16...) with more than eight bits a pixel
 _ORIENTATION_TAG = 0x0112
 _BITS_PER_SAMPLE_TAG = 258
+_ROWS_PER_STRIP_TAG = 278
+_TILE_WIDTH_TAG = 322
 _HEAD_BYTES = 32
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _GREY_WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -48,6 +53,8 @@ _RGB = 3
 _MARGIN = 1.1  # for strips, and what libraries hold beside
 _STRIP = 1 << 22
 """Pixels that are converted at a time: an image is never held twice beside its result."""
+_BYTES_IN_STRIP = 16
+"""Of a pixel while it is converted."""
 
 
 def find_images(
@@ -128,7 +135,7 @@ def search(
             for entry in entries:
                 name = entry.name
                 named = name[name.rfind(".") :].lower() in _NAMED
-                if name[0] == ".":
+                if name[0] == "." or name == PREVIEW:
                     continue
                 if not named and entry.is_file(follow_symlinks=False):
                     if pattern is None or pattern.matches(relative + name):
@@ -265,7 +272,19 @@ def decoding_cost(opened: PIL.Image.Image, file_size: int, *, wide: bool) -> int
     if wide and colour:
         held = max(held, _WIDE_SAMPLES * len(opened.getbands()))
     # The decoder's pixels are freed before an image is turned, which takes a second copy of the result.
-    return int(width * height * (max(held, _RGB) + _RGB) * _MARGIN) + (file_size if wide else 0)
+    whole = int(width * height * (max(held, _RGB) + _RGB) * _MARGIN)
+    strips = _BYTES_IN_STRIP * _STRIP if width * height > _STRIP else 0
+    return whole + strips + _strip_of_file(opened) + (file_size if wide else 0)
+
+
+def _strip_of_file(opened: PIL.Image.Image) -> int:
+    """Return the bytes of a strip of a compressed TIFF file, decoded at once: it may be the whole image."""
+    tags = getattr(opened, "tag_v2", {})
+    if opened.format != "TIFF" or opened.info.get("compression", "raw") == "raw" or tags.get(_TILE_WIDTH_TAG):
+        return 0
+    width, height = opened.size
+    rows = min(int(tags.get(_ROWS_PER_STRIP_TAG, height)), height)
+    return rows * width * len(opened.getbands())
 
 
 @contextlib.contextmanager
@@ -307,7 +326,7 @@ class _readable:  # noqa: N801 - reads as a statement: with _readable(ref)
 
         # Ultralytics wraps Pillow's open, and then fails to import a decoder that nobody asked for.
         if any(isinstance(e, UnidentifiedImageError) for e in (error, error.__context__)):
-            raise ImageError(f"not an image, whatever its name says ({self.ref.path.suffix})") from error
+            raise ImageError(f"not a valid image file (extension is {self.ref.path.suffix})") from error
         if isinstance(error, FileNotFoundError):
             what = "its folder" if is_transient(error) else "the file"
             raise ImageError(f"{what} is gone, or a link that leads nowhere") from error
@@ -452,7 +471,7 @@ def _wide_to_rgb(opened: PIL.Image.Image, file: BinaryIO, page: int) -> NDArray[
     else:
         decoded = cv2.imdecode(data, flags)
     if decoded is None:
-        raise ImageError(f"no decoder for {name} with so many bits a channel")
+        raise ImageError(f"no decoder for {name} with this number of bits per channel")
     if decoded.ndim == 2:
         decoded = decoded[..., None]
     return _scaled_rgb(decoded[..., 2::-1] if decoded.shape[2] >= 3 else decoded[..., :1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import platform
 import queue
 import sys
 import threading
@@ -68,7 +69,7 @@ def check_shared(task: Task[Any]) -> None:
     layout = task.plan.layout
     if layout.remote is None and not layout.running.exists():
         raise UsageError(
-            f"{os.uname().nodename} does not see the output folder {layout.output}: with --runner ray it must lie "
+            f"{platform.node()} does not see the output folder {layout.output}: with --runner ray it must lie "
             "in a file system that all machines share, or in an object store"
         )
 
@@ -77,6 +78,7 @@ class _Actor(Member):
     """An actor of the cluster."""
 
     kind = "an actor"
+    waits_for_room = True
 
     def __init__(self, device: str, handle: Any) -> None:
         super().__init__(device)

@@ -168,7 +168,7 @@ def open_detector(
 
     Raises:
         WeightsError: the file is refused, damaged, no detector, or has no masks though they are asked for.
-        UsageError: `--classes` or the class map speaks of a class that the detector does not know.
+        UsageError: `--classes` or the class map lists a class that the detector does not know.
     """
     settings = DetectorSettings(
         conf=options.detector.conf,

@@ -42,7 +42,7 @@ class MappedDetector:
     """
 
     def __init__(self, detector: Detector, class_map: ClassMap, iou: float) -> None:
-        """`iou`: boxes of merged classes that overlap more are one object, as for the detector's own NMS.
+        """`iou`: boxes of merged classes that overlap by more than this are one object, as for the detector's NMS.
 
         Raises:
             UsageError: the map does not fit the detector's classes.

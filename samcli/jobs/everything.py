@@ -143,7 +143,7 @@ class Everything(RegionJob):
 
 @dataclass(frozen=True)
 class Look:
-    """Where objects are looked for: see `mask_generator.Places`."""
+    """Regions in which objects are searched: see `mask_generator.Places`."""
 
     grids: Grids | None
     tiling: Tiling | None

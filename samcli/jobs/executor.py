@@ -264,7 +264,7 @@ class _Patient(Generic[R]):
             if self._in_a_row >= self._patience.most_in_a_row:
                 raise StorageError(
                     f"{self._in_a_row} images in a row could not be read or written ({one_line(error)}): "
-                    "the images are not to blame. Mend that, then run the same command again"
+                    "the images are not the cause. Fix this, then run the same command again"
                 ) from error
 
 
@@ -292,10 +292,10 @@ class StopSignals:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if self.received is not None:
-            _say(f"{name}: stopping at once; what is finished is kept, the same command goes on")
+            _say(f"Interrupted ({name}): quitting. Finished images are kept; run the same command to continue")
             raise SystemExit(128 + number)
         self.received = signal.Signals(number)
-        _say(f"{name}: finishing what is in flight; once more stops at once")
+        _say(f"Interrupted ({name}): finishing current images. Press Ctrl-C again to quit immediately")
 
 
 def _say(line: str) -> None:

@@ -71,7 +71,7 @@ class Plan:
         """Return the precision of the networks, never `auto`."""
         precision = self.manifest.recipe.precision
         if precision is None:
-            raise UsageError(f"{self.layout.manifest} does not say the precision; --overwrite begins anew")
+            raise UsageError(f"{self.layout.manifest} does not say the precision; --overwrite starts over")
         return precision
 
     @property
@@ -206,7 +206,7 @@ def make_plan(scope: Scope[R], models: Models | None, *, dry: bool = False) -> P
         check_same_run(earlier.manifest, manifest, layout.output)
         if not options.run.resume:
             raise UsageError(
-                f"{layout.output} holds an earlier run: go on with --resume or begin anew with --overwrite"
+                f"{layout.output} holds an earlier run: continue it with --resume or start over with --overwrite"
             )
     changed = manifest != earlier.manifest or _lacks_files(layout, job, files)
     plan = sort_images(scope, labels, manifest, earlier.journal, changed=changed)
@@ -279,7 +279,7 @@ def _lacks_files(layout: Layout, job: Job[R], files: Iterable[str]) -> bool:
 
 
 def _spare_other_images(layout: Layout, keys: Set[str]) -> None:
-    """To begin anew with some images would take away the labels of all others.
+    """To start over with some images would take away the labels of all others.
 
     Raises:
         UsageError: there are others.
@@ -428,7 +428,7 @@ def _labelled_before(scope: Scope[R], labels: LabelFiles, owned: Mapping[str, bo
     if job.existing == "refuse":
         if layout.preserved_root.is_dir():
             raise UsageError(
-                f"{layout.output} holds labels that were there before its run, which left them as they were: "
+                f"{layout.output} holds labels from before its run, which it did not change: "
                 "give --existing keep or add as before, or samcli take-back removes what the run has added"
             )
         return LabelledImages()

@@ -119,7 +119,7 @@ class Prompt(Job[AnnotatedImage]):
         return self._source.keys()
 
     def lost(self) -> Mapping[str, str]:
-        """Return the images that labels speak of and that are not in the input."""
+        """Return the images that labels list and that are not in the input."""
         return self._source.lost
 
     def recipe(self) -> dict[str, Any]:

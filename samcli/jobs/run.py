@@ -82,7 +82,7 @@ def check_models(layout: Layout, job: Job[R]) -> None:
         if begun_with != name and not is_here(name):
             raise UsageError(
                 f"{layout.output} was begun with --{role} {begun_with}, and {name} is not here. "
-                "Give the same again, or --overwrite to begin anew, or another --output"
+                "Give the same again, or --overwrite to start over, or another --output"
             )
 
 

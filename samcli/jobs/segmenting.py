@@ -184,8 +184,8 @@ class Encoder:
         counts = self._store.counts
         anew = ", ".join(f"{counts[state]} {state}" for state in ("missing", "stale", "damaged") if counts[state])
         tiles = self._store.tiles
-        of_tiles = f"; tiles: {tiles['read']} read, {tiles['missing']} encoded anew" if tiles else ""
-        return [f"Embeddings: {counts['read']} read" + (f"; encoded anew: {anew}" if anew else "") + of_tiles]
+        of_tiles = f"; tiles: {tiles['read']} read, {tiles['missing']} encoded again" if tiles else ""
+        return [f"Embeddings: {counts['read']} read" + (f"; encoded again: {anew}" if anew else "") + of_tiles]
 
     def size_of(self, ref: ImageRef) -> Size | None:
         """Return the image's size if the store has its embedding: then nobody needs its pixels to find masks."""

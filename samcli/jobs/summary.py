@@ -57,7 +57,7 @@ class Summary:
     unasked: int = 0
     """Images of the input that the prompts say nothing about; not in `total`."""
     lost: Mapping[str, str] = field(default_factory=dict)
-    """Images that the prompts speak of and that are not in the input, by their names, and why."""
+    """Images that the prompts list and that are not in the input, by their names, and why."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """Files of the input that are no images, by suffix."""
     kept: int = 0

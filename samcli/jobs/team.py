@@ -73,6 +73,8 @@ class Member(ABC):
     """A process of a team, seen from the driver. `kind`: in words, as in 'a process on cpu died'."""
 
     kind = "process"
+    waits_for_room = False
+    """It may never start: it gets images once it is ready."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -237,8 +239,8 @@ class Team(Crew, Generic[R]):
         return []
 
     def _dismiss_unneeded(self) -> None:
-        """End members that have not started yet: no image is left for them."""
-        for one in [one for one in self._members if not one.is_ready and not one.in_flight]:
+        """End members that still wait for room: no image is left for them."""
+        for one in [one for one in self._members if one.waits_for_room and not one.is_ready]:
             self._members.remove(one)
             one.close(0.1)
 
@@ -246,7 +248,8 @@ class Team(Crew, Generic[R]):
         """Send images to members that have few; return whether there are no more, and all have been told so."""
         is_stopping = stopping()
         for one in self._members:
-            while not is_stopping and one.is_ready and len(one.in_flight) < self._most_in_flight:
+            is_taking = one.is_ready or not one.waits_for_room
+            while not is_stopping and is_taking and len(one.in_flight) < self._most_in_flight:
                 ref = next(waiting, None)
                 if ref is None:
                     is_stopping = True

@@ -30,7 +30,7 @@ class ClassMap:
         """Return the new classes, numbered from 0 in the order of the old ids.
 
         Raises:
-            UsageError: it speaks of a class that is not among `names`, or nothing is left.
+            UsageError: it lists a class that is not among `names`, or nothing is left.
         """
         ids = {name: class_id for class_id, name in names.items()}
         by_id: dict[int, str | None] = {}
@@ -52,7 +52,7 @@ class ClassMap:
         if isinstance(old, int) and old in names:
             return old
         raise UsageError(
-            f"{self.where} speaks of class {old!r}, which is none of the {len(names)}.{nearest(str(old), ids)}"
+            f"{self.where} lists class {old!r}, which is none of the {len(names)} classes.{nearest(str(old), ids)}"
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from samcli.config import ConvertOptions
-from samcli.errors import ImageError, UsageError, one_line
+from samcli.errors import ImageError, UsageError, counted, one_line
 from samcli.files import check_writable, write_atomic, write_atomic_pieces, write_files
 from samcli.images import read_image
 from samcli.labels.class_map import MappedClasses, read_class_map
@@ -75,7 +75,7 @@ def convert(
 ) -> Conversion:
     """Write the labels at `path` in other formats; `watch` is told how many images are done.
 
-    `dry_run`: all is made as if, and nothing written.
+    `dry_run`: convert everything and write nothing.
 
     Raises:
         UsageError: nothing that can be read, nothing said to write, or files are in the way.
@@ -113,14 +113,16 @@ def convert(
             source.remarks.pop(FILLED, None)
         remarks = [f"{count} {what}" for what, count in source.remarks.items()] + labels.omitted.lines()
         conversion.notes += [remark for remark in remarks if remark not in conversion.notes]
-        conversion.notes += describe(format_name, writer.lost, writer.first_lost)
+        conversion.notes += describe(
+            format_name, writer.lost, writer.first_lost, min_polygon_iou=options.labels.min_polygon_iou
+        )
     conversion.unseen = run is None and source.images is None
     conversion.notes += _withheld_lines(conversion.withheld)
     return conversion
 
 
 def _known_classes(labels: Labels) -> Mapping[int, str]:
-    """Return the classes that a class map may speak of; numbers stand for names where the labels have none."""
+    """Return the classes that a class map can name; ids stand for names if the labels have none."""
     return labels.names or {class_id: str(class_id) for class_id in sorted(labels.class_ids())}
 
 
@@ -139,7 +141,7 @@ def _complete(
 def _withheld_lines(withheld: Mapping[str, str]) -> Iterator[str]:
     for why, remedy in ((Withheld.INCOMPLETE, " (--incomplete keep writes them)"), (Withheld.EXCLUDED, "")):
         if keys := [key for key, reason in withheld.items() if reason == why.value]:
-            yield f"{len(keys)} {why.value} images were left out{remedy}, the first is {keys[0]}"
+            yield f"{counted(len(keys), f'{why.value} image')} left out{remedy} (first: {keys[0]})"
 
 
 def _polygon_options(options: ConvertOptions, run: RunFolder | None) -> PolygonOptions:
@@ -166,12 +168,14 @@ def _find_run(path: Path, options: ConvertOptions) -> RunFolder | None:
 
 def _targets(options: ConvertOptions) -> dict[str, LabelFormat]:
     if not options.format:
-        raise UsageError("no --to: say which format to write, e.g. samcli convert labels/ --to coco")
+        raise UsageError("no --to: give the format to write, e.g. samcli convert labels/ --to coco")
     check_formats(options.format)
     formats = {name: FORMATS[name] for name in options.format}
     for name, fmt in formats.items():
         if fmt.needs - {"pixels"}:
-            raise UsageError(f"--to {name}: labels do not hold what it shows; only a run with --format {name} does")
+            raise UsageError(
+                f"--to {name} is not possible: labels do not hold these data. Run with --format {name} instead"
+            )
     return formats
 
 
@@ -179,29 +183,42 @@ def _check_output(output: Path, options: ConvertOptions) -> None:
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file; expected a folder")
     if Layout(output, output).manifest.exists():
-        raise UsageError(f"{output} holds a run; choose another --output, so that its labels stay what they are")
+        raise UsageError(
+            f"{output} is the output folder of a run, which is not converted into; choose another --output"
+        )
     if output.is_dir() and any(output.iterdir()) and not options.overwrite:
         raise UsageError(f"{output} is not empty; choose another --output, or --overwrite to replace labels there")
     check_writable(output)
 
 
 def _image_folder(path: Path, options: ConvertOptions, run: RunFolder | None, name: str) -> Path | None:
-    if options.images is not None:
-        folder = Path(os.path.abspath(Path(options.images).expanduser()))  # noqa: PTH100
-        if not folder.is_dir():
-            raise UsageError(f"--images {options.images} is no folder; expected that of the images")
-        return folder
-    if run is None:
-        return find_image_folder(path, itself=not (name in FORMATS and FORMATS[name].has_pictures))
+    if run is None or options.images is not None:
+        return image_folder(path, options.images, name)
     folder = run.layout.input_root
     return folder if folder.is_dir() else None
+
+
+def image_folder(path: Path, given: str | None, name: str) -> Path | None:
+    """Return the folder of the images of labels: `given` (--images), or the one in a usual place; None: not found.
+
+    `name`: the format of the labels.
+
+    Raises:
+        UsageError: the folder that was given does not exist.
+    """
+    if given is None:
+        return find_image_folder(path, itself=not (name in FORMATS and FORMATS[name].has_pictures))
+    folder = Path(os.path.abspath(Path(given).expanduser()))  # noqa: PTH100 - resolve() would follow links
+    if not folder.is_dir():
+        raise UsageError(f"--images {given} is not a folder; expected the folder of the images")
+    return folder
 
 
 def _read_run(source: Source, run: RunFolder) -> LabelSet:
     """Return the records of a run; images that it could not label are no failures of the conversion."""
     entries = run.entries()
     if unlabelled := sum(not entry.done for entry in entries.values()):
-        source.remarks["images failed in the run and have no labels"] += unlabelled
+        source.remarks["failed images of the run have no labels"] += unlabelled
 
     def read(key: str) -> ReadImage:
         return ReadImage(key, annotation=run.record(key))
@@ -354,7 +371,7 @@ class _Writer:
             name = key
         owner = self._taken.get(name.casefold())
         if owner == key:
-            raise ValueError("the labels speak of it twice")
+            raise ValueError("the labels list this image twice")
         if owner is not None:
             raise ValueError(f"its label file would be that of {owner}: rename one, or use --on-collision suffix")
         self._taken[name.casefold()] = key

@@ -85,7 +85,7 @@ def _file_before(fmt: LabelFormat, layout: Layout, own_files: Collection[str]) -
 
 
 def _spoken_of(fmt: LabelFormat, file: Path, keys: Sequence[str]) -> set[str]:
-    """Return the images that a file speaks of, clearly or not."""
+    """Return the images that a file lists, clearly or not."""
     source = Source(file, known=keys, sizes_elsewhere=True)
     labels = Labels(fmt.read(source), source)
     unclear = {key for failure in labels.failures for key in (failure.key, *failure.images)}

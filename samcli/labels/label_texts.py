@@ -35,7 +35,7 @@ def class_ids(names: dict[int, str], labels: Iterable[str], remarks: Counter[str
     new = sorted(set(labels) - set(names.values()))
     names |= dict(enumerate(new, max(names, default=-1) + 1))
     if UNNAMED_CLASS in new:
-        remarks[f"class is called '{UNNAMED_CLASS}': it is that of shapes without a label"] += 1
+        remarks[f"class is named '{UNNAMED_CLASS}': the class of shapes without a label"] += 1
     return by_name(names)
 
 

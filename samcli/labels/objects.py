@@ -1,6 +1,6 @@
 """Define what every reader of labels returns: valid objects per image, and what was left out and why.
 
-A reader (`LabelFormat.read`) lists the images that the labels speak of as `LabelEntry` values, before anything of
+A reader (`LabelFormat.read`) lists the images that the labels list as `LabelEntry` values, before anything of
 them is read; `LabelEntry.read` then gives one `ReadImage`. Its objects are `LabelledObject`s: class, figures, and a
 `Shape`, which knows its sub-pixel box and draws its mask only when somebody asks. So `prompt` takes boxes
 without drawing, box formats keep them as they were, `eval` compares the same objects that `convert` writes.
@@ -269,7 +269,7 @@ class ReadImage:
 
 @dataclass(frozen=True, slots=True)
 class LabelEntry:
-    """An image that labels speak of, not read yet."""
+    """An image that labels list, not read yet."""
 
     name: str
     """The image as the labels name it."""

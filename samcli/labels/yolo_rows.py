@@ -82,7 +82,7 @@ def numbered_rows(data: bytes) -> Iterator[tuple[int, str]]:
 
 
 def read_row(line: str) -> YoloRow:
-    """Return the object that a line speaks of.
+    """Return the object on a line.
 
     Raises:
         ValueError: it is no such row; says what was found and what was expected.

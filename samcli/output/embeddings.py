@@ -310,7 +310,7 @@ def _read(path: Path) -> tuple[_Facts, Embedding] | str:
     except FileNotFoundError:
         return "missing"
     except (SafetensorError, *_DAMAGE) as error:
-        log.warning("%s is damaged (%s): its image is encoded anew", path, type(error).__name__)
+        log.warning("%s is damaged (%s): its image is encoded again", path, type(error).__name__)
         return "damaged"
     return facts, Embedding(features, facts.image_size, facts.input_size, facts.model, finer)
 
@@ -348,7 +348,7 @@ def open_store(folder: str, model: str, precision: str) -> EmbeddingStore:
     if made_by.sha256 != model:
         raise UsageError(
             f"--embeddings {folder} were made by {made_by.name} ({made_by.sha256[:12]}), "
-            f"this is another model ({model[:12]}): give that one with --sam, or encode anew"
+            f"this is another model ({model[:12]}): give that one with --sam, or encode again"
         )
     if made_in != precision:
         raise UsageError(

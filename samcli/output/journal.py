@@ -1,7 +1,7 @@
 """The journal: an append-only file of outcomes that makes a run resumable, and the manifest of its recipe.
 
 Promise: at-least-once compute, atomic and idempotent outputs. A line is written only after the files that it
-speaks of are on disk. A torn last line is ignored; the last line about a key counts.
+lists are on disk. A torn last line is ignored; the last line about a key counts.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class JournalEntry(NamedTuple):
         return sum(count for _, count in self.instances)
 
     def is_about(self, ref: ImageRef, run: str) -> bool:
-        """Return whether it speaks of this very version of the file, under this recipe."""
+        """Return whether it is about this very version of the file, under this recipe."""
         return self.size == ref.size and self.mtime_ns == ref.mtime_ns and self.run == run
 
 
@@ -223,7 +223,7 @@ def journal_lines(path: Path) -> Iterator[bytes]:
 
 def _unreadable(path: Path, error: Exception) -> SamcliError:
     reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
-    return SamcliError(f"the journal {path} cannot be read ({reason}): mend that, or --overwrite begins anew")
+    return SamcliError(f"the journal {path} cannot be read ({reason}): fix this, or --overwrite starts over")
 
 
 class Journal:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from samcli.errors import UsageError
-from samcli.files import fit_name
+from samcli.files import fit_name, relative_posix
 from samcli.output.shards import Shard, shards_of
 from samcli.types import ImageRef
 
@@ -178,7 +178,7 @@ class Layout:
     @functools.cached_property
     def images_from_output(self) -> str:
         """Return the input root as seen from the output folder, POSIX."""
-        return self.origin or Path(os.path.relpath(self.input_root, self.output)).as_posix()
+        return self.origin or relative_posix(self.input_root, self.output)
 
     def splits_from_output(self) -> dict[str, str]:
         """Image folders for training and validation as seen from the output; none where no trainer would look.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _OTHER_OUTPUT = "Choose another folder with --output"
+
+_KEEPS_OPEN_FILES = os.name == "nt"
+"""Windows removes no file that is open: a lock can be removed only once it is released."""
 
 _PATIENCE = 60.0
 """Seconds that a shard waits for the folder's lock: many begin at once, and each holds it for moments."""
@@ -87,16 +91,20 @@ def locked(layout: Layout, remedy: str = _OTHER_OUTPUT) -> Iterator[None]:
         lock = _lock_shard(layout) if layout.shard else _lock_all(layout)
     except OSError as error:
         raise _cannot_write(layout, error, remedy) from error
+    is_unused = False
     try:
         layout.running.touch()
         yield
     finally:
         try:
             layout.running.unlink(missing_ok=True)
-            if created and not layout.manifest.exists():
+            is_unused = bool(created) and not layout.manifest.exists()
+            if is_unused and not _KEEPS_OPEN_FILES:
                 _remove_empty(layout.lock, created)
         finally:
             lock.release()
+        if is_unused and _KEEPS_OPEN_FILES:
+            _remove_empty(layout.lock, created)
 
 
 @contextlib.contextmanager

@@ -171,7 +171,7 @@ def read_manifest(path: Path) -> Manifest | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
-        raise SamcliError(f"{path} is damaged ({one_line(error)}); --overwrite begins anew") from error
+        raise SamcliError(f"{path} is damaged ({one_line(error)}); --overwrite starts over") from error
     except OSError as error:
         raise SamcliError(f"{path} cannot be read: {error.strerror or one_line(error)}") from error
 
@@ -255,7 +255,7 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     if commands[0] != commands[1]:
         return (
             f"holds what samcli {commands[0]} wrote: give samcli {commands[1]} another --output, "
-            "or --overwrite to begin anew"
+            "or --overwrite to start over"
         )
     changes = [
         _change(name, found, wanted)
@@ -264,7 +264,7 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     ]
     return (
         f"was begun with other options ({'; '.join(changes) or 'by an earlier version of samcli'}). "
-        "Use those, or --overwrite to begin anew, or another --output"
+        "Use those, or --overwrite to start over, or another --output"
     )
 
 

@@ -44,7 +44,7 @@ class Fold:
 class EarlierRun:
     """Contents of the output folder before a run begins: the manifest and the journal's last entries.
 
-    A run that begins anew, or in a new folder, finds nothing.
+    A run that starts over, or in a new folder, finds nothing.
     """
 
     manifest: Manifest | None = None
@@ -191,7 +191,7 @@ class RunFolder:
         except ValueError as error:
             reason, remedy = one_line(error), "delete it"
         except OSError as error:
-            reason, remedy = error.strerror or one_line(error), "mend that"
+            reason, remedy = error.strerror or one_line(error), "fix this"
         raise RecordError(f"its record cannot be read ({path}: {reason}): {remedy}, and run again")
 
     def annotations(self, failures: dict[str, str]) -> Iterator[Annotation]:

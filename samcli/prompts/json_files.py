@@ -192,7 +192,7 @@ def _class(builder: TableBuilder, line: int, value: Any) -> int | str | None:
 
 
 def numbers(builder: TableBuilder, line: int, name: str, values: Any, count: int) -> tuple[float, ...]:
-    """So many finite numbers out of a list.
+    """Return a list of this many finite numbers.
 
     Raises:
         UsageError: they are not.

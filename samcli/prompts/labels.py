@@ -43,7 +43,7 @@ class LabelPrompts:
     _labels: Labels
     _notes: tuple[str, ...] = ()
     _failed: dict[str, str] = field(default_factory=dict)
-    """Images that the labels speak of and whose objects cannot be told, and why."""
+    """Images that the labels list and whose objects cannot be told, and why."""
     lost: Mapping[str, str] = field(default_factory=dict)
     _omitted: Omissions = field(default_factory=Omissions)
     _omitted_of: dict[str, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class LabelPrompts:
         return {"prompts": self._kind, "names": list(self.names.values()) if self._named else None, **unusual}
 
     def matched(self, keys: Iterable[str]) -> LabelPrompts:
-        """With the images that are meant; others that the labels speak of are lost."""
+        """With the images that are meant; others that the labels list are lost."""
         ordered = sorted(keys)
         labels = self._labels.among(ordered)
         known = set(ordered)
@@ -96,8 +96,8 @@ class LabelPrompts:
         first = next(iter(self._labels.keys()), None)
         if self._labels.failures:
             lost = self._labels.failures[0]
-            return f"{self.path} speaks of none of the images; the first: {lost.key}: {lost.reason}"
-        return f"{self.path} speaks of none of the images" + (f"; its first is '{first}'" if first else "")
+            return f"{self.path} lists none of the images; the first: {lost.key}: {lost.reason}"
+        return f"{self.path} lists none of the images" + (f"; its first is '{first}'" if first else "")
 
     def keys(self) -> Collection[str]:
         return self._spoken_of
@@ -182,7 +182,7 @@ def _content(file: Path) -> bytes:
 
 
 def _of_lost(failures: Sequence[Failure], path: Path) -> list[str]:
-    """Notes of images that are not in the input, which most are where a file speaks of a whole data set."""
+    """Notes of images that are not in the input, which most are where a file lists a whole data set."""
     away = [one for one in failures if one.reason.startswith(("no image of that name", "a label file without"))]
     others = [one for one in failures if one not in away]
     notes = [f"{len(away)} images of {path} are not in the input, the first is {away[0].key}"] if away else []

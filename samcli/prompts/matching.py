@@ -11,7 +11,7 @@ from samcli.labels.image_names import ImageNames
 
 
 def check_known(path: Path, images: Mapping[str, int], ordered: list[str]) -> None:
-    """Refuse a prompts file that speaks of an image that is not among `ordered`, the sorted keys of a run.
+    """Refuse a prompts file that lists an image that is not among `ordered`, the sorted keys of a run.
 
     Raises:
         UsageError: names the nearest key.
@@ -21,7 +21,7 @@ def check_known(path: Path, images: Mapping[str, int], ordered: list[str]) -> No
     if unknown:
         several = "an image that is" if len(unknown) == 1 else f"{len(unknown)} images that are"
         raise UsageError(
-            f"{path} speaks of {several} not in the input: {listed(map(repr, unknown), 3)}."
+            f"{path} lists {several} not in the input: {listed(map(repr, unknown), 3)}."
             + nearest_key(unknown[0], ordered)
         )
 
@@ -38,7 +38,7 @@ def by_key(path: Path, images: Mapping[str, int], ordered: list[str]) -> dict[st
         near = names.exact(name)
         key = near[0] if len(near) == 1 else name
         if key in found:
-            raise UsageError(f"{path} speaks of the image {key} under two names, one of them '{name}'")
+            raise UsageError(f"{path} lists the image {key} under two names, one of them '{name}'")
         found[key] = number
     return found
 

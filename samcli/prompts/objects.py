@@ -90,7 +90,7 @@ class PromptSource(Protocol):
 
     @property
     def lost(self) -> Mapping[str, str]:
-        """Images that it speaks of and that are not in the input, or cannot be told, by their names, and why."""
+        """Images that it lists and that are not in the input, or cannot be told, by their names, and why."""
         ...
 
     def recipe(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class PromptSource(Protocol):
         """This source, held against the keys of a run's images; to be called once, before any other question.
 
         Raises:
-            UsageError: it speaks of an image that is not there (the nearest key is named), or of none of them.
+            UsageError: it lists an image that is not there (the nearest key is named), or of none of them.
         """
         ...
 

@@ -81,7 +81,7 @@ class Regions:
         """Return the same, held against these images.
 
         Raises:
-            UsageError: it speaks of none of them.
+            UsageError: it lists none of them.
         """
         ordered = sorted(keys)
         labels, known = self._labels.among(ordered), set(ordered)
@@ -89,7 +89,7 @@ class Regions:
         named = {*labels.keys(), *failed} & known
         lost = [one.key for one in labels.failures if not {one.key, *one.images} & failed.keys()]
         if not named and self._every is None:
-            raise UsageError(f"--roi {self.path} speaks of none of {len(ordered)} images{_first(lost, ordered)}")
+            raise UsageError(f"--roi {self.path} lists none of {len(ordered)} images{_first(lost, ordered)}")
         notes = []
         if lost:
             notes.append(f"{self.path}: regions of {len(lost)} images are not of the input{_first(lost, ordered)}")

@@ -136,7 +136,7 @@ class PromptTable:
     """Number of an object -> its mask_input as the file says it."""
     _sizes: NDArray[np.int64] | None = None
     lost: Mapping[str, str] = field(default_factory=dict)
-    """None: a file that speaks of another image is refused."""
+    """None: a file that lists another image is refused."""
 
     def recipe(self) -> dict[str, Any]:
         return {"prompts": self.kind, "names": list(self.names.values()) if self._named else None}
@@ -193,7 +193,7 @@ class PromptTable:
         if stated is not None and stated != image_size:
             (height, width), (own_height, own_width) = stated, image_size
             raise ImageError(
-                f"{self.path} speaks of an image of {width} x {height} pixels; "
+                f"{self.path} states an image size of {width} x {height} pixels; "
                 f"this one has {own_width} x {own_height}, upright"
             )
 

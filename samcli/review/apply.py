@@ -129,7 +129,7 @@ class Review:
     """Marks of whole images; None takes an earlier one away."""
 
     def image_keys(self) -> list[str]:
-        """Return the images that it speaks of, in order."""
+        """Return the images that it lists, in order."""
         return sorted({*self.marks, *self.images})
 
 
@@ -211,7 +211,7 @@ class AppliedReview:
     complete: int = 0
     """Images that trainers get again."""
     remade: int = 0
-    """Images that it does not speak of, whose polygons an earlier version wrote: no run mixes two kinds of them."""
+    """Images that it does not list, whose polygons an earlier version wrote: no run mixes two kinds of them."""
 
 
 def apply_review(output: Path, path: Path) -> AppliedReview:

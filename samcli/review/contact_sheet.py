@@ -1,8 +1,10 @@
-"""Pictures of what a run has written: masks over the photos, many photos on one sheet."""
+"""Contact sheets: the masks of a run, or of labels from elsewhere, drawn on many images, on one picture."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,52 +14,129 @@ from numpy.typing import NDArray
 from samcli.drawing import overlay, titled
 from samcli.errors import ImageError, UsageError
 from samcli.files import write_atomic
-from samcli.images import read_image
+from samcli.images import PREVIEW, read_image
+from samcli.labels.convert import image_folder
 from samcli.labels.formats.base import cleaned, recorded_part_limit
+from samcli.labels.formats.reading import detect_format, read_labels
+from samcli.labels.formats.sources import Failure, Source
 from samcli.output.manifest import Product
 from samcli.output.run_folder import RunFolder
 from samcli.plots import check_sheet
-from samcli.types import ImageRef
+from samcli.types import Annotation, ImageRef
 
 _TILE = 480
 """Side of a photo on a contact sheet, in pixels."""
 
 
-def write_contact_sheet(output: Path, target: Path | None = None, count: int = 12) -> Path:
-    """Put `count` photos of a run, evenly spread, with their masks on one PNG; its path.
+@dataclass(frozen=True)
+class _Labelled:
+    """Labels whose images are drawn.
 
-    `target`: where to write it; None is `preview.png` in the run's own folder.
+    `annotation`: of an image, by its key; raises ImageError or OSError if there is none. `where`: for messages.
+    `target`: the default path of the picture. `prompts`: also draw points and boxes that prompted the masks.
+    """
+
+    keys: Sequence[str]
+    annotation: Callable[[str], Annotation]
+    names: Mapping[int, str]
+    images: Path
+    where: Path
+    target: Path
+    prompts: bool = False
+
+
+def write_contact_sheet(
+    labels: Path,
+    target: Path | None = None,
+    count: int = 12,
+    *,
+    images: str | None = None,
+    source_format: str | None = None,
+) -> Path:
+    """Write a PNG with the masks of `count` images, sampled evenly. Return its path.
+
+    `labels`: the output folder of a run, or labels in any format that is read. `target`: where to write it; None:
+    in the output folder of the run, or beside the labels. `images`: the folder of the images of other labels, and
+    `source_format` their format; None: found.
 
     Raises:
-        UsageError: no run was begun there, or it has no labels whose photo can be read.
+        UsageError: there are no labels, or none of which the image can be read.
     """
-    run = RunFolder.open(output, Product.LABELS)
-    target = target or run.layout.run_folder / "preview.png"
+    found = _open(labels, images, source_format)
+    target = target or found.target
     check_sheet(target, "--output", "; for a page give --html too" if target.suffix in (".html", ".htm") else "")
-    keys = run.done()
+    keys = found.keys
     chosen = [keys[index * len(keys) // count] for index in range(count)] if len(keys) > count else keys
-    tiles = [tile for key in chosen if (tile := _tile(run, key)) is not None]
+    tiles = [tile for key in chosen if (tile := _tile(found, key)) is not None]
     if not tiles:
-        raise UsageError(f"no labels in {run.output} whose photo can be read in {run.layout.input_root}")
+        raise UsageError(f"no labels in {found.where} whose image can be read in {found.images}")
     _, png = cv2.imencode(".png", contact_sheet(tiles)[..., ::-1])
     write_atomic(target, png.tobytes())
     return target
 
 
-def _tile(run: RunFolder, key: str) -> NDArray[np.uint8] | None:
-    """One photo with the masks that its labels hold; None where the photo or its record is gone."""
+def find_previewed_run(labels: Path) -> RunFolder | None:
+    """Return the run whose labels are drawn; None for labels from elsewhere.
+
+    Raises:
+        UsageError: the run makes no labels, there are several, or there is nothing at all.
+    """
+    if (run := RunFolder.find(labels)) is not None:
+        run.check(Product.LABELS)
+        return run
     try:
-        image = read_image(ImageRef(run.layout.input_root, key))
-        annotation = run.record(key)
+        return RunFolder.open(labels, Product.LABELS)  # below the folder of a data set
+    except UsageError:
+        if not labels.exists():
+            raise
+        return None
+
+
+def _open(labels: Path, images: str | None, source_format: str | None) -> _Labelled:
+    run = find_previewed_run(labels) if source_format in (None, "records") and images is None else None
+    return _of_run(run) if run is not None else _of_labels(labels, images, source_format)
+
+
+def _of_run(run: RunFolder) -> _Labelled:
+    limit = recorded_part_limit(run.manifest.recipe.values)
+    images = run.layout.input_root
+    folder = run.layout.run_folder if run.output == images else run.output  # a trainer would read it as an image
+    return _Labelled(
+        run.done(), lambda key: cleaned(run.record(key), limit), run.manifest.names, images, run.output,
+        folder / PREVIEW, prompts=run.manifest.recipe.command == "prompt",
+    )  # fmt: skip
+
+
+def _of_labels(path: Path, given: str | None, source_format: str | None) -> _Labelled:
+    path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
+    name = source_format or detect_format(path)
+    images = image_folder(path, given, name)
+    if images is None:
+        raise UsageError(f"the images of {path} were not found; give their folder with --images")
+    labels = read_labels(name, Source(path, images))
+
+    def annotation(key: str) -> Annotation:
+        found = labels.annotation(key)
+        if isinstance(found, Failure):
+            raise ImageError(found.reason)
+        return found
+
+    return _Labelled(labels.keys(), annotation, labels.names, images, path, path.with_name(PREVIEW))
+
+
+def _tile(labels: _Labelled, key: str) -> NDArray[np.uint8] | None:
+    """Return one image with its masks; None if the image or its labels cannot be read."""
+    try:
+        image = read_image(ImageRef(labels.images, key))
+        annotation = labels.annotation(key)
     except (ImageError, OSError):
         return None
-    labelled = cleaned(annotation, recorded_part_limit(run.manifest.recipe.values))
-    tile = overlay(image.pixels, labelled, run.manifest.names, side=_TILE)
+    tile = overlay(image.pixels, annotation, labels.names, side=_TILE, prompts=labels.prompts)
     return titled(tile, key)
 
 
 def contact_sheet(tiles: Sequence[NDArray[np.uint8]], gap: int = 8) -> NDArray[np.uint8]:
-    """Tiles in rows on a grey ground, about as many as columns; a row is as high as its highest tile."""
+    """Return tiles in a grid on a grey ground, with about as many rows as columns; tiles may differ in size."""
     columns = int(np.ceil(np.sqrt(len(tiles))))
     rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
     heights = [max(tile.shape[0] for tile in row) + gap for row in rows]

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from samcli.drawing import class_color
 from samcli.errors import ImageError, RecordError, UsageError
-from samcli.files import check_writable, write_atomic_pieces
+from samcli.files import check_writable, relative_posix, write_atomic_pieces
 from samcli.images import probe_image, read_image
 from samcli.labels.formats.base import recorded_part_limit
 from samcli.masks import Mask, PartLimit, without_specks
@@ -221,7 +221,7 @@ def _head(run: RunFolder, target: Path) -> dict[str, Any]:
         "command": shlex.join(["samcli", "apply-review", _as_seen(run.output)]),
         "fingerprint": run.manifest.fingerprint,
         "run": _identity(run),
-        "images_at": os.path.relpath(run.layout.input_root, target.parent).replace(os.sep, "/") + "/",
+        "images_at": relative_posix(run.layout.input_root, target.parent) + "/",
         "detail": _DETAIL,
         "formula": DOUBT_FORMULA,
         "figures": _FIGURES,

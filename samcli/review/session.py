@@ -269,7 +269,7 @@ class Session:
         return len(as_labelled(self.run.record(self.key(number))))
 
     def finish(self) -> None:
-        """Write the files that speak of all images, if an image has changed.
+        """Write the files that hold all images, if an image has changed.
 
         Raises:
             SamcliError: a run is at work in the folder, or a record cannot be read.

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import torch
+import logging
 
-from samcli.errors import UsageError
+import torch
+import torch.nn.functional as F
+
+from samcli.errors import UsageError, one_line
+
+log = logging.getLogger("samcli")
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first CUDA GPU, else the CPU.
+    """Return the device of that name; `auto` is the first CUDA GPU, else Apple's GPU (MPS), else the CPU.
 
     Raises:
         UsageError: the device is not on this machine.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() and _mps_computes() else "cpu")
     try:
         device = torch.device(f"cuda:{name}" if name.isdigit() else name)
         torch.empty(1, device=device)
@@ -25,9 +32,35 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def _mps_computes() -> bool:
+    """Return whether Apple's GPU gives the CPU's results for the main operations of the networks; say so if not."""
+    generator = torch.Generator().manual_seed(0)
+    image, kernel = torch.rand(1, 8, 16, 16, generator=generator), torch.rand(8, 8, 3, 3, generator=generator)
+    try:
+        result = _sample(image.to("mps"), kernel.to("mps")).cpu()
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        log.warning("Apple's GPU (MPS) does not work here, using the CPU: %s", one_line(error))
+        return False
+    if torch.allclose(result, _sample(image, kernel), rtol=1e-3, atol=1e-3):
+        return True
+    log.warning("Apple's GPU (MPS) computes wrong results here, using the CPU")
+    return False
+
+
+def _sample(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """Return the result of a convolution, an attention, a normalisation and a resize."""
+    found = F.layer_norm(F.conv2d(image, kernel, padding=1), (16, 16))
+    found = F.scaled_dot_product_attention(found, found, found)
+    return F.interpolate(F.gelu(found), size=(24, 20), mode="bilinear", align_corners=False)
+
+
 def _why_missing(name: str) -> str:
     """Say why there is no device of that name, and what to use instead."""
     found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    if name == "mps":
+        return "--device mps: Apple's GPU is not available; it needs macOS on Apple silicon. Use --device cpu"
     if len(found) > 1 or not (name.isdigit() or name.startswith("cuda")):
         return f"no device '{name}'; found {', '.join(found)}"
     if torch.version.cuda is None:

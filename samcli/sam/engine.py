@@ -173,7 +173,7 @@ class Engine:
         prompts = Prompts.of(boxes, points, point_labels) if prompts is None else prompts
         if embedding.model != self.model:
             raise UsageError(
-                f"the embedding was made by model {embedding.model[:12]}, this is {self.model[:12]}: encode anew"
+                f"the embedding was made by model {embedding.model[:12]}, this is {self.model[:12]}: encode again"
             )
         wanted = _Wanted(multimask, stability_offset, return_logits, pred_iou_thresh, stability_score_thresh)
         segments: list[Segment] = []
@@ -190,7 +190,7 @@ class Engine:
         return segments
 
     def _segment_chunk(self, embedding: Embedding, prompts: Prompts, wanted: _Wanted) -> list[Segment]:
-        """Return the finished masks of a few prompts; what predicted IoU rules out is never upsampled."""
+        """Return the finished masks of a few prompts; masks below the predicted-IoU threshold are not upsampled."""
         logits, quality = self._decode(embedding, prompts, wanted.multimask, wanted.pred_iou_thresh)
         quality = quality.cpu()
         if not (bool(torch.isfinite(quality).all()) and _is_finite(logits)):

@@ -1,7 +1,7 @@
 """Everything mode: a grid of clicks, three masks each, filters, and what overlaps is one.
 
 The algorithm, its options and the order of its results are those of segment-anything's
-`SamAutomaticMaskGenerator`; what its predicted IoU rules out is never upsampled here, which changes nothing.
+`SamAutomaticMaskGenerator`; masks below the predicted-IoU threshold are not upsampled, with the same result.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Places:
-    """Where everything mode looks.
+    """Places in which everything mode searches for objects.
 
     `grids`: (N, 2) points in 0..1 for each layer of crops, instead of `points_per_side`. `wanted`: which points
     (N, 2) in pixels of the image are clicked; None: all. `tiling`: large images are also searched tile by tile, as

@@ -346,7 +346,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _quantize(source: Path, target: Path) -> None:
-    """Write a twin with eight-bit weights in its matrix products; activations are scaled as they come.
+    """Write a copy with eight-bit weights in its matrix products; activations are scaled as they come.
 
     A scale for each channel, and convolutions left alone: of the masks' pixels five times fewer change than with
     one scale for each tensor and everything in eight bits, in a file of the same size.

@@ -66,7 +66,7 @@ class AxisBuilder:
 
     @classmethod
     def of(cls, length: int) -> AxisBuilder:
-        """So many positions, each itself."""
+        """Return the positions of an axis that is not resized."""
         return cls(torch.eye(length))
 
     def cut(self, start: int, end: int) -> AxisBuilder:

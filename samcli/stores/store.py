@@ -34,7 +34,7 @@ _PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between tries; each is varied, so that many clients do not come back together."""
 
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ImportError, TypeError)
-"""What no further try mends."""
+"""Errors that no further try resolves."""
 _FINAL_NAMES = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "ParamValidationError"}
 )

@@ -153,7 +153,7 @@ def test_status__tells_how_far_a_run_is(annotate, samcli_run, photo_folder) -> N
     labels = photo_folder.parent / "labels"
     facts = json.loads(samcli_run("status", labels, "--json").stdout)
     assert (facts["images"], facts["done"], facts["failed"], facts["remaining"]) == (5, 4, 1, 0)
-    assert "bad.jpg: not an image" in samcli_run("status", labels, "--failures").stdout
+    assert "bad.jpg: not a valid image file" in samcli_run("status", labels, "--failures").stdout
     assert "5 of 5" in samcli_run("status", labels).stdout
 
 

@@ -106,25 +106,28 @@ def test_groups__never_cross_splits(source, tmp_path) -> None:
 
 def test_notes__name_classes_and_splits_that_have_nothing(source, tmp_path) -> None:
     (source / "data.yaml").write_text("names: [cat, dog, emu]\n")
-    assert build(source, tmp_path / "a").notes == ["no object of emu in the whole data set"]
+    assert build(source, tmp_path / "a").notes == ["no examples in any split of: emu"]
     for number in range(3, 40):
         (source / "labels" / f"clip{number // 10}" / f"{number:02}.txt").unlink()
     notes = build(source, tmp_path / "b", split="1/1/1").notes  # one of the three shows a dog
     emu, *dog = notes
-    assert emu == "no object of emu in the whole data set"
-    uses = {"train": "learn", "val": "judge", "test": "test"}
+    assert emu == "no examples in any split of: emu"
+    uses = {"train": "training", "val": "validation", "test": "test"}
     table = {split: one.objects for split, one in build(source, tmp_path / "c", split="1/1/1").splits.items()}
     without = [split for split in uses if not table[split]["dog"]]
-    assert dog == [f"no object of dog in {split}: nothing to {uses[split]} them by" for split in without]
+    lacks = {"train": ""}
+    assert dog == [
+        f"no {uses[split]} examples of: dog{lacks.get(split, ' (metrics will be missing)')}" for split in without
+    ]
     assert len(dog) == 2
     for number in range(3):
         (source / "labels" / "clip0" / f"{number:02}.txt").write_text("")
-    assert "train has images, but no object in any" in build(source, tmp_path / "d", split="1/1/1").notes
+    assert "train has no objects" in build(source, tmp_path / "d", split="1/1/1").notes
 
 
 def test_group_by__says_where_it_finds_nothing(source, tmp_path) -> None:
     result = build(source, tmp_path / "out", group_by=r"^(clip[012])")
-    assert any("10 keys" in note for note in result.notes)
+    assert any("10 image paths" in note for note in result.notes)
 
 
 def test_class_map__renames_merges_and_drops(source, tmp_path) -> None:

@@ -518,6 +518,6 @@ def test_path_in_data_yaml__is_the_file_s_own_folder_the_whole_one_or_told(
     (folder / "data.yaml").write_text(f"{path}train: images\nval: images\nnames: [cat]\n")
     result = verify_labels(folder, VerifyOptions())
     assert ("path-missing" not in result.tallies) is found
-    assert any("a trainer looks for it from the folder" in note for note in result.notes) is told
+    assert any("a trainer resolves it from its working directory" in note for note in result.notes) is told
     if not told:
         check_det_dataset(str(folder / "data.yaml"), autodownload=False)

@@ -252,6 +252,16 @@ def test_classes__leave_the_others_out(saved) -> None:
     assert some.class_ids.tolist() == every.class_ids[kept].tolist()
 
 
+def test_precision__of_a_folder_is_fp32_and_another_is_said_not_to_apply(saved, caplog) -> None:
+    folder = saved(small.save_detr, "Yolos")
+    with caplog.at_level("INFO", "samcli"):
+        load_detector(str(folder), device="cpu", precision="fp32")
+        assert not caplog.messages
+        detector = load_detector(str(folder), device="cpu", precision="bf16")
+    assert caplog.messages == [f"{folder.name} computes in fp32; --precision bf16 applies to SAM only"]
+    assert {parameter.dtype for parameter in detector.model.network.parameters()} == {torch.float32}
+
+
 def test_detections__do_not_depend_on_their_neighbours(saved) -> None:
     detector = load_detector(str(saved(small.save_detr, "DFine")), conf=CONF, device="cpu")
     together = detector.detect(images())

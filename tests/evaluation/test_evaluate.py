@@ -11,7 +11,6 @@ from PIL import Image as PillowImage
 
 from samcli.config import EvalOptions
 from samcli.errors import UsageError
-from samcli.evaluation import pictures
 from samcli.evaluation.evaluate import evaluate
 from samcli.evaluation.ground_truth import EvaluatedObject
 from samcli.labels.class_map import ClassMap
@@ -191,7 +190,7 @@ def test_classes__are_matched_by_name_where_both_have_names() -> None:
     for names, options in ((NAMES, EvalOptions(match_classes="id")), (None, EvalOptions())):
         found = evaluate(Given(predicted, names), truth, options)
         assert (found.classes_matched_by, found.kinds["mask"].overall.at[0.5].recall) == ("id", 0)
-    with pytest.raises(UsageError, match="the predictions have no names"):
+    with pytest.raises(UsageError, match="the predictions have no class names"):
         evaluate(Given(predicted), truth, EvalOptions(match_classes="name"))
 
 
@@ -217,8 +216,8 @@ def test_images_that_one_side_lacks__are_left_out_and_counted() -> None:
     found, masks = figures(predicted)
     assert list(masks.by_image) == ["1.jpg"]
     assert masks.overall.at[0.5].recall == 1
-    assert any("1 of 2 images are not in the truth" in note for note in found.notes)
-    assert any("2 images of the truth have no prediction" in note for note in found.notes)
+    assert any("1 of 2 images have no ground truth" in note for note in found.notes)
+    assert any("2 images of the ground truth left out: no prediction" in note for note in found.notes)
     with pytest.raises(UsageError, match="no image in common"):
         figures({"9.jpg": []})
 
@@ -277,9 +276,9 @@ def test_command__prints_tables_a_plot_and_the_worst_images(folders, samcli_run,
     assert first.startswith(b"<?xml")
     assert b"cat (2)" in first or b"<svg" in first
     sheet = np.asarray(PillowImage.open(worst))
-    green = (sheet == (60, 230, 60)).all(-1)
-    assert green.sum() > 500, "the outline of the truth that was missed"
-    assert not (sheet[pictures._LEGEND_HEIGHT :] == (255, 60, 220)).all(-1).any(), "nothing was predicted there"
+    missed = (sheet == (255, 200, 0)).all(-1)
+    assert missed.sum() > 500, "the outline of the truth that was missed"
+    assert not (sheet[60:] == (255, 0, 190)).all(-1).any(), "nothing was predicted there"
 
 
 @pytest.mark.parametrize(
@@ -352,9 +351,9 @@ def test_classes_without_names__are_matched_by_number_and_it_says_how(tmp_path, 
     result = samcli_run("eval", folder, "--truth", truth, "--json")
     said = json.loads(result.stdout)
     assert said["box"]["by_class"]["dog"]["at"]["0.5"]["true_positives"] == 1
-    (how,) = [note for note in said["notes"] if "matched by number" in note]
-    assert "class 0 is the first category of the truth (17 'cat'), and so on by ascending id" in how
+    (how,) = [note for note in said["notes"] if "matched by id" in note]
+    assert "class 0 is the first category of the ground truth (id 17, 'cat'), then in order of id" in how
     (folder / "data.yaml").write_text("names: [bird, horse]\n")
     other = samcli_run("eval", folder, "--truth", truth)
     assert other.exit_code == 3
-    assert "not one predicted class is a class of the truth" in other.output
+    assert "in common (predicted" in other.output

@@ -110,7 +110,7 @@ def test_all_combinations__are_tried_and_the_best_is_first(tuned) -> None:
     assert result.best.objective == max(figures) > min(figures)
     assert result.with_defaults is not None
     assert (result.images, result.objects) == (3, 20)
-    assert result.notes == ["1 of 4 images are not in the truth: left out"]
+    assert result.notes == ["1 of 4 images have no ground truth: left out"]
 
 
 @pytest.mark.parametrize("which", [0, 9, 23])
@@ -294,7 +294,7 @@ def test_nothing_right__is_said(shapes) -> None:
 
     result = tune(shapes, Wrong("beads.jpg"), options())
     assert result.best.objective == 0
-    assert "nothing that was found is right" in result.notes[-1]
+    assert "no prediction matches the ground truth" in result.notes[-1]
 
 
 def test_command__prints_yaml_on_stdout_alone_and_writes_it(samcli_run, shapes, truth, tmp_path) -> None:

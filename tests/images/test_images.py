@@ -388,9 +388,9 @@ def test_read_image__a_png_with_a_flipped_byte_is_an_error(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"these are my notes, saved as a photo", r"not an image.*\.jpg"),
+        (b"these are my notes, saved as a photo", r"not a valid image file.*\.jpg"),
         (b"", r"empty \(0 bytes\)"),
-        (b"\xff\xd8\xff", "not an image"),
+        (b"\xff\xd8\xff", "not a valid image file"),
     ],
 )
 def test_read_image__says_what_is_wrong_with_a_file(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -491,7 +491,7 @@ def test_read_image__keeps_its_words_where_ultralytics_has_wrapped_pillow(
     pillows_open = PIL.Image.open
     monkeypatch.setattr("PIL.Image.open", wrapped)
     (tmp_path / "a.jpg").write_bytes(b"these are my notes")
-    with pytest.raises(ImageError, match="not an image"):
+    with pytest.raises(ImageError, match="not a valid image file"):
         read_image(tmp_path / "a.jpg")
 
 

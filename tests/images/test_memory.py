@@ -114,6 +114,28 @@ def test_sixteen_bit_bomb__is_refused_by_its_header_or_decoded_within_its_estima
     assert cost / 3 < peak < cost
 
 
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [(".jpg", {}), (".jpg", {"exif": b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"}),
+     (".tif", {"compression": "tiff_lzw", "tiffinfo": {278: 5000}})],
+    ids=["jpeg", "turned", "one strip"],
+)  # fmt: skip
+def test_cost__is_more_than_decoding_takes_and_not_far_more(tmp_path, suffix, options) -> None:
+    path = tmp_path / f"large{suffix}"
+    PIL.Image.fromarray(np.zeros((5000, 6000, 3), np.uint8)).save(path, **options)
+    with PIL.Image.open(path) as opened:
+        cost = images.decoding_cost(opened, path.stat().st_size, wide=False)
+    program = (
+        "import sys, PIL.Image; from samcli.images import read_image\n"
+        "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) << 10\n"
+        "before = peak(); read_image(sys.argv[1]); print(peak() - before)"
+    )
+    peak = int(
+        subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True).stdout
+    )
+    assert cost / 2 < peak < cost
+
+
 def test_strips__give_the_same_pixels(tmp_path, monkeypatch) -> None:
     import cv2
 

@@ -239,7 +239,7 @@ def test_failed_images__are_kept_until_asked_to_be_tried_again(annotate, photo_f
     assert annotate(photo_folder).exit_code == 3
     again = json.loads(annotate(photo_folder, "--json").stdout)
     assert (again["done"], again["failed"]) == (0, 1)
-    assert "not an image" in again["failures"]["bad.jpg"]
+    assert "not a valid image file" in again["failures"]["bad.jpg"]
     shutil.copy(photo_folder / "bus.jpg", photo_folder / "bad.jpg")  # mended: another version of the file
     assert annotate(photo_folder).exit_code == 0
 
@@ -318,7 +318,7 @@ def test_dry_run__says_what_would_be_done_and_writes_nothing(annotate, photo_fol
     assert list(facts["unreadable"]) == ["bad.jpg"]
     assert list(facts["label_name_taken"]) == ["bus.png"]
     assert not (photo_folder.parent / "labels").exists()
-    assert "label name taken" in annotate(photo_folder, "--dry-run").stdout
+    assert "label-name collisions" in annotate(photo_folder, "--dry-run").stdout
 
 
 def test_dry_run__says_that_the_output_cannot_be_written_and_leaves_nothing(
@@ -377,7 +377,7 @@ def test_folder_of_rubbish__labels_all_that_can_be_read_and_says_why_not(annotat
     assert result.exit_code == 3
     assert set(facts["failures"]) == {"truncated.jpg", "text.jpg", "nothing.jpg", "a/1.png"}
     assert "truncated" in facts["failures"]["truncated.jpg"]
-    assert "not an image" in facts["failures"]["text.jpg"]
+    assert "not a valid image file" in facts["failures"]["text.jpg"]
     assert "empty" in facts["failures"]["nothing.jpg"]
     assert "that of a/1.jpg" in facts["failures"]["a/1.png"]
     written = {name for name in files(tmp_path / "labels") if name.endswith(".txt")}

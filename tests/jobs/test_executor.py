@@ -289,7 +289,7 @@ def test_stop_signals__the_first_asks_and_the_second_stops_at_once(number: signa
     with StopSignals() as signals:
         assert not signals()
         signal.raise_signal(number)
-        assert f"{number.name}: finishing what is in flight" in capfd.readouterr().err, "at once"
+        assert f"({number.name}): finishing current images" in capfd.readouterr().err, "at once"
         assert signals()
         assert signals.received is number
         with pytest.raises(SystemExit) as stopped:

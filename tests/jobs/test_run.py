@@ -182,7 +182,7 @@ def test_record_that_cannot_be_read_for_a_while__keeps_the_file_for_all_and_the_
     for result, done in zip(results, (1, 0), strict=True):
         told = json.loads(result.stdout)
         assert (result.exit_code, told["done"], told["failed"], told["remaining"]) == (3, done, 1, 0)
-        assert "Input/output error): mend that, and run again" in told["failures"]["a.png"]
+        assert "Input/output error): fix this, and run again" in told["failures"]["a.png"]
     assert (out / "annotations.json").read_bytes() == old
     assert (out / ".samcli" / "unfolded").exists()
     assert prompt(data, "-o", out, "--format", "coco")["skipped"] == 2

@@ -53,7 +53,7 @@ def test_run__is_converted_from_its_records_and_not_from_its_labels(run_folder: 
     assert (conversion.source_format, conversion.images, conversion.instances) == ("records", 4, 6)
     assert read_all("coco", tmp_path / "out", None) == (NAMES, ANNOTATIONS)
     assert conversion.exit_status == 0
-    assert conversion.notes == ["1 images failed in the run and have no labels"]
+    assert conversion.notes == ["1 failed images of the run have no labels"]
 
 
 def test_run__with_a_damaged_record_fails_that_image_alone(run_folder: Path, tmp_path: Path) -> None:
@@ -166,18 +166,18 @@ def test_damaged_labels__fail_their_image_alone(images: Path, tmp_path: Path) ->
             "yolo",
             [
                 # its parts are joined
-                "1 masks are not within --min-polygon-iou of their polygons in yolo, the first in x.y.png",
-                "6 objects lose their scores and figures, which yolo cannot hold",
+                "yolo: 1 polygon could not reach --min-polygon-iou 0.98 (first: x.y.png)",
+                "yolo has no field for scores and quality metrics: dropped for 6 objects",
             ],
         ),
         (
             "yolo-box",
             [
-                "6 masks, of which yolo-box holds only the boxes",
-                "6 objects lose their scores and figures, which yolo-box cannot hold",
+                "yolo-box stores only boxes: masks dropped for 6 objects",
+                "yolo-box has no field for scores and quality metrics: dropped for 6 objects",
             ],
         ),
-        ("sa1b", ["6 objects lose their class, which sa1b cannot hold"]),
+        ("sa1b", ["sa1b has no field for classes: dropped for 6 objects"]),
     ],
 )
 def test_losses__are_named_in_a_line(target: str, lines: list[str], images: Path, tmp_path: Path) -> None:
@@ -193,13 +193,13 @@ def one(tmp_path: Path, target: str, *instances: Instance, **options) -> Convers
 def test_losses__of_overlaps_borders_and_repeated_masks_are_counted(tmp_path: Path) -> None:
     holed, inside = Instance(HOLED, 0), Instance(ANNOTATIONS[1].instances[0].mask, 1)
     assert one(tmp_path / "a", "png", holed, holed).notes == [
-        "1 masks lie partly or wholly under others: png has one object a pixel"
+        "png stores one object per pixel: 1 object partly or wholly covered by others"
     ]
     assert one(tmp_path / "b", "yolo", holed, holed, inside).notes == [
-        "1 masks have the same pixels and class as another, and yolo holds one of them"
+        "yolo stores equal rows once: 1 object with the class and the pixels of another merged"
     ]
     assert one(tmp_path / "c", "yolo", holed, inside, holes="fill").notes == [
-        "1 masks are not within --min-polygon-iou of their polygons in yolo, the first in 1.png"
+        "yolo: 1 polygon could not reach --min-polygon-iou 0.98 (first: 1.png)"
     ]
 
 
@@ -272,13 +272,13 @@ def test_an_image_whose_label_would_be_the_file_for_all_images__fails(tmp_path: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (to(), "no --to: say which format"),
+        (to(), "no --to: give the format"),
         (to("yolo", "yolo-box"), "yolo and yolo-box both write <image>.txt"),
         (to("coco", "coco-polygon"), "coco and coco-polygon both write annotations.json"),
-        (to("logits"), "only a run with --format logits does"),
+        (to("logits"), "Run with --format logits"),
         (to("coco", source_format="yollo"), "Did you mean 'yolo'?"),
         (to("coco", source_format="edges"), "--from is 'edges'; expected one of records, yolo"),
-        (to("coco", images="nowhere"), "--images nowhere is no folder"),
+        (to("coco", images="nowhere"), "--images nowhere is not a folder"),
     ],
 )
 def test_options_that_make_no_sense__are_refused(options, message: str, images: Path, tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_output__that_is_not_empty_is_refused_and_a_run_always(run_folder: Path,
         convert(run_folder, tmp_path / "out", to("coco"))
     convert(run_folder, tmp_path / "out", to("coco", overwrite=True))
     assert (tmp_path / "out" / "mine.txt").exists()
-    with pytest.raises(UsageError, match="holds a run"):
+    with pytest.raises(UsageError, match="is the output folder of a run"):
         convert(tmp_path / "out" / "annotations.json", run_folder, to("yolo", overwrite=True))
 
 
@@ -320,9 +320,9 @@ def test_command__prints_what_became_of_it_and_ends_with_3_where_images_failed(
     assert done.exit_code == 0
     assert done.stdout.splitlines() == [
         "4 images, 6 objects: records -> yolo-box",
-        "1 images failed in the run and have no labels",
-        "6 masks, of which yolo-box holds only the boxes",
-        "6 objects lose their scores and figures, which yolo-box cannot hold",
+        "1 failed images of the run have no labels",
+        "yolo-box stores only boxes: masks dropped for 6 objects",
+        "yolo-box has no field for scores and quality metrics: dropped for 6 objects",
         f"written to {tmp_path / 'out'}",
     ]
     (tmp_path / "images" / "nothing.png").unlink()
@@ -370,7 +370,7 @@ def test_command__points_from_format_to_to(run_folder: Path, samcli_run) -> None
 def test_command__refuses_in_a_line_with_status_2(tmp_path: Path, samcli_run) -> None:
     done = samcli_run("convert", tmp_path, "--to", "coco")
     assert done.exit_code == 2
-    assert done.stderr.startswith(f"samcli: no labels found in {tmp_path}; say what they are with --from records")
+    assert done.stderr.startswith(f"samcli: no labels found in {tmp_path}; give their format with --from records")
 
 
 def test_class_map__speaks_of_numbers_where_labels_have_no_names(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_separate_parts__are_rows_beside_the_objects_in_every_count(tmp_path: Pa
     to_yolo = ("convert", labels, "--to", "yolo", "--parts", "separate", "-o")
     assert "5 objects in 7 rows" in samcli_run(*to_yolo, tmp_path / "yolo").stdout
     notes = said("eval", labels, "--truth", labels)["notes"]
-    assert "labels: the 5 objects of this run are 7 rows of its labels; objects are evaluated" in notes
+    assert "labels: 5 objects are stored as 7 label rows; objects are evaluated" in notes
 
 
 def test_rows_that_somebody_changed__are_counted_as_they_are(tmp_path: Path, said) -> None:

@@ -283,7 +283,7 @@ def test_manifest__lines_carry_the_beginning_of_the_fingerprint() -> None:
 def test_manifest__that_is_damaged_says_which_file_and_what_to_do(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "run.json"
     path.write_bytes(content)
-    with pytest.raises(SamcliError, match=f"{path} is damaged .*--overwrite begins anew"):
+    with pytest.raises(SamcliError, match=f"{path} is damaged .*--overwrite starts over"):
         read_manifest(path)
 
 
@@ -334,7 +334,7 @@ def test_same_run__of_another_command_is_told_by_its_name_alone(tmp_path: Path) 
         check_same_run(found, wanted, tmp_path)
     assert str(caught.value) == (
         f"{tmp_path} holds what samcli auto-annotate wrote: give samcli everything another --output, "
-        "or --overwrite to begin anew"
+        "or --overwrite to start over"
     )
 
 
@@ -440,7 +440,7 @@ def test_manifest__with_an_entry_of_another_kind_is_damaged(tmp_path: Path, chan
     path = tmp_path / "run.json"
     write_manifest(path, manifest())
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(SamcliError, match=f"{path} is damaged .*--overwrite begins anew"):
+    with pytest.raises(SamcliError, match=f"{path} is damaged .*--overwrite starts over"):
         read_manifest(path)
 
 

@@ -94,7 +94,7 @@ def test_record__that_is_damaged_or_gone_says_why_and_what_to_do(run: RunFolder)
     with pytest.raises(RecordError, match=r"record cannot be read \(.*a\.png\.json: .*: delete it, and run again"):
         run.record("a.png")
     Path(run.layout.record("a.png")).unlink()
-    with pytest.raises(RecordError, match=r"No such file or directory\): mend that, and run again"):
+    with pytest.raises(RecordError, match=r"No such file or directory\): fix this, and run again"):
         run.record("a.png")
 
 

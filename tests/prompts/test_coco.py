@@ -71,7 +71,7 @@ def test_crowds_and_boxes_without_area__are_left_out_and_counted(tmp_path) -> No
     source = opened(tmp_path, content)
     assert len(source.for_image("a.jpg", SIZE)) == 1
     notes = "\n".join(source.notes)
-    assert "1 object was left out: a region of a crowd" in notes
+    assert "1 object was left out: a crowd region" in notes
     assert "1 object was left out: box (5, 5, 5, 15) has no area" in notes
     assert source.omitted("a.jpg") == 2
 
@@ -99,7 +99,7 @@ def test_file_names__that_fit_two_images_fail_these_and_none_is_refused(tmp_path
     with pytest.raises(ImageError, match=r"could be 1/a.jpg or 2/a.jpg"):
         source.for_image("2/a.jpg", SIZE)
     source = opened(tmp_path, coco(annotation(), files=("x/a.jpg", "y/a.jpg"))).matched(["1/a.jpg"])
-    with pytest.raises(ImageError, match=r"speak of it twice: 'x/a.jpg' and 'y/a.jpg'"):
+    with pytest.raises(ImageError, match=r"list this image twice: 'x/a.jpg' and 'y/a.jpg'"):
         source.for_image("1/a.jpg", SIZE)
     with pytest.raises(UsageError, match=r"none of the images; its first is 'a.jpg'"):
         opened(tmp_path, coco()).matched(["c.jpg"])

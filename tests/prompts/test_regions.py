@@ -109,7 +109,7 @@ def test_labels__of_any_format_are_regions_whatever_their_classes(tmp_path: Path
         ("image,x1,y1,x2,y2\na/1.jpg,0.1,0.1,0.9,0.9\n", ":2: the region looks normalised"),
         ("image,polygon\na/1.jpg,\"0 0, 9 9\"\n", ":2: a polygon of 2 points"),
         ("image,polygon\na/1.jpg,\"0 0, 9 9, 9\"\n", ":2: a polygon with a point"),
-        ("image,x1,y1,x2,y2\nx/9.jpg,0,0,9,9\n", "speaks of none of 3 images; the first is 'x/9.jpg'"),
+        ("image,x1,y1,x2,y2\nx/9.jpg,0,0,9,9\n", "lists none of 3 images; the first is 'x/9.jpg'"),
     ],
 )  # fmt: skip
 def test_csv__is_refused_by_file_and_line(tmp_path: Path, text: str, reason: str) -> None:

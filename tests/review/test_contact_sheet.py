@@ -60,7 +60,7 @@ def test_overlay__of_one_class_has_a_colour_for_each_object_and_no_word_for_it()
     ground = np.zeros((60, 90, 3), np.uint8)
     nameless = overlay(ground, Annotation("a.png", (60, 90), objects), {0: "object"})
     assert len({tuple(nameless[35, 30 * number + 15]) for number in range(3)}) == 3
-    assert not nameless[:18].any()
+    assert not nameless[:17].any(), "outlines reach two pixels beyond the mask"
     assert overlay(ground, Annotation("a.png", (60, 90), objects), {0: "cat"})[:18].any()
     several = overlay(ground, Annotation("a.png", (60, 90), objects), {0: "cat", 1: "dog"})
     assert len({tuple(several[35, 30 * number + 15]) for number in range(3)}) == 1
@@ -91,9 +91,9 @@ def test_command__writes_a_sheet_of_a_run_and_prints_where(annotate, samcli_run,
     result = samcli_run("preview", labels)
     path = Path(result.stdout.strip())
     assert result.exit_code == 0
-    assert path == labels / ".samcli" / "preview.png"
+    assert path == labels / "samcli-preview.png"
     assert min(PillowImage.open(path).size) > 400
-    assert json.loads(samcli_run("preview", labels, "--json").stdout) == {"file": str(path)}
+    assert json.loads(samcli_run("preview", labels, "--json").stdout)["file"] == str(path)
     assert samcli_run("preview", labels, "-o", tmp_path / "one.png", "--count", 1).exit_code == 0
     assert PillowImage.open(tmp_path / "one.png").size < PillowImage.open(path).size
 
@@ -120,7 +120,7 @@ def test_command__refuses_a_name_that_it_cannot_write(
 def test_command__without_a_run_is_an_error(samcli_run, tmp_path) -> None:
     result = samcli_run("preview", tmp_path)
     assert result.exit_code == 2
-    assert "no run in" in result.stderr
+    assert "no labels found in" in result.stderr
 
 
 def test_titled__shows_the_end_of_a_name_that_is_too_long() -> None:
@@ -158,3 +158,18 @@ def test_contact_sheet__shows_what_labels_hold(tmp_path) -> None:
         labels = write_run(tmp_path / name, [annotation], "yolo", min_part_area="1%,16")
         sheets.append(write_contact_sheet(labels).read_bytes())
     assert sheets[0] == sheets[1]
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo", "labelme", "voc"])
+def test_preview__takes_labels_that_are_no_run_s(samcli_run, finished_run, tmp_path, name) -> None:
+    """The labels lie beside their images or `--images` names these."""
+    out = tmp_path / name
+    assert samcli_run("convert", finished_run / "labels", "--to", name, "-o", out).exit_code == 0
+    result = samcli_run("preview", out, "--images", finished_run / "images")
+    assert result.exit_code == 0, result.stderr
+    sheet = tmp_path / "samcli-preview.png"
+    assert result.stdout == f"{sheet}\n"
+    assert min(PillowImage.open(sheet).size) > 400
+    assert "samcli convert" in result.stderr
+    unknown = samcli_run("preview", out)
+    assert (unknown.exit_code, "--images" in unknown.stderr) == (2, True)

@@ -140,7 +140,7 @@ def test_colours__are_those_of_the_previews(page) -> None:
 def test_failed_images__say_why(run_folder, page) -> None:
     key, reason = rows_by_key(page)["broken.jpg"]
     assert key == "broken.jpg"
-    assert "not an image" in reason
+    assert "not a valid image file" in reason
 
 
 def test_image_without_a_readable_record__says_so(run_folder) -> None:
@@ -376,7 +376,7 @@ def test_browser__shows_every_image_with_its_masks(tab, run_folder) -> None:
     assert "6 images" in tab.text_content("#counts")
     until(tab, "[...document.querySelectorAll('.tile:not(.failed) img')].every(i => i.naturalWidth > 0)")
     assert colored_pixels(tab, ".tile:not(.failed) canvas") > 100
-    assert "not an image" in tab.locator(".tile.failed .why").text_content()
+    assert "not a valid image file" in tab.locator(".tile.failed .why").text_content()
 
 
 @pytest.mark.slow

@@ -43,6 +43,8 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
         print(f"... and {more} more left out (--json lists all)")
     done = f"would write {counted(conversion.files, 'file')} to" if conversion.dry_run else "written to"
     print(printable(f"{done} {conversion.output}"))
+    if conversion.dry_run and conversion.files:
+        print("Convert: the same command without --dry-run", file=sys.stderr)
     if conversion.dry_run or not conversion.files:
         return
     if set(conversion.formats) & {"yolo", "yolo-box"}:
@@ -51,15 +53,22 @@ def print_conversion(conversion: Conversion, *, as_json: bool) -> None:
         print_next("Compare with others", "samcli", "eval", conversion.output, "--truth", "TRUTH")
 
 
-def print_preview(path: Path, labels: Path, authors: Mapping[Author, int], *, as_json: bool) -> None:
-    """Print the path of the sheet or the page, and what to do with it.
+def print_preview(path: Path, labels: Path, authors: Mapping[Author, int] | None, *, as_json: bool) -> None:
+    """Print the path of the sheet or the page, and what to do next.
 
-    `labels`: the folder of the run. `authors`: of all its objects.
+    `authors`: of all objects of the run; None: the labels are not those of a run.
     """
     if as_json:
-        print(json.dumps({"file": str(path), "instances_by_author": author_counts(authors)}))
+        print(
+            json.dumps(
+                {"file": str(path), **({} if authors is None else {"instances_by_author": author_counts(authors)})}
+            )
+        )
         return
     print(path)
+    if authors is None:
+        print_next("Convert to another format", "samcli", "convert", labels, "--to", "FORMAT")
+        return
     if counts := by_author(authors):
         print(f"Objects of the run by author: {counts}", file=sys.stderr)
     if path.suffix.lower() == ".png":
@@ -99,7 +108,7 @@ def print_taken_back(taken: TakenBack, *, as_json: bool) -> None:
         print(json.dumps(asdict(taken)))
         return
     rows = {"removed": f"the labels of {counted(taken.images, 'image')}"}
-    rows["as before"] = counted(taken.restored, "file")
+    rows["restored"] = counted(taken.restored, "file")
     if taken.changed:
         rows["changed since"] = (
             f"{counted(len(taken.changed), 'file')}, left as they are: {printable(taken.changed[0])}"

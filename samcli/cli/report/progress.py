@@ -41,8 +41,9 @@ class Progress:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=self._total, file=styled(sys.stderr), unit="img", dynamic_ncols=True, smoothing=0.1
-            )
+                total=self._total, file=styled(sys.stderr), unit=" img", dynamic_ncols=True, smoothing=0.1,
+                bar_format="{n_fmt}/{total_fmt} |{bar}| {rate_noinv_fmt}, {remaining} left{postfix}",
+            )  # fmt: skip
         return self.update
 
     def update(self, outcome: Outcome) -> None:
@@ -55,7 +56,8 @@ class Progress:
         self._counts["instances"] += outcome.instance_count
         self._counts["failed"] += outcome.status is Status.FAILED
         if self._bar is not None:
-            self._bar.set_postfix(objects=self._counts["instances"], failed=self._counts["failed"], refresh=False)
+            counts = f"{self._counts['instances']} objects, {self._counts['failed']} failed"
+            self._bar.set_postfix_str(counts, refresh=False)
             self._bar.update()
         elif not self._quiet and time.monotonic() - self._last >= LINE_EVERY:
             self._last = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ from samcli.cli.report.text import (
     by_author,
     counted,
     duration,
+    print_next,
     print_rows,
     printable,
 )
@@ -68,6 +70,8 @@ def print_summary(summary: Summary) -> None:
         console.print(f"Look at them:   samcli preview {where}", highlight=False)
         if "yolo" in summary.formats:
             console.print(f"Check them:     samcli verify {where}", highlight=False)
+        if summary.dropped:
+            console.print(f"Why dropped:    samcli status {where} --reasons", highlight=False)
     elif summary.product is Product.EMBEDDINGS and (summary.done or summary.skipped):
         console.print(f"Use them:       samcli everything IMAGES --embeddings {where}", highlight=False)
     if summary.low_polygons:
@@ -131,18 +135,18 @@ def _summary_table(summary: Summary) -> Table:
         table.add_row("not started", f"{summary.remaining:,}", "")
     if summary.passed_over:
         table.add_row(
-            "no images", f"{sum(summary.passed_over.values()):,}", f"passed over: {by_suffix(summary.passed_over)}"
+            "ignored",
+            f"{sum(summary.passed_over.values()):,}",
+            f"files that are not images: {by_suffix(summary.passed_over)}",
         )
     if summary.product is Product.LABELS:
         table.add_row("objects", f"{sum(summary.instances.values()):,}", _rows(summary))
         for author, count in summary.authors.items() if by_author(summary.authors) else ():
             table.add_row(f"  {author.value}", f"{count:,}", "")
     if summary.withheld:
-        table.add_row("kept aside", f"{len(summary.withheld)}", f"{_withheld(summary)}: no labels for trainers")
+        table.add_row("kept aside", f"{len(summary.withheld)}", f"{_withheld(summary)}: hidden from trainers")
     if summary.dropped:
-        table.add_row(
-            "dropped", f"{summary.dropped:,}", f"why: samcli status {shlex.quote(str(summary.output))} --reasons"
-        )
+        table.add_row("dropped", f"{summary.dropped:,}", "")
     common = summary.instances.most_common(SHOWN_CLASSES)
     for class_id, count in common:
         table.add_row(f"  {summary.names.get(class_id, class_id)}", f"{count:,}", "")
@@ -188,6 +192,15 @@ def print_status(
             rows["kept aside"] = f"{_withheld(summary)} (--incomplete lists them)"
         rows["labels" if of_labels else "embeddings"] = summary.output
         print_rows(rows)
+        _print_next(summary)
+
+
+def _print_next(summary: Summary) -> None:
+    """Print what usually follows a look at the progress of a run."""
+    if summary.failures:
+        print_next("List failed images", "samcli", "status", summary.output, "--failures")
+    elif summary.product is Product.LABELS and summary.instances:
+        print_next("Look at the labels", "samcli", "preview", summary.output)
 
 
 def _print_reasons(reasons: Reasons) -> None:
@@ -249,10 +262,23 @@ def _show_dry_run(job: Job[Any], data: Path | Inputs, output: Path | RemoteFolde
         return
     shown = {**facts, "passed_over": by_suffix(plan.passed_over) or "0"}
     details = {name: value for name, value in shown.items() if isinstance(value, dict) and value}
-    print_rows({name.replace("_", " "): _short(value) for name, value in shown.items()})
+    print_rows({_title(name): _short(value) for name, value in shown.items()})
     for name, reasons in details.items():
         for key, reason in list(reasons.items())[:SHOWN_FAILURES]:
-            print(f"{name.replace('_', ' ')}: {printable(key)}: {printable(reason)}")
+            print(f"{_title(name)}: {printable(key)}: {printable(reason)}")
+    if plan.todo:
+        print("Run it: the same command without --dry-run", file=sys.stderr)
+
+
+def _title(name: str) -> str:
+    """Return what a fact of a dry run is called in its table."""
+    return {
+        "label_name_taken": "label-name collisions",
+        "passed_over": "ignored files",
+        "alpha_dropped": "with alpha channel (ignored)",
+        "rotated": "rotated by EXIF",
+        "more_than_8_bits": "more than 8 bits per channel",
+    }.get(name, name.replace("_", " "))
 
 
 def _short(value: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from samcli.cli.terminal import open_console, printable
+from samcli.errors import counted
 from samcli.types import Author
 
 __all__ = [
@@ -38,11 +39,6 @@ def print_rows(rows: Mapping[str, Any]) -> None:
     for name, value in rows.items():
         table.add_row(name, escape(str(value)))
     open_console(soft_wrap=True, highlight=False).print(table)
-
-
-def counted(count: int, thing: str) -> str:
-    """Return a number and its noun: `1 error`, `2 errors`, `1,458 polygons`."""
-    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def by_author(counts: Mapping[Author, int]) -> str:

@@ -40,7 +40,7 @@ def _legend(result: Tuning) -> str:
     kind = {"mask": "masks", "box": "boxes"}[result.kind]
     return (
         f"{result.images} images, {result.objects} objects, {len(result.trials)} combinations; {kind} evaluated. "
-        "Each row: one value changed, the rest as in the best (*). IoU: of pairs matched at IoU .5"
+        "Each row: one value changed, the rest as in the best (*). IoU: of pairs matched at IoU 0.5"
     )
 
 

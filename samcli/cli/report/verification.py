@@ -1,4 +1,4 @@
-"""Print the result of `samcli verify`: each finding as it comes, then a table."""
+"""Print the result of `samcli verify`: each finding at once, then a table."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _print_line(finding: Finding) -> None:
 
 
 def print_verification(result: Verification, *, as_json: bool) -> None:
-    """The table of what was found, what was mended, and what to bear in mind."""
+    """The table of what was found, what was fixed, and notes."""
     if as_json:
         print(json.dumps(result.as_dict()))
         return
@@ -109,3 +109,5 @@ def _print_next(result: Verification) -> None:
         images = result.images or "IMAGES"
         command = ("samcli", "dataset", "DATASET", "--images", images, "--labels", result.labels)
         print_next("Split into train and val", *command)
+    else:
+        print_next("List each finding", "samcli", "verify", result.labels, "--list")

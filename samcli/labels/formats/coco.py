@@ -527,7 +527,7 @@ class _Reader:
         self._crowds += is_crowd(value)
         if (own := identity(value.get("id"))) is not None:
             if own in self._seen:
-                self._source.remarks["ids of annotations are there twice; all their objects were read"] += 1
+                self._source.remarks["annotation ids occur twice; all objects were read"] += 1
             self._seen.add(own)
 
     def _category(self, value: dict[str, Any], line: int) -> None:
@@ -540,7 +540,7 @@ class _Reader:
     def _remark(self) -> None:
         if self._objects and self._crowds == self._objects and self._source.crowds == "drop":
             self._source.remarks[
-                "file says iscrowd of every object, as CVAT does for masks: --crowds keep reads them singly"
+                "file has iscrowd = 1 for all objects, as CVAT writes masks: --crowds keep reads each as one object"
             ] += 1
 
     def _with_one_id(self) -> Iterator[Failure]:

@@ -50,7 +50,7 @@ class LabelStudio(LabelFormat):
     is_read = True
 
     def data_set_files(self, names: Mapping[int, str], splits: Mapping[str, str]) -> dict[str, bytes]:
-        """Return the labeling interface that the predictions speak of."""
+        """Return the labeling interface that the predictions use."""
         view = ElementTree.Element("View")
         ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true")
         labels = ElementTree.SubElement(view, "BrushLabels", name="label", toName="image")

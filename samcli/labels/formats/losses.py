@@ -8,22 +8,24 @@ from dataclasses import astuple
 
 import numpy as np
 
+from samcli.errors import counted
 from samcli.labels.formats.base import LabelFormat, Rendering
 
 SENTENCES = {
-    "masks": "masks, of which {format} holds only the boxes",
-    "overlaps": "masks lie partly or wholly under others: {format} has one object a pixel",
-    "borders": "masks are not within --min-polygon-iou of their polygons in {format}",
-    "crowded": "objects are beyond the 254th of their image, and have only boxes in {format}",
-    "empty": "objects have no pixels, and {format} leaves them out",
-    "repeated": "masks have the same pixels and class as another, and {format} holds one of them",
-    "classes": "objects lose their class, which {format} cannot hold",
-    "scores": "objects lose their scores and figures, which {format} cannot hold",
+    "masks": "{format} stores only boxes: masks dropped for {objects}",
+    "overlaps": "{format} stores one object per pixel: {objects} partly or wholly covered by others",
+    "borders": "{format}: {polygons} could not reach --min-polygon-iou {min_polygon_iou:g}",
+    "crowded": "{format} stores 254 masks per image: only the box is stored for {objects}",
+    "empty": "{format} cannot store masks without pixels: {objects} left out",
+    "repeated": "{format} stores equal rows once: {objects} with the class and the pixels of another merged",
+    "classes": "{format} has no field for classes: dropped for {objects}",
+    "scores": "{format} has no field for scores and quality metrics: dropped for {objects}",
 }
+"""A line for each kind of loss, with the number of objects that it concerns."""
 
 
 _WITH_IMAGE = {"borders"}
-"""Losses that a person may wish to look at."""
+"""Losses of which the first image is named."""
 
 
 def losses(fmt: LabelFormat, rendering: Rendering) -> Counter[str]:
@@ -52,11 +54,14 @@ def losses(fmt: LabelFormat, rendering: Rendering) -> Counter[str]:
     return +lost
 
 
-def describe(format_name: str, lost: Counter[str], first: Mapping[str, str]) -> list[str]:
+def describe(
+    format_name: str, lost: Counter[str], first: Mapping[str, str], *, min_polygon_iou: float
+) -> list[str]:
     """Return a line for each kind of loss; `first`: kind of loss -> the first image, which some lines name."""
-    return [
-        f"{count} {sentence.format(format=format_name)}"
-        + (f", the first in {first[word]}" if word in _WITH_IMAGE else "")
-        for word, sentence in SENTENCES.items()
-        if (count := lost[word])
-    ]
+    lines = []
+    for word, sentence in SENTENCES.items():
+        if count := lost[word]:
+            counts = {"objects": counted(count, "object"), "polygons": counted(count, "polygon")}
+            line = sentence.format(format=format_name, min_polygon_iou=min_polygon_iou, **counts)
+            lines.append(line + (f" (first: {first[word]})" if word in _WITH_IMAGE else ""))
+    return lines

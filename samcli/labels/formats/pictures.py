@@ -30,7 +30,7 @@ class LabelMap(LabelFormat):
 
 
 class Overlay(LabelFormat):
-    """The image with its masks drawn over it, as JPEG."""
+    """The image with its masks and their prompts drawn over it, as JPEG."""
 
     suffix = ".overlay.jpg"
     needs = frozenset({"pixels"})
@@ -42,7 +42,7 @@ class Overlay(LabelFormat):
             ValueError: it cannot be encoded.
         """
         image = given(rendering.pixels)
-        drawn = _fit(overlay(image, rendering.annotation, rendering.names))
+        drawn = _fit(overlay(image, rendering.annotation, rendering.names, prompts=True))
         done, data = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         if not done:
             raise ValueError(f"{drawn.shape[1]} x {drawn.shape[0]} pixels cannot be a JPEG")

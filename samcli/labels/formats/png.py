@@ -84,7 +84,7 @@ class IndexMaps(LabelFormat):
 
         names = names_beside(source.folder, (_NAMES,), remarks=source.remarks)
         if not names:
-            source.remarks[f"folder of labels has no {_NAMES}: numbers stand for class names"] += 1
+            source.remarks[f"label folder has no class names ({_NAMES}): using class ids"] += 1
         if source.images is None and not source.sizes_elsewhere:
             raise UsageError(f"{source.path}: these labels do not name their images; give the folder with --images")
         entries, lost = source.image_entries(_INSTANCES, parse)

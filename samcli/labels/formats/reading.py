@@ -33,7 +33,7 @@ from samcli.types import Annotation, Size
 FILLED = "objects have no mask: their boxes were filled"
 """A remark that concerns formats which hold masks."""
 
-_CROWD = "a region of a crowd is no single object (--crowds keep reads it as one)"
+_CROWD = "a crowd region (iscrowd) is not a single object (--crowds keep reads it as one)"
 _SAME_RATIO = 0.01
 
 
@@ -61,8 +61,8 @@ def detect_format(path: Path) -> str:
     if not found:
         if known := what_it_is(path):
             raise UsageError(f"{path} is {known}")
-        raise UsageError(f"no labels found in {path}; say what they are with --from {'|'.join(_sources())}")
-    raise UsageError(f"{path} could be {' or '.join(found)}; say which with --from")
+        raise UsageError(f"no labels found in {path}; give their format with --from {'|'.join(_sources())}")
+    raise UsageError(f"{path} could be {' or '.join(found)}; give the format with --from")
 
 
 def not_yolo(path: Path) -> str | None:
@@ -78,7 +78,7 @@ def not_yolo(path: Path) -> str | None:
     if path.is_dir():
         return None
     known = what_it_is(path)
-    return f"{path} is {known}" if known else f"{path} is no folder; expected a folder of YOLO label files"
+    return f"{path} is {known}" if known else f"{path} is not a folder; expected a folder of YOLO label files"
 
 
 def read_labels(name: str, source: Source) -> Labels:
@@ -127,7 +127,7 @@ class Labels:
         return Labels(reread(source) if reread is not None else self._labels, source)
 
     def file_of(self, key: str) -> Path | None:
-        """Return the label file that speaks of this image alone, if there is one."""
+        """Return the label file of this image alone, if there is one."""
         entry = self._entries.get(key)
         return Path(entry.where) if entry is not None and self._labels.reread is not None else None
 
@@ -189,6 +189,11 @@ class Labels:
         """Every image with its masks drawn. One of whose objects none can be used is a failure: not nothing."""
         for item in self:
             yield item if isinstance(item, Failure) else self._drawn(item)
+
+    def annotation(self, key: str) -> Annotation | Failure:
+        """Return an image with its masks drawn, or why there is none; see `annotations`."""
+        item = self._guarded(key)
+        return item if isinstance(item, Failure) else self._drawn(item)
 
     def _drawn(self, image: ReadImage) -> Annotation | Failure:
         annotation, undrawn = image.drawn()
@@ -347,7 +352,7 @@ def matched(entries: Sequence[LabelEntry], source: Source) -> tuple[dict[str, La
     for key, entry in found:
         by_key.setdefault(key, []).append(entry)
     twice = [
-        Failure(key, f"the labels speak of it twice: {_places(claims)}; expected once")
+        Failure(key, f"the labels list this image twice: {_places(claims)}; expected once")
         for key, claims in by_key.items()
         if len(claims) > 1
     ]
@@ -385,7 +390,7 @@ def _claims(entries: Sequence[LabelEntry], source: Source) -> tuple[list[tuple[s
         if len(alike) == 1:
             found.append((alike[0], entry))
         elif near and not alike:
-            reason = f"its image would be {near[0]}, of which {entry.where} speaks by that name already"
+            reason = f"its image would be {near[0]}, for which {entry.where} has labels already"
             failures.append(Failure(entry.name, reason))
         else:
             failures.append(Failure(entry.name, _no_image(alike, source), images=tuple(alike)))

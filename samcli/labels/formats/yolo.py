@@ -69,7 +69,7 @@ class _Yolo(LabelFormat):
         folder = label_folder(source.path, source.images)
         names = dict(source.names) if source.names is not None else names_beside(folder, remarks=source.remarks)
         if not names:
-            source.remarks["folder of labels has no data.yaml or classes.txt: numbers stand for class names"] += 1
+            source.remarks["label folder has no class names (data.yaml or classes.txt): using class ids"] += 1
         if source.keys is None and not source.sizes_elsewhere:
             raise UsageError(f"{source.path}: these labels do not name their images; give the folder with --images")
 

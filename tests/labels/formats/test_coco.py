@@ -141,7 +141,7 @@ def test_read__leaves_crowds_out_and_says_so(tmp_path: Path) -> None:
     file = write(tmp_path, images=[IMAGE], annotations=[annotated(iscrowd=1)], categories=[CAT])
     found, _ = read_one(file)
     assert isinstance(found, Failure) and found.expected  # nothing known is not nothing there: no empty label
-    assert "1 object was left out: a region of a crowd" in found.reason
+    assert "1 object was left out: a crowd region" in found.reason
     kept = next(iter(read_labels("coco", Source(file, crowds="keep")).annotations))
     assert len(kept.instances) == 1
 

@@ -94,7 +94,7 @@ def test_nothing_known__is_no_empty_label_file(tmp_path: Path) -> None:
     assert "no label is written: 1 object was left out" in damaged.failures["a.jpg"]
     crowd = converted(coco(tmp_path, {"segmentation": SQUARE, "iscrowd": "1"}), "yolo-box")
     assert (crowd.images, list(crowd.left_out), crowd.exit_status) == (0, ["a.jpg"], 0)
-    assert any("iscrowd of every object" in note for note in crowd.notes)
+    assert any("iscrowd = 1 for all objects" in note for note in crowd.notes)
     assert not list(tmp_path.glob("out-*/a.txt"))
 
 

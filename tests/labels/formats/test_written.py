@@ -34,7 +34,7 @@ def write(labels: Path, name: str) -> Path:
     output = labels.parent / "out" / "labels"
     conversion = convert(labels, output, ConvertOptions(format=(name,)))
     assert (conversion.images, conversion.failures) == (2, {})
-    assert any("lose their class" in note for note in conversion.notes) == ("classes" in FORMATS[name].loses)
+    assert any("no field for classes" in note for note in conversion.notes) == ("classes" in FORMATS[name].loses)
     return output
 
 
