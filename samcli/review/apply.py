@@ -8,6 +8,7 @@ run labelled them, whatever reviews have rejected since.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections import Counter, defaultdict
@@ -28,7 +29,7 @@ from samcli.output.locks import locked
 from samcli.output.manifest import Product, Recipe
 from samcli.output.records import rejection
 from samcli.output.run_folder import Fold, RunFolder, ShardJournals
-from samcli.polygons import POLYGONS_VERSION
+from samcli.polygons import POLYGONS_VERSION, mask_to_polygons
 from samcli.types import (
     Annotation,
     ImageMark,
@@ -349,6 +350,10 @@ def formats_of(recipe: Recipe) -> list[LabelFormat]:
     return [FORMATS[name] for name in recipe.formats]
 
 
+_REMEMBERED = 512
+"""Masks whose polygons are kept: an edit changes one object, and all of its image are written again."""
+
+
 class Publisher:
     """Writes annotations that a person has changed as the run's own worker wrote them."""
 
@@ -363,6 +368,7 @@ class Publisher:
                     "the networks. Nothing was changed"
                 )
         self._polygon_options = recorded_polygon_options(recipe.values)
+        self._outline = functools.lru_cache(_REMEMBERED)(mask_to_polygons)
         has_rings = any(fmt.has_rings for fmt in self._formats)
         self.is_of_earlier_version = has_rings and recipe.values.get("polygons") != POLYGONS_VERSION
 
@@ -447,7 +453,7 @@ class Publisher:
         formats = [fmt for fmt in self._formats if "edges" not in fmt.needs]
         rendering = Rendering(
             annotation, self._run.manifest.names, self._polygon_options, self._pixels(key, formats),
-            images=self._run.layout.images_from_output,
+            images=self._run.layout.images_from_output, outline=self._outline,
         )  # fmt: skip
         return write_annotation(rendering, formats, self._run.layout, whole_name=entry.whole_name)
 

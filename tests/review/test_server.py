@@ -18,6 +18,7 @@ from samcli.errors import ImageError
 from samcli.masks import mask_iou
 from samcli.output.locks import locked
 from samcli.output.records import read_record
+from samcli.review import apply
 from samcli.review.server import Access, build_app, is_loopback
 from samcli.review.session import Session
 from samcli.types import Annotation, ImageMark, Origin, Segment
@@ -173,6 +174,19 @@ def test_click__is_on_disk_before_it_is_answered(window, folder, answers) -> Non
     assert len(rows) == 4 and rows[0].split()[0] == "0"
     assert journal(folder / "labels")[-1]["key"] == "a.png"
     assert found.json()["row"][3][0][0] == 0
+
+
+def test_click__makes_the_polygons_of_no_other_object_again(window, session, monkeypatch) -> None:
+    made = []
+    outline = apply.mask_to_polygons
+    monkeypatch.setattr(
+        apply, "mask_to_polygons", lambda mask, options: made.append(mask) or outline(mask, options)
+    )
+    monkeypatch.setattr(session, "_publisher", apply.Publisher(session.run))
+    window.edit(0, do="click", index=0, class_id=0, point=[12, 12])
+    assert len(made) == 4
+    window.edit(0, do="click", index=0, class_id=0, point=[30, 30])
+    assert made[4:] == [mask_of(26, 26, 34, 34)]
 
 
 def test_next_answer__replaces_the_last_and_further_clicks_are_on_top_of_it(window, folder, answers) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from samcli.config import LabelOptions, SpeckOptions
 from samcli.errors import UsageError
 from samcli.files import Files as Files
 from samcli.labels.formats.sources import LabelSet, Source
-from samcli.masks import KEEP_ALL, PartLimit, parse_part_limit, without_specks
+from samcli.masks import KEEP_ALL, Mask, PartLimit, parse_part_limit, without_specks
 from samcli.polygons import PolygonOptions, Polygons, mask_to_polygons, restated
 from samcli.types import Annotation, Instance, Origin
 
@@ -49,6 +49,8 @@ class Rendering:
     images: str = ""
     fingerprint: str = ""
     """Of the run's recipe; empty where labels are no run's."""
+    outline: Callable[[Mask, PolygonOptions], Polygons] = field(default=mask_to_polygons, repr=False, compare=False)
+    """Makes the polygons of one mask; whoever writes the same masks again and again gives one that remembers."""
     found: Annotation = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -97,7 +99,7 @@ class Rendering:
     def polygons(self) -> list[Polygons]:
         """Return the instances' polygons, in order; made once, by the first writer that asks."""
         masks = [instance.mask for instance in self.annotation.instances]
-        return restated([mask_to_polygons(mask, self.polygon_options) for mask in masks], masks)
+        return restated([self.outline(mask, self.polygon_options) for mask in masks], masks)
 
     @property
     def low_polygons(self) -> list[int]:
