@@ -595,7 +595,7 @@ def test_convert__of_a_run_leaves_them_out_and_says_so(reviewed, tmp_path, samcl
             samcli_run("convert", reviewed / "labels", "--to", "coco", "-o", target, *words, "--json").stdout
         )
         assert said["withheld"]["stones.tif"] == "excluded"
-        assert any("excluded images were left out" in note for note in said["notes"])
+        assert any("1 excluded image left out" in note for note in said["notes"])
         return {image["file_name"] for image in json.loads((target / "annotations.json").read_bytes())["images"]}
 
     assert converted() == {OTHER, ODD_NAMES[2], "nothing.jpg"}
