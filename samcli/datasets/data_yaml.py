@@ -42,6 +42,10 @@ class DataYaml:
     """Split that training needs -> path that does not exist."""
     notes: tuple[str, ...] = ()
     """What does not stop a training."""
+    absent: tuple[str, ...] = ()
+    """Those of `problems` that are about keys of images which are not there."""
+    is_names_only: bool = False
+    """Whether it names no images at all."""
 
 
 def read_data_yaml(path: Path) -> DataYaml:
@@ -56,11 +60,20 @@ def read_data_yaml(path: Path) -> DataYaml:
     if not isinstance(content, dict):
         raise UsageError(f"{path} is no YAML mapping; expected the keys train, val and names")
     refuse_key_points(content, path)
-    problems = [*_of_another_type(content), *_absent(content)]
+    absent = tuple(_absent(content))
+    problems = [*_of_another_type(content), *absent]
     names, name_problems = _names(content)
     missing = {} if problems else dict(_missing(path, content))
     needed, notes = _weighed(missing, content)
-    return DataYaml(path, names, (*problems, *name_problems), needed, (*notes, *_of_root(content)))
+    return DataYaml(
+        path,
+        names,
+        (*problems, *name_problems),
+        needed,
+        (*notes, *_of_root(content)),
+        absent,
+        is_names_only=not {*_FOLDERS, "validation"} & {*content},
+    )
 
 
 def _load(path: Path) -> Any:

@@ -308,7 +308,15 @@ class _Verifier:
         if self.data is None:
             return
         name = str(self.data.path)
-        for problem in self.data.problems:
+        problems = self.data.problems
+        if self.run_found and self.data.path.parent == self.run_found.output and self.data.is_names_only:
+            # The run wrote it so: a trainer would not find labels that are not beside their images.
+            problems = tuple(problem for problem in problems if problem not in self.data.absent)
+            self.result.notes.append(
+                "data.yaml has class names only, as the labels are not beside the images: `samcli dataset` builds "
+                "a data set for training"
+            )
+        for problem in problems:
             self._find("data-yaml", name, detail=problem)
         for split, place in self.data.missing.items():
             self._find("path-missing", name, detail=f"{split}: {place}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from finding import make_images, run
 from PIL import Image
 
 from samcli.config import VerifyOptions
@@ -222,6 +223,16 @@ def test_data_yaml__agrees_with_the_trainer(tmp_path, photos, text) -> None:
         refused = str(error)
     kinds = set(found(root)) & {"data-yaml", "path-missing"}
     assert bool(kinds) == bool(refused), (kinds, refused)
+
+
+def test_data_yaml__of_a_run_whose_labels_are_not_beside_the_images_is_no_error(tmp_path) -> None:
+    folder = make_images(tmp_path / "data")
+    run(folder, tmp_path / "out")
+    result = verify_labels(tmp_path / "out", VerifyOptions(strict=True))
+    assert (result.tallies, result.exit_status) == ({}, 0)
+    assert any("class names only" in note and "samcli dataset" in note for note in result.notes)
+    (tmp_path / "out" / "data.yaml").write_text("train: images\nnames: [cat]\n")
+    assert "data-yaml" in found(tmp_path / "out"), "of a file that names some images all are judged"
 
 
 def test_data_yaml__of_another_kind_is_refused_without_python_text(tmp_path, samcli_run) -> None:
