@@ -18,13 +18,13 @@ only be given on the command line (except `--config`: `SAMCLI_CONFIG`). `SAMCLI_
 checkpoints (`samcli checks` shows it). Options marked *recipe* change what is written; a run continues only with
 the same values.
 
-Every command also has `--json` (the result as one JSON document on stdout), `--debug` (tracebacks) and
+Every command but `review` also has `--json` (the result as one JSON document on stdout), `--debug` (tracebacks) and
 `--help`. `auto-annotate`, `prompt`, `everything` and `encode` have `--input/-i` and `--output/-o`, `--config`,
 `--dry-run` and `--quiet/-q`; `convert` and `export-onnx` have
 `--output/-o`, `--config` and `--quiet/-q`, `convert` also `--dry-run`; `tune` and `bench` have `--output/-o`,
 `--config` and `--quiet/-q`; `verify`, `eval` and `dataset` have `--config`;
 `models fetch` has `--quiet/-q`; `take-back` has `--discard-human`; `review` has `--config` and `--quiet/-q`;
-`status` has `--failures` (every failed image and why) and
+`status` has `--failures` (every failed image and why), `--incomplete` (images that trainers do not get) and
 `--reasons` (why images failed and objects were dropped, counted), `preview` has `--output/-o` (the file to
 write), `--count/-n` (how many photos), `--html` (a page to review the masks, see [review.md](review.md), with
 `--embed` to put small photos into it); `samcli models` and `samcli models list` are the same;

@@ -186,7 +186,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _sync_file(file: Path) -> None:
-    """Flush a new file to disk. Links have nothing to flush: what they lead to was there before."""
+    """Flush a new file to disk. Symbolic and hard links are skipped: their target was on disk before."""
     status = file.lstat()
     if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1:
         return

@@ -100,11 +100,10 @@ def mask_to_polygons(mask: Mask, options: PolygonOptions | None = None) -> Polyg
 
 
 def restated(polygons: Sequence[Polygons], masks: Sequence[Mask]) -> list[Polygons]:
-    """Return the polygons of an image's masks, their IoU as the trainer draws them beside each other in one label
-    file.
+    """Return the polygons of an image's masks with their IoU computed for one label file.
 
-    Where a row has more than 1,000 points, all others of the file get more points than alone, and these may fall
-    on other pixels.
+    The trainer resamples all rows of a file to the length of the longest: if a row has more than 1,000 points, the
+    others may be rasterised differently than alone.
     """
     longest = max((len(ring) for shape in polygons for ring in shape.rings), default=0)
     if longest <= _TRAINER_POINTS:

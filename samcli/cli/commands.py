@@ -86,7 +86,7 @@ def _job_command(
 ) -> None:
     """Register a command that runs a job over images; `home` is its class, imported when it runs.
 
-    `example`: what may stand behind its name.
+    `example`: arguments of the command, for error messages.
     """
 
     def run(
@@ -166,9 +166,7 @@ def _run(
 def status(
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Output folder of a run.")],
     failures: Annotated[bool, typer.Option("--failures", help="List every failed image with its reason.")] = False,
-    incomplete: Annotated[
-        bool, typer.Option("--incomplete", help="List the incomplete and the excluded images.")
-    ] = False,
+    incomplete: Annotated[bool, typer.Option("--incomplete", help="List images that trainers do not get.")] = False,
     reasons: Annotated[
         bool,
         typer.Option(
@@ -228,7 +226,7 @@ def preview(
         typer.Option(
             "--from",
             metavar="FORMAT",
-            help=r"Format of labels that are not a run's. [dim]\[default: detected][/]",
+            help=r"Format of the labels, if LABELS is no run's output. [dim]\[default: detected][/]",
             show_default=False,
         ),
     ] = None,

@@ -295,7 +295,7 @@ class ConvertOptions(CommandOptions):
     naming: NamingOptions = group(NamingOptions)
     source_format: str | None = option(
         None,
-        "Format of the labels to read. Default: a run's records, or detected.",
+        "Format of the labels to read. Default: for a run, its records; else detected from the files.",
         panel="Input",
         flag="--from",
         metavar="FORMAT",
@@ -308,7 +308,8 @@ class ConvertOptions(CommandOptions):
     )
     incomplete: str | None = option(
         None,
-        "Images with objects that have no label. Default: skip those of a run, keep others.",
+        "What to do with images in which an object has no label: skip leaves them out, keep uses the labels they have. "
+        "Default: skip those of a run, keep others.",
         choices=("skip", "keep"),
         panel="Labels",
     )
@@ -417,7 +418,8 @@ class DatasetOptions(CommandOptions):
     )
     incomplete: str = option(
         "skip",
-        "Images with objects that have no label (bad masks, objects that could not be read).",
+        "What to do with images in which an object has no label (bad masks, objects that could not be read): skip "
+        "leaves them out, keep uses the labels they have.",
         choices=("skip", "keep"),
     )
     link: str = option(

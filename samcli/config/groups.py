@@ -59,8 +59,8 @@ class SourceOptions(Options):
     )
     store_timeout: float = option(
         60.0,
-        "Time limit of a request to an object store in seconds, beside a second per megabyte; then it is tried "
-        "again.",
+        "Time limit of a request to an object store: this many seconds, and one more per megabyte. A request that takes "
+        "longer is tried again.",
         low=0.1,
         panel="Input",
     )
@@ -102,7 +102,8 @@ class RegionOptions(Options):
     roi: str | None = option(
         None,
         "Look for objects only in these regions: boxes and polygons by image in a .json or .csv file, or labels in "
-        "any format that convert reads. Images that it does not name are looked at as a whole.",
+        "any format that convert reads. Images that the file does not name are "
+        "processed as a whole, unless it has regions for '*'.",
         recipe=True,
         panel="Regions",
         metavar="FILE|DIR",
@@ -150,7 +151,9 @@ class DetectorOptions(Options):
         low=32,
         panel="Detector",
     )
-    max_det: int = option(300, "Maximum number of detections per image.", recipe=True, low=1, panel="Detector")
+    max_det: int = option(
+        300, "Maximum number of detections per image (with --tile: per tile).", recipe=True, low=1, panel="Detector"
+    )
     agnostic_nms: bool = option(
         False,
         "Class-agnostic NMS: of two boxes that overlap by more than --iou, keep only the higher-scoring one, "
@@ -309,8 +312,8 @@ class SpeckOptions(Options):
 
     min_part_area: str = option(
         "1%,16",
-        "Remove parts and fill holes of fewer pixels than N, of less than P % of the object's area, or of both. "
-        "0: keep the masks of the network to the pixel. Records always do.",
+        "Remove parts and fill holes that are smaller than N pixels, smaller than P % of the object's area, or (P%,N) "
+        "smaller than both. 0: do not change the masks. Records always hold the unchanged masks.",
         recipe=True,
         panel="Masks",
         metavar="N|P%|P%,N",
@@ -606,7 +609,7 @@ class MaskGeneratorOptions(Options):
     )
     crop_n_points_downscale_factor: int = option(
         1,
-        "Points per side are divided by this to the power of the layer in crop layers.",
+        "In crop layer i, divide the number of points per side by this factor to the power i.",
         recipe=True,
         low=1,
         panel="Crops",

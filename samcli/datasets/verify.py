@@ -382,7 +382,7 @@ class _Verifier:
             self._find("object-vanishes", key, line, detail)
 
     def _mended(self, key: str, data: bytes) -> bytes:
-        """Mend a file, after the original was put aside."""
+        """Copy the file to the backup folder, repair it, and return its new content."""
         better, done = mend(data)
         if not done:
             return data

@@ -211,7 +211,7 @@ class SamMasks:
         self._clock = clock
 
     def segment(self, images: Sequence[Image], found: Sequence[Detections]) -> list[list[Instance]]:
-        """See BoxSegmenter. Images without detections never see the encoder."""
+        """See BoxSegmenter. Images without detections are not encoded."""
         with_objects = [index for index, detections in enumerate(found) if len(detections)]
         encoded = self._encoder.encode([images[index] for index in with_objects]) if with_objects else []
         embeddings = dict(zip(with_objects, encoded, strict=True))

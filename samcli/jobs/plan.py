@@ -231,7 +231,9 @@ def identify(
 
 
 def name_labels(scope: Scope[R], earlier: EarlierRun, owned: dict[str, bool], files: Sequence[str]) -> LabelFiles:
-    """Give each image its label files, without taking those of another image, of all images, or of somebody else.
+    """Assign label files to each image.
+
+    A file is not assigned if it belongs to another image, holds the labels of all images, or is not samcli's.
 
     `owned`: see `assign_labels`. `files`: those for the whole data set.
 

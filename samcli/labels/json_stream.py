@@ -1,7 +1,7 @@
-"""JSON files read item by item with ijson: one item is in memory at a time, and each has its line.
+"""Read JSON files item by item with ijson, with the line of each item; one item is in memory at a time.
 
-Others' files hold what JSON does not allow: NaN, Infinity and numbers that no float can hold become text, which
-no reader takes for a number, so that they cost one object and not the file. Nesting is bounded.
+NaN, Infinity and numbers too large for a float, which other tools write, become strings: only the object that
+holds them is rejected, not the file. Nesting is bounded.
 """
 
 from __future__ import annotations

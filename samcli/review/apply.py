@@ -447,7 +447,7 @@ class Publisher:
                 )
 
     def _write(self, annotation: Annotation, entry: JournalEntry) -> Written:
-        """Everything is rendered before anything is written: an image that is gone changes nothing."""
+        """Write the labels of an image. All is rendered first: nothing is written if the image cannot be read."""
         key = annotation.key
         # Edges are those of the image: no verdict on a mask changes them.
         formats = [fmt for fmt in self._formats if "edges" not in fmt.needs]

@@ -250,7 +250,7 @@ class _Writer:
     model: str
 
     def decoder(self, name: str, decoder: OnnxDecoder, check: DecoderCheck) -> list[ExportedFile]:
-        """Prompt encoder and mask decoder."""
+        """Export the prompt encoder and mask decoder."""
         example = decoder_inputs(*check.trials[0], self.side)
         points = torch.export.Dim("num_points")
         free = {"point_coords": {1: points}, "point_labels": {1: points}}

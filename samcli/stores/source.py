@@ -144,10 +144,10 @@ def is_source(text: str) -> bool:
 
 
 def open_source(arguments: Sequence[str], timeout: float) -> ImageSource:
-    """Return the images that the arguments name; tar files may be several, anything else is one URL.
+    """Return the images that the arguments name: several tar files, or one URL.
 
     Raises:
-        UsageError: an argument is nothing of the kind, or a store cannot be reached.
+        UsageError: tar files are mixed with others, there are several URLs, or a store cannot be reached.
     """
     if tars := [name for name in arguments if is_tar(name)]:
         if other := next((name for name in arguments if not is_tar(name)), None):
