@@ -355,7 +355,7 @@ class Instance:
 
     @property
     def author(self) -> Author:
-        """Return who made the object: the machine, a person, a person correcting the machine, or the earlier labels."""
+        """Return who made the object: the machine, a person, a person who corrected one, or the earlier labels."""
         return Author.CORRECTED if self.before is not None else Author(self.source.value)
 
 

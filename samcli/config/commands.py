@@ -308,8 +308,8 @@ class ConvertOptions(CommandOptions):
     )
     incomplete: str | None = option(
         None,
-        "What to do with images in which an object has no label: skip leaves them out, keep uses the labels they have. "
-        "Default: skip those of a run, keep others.",
+        "What to do with images in which an object has no label: skip leaves them out, keep uses the labels they "
+        "have. Default: skip those of a run, keep others.",
         choices=("skip", "keep"),
         panel="Labels",
     )

@@ -59,8 +59,8 @@ class SourceOptions(Options):
     )
     store_timeout: float = option(
         60.0,
-        "Time limit of a request to an object store: this many seconds, and one more per megabyte. A request that takes "
-        "longer is tried again.",
+        "Time limit of a request to an object store: this many seconds, and one more per megabyte. A request that "
+        "takes longer is tried again.",
         low=0.1,
         panel="Input",
     )
@@ -312,8 +312,8 @@ class SpeckOptions(Options):
 
     min_part_area: str = option(
         "1%,16",
-        "Remove parts and fill holes that are smaller than N pixels, smaller than P % of the object's area, or (P%,N) "
-        "smaller than both. 0: do not change the masks. Records always hold the unchanged masks.",
+        "Remove parts and fill holes that are smaller than N pixels, smaller than P % of the object's area, or "
+        "(P%,N) smaller than both. 0: do not change the masks. Records always hold the unchanged masks.",
         recipe=True,
         panel="Masks",
         metavar="N|P%|P%,N",
