@@ -313,7 +313,7 @@ class SpeckOptions(Options):
     min_part_area: str = option(
         "1%,16",
         "Remove parts and fill holes that are smaller than N pixels, smaller than P % of the object's area, or "
-        "(P%,N) smaller than both. 0: do not change the masks. Records always hold the unchanged masks.",
+        "(P%,N) smaller than both. 0: do not change the masks. Records keep the unchanged masks.",
         recipe=True,
         panel="Masks",
         metavar="N|P%|P%,N",

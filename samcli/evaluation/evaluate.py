@@ -29,6 +29,7 @@ from samcli.evaluation.metrics import (
     truth_area,
 )
 from samcli.images import find_images, probe_image
+from samcli.images.pages import with_all_pages
 from samcli.labels.class_map import ClassMap
 from samcli.output.authors import author_counts
 from samcli.types import UNNAMED, Author, ImageRef, Size
@@ -291,7 +292,10 @@ def _pairs(
     if images is None:
         keys, predicted = known, {key: key for key in known}
     else:
-        keys = [ref.key for ref in find_images(images)]
+        refs = find_images(images)
+        if any("#" in key for key in (*known, *true)):
+            refs = with_all_pages(refs)
+        keys = [ref.key for ref in refs]
         predicted = match_keys(keys, known)
         found.left_out |= unclear_keys(keys, known, predicted)
     truths = match_keys(keys, true)

@@ -280,7 +280,7 @@ def _labelled(images: Path, truth: EvaluatedLabels) -> tuple[list[ImageRef], lis
             f"no image in common: the first of {len(refs)} is '{refs[0].key}', the first of the truth '{first}'"
         )
     without = len(refs) - len(known)
-    notes = [f"{without} of {len(refs)} images are not in the truth: left out"] if without else []
+    notes = [f"{without} of {len(refs)} images have no ground truth: left out"] if without else []
     return [ref for ref in refs if ref.key in known], notes
 
 

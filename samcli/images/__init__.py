@@ -206,7 +206,7 @@ def probe_image(ref: ImageRef, max_pixels: int) -> Probe:
         with _regular(ref.path) as file:
             head = _head(file)
             with _open(file, head) as opened:
-                _seek(opened, ref.page)
+                _seek(opened, ref.page, max_pixels)
                 return _probe_opened(opened, head, max_pixels)
 
 
@@ -233,7 +233,7 @@ def read_image(
         head = _head(file)
         with _open(file, head) as opened:
             page = 0 if content else ref.page
-            _seek(opened, page)
+            _seek(opened, page, max_pixels)
             _check_pixels(opened.size, max_pixels)
             wide = _is_wide(opened, head)
             cost = decoding_cost(opened, _size_of(file), wide=wide)
@@ -253,8 +253,10 @@ def page_count(ref: ImageRef) -> int:
     return 1
 
 
-def _seek(opened: PIL.Image.Image, page: int) -> None:
+def _seek(opened: PIL.Image.Image, page: int, max_pixels: int) -> None:
     if page:
+        if opened.format == "GIF":  # to seek decodes the frames before, all of the screen's size
+            _check_pixels(opened.size, max_pixels)
         count = getattr(opened, "n_frames", 1)
         try:
             opened.seek(page)
@@ -466,8 +468,8 @@ def _wide_to_rgb(opened: PIL.Image.Image, file: BinaryIO, page: int) -> NDArray[
     opened.close()
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     if page:
-        _, pages = cv2.imdecodemulti(data, flags)
-        decoded = pages[page] if page < len(pages) else None
+        _, pages = cv2.imdecodemulti(data, flags, range=(page, page + 1))
+        decoded = pages[0] if pages else None
     else:
         decoded = cv2.imdecode(data, flags)
     if decoded is None:

@@ -31,8 +31,10 @@ def find_lists(data: bytes) -> Spans:
     """Return where the lists of a JSON text lie. The text is known to be JSON.
 
     Raises:
-        ValueError: it is no object and no list.
+        ValueError: it is no object and no list, or no UTF-8.
     """
+    if b"\0" in data:
+        raise ValueError("its JSON is in UTF-16 or UTF-32; expected UTF-8")
     found, depth, name = Spans(), 0, ""
     current: ListSpan | None = None
     of_items = 0
@@ -73,9 +75,10 @@ def spliced(
         kept = [number for number in range(len(span.items)) if number not in gone.get(name, ())]
         edits.append(_appended(span, kept, new.get(name, ())))
         edits += [(begin, end, ()) for begin, end in _cuts(span, kept)]
-    for name in new.keys() - spans.lists.keys():
-        comma = b"," if spans.lists else b""
+    comma = b"" if data[: spans.end].rstrip().endswith(b"{") else b","
+    for name in sorted(new.keys() - spans.lists.keys()):
         edits.append((spans.end, spans.end, _wrapped(comma + b'\n"' + name.encode() + b'":[', new[name])))
+        comma = b","
     at = 0
     for begin, end, pieces in sorted(edits, key=lambda edit: edit[:2]):
         yield data[at:begin]

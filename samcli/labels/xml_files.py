@@ -70,24 +70,35 @@ def _children(data: bytes) -> tuple[list[tuple[str, int, int]], int]:
     from xml.parsers import expat
 
     found: list[tuple[str, int, int]] = []
-    depth, end = 0, len(data)
+    depth, end, is_empty = 0, len(data), False
     parser = expat.ParserCreate()
 
     def start(name: str, attributes: object) -> None:
-        nonlocal depth
+        nonlocal depth, is_empty
+        is_empty = True
         if depth == 1:
             found.append((name, parser.CurrentByteIndex, -1))
         depth += 1
 
     def stop(name: str) -> None:
-        nonlocal depth, end
+        nonlocal depth, end, is_empty
+        at = parser.CurrentByteIndex
+        closes_itself = is_empty and data[at - 2 : at] == b"/>"  # of <a/> the parser is behind the tag already
+        is_empty = False
         depth -= 1
         if depth == 1:
-            found[-1] = (*found[-1][:2], data.index(b">", parser.CurrentByteIndex) + 1)
+            found[-1] = (*found[-1][:2], at if closes_itself else data.index(b">", at) + 1)
         elif not depth:
-            end = parser.CurrentByteIndex
+            if closes_itself:
+                raise ValueError("its root element is empty")
+            end = at
+
+    def text(value: str) -> None:
+        nonlocal is_empty
+        is_empty = False
 
     parser.StartElementHandler, parser.EndElementHandler = start, stop
+    parser.CharacterDataHandler = text
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:

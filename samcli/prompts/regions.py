@@ -11,6 +11,7 @@ import csv
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -76,6 +77,8 @@ class Regions:
     _failed: Mapping[str, str] = field(default_factory=dict)
     """Images of which it cannot be told what their regions are, and why."""
     notes: tuple[str, ...] = ()
+    _sizes: dict[str, Size] = field(default_factory=dict)
+    """Of the images that are read just now, for labels that do not state them."""
 
     def matched(self, keys: Iterable[str]) -> Regions:
         """Return the same, held against these images.
@@ -120,7 +123,11 @@ class Regions:
         Raises:
             ImageError: they cannot be read, are of an image of another size, or one lies outside of it.
         """
-        found = self._read(key)
+        self._sizes[key] = image_size
+        try:
+            found = self._read(key)
+        finally:
+            self._sizes.pop(key, None)
         if found is None:
             return None
         checked = self._labels.checked(found, image_size)
@@ -159,7 +166,7 @@ def _identity(one: LabelledObject, size: Size | None) -> Any:
         return shape.xyxy
     if rings := getattr(shape, "rings", None):  # they may be of an image whose size is not known yet
         return [ring.tolist() for ring in rings]
-    return repr(shape) if size is None else shape.mask(size).counts.decode()
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(shape)) if size is None else shape.mask(size).counts.decode()
 
 
 def open_regions(path: Path) -> Regions:
@@ -174,8 +181,9 @@ def open_regions(path: Path) -> Regions:
         return _own(path, _of_csv(path))
     if path.is_file() and path.suffix.lower() == ".json" and is_own_json(path):
         return _own(path, _of_json(path))
-    labels = read_labels(detect_format(path), Source(path, crowds="keep", sizes_elsewhere=True))
-    return Regions(path, labels)
+    sizes: dict[str, Size] = {}
+    labels = read_labels(detect_format(path), Source(path, crowds="keep", sizes_elsewhere=True, sizes=sizes))
+    return Regions(path, labels, _sizes=sizes)
 
 
 _Row = tuple[str, int, "LabelledObject | None"]

@@ -231,8 +231,11 @@ def _head(run: RunFolder, target: Path) -> dict[str, Any]:
 
 def _as_seen(output: Path) -> str:
     """Return a folder as one would type it in the current folder; pages are sent around, so no home is named."""
-    relative = os.path.relpath(output)
-    return output.name if relative.startswith("..") else relative
+    try:
+        relative = os.path.relpath(output)
+    except ValueError:  # on another drive
+        return output.name
+    return output.name if Path(relative).parts[:1] == ("..",) else relative
 
 
 def _identity(run: RunFolder) -> str:

@@ -84,3 +84,13 @@ def test_run__over_all_pages_goes_on_from_one_over_first_pages(annotate, tmp_pat
     assert sorted(path.name for path in labels.glob("*.txt")) == ["scan#2.txt", "scan#3.txt", "scan.txt"]
     assert (labels / "scan.txt").read_bytes() == before
     assert len((labels / ".samcli" / "journal.jsonl").read_text().splitlines()) == 3
+
+
+def test_gif__of_a_huge_screen_is_refused_before_its_frames_are_decoded(tmp_path: Path, monkeypatch) -> None:
+    data = bytearray(write_pages(tmp_path / "x.gif").read_bytes())
+    data[6:10] = (60000).to_bytes(2, "little") * 2
+    (tmp_path / "x.gif").write_bytes(data)
+    monkeypatch.setattr("PIL.GifImagePlugin.GifImageFile.seek", lambda self, frame: pytest.fail("decoded"))
+    for read in (lambda ref: probe_image(ref, 10**6), lambda ref: read_image(ref, max_pixels=10**6)):
+        with pytest.raises(ImageError, match="pixels"):
+            read(ImageRef(tmp_path, "x#3.gif"))

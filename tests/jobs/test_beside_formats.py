@@ -231,6 +231,32 @@ def test_add__gives_a_task_that_nobody_has_labelled_a_prediction(folder, monkeyp
     assert len({region["id"] for region in after[0]["annotations"][0]["result"]}) == 4
 
 
+def test_add__to_tasks_of_import_files_and_beside_odd_answers_gives_json(folder, monkeypatch) -> None:
+    put_labels(folder, "labelstudio", monkeypatch)
+    file = folder / "labels" / "labelstudio.json"
+    tasks = json.loads(file.read_text())
+    tasks[0]["predictions"].insert(0, 7)
+    tasks[1] = {"data": tasks[1]["data"]}
+    file.write_text(json.dumps(tasks))
+    assert not run(folder, format=("labelstudio",), existing="add").failures
+    after = json.loads(file.read_text())
+    assert after[0]["predictions"][0] == 7
+    assert [len(one.instances) for one in read(folder / "labels", "labelstudio").values()][:2] == [4, 2]
+
+
+def test_publish__of_a_table_with_a_row_group_that_is_gone_writes_it(folder, monkeypatch) -> None:
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr("samcli.labels.formats.parquet._ROWS", 1)
+    put_labels(folder, "parquet", monkeypatch)
+    run(folder, format=("parquet",), existing="add")
+    found = RunFolder.open(folder / "labels")
+    publisher = Publisher(found)
+    changed = editing.with_verdict(found.record("a.png"), [0], Verdict.NO_OBJECT)
+    publisher.publish_one(changed, found.entries()["a.png"])
+    publisher.finish()
+    assert len(read(folder / "labels", "parquet")["a.png"].instances) == 3
+
+
 def test_add__to_boxes_of_voc_without_maps_makes_what_was_there_void(folder, monkeypatch) -> None:
     put_labels(folder, "voc", monkeypatch)
     labels = folder / "labels"

@@ -97,7 +97,7 @@ def test_stored_tiles__spare_the_encoder_and_give_the_same_labels(
     result = samcli_run("prompt", photo_folder, "-o", tmp_path / "with", *given, "--embeddings", out)
     assert result.exit_code == 0, result.output
     assert (encoded, labels(tmp_path / "with")) == ([], labels(tmp_path / "without"))
-    assert "Embeddings: 4 read; tiles: 4 read, 0 encoded anew" in " ".join(result.output.split())
+    assert "Embeddings: 4 read; tiles: 4 read, 0 encoded again" in " ".join(result.output.split())
 
     (out / "bus.tiles").write_bytes((out / "bus.tiles").read_bytes()[:5000])  # torn
     (out / "zidane.tiles").unlink()

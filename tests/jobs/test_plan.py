@@ -267,7 +267,7 @@ def test_plan__refuses_other_options_and_a_run_that_is_not_to_be_gone_on_with(im
     write_manifest(of.layout.manifest, make_plan(of, {}).manifest)
     with pytest.raises(UsageError, match="--min-mask-area was 1, now 9"):
         make_plan(scope(images, job(min_mask_area=9)), {})
-    with pytest.raises(UsageError, match="go on with --resume"):
+    with pytest.raises(UsageError, match="continue it with --resume"):
         make_plan(scope(images, job(resume=False)), {})
 
 

@@ -49,3 +49,16 @@ def test_spliced__keeps_every_byte_that_is_there() -> None:
 def test_find_lists__refuses_what_is_no_object_or_list(data) -> None:
     with pytest.raises(ValueError, match="no JSON"):
         find_lists(data)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"id": 5, "data": {"image": "x.jpg"}}', '{"id": 1, "result": null}', "{}", '{"a": []}']
+)
+def test_spliced__adds_lists_to_objects_with_and_without_members(text: str) -> None:
+    found = json.loads(splice(text.encode(), {"fresh": [{"n": 1}], "more": [{}]}, {}))
+    assert found == {**json.loads(text), "fresh": [{"n": 1}], "more": [{}]}
+
+
+def test_find_lists__refuses_text_that_is_no_utf_8() -> None:
+    with pytest.raises(ValueError, match="expected UTF-8"):
+        find_lists('{"shapes": []}'.encode("utf-16"))

@@ -65,7 +65,9 @@ def test_authors__are_counted_alike_by_every_command(labels, samcli_run, tmp_pat
     assert "2 corrected" in samcli_run("preview", labels).stderr
     evaluated = said("eval", labels, "--truth", labels)
     assert evaluated["predicted_by_author"] == evaluated["truth_by_author"] == COUNTS
-    assert "objects of the truth by author: 4 machine" in samcli_run("eval", labels, "--truth", labels).stdout
+    assert (
+        "objects of the ground truth by author: 4 machine" in samcli_run("eval", labels, "--truth", labels).stdout
+    )
     data_set = ("--images", labels.parent / "images", "--labels", labels, "--split", "0.5/0.5")
     splits = said("dataset", tmp_path / "set", *data_set)["splits"].values()
     counts = [one["objects_by_author"] for one in splits]

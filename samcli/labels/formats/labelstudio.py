@@ -152,7 +152,9 @@ class _Tasks:
     def unlabelled_of(self, keys: Sequence[str]) -> dict[str, int]:
         """Return the places of the tasks of images that nobody has labelled, by key."""
         names = ImageNames(keys)
-        found = {place: names.exact(name) or names.alike(name) for name, place in self._unlabelled.items()}
+        found = {
+            place: names.exact(name) or names.alike(name, whole=True) for name, place in self._unlabelled.items()
+        }
         return {alike[0]: place for place, alike in found.items() if len(alike) == 1}
 
 
@@ -160,9 +162,10 @@ def _extended(data: bytes, rendering: Rendering) -> bytes:
     """Return the text of a task with the added regions behind the others, without those that are gone."""
     task, spans = json.loads(data), find_lists(data)
     kind = "annotations" if _made(task) else "predictions"
-    place = task[kind].index((_made(task) or _answers(task[kind]))[0])
-    begin, end = spans.lists[kind].items[place]
-    answer, results = data[begin:end], task[kind][place].get("result") or []
+    own = (_made(task) or _answers(task[kind]))[0]
+    nested = [one for one in task[kind] if isinstance(one, (dict, list))]  # as `find_lists` counts them
+    begin, end = spans.lists[kind].items[next(number for number, one in enumerate(nested) if one is own)]
+    answer, results = data[begin:end], own.get("result") or []
     regions = _grouped(results)
     gone = [number for index in rendering.gone for number in regions[index].places]
     taken = {result.get("id") for result in results if isinstance(result, dict)}

@@ -134,7 +134,7 @@ def _extended(
         with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
             for batch in table.iter_batches(_ROWS):
                 kept = [row for row in range(batch.num_rows) if first + row not in gone]
-                writer.write_table(pa.Table.from_batches([batch]).take(kept).cast(schema))
+                writer.write_table(pa.Table.from_batches([batch]).take(pa.array(kept, pa.int64())).cast(schema))
                 first += batch.num_rows
                 yield sink.taken()
             while group := list(itertools.islice(new, _ROWS)):
@@ -252,6 +252,9 @@ class _Reader:
         if not self._class_ids:
             self.labels()
         ids = {own: key for key, own in self._class_ids.items()}
+        if any(isinstance(key, str) for key in ids.values()):  # the table names its classes, without numbers
+            key = ids.get(class_id)
+            return key if isinstance(key, int) else None
         if class_id in ids or not ids or set(ids) == set(ids.values()):
             return ids.get(class_id, class_id)
         numbers = [key for key in self._class_ids if isinstance(key, int)]

@@ -100,7 +100,8 @@ class Voc(LabelFormat):
     ) -> Iterator[bytes]:
         """Yield the list as it was, then the images that it lacks."""
         data = existing.read_bytes()
-        have = {line.split()[0] for line in data.splitlines() if line.strip()}
+        lines = [line.strip() for line in data.splitlines() if line.strip()]
+        have = {name for line in lines for name in (line, line.split()[0])}
         yield data
         end = b"" if not data or data.endswith(b"\n") else b"\n"
         for line in self.fold(renderings, names):

@@ -189,3 +189,10 @@ def test_turned_boxes_and_polygons_of_other_tools__cover_what_a_rasteriser_fills
     cv2.fillPoly(drawn, [np.array([[2, 2], [19, 2], [19, 14]])], 1)
     assert iou(triangle, drawn.astype(bool)) > 0.9
     assert "a polygon that is text" in " ".join(labels.omitted.lines())
+
+
+def test_image_list__has_a_name_with_spaces_once(tmp_path) -> None:
+    existing = tmp_path / "list.txt"
+    existing.write_text("my image 1\nb 1\n")
+    renderings = [Rendering(Annotation(key, (4, 4), ())) for key in ("my image 1.jpg", "b.jpg", "c.jpg")]
+    assert b"".join(FORMATS["voc"].fold_into(existing, renderings, {})) == b"my image 1\nb 1\nc\n"
