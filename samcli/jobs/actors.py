@@ -27,6 +27,9 @@ _LISTENING = 5.0
 """Seconds after which an actor answers though it has nothing to say."""
 
 
+_NODE_DIED = "its node died"
+
+
 class Hand:
     """The part of a member that runs in the actor: it does what the driver sends, in a thread of its own."""
 
@@ -127,14 +130,16 @@ class _Actor(Member):
     @property
     def has_lost_machine(self) -> bool:
         """See Member."""
-        return "node" in self._end
+        return self._end == _NODE_DIED
 
 
 def _shortened(error: Exception) -> str:
     """Return why an actor died, in one line, without the numbers that Ray gives its parts."""
     text = one_line(error)
+    if type(error).__name__ == "OutOfMemoryError":  # Ray has killed it: its images may be the cause
+        return "too little memory"
     if "node" in text and ("died" in text or "terminated" in text or "lost" in text):
-        return "its node died"
+        return _NODE_DIED
     return text[:200]
 
 

@@ -307,7 +307,9 @@ def _check_apart(layout: Layout, job: Job[R]) -> None:
     pictures = [
         suffix or "a folder for each image" for suffix in job.suffixes if not suffix or suffix.endswith(_PICTURES)
     ]
-    if layout.output == layout.input_root and pictures:
+    remote = layout.remote
+    is_same = remote is not None and remote.url.rstrip("/") == layout.origin.rstrip("/")
+    if (is_same or layout.output == layout.input_root) and pictures:
         raise UsageError(f"--output is the input folder, and what is written ({pictures[0]}) does not belong there")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from samcli.checkpoints.registry import cache_folder
-from samcli.errors import SamcliError, StorageError, UsageError
+from samcli.errors import ImageError, SamcliError, StorageError, UsageError
 from samcli.jobs.base import Job, Models
 from samcli.jobs.executor import Stages
 from samcli.jobs.plan import Plan, shard_asked_for
@@ -99,9 +100,22 @@ class _Storing(Generic[R]):
         self._stages, self._labels, self._remote = stages, labels, remote
 
     def read(self, ref: ImageRef) -> Image:
+        try:
+            ref.key.encode()
+        except UnicodeEncodeError:
+            raise ImageError("its name is no UTF-8, as names in an object store have to be") from None
+        self._remove_leftovers(ref)
         for path in (self._labels.layout.record(ref.key), self._labels.layout.corrected(ref.key)):
             self._remote.bring_earlier(path)  # people may have corrected objects of it
         return self._stages.read(ref)
+
+    def _remove_leftovers(self, ref: ImageRef) -> None:
+        """Remove files of an image that a process which was killed has left on this machine in an earlier run."""
+        for path in map(Path, self._labels.layout.files_of(ref.key, self._labels.paths(ref.key))):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def annotate(self, images: Sequence[Image]) -> list[R]:
         return self._stages.annotate(images)

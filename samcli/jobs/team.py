@@ -83,7 +83,8 @@ class Member(ABC):
         """It has loaded the networks."""
         self.is_heard = False
         """It says nothing more, and all that it said was heard."""
-        self._is_told = False
+        self.is_told = False
+        """It was told that no more images come."""
 
     def send(self, ref: ImageRef) -> None:
         """Send an image; that a member died is found out about elsewhere."""
@@ -92,8 +93,8 @@ class Member(ABC):
 
     def finish(self) -> None:
         """Tell the member, once, that no more images come."""
-        if not self._is_told:
-            self._is_told = True
+        if not self.is_told:
+            self.is_told = True
             self._send(None)
 
     def check_start(self) -> None:
@@ -218,6 +219,7 @@ class Team(Crew, Generic[R]):
                     if again or not is_fed:
                         log.warning("%s on %s died (%s); another takes its place", one.kind, one.device, one.end)
                         self._members.append(self._start(one.device))
+                    is_fed = is_fed and not again
             if is_fed:
                 self._dismiss_unneeded()
         for ref in lost:
@@ -248,7 +250,7 @@ class Team(Crew, Generic[R]):
         """Send images to members that have few; return whether there are no more, and all have been told so."""
         is_stopping = stopping()
         for one in self._members:
-            is_taking = one.is_ready or not one.waits_for_room
+            is_taking = (one.is_ready or not one.waits_for_room) and not one.is_told
             while not is_stopping and is_taking and len(one.in_flight) < self._most_in_flight:
                 ref = next(waiting, None)
                 if ref is None:

@@ -242,7 +242,7 @@ class EmbeddingStore:
             except FileNotFoundError:
                 continue
             except _DAMAGE as error:
-                log.warning("%s is damaged (%s): its tiles are encoded anew", path, type(error).__name__)
+                log.warning("%s is damaged (%s): its tiles are encoded again", path, type(error).__name__)
                 continue
             if self._is_about(facts, ref):
                 yield facts, file
@@ -263,18 +263,23 @@ class _OpenTiles:
         self.ref = ref
         self._numbers: dict[Box, int] = {}
         for self._facts, self._file in itertools.islice(files, 1):
-            boxes = json.loads(self._file.metadata()["tiles"])
-            self._numbers = {(x1, y1, x2, y2): number for number, (x1, y1, x2, y2) in enumerate(boxes)}
-            self._finer = sum(name.startswith("0.high_res.") for name in list(self._file.keys()))
+            try:
+                boxes = json.loads(self._file.metadata()["tiles"])
+                self._finer = sum(name.startswith("0.high_res.") for name in list(self._file.keys()))
+                self._numbers = {(x1, y1, x2, y2): number for number, (x1, y1, x2, y2) in enumerate(boxes)}
+            except (RecursionError, *_DAMAGE) as error:
+                log.warning("the tiles of %s are damaged (%s): encoded again", ref.key, type(error).__name__)
 
     def read(self, tile: Box) -> Embedding | None:
         """Return the embedding of a tile, or None where it is not stored."""
         if (number := self._numbers.get(tile)) is None:
             return None
-        features, *finer = (
-            self._file.get_tensor(f"{number}.{name}")
-            for name in ("features", *(f"high_res.{index}" for index in range(self._finer)))
-        )
+        names = ("features", *(f"high_res.{index}" for index in range(self._finer)))
+        try:
+            features, *finer = (self._file.get_tensor(f"{number}.{name}") for name in names)
+        except Exception as error:  # safetensors has an error of its own, for whatever is wrong
+            log.warning("a tile of %s is damaged (%s): encoded again", self.ref.key, type(error).__name__)
+            return None
         left, top, right, bottom = tile
         return Embedding(
             features, (bottom - top, right - left), self._facts.input_size, self._facts.model, tuple(finer)

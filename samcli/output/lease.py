@@ -53,7 +53,8 @@ class Lease:
         self._thread.join()
         if self.lost is None:
             with contextlib.suppress(StorageError):  # it ends by itself
-                self.store.delete(self.name)
+                if self._read().get("token") == self.token:
+                    self.store.delete(self.name)
 
     def check(self) -> None:
         """Refuse to go on where another run has taken the lease.
@@ -73,7 +74,9 @@ class Lease:
     def _take_over(self) -> None:
         found = self._read()
         renewed = found.get("renewed")
-        age = time.time() - renewed if isinstance(renewed, (int, float)) else math.inf
+        age = math.inf
+        if isinstance(renewed, (int, float)) and 0 < renewed < time.time() + _GOOD_FOR:
+            age = time.time() - renewed
         if not _is_dead_here(found) and age < _GOOD_FOR:
             raise SamcliError(
                 f"another samcli is at work in {self.store.url} (process {found.get('pid')} on "
@@ -89,7 +92,7 @@ class Lease:
         """Return what the lease says; nothing where it is gone or damaged."""
         try:
             found = json.loads(self.store.get(self.name))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -116,7 +119,7 @@ def _is_dead_here(found: dict[str, Any]) -> bool:
         return not found
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return True
     except OSError:
         return False

@@ -50,7 +50,12 @@ class RemoteFolder:
         Raises:
             StorageError: the store does not answer.
         """
-        return _names_in(self.store, self._name(folder), self.session)
+        name = self._name(folder)
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # no store has such names
+            return frozenset()
+        return _names_in(self.store, name, self.session)
 
     def shown(self, path: str | Path) -> str:
         """Return the address of a file, given by its local path."""

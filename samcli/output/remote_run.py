@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import shutil
 import threading
 import uuid
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from samcli.errors import SamcliError, StorageError
+from samcli.errors import SamcliError, StorageError, one_line
 from samcli.output.layout import RUN_FOLDER, Layout
 from samcli.output.lease import Lease
 from samcli.output.manifest import read_manifest
@@ -25,6 +26,11 @@ _EVERY = 5.0
 """Seconds after which new lines of the journal are put into the store."""
 _SMALL = 1 << 20
 """Bytes of a file for all images that is brought here; of a larger one it is enough to know that it is there."""
+
+
+_PART = re.compile(r"\d{9,}\.jsonl")
+_LEASES: dict[Path, Lease] = {}
+"""Of the runs of this process, by local folder: a `RemoteFolder` is sent to other processes, a lease is not."""
 
 
 @contextlib.contextmanager
@@ -42,9 +48,11 @@ def staged(
     part = f"-{shard.name}" if shard else ""
     local = staging.absolute() / (hashlib.sha256(store.url.encode()).hexdigest()[:16] + part)
     with _locked(local, store.url), Lease(store, f"{RUN_FOLDER}/lease{part}.json") as lease:
+        _LEASES[local] = lease
         try:
             yield pull(store, local, own_files), lease
         finally:
+            del _LEASES[local]
             shutil.rmtree(local, ignore_errors=True)
 
 
@@ -95,8 +103,7 @@ def pull_journals(remote: RemoteFolder, layout: Layout) -> None:
     own = layout.journal if layout.shard is not None else None
     for journal in layout.journals(manifest.shards if manifest else 0):
         if journal != own:
-            _bring(remote.store, remote.local, journal)
-            _add_parts(remote.store, remote.local, journal)
+            _bring_journal(remote.store, remote.local, journal)
 
 
 def pull_manifest(remote: RemoteFolder, layout: Layout) -> None:
@@ -118,13 +125,25 @@ def _parts_of(local: Path, journal: Path) -> str:
     return journal.relative_to(local).as_posix() + _PARTS
 
 
-def _add_parts(store: Store, local: Path, journal: Path) -> None:
-    """Append the lines that came since the journal was put; lines that are there already do no harm."""
-    parts = _parts_of(local, journal)
-    names = sorted(entry.name for entry in store.names(parts))
+def _bring_journal(store: Store, local: Path, journal: Path) -> None:
+    """Copy a journal to its place here, with the lines that came since it was put.
+
+    The parts are read first: whoever ends puts the whole journal before it removes them. Lines that come twice do
+    no harm.
+    """
+    lines = []
+    for name in _parts(store, _parts_of(local, journal)):
+        with contextlib.suppress(FileNotFoundError):
+            lines.append(store.get(name))
+    _bring(store, local, journal)
     with journal.open("ab") as file:
-        for name in names:
-            file.write(store.get(name))
+        file.writelines(lines)
+
+
+def _parts(store: Store, folder: str) -> list[str]:
+    """Return the names of the parts of a journal, in order; other files in their folder are nobody's."""
+    names = (entry.name for entry in store.names(folder))
+    return sorted(name for name in names if _PART.fullmatch(name.rpartition("/")[2]))
 
 
 class JournalMirror:
@@ -133,7 +152,8 @@ class JournalMirror:
     def __init__(self, remote: RemoteFolder, journal: Path) -> None:
         self._store, self._journal = remote.store, journal
         self._name = journal.relative_to(remote.local).as_posix()
-        self._parts = sorted(entry.name for entry in self._store.names(self._name + _PARTS))
+        self._parts = _parts(self._store, self._name + _PARTS)
+        self._lease = _LEASES.get(remote.local)
         self._number = int(Path(self._parts[-1]).stem) + 1 if self._parts else 0
         self._at = journal.stat().st_size
         self._error: StorageError | None = None
@@ -157,11 +177,13 @@ class JournalMirror:
         self._finish()
 
     def check(self) -> None:
-        """Refuse to go on where lines cannot be put any more.
+        """Refuse to go on where lines cannot be put any more, or another run has taken over.
 
         Raises:
-            StorageError: they cannot.
+            StorageError: so it is.
         """
+        if self._lease is not None:
+            self._lease.check()
         if self._error is not None:
             raise self._error
 
@@ -169,8 +191,8 @@ class JournalMirror:
         while not self._ending.wait(_EVERY):
             try:
                 self.flush()
-            except StorageError as error:
-                self._error = error
+            except (StorageError, OSError) as error:
+                self._error = error if isinstance(error, StorageError) else StorageError(one_line(error))
                 return
 
     def flush(self) -> None:
@@ -179,6 +201,8 @@ class JournalMirror:
         Raises:
             StorageError: the store does not take them.
         """
+        if self._lease is not None:
+            self._lease.check()
         with self._lock:
             with self._journal.open("rb") as file:
                 file.seek(self._at)

@@ -266,6 +266,7 @@ class RunFolder:
         remote = self.layout.remote
         if remote is not None:
             remote.bring_earlier(record)
+            remote.bring_earlier(self.layout.corrected(key))
         if record.is_file():  # so the labels beside it are ours
             for label in labels:
                 if not restore(self.layout, label, discard_changes=discard_changes):

@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
-from samcli.errors import ImageError, StorageError, one_line
+from samcli.errors import ImageError, SamcliError, StorageError, one_line
 from samcli.images.hanging import within
 from samcli.stores.addresses import split_address
 
@@ -33,7 +33,10 @@ _LARGE = 32 << 20
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds between tries; each is varied, so that many clients do not come back together."""
 
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ImportError, TypeError)
+_FINAL = (
+    FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotImplementedError, ImportError,
+    TypeError, UnicodeError,
+)  # fmt: skip
 """Errors that no further try resolves."""
 _FINAL_NAMES = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "ParamValidationError"}
@@ -263,7 +266,7 @@ class Store:
             try:
                 return work()
             except Exception as error:
-                if isinstance(error, FileNotFoundError):
+                if isinstance(error, (FileNotFoundError, SamcliError)):
                     raise
                 if pause is None or isinstance(error, _FINAL) or type(error).__name__ in _FINAL_NAMES:
                     raise StorageError(f"cannot {what}: {reason(error)}") from error
