@@ -216,7 +216,7 @@ class Team(Crew, Generic[R]):
                 if one.is_dead:
                     again = self._bury(one, lost)
                     waiting = itertools.chain(again, waiting)
-                    if again or not is_fed:
+                    if again or not (is_fed or one.is_told):
                         log.warning("%s on %s died (%s); another takes its place", one.kind, one.device, one.end)
                         self._members.append(self._start(one.device))
                     is_fed = is_fed and not again
@@ -248,7 +248,7 @@ class Team(Crew, Generic[R]):
 
     def _feed(self, waiting: Iterator[ImageRef], stopping: Callable[[], bool]) -> bool:
         """Send images to members that have few; return whether there are no more, and all have been told so."""
-        is_stopping = stopping()
+        is_stopping = stopping() or all(one.is_told for one in self._members)
         for one in self._members:
             is_taking = (one.is_ready or not one.waits_for_room) and not one.is_told
             while not is_stopping and is_taking and len(one.in_flight) < self._most_in_flight:
