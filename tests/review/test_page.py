@@ -401,7 +401,9 @@ def test_browser__draws_masks_where_they_are(tab, run_folder) -> None:
     scale = shown_width / width
     there = drawn[(top + y * scale).astype(int), (left + x * scale).astype(int)]
     union = np.any([instance.mask.pixels() for instance in annotation.instances], axis=0)
-    assert iou(there, union) > 0.9  # outlines and the box of the selected one are drawn too
+    assert there[union].mean() > 0.99
+    outlined = cv2.dilate(union.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # half of an outline and its edge
+    assert iou(there, outlined) > 0.9  # the box of the selected one is drawn too
 
 
 @pytest.mark.slow
