@@ -51,6 +51,7 @@ _GREY_WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 _WIDE_SAMPLES = 2  # bytes a channel of OpenCV's sixteen bits
 _RGB = 3
 _MARGIN = 1.1  # for strips, and what libraries hold beside
+_WIDE_MARGIN = 1.25  # the same with two decoders one after the other
 _STRIP = 1 << 22
 """Pixels that are converted at a time: an image is never held twice beside its result."""
 _BYTES_IN_STRIP = 16
@@ -274,7 +275,8 @@ def decoding_cost(opened: PIL.Image.Image, file_size: int, *, wide: bool) -> int
     if wide and colour:
         held = max(held, _WIDE_SAMPLES * len(opened.getbands()))
     # The decoder's pixels are freed before an image is turned, which takes a second copy of the result.
-    whole = int(width * height * (max(held, _RGB) + _RGB) * _MARGIN)
+    margin = _WIDE_MARGIN if wide and colour else _MARGIN
+    whole = int(width * height * (max(held, _RGB) + _RGB) * margin)
     strips = _BYTES_IN_STRIP * _STRIP if width * height > _STRIP else 0
     return whole + strips + _strip_of_file(opened) + (file_size if wide else 0)
 
