@@ -51,7 +51,8 @@ _GREY_WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 _WIDE_SAMPLES = 2  # bytes a channel of OpenCV's sixteen bits
 _RGB = 3
 _MARGIN = 1.1  # for strips, and what libraries hold beside
-_WIDE_MARGIN = 1.25  # the same with two decoders one after the other
+_OF_FORMAT = {"WEBP": 8, "JPEG2000": 12, "AVIF": 3, "HEIF": 1}
+"""Bytes a pixel that decoders of these formats hold beside their result: copies, and numbers of 32 bits."""
 _STRIP = 1 << 22
 """Pixels that are converted at a time: an image is never held twice beside its result."""
 _BYTES_IN_STRIP = 16
@@ -269,14 +270,12 @@ def decoding_cost(opened: PIL.Image.Image, file_size: int, *, wide: bool) -> int
     """Bytes that decoding an opened image takes at most, from its header: the decoder's own, and the result."""
     width, height = opened.size
     colour = opened.mode not in ("1", "L", "P", *_GREY_WIDE)
-    held = 4 if colour or opened.mode in ("I", "F") else 2 if opened.mode in _GREY_WIDE else 1
-    if opened.format == "WEBP" or opened.info.get("progressive"):
-        held += 6  # a second copy, or all coefficients
-    if wide and colour:
-        held = max(held, _WIDE_SAMPLES * len(opened.getbands()))
+    held = 8 if opened.mode in ("I", "F") else 4 if colour else 2 if opened.mode in _GREY_WIDE else 1
+    held += 6 if opened.info.get("progressive") else _OF_FORMAT.get(opened.format or "", 0)
+    if wide and colour:  # with a copy in another order of the channels
+        held = max(held, 2 * _WIDE_SAMPLES * len(opened.getbands()) - _RGB)
     # The decoder's pixels are freed before an image is turned, which takes a second copy of the result.
-    margin = _WIDE_MARGIN if wide and colour else _MARGIN
-    whole = int(width * height * (max(held, _RGB) + _RGB) * margin)
+    whole = int(width * height * (max(held, _RGB) + _RGB) * _MARGIN)
     strips = _BYTES_IN_STRIP * _STRIP if width * height > _STRIP else 0
     return whole + strips + _strip_of_file(opened) + (file_size if wide else 0)
 

@@ -117,8 +117,10 @@ def test_sixteen_bit_bomb__is_refused_by_its_header_or_decoded_within_its_estima
 @pytest.mark.parametrize(
     ("suffix", "options"),
     [(".jpg", {}), (".jpg", {"exif": b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"}),
-     (".tif", {"compression": "tiff_lzw", "tiffinfo": {278: 5000}})],
-    ids=["jpeg", "turned", "one strip"],
+     (".tif", {"compression": "tiff_lzw", "tiffinfo": {278: 5000}}),
+     (".webp", {"method": 0}), pytest.param(".jp2", {}, marks=pytest.mark.slow),
+     pytest.param(".avif", {"speed": 10}, marks=pytest.mark.slow)],
+    ids=["jpeg", "turned", "one strip", "webp", "jpeg 2000", "avif"],
 )  # fmt: skip
 def test_cost__is_more_than_decoding_takes_and_not_far_more(tmp_path, suffix, options) -> None:
     path = tmp_path / f"large{suffix}"
