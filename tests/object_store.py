@@ -152,6 +152,9 @@ def s3_server() -> Iterator[tuple[S3, dict[str, str]]]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     port = server.get_host_and_port()[1]
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("POST", "/moto-api/reset")  # its buckets outlive a server in the same process
+    assert connection.getresponse().status == 200
     variables = {
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "hidden-secret",
